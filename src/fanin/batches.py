@@ -1,0 +1,49 @@
+"""Mini-batches by index from data that lies on the device: a pure function of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fanin.streams import generator
+
+
+class Batches:
+    """The batches of R runs, each with a data order of its own.
+
+    Batch k of epoch e is the k-th stretch of a permutation drawn from (seed, "data", e), so any step's batch can
+    be had without those before it: a resumed run sees what an undisturbed one would have. The last incomplete
+    batch of an epoch is left out; its examples come back in the next epoch's order.
+
+    Args:
+        inputs: [N, ...], on the device.
+        targets: [N].
+        batch_size: B, at most N.
+        seeds: one per run.
+    """
+
+    def __init__(self, inputs: Tensor, targets: Tensor, batch_size: int, seeds: Sequence[int]) -> None:
+        self.inputs, self.targets, self.batch_size, self.seeds = inputs, targets, batch_size, seeds
+        self.steps_per_epoch = len(inputs) // batch_size
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs [R, B, ...] and targets [R, B] of a step, counted from 0."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            # Drawn on the CPU, so that the order is the same on every device; one copy an epoch.
+            orders = [torch.randperm(len(self.inputs), generator=generator(s, "data", epoch)) for s in self.seeds]
+            self._order = torch.stack(orders).to(self.inputs.device)
+            self._epoch = epoch
+        chosen = self._order[:, place * self.batch_size : (place + 1) * self.batch_size]
+        return self.inputs[chosen], self.targets[chosen]
+
+
+def probe_batch(inputs: Tensor, targets: Tensor, size: int, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The fixed batch that profiles are measured on: [R, size, ...], drawn from (seed, "probe")."""
+    chosen = torch.stack([torch.randperm(len(inputs), generator=generator(s, "probe"))[:size] for s in seeds])
+    chosen = chosen.to(inputs.device)
+    return inputs[chosen], targets[chosen]

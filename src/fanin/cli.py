@@ -1,0 +1,62 @@
+"""The command `fanin`: help without Hydra, everything else through Hydra, mistakes as one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from fanin import __version__
+
+
+def main() -> None:
+    """Run the command line: one run, or a grid with -m or an experiment; exits 0, 1 (mistake, failure) or 130."""
+    arguments = sys.argv[1:]
+    if not {"--help", "-h"}.isdisjoint(arguments):
+        from fanin.help import help_text
+
+        print(help_text(arguments))
+        return
+    if "--version" in arguments:
+        print(f"fanin {__version__}")
+        return
+    sys.exit(_through_hydra())
+
+
+def task(cfg: Any) -> Any:
+    """What Hydra runs for every composed configuration; importable, so that any launcher can send it elsewhere."""
+    from fanin.sweep.job import run_job
+
+    return run_job(cfg)
+
+
+def _through_hydra() -> int:
+    import hydra
+
+    from fanin.config_folder import config_folder
+    from fanin.mistakes import one_line
+    from fanin.resolvers import register_resolvers
+
+    wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    # Hydra prints errors in forms of its own and exits; with this it raises, and they are told here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register_resolvers()
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        line = one_line(error, sys.argv[1:])
+        if line is None or wants_traceback:
+            raise
+        print("\n".join(f"fanin: {mistake}" for mistake in line.splitlines()), file=sys.stderr)
+        return 1
+    if "fanin.sweep.job" not in sys.modules:
+        return 0
+    from fanin.sweep.job import outcomes
+
+    return 1 if any(outcome["state"] == "failed" for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    main()

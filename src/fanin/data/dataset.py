@@ -1,0 +1,99 @@
+"""What a loaded data set is, and what every option of the group `data` shares.
+
+The split is a property of the data set, not of the run: its random stream depends on the data set's name
+alone, so that runs of different seeds, on different machines, train on and are tested on the same examples.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fanin.errors import OptionError, integer
+from fanin.streams import generator
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A whole data set in memory, in three parts.
+
+    Args:
+        name: the option's name, e.g. "mnist".
+        classes: K, the number of classes; labels are 0..K-1.
+        train_x, val_x, test_x: inputs [N, *input_shape], floating point; the validation part may have 0 rows.
+        train_y, val_y, test_y: labels [N], int64.
+    """
+
+    name: str
+    classes: int
+    train_x: Tensor
+    train_y: Tensor
+    val_x: Tensor
+    val_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one example: (1, 28, 28) for an image, (features,) for a vector."""
+        return tuple(self.train_x.shape[1:])
+
+    @property
+    def in_features(self) -> int:
+        """The number of values in one example, the fan_in of a first fully connected layer."""
+        return math.prod(self.input_shape)
+
+    def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Dataset:
+        """The same data on a device, inputs in `dtype`; labels stay int64."""
+        return replace(
+            self,
+            train_x=self.train_x.to(device, dtype),
+            train_y=self.train_y.to(device),
+            val_x=self.val_x.to(device, dtype),
+            val_y=self.val_y.to(device),
+            test_x=self.test_x.to(device, dtype),
+            test_y=self.test_y.to(device),
+        )
+
+
+class Source:
+    """An option of the group `data`: settings checked at once, files touched by `load()` only.
+
+    Args:
+        val_size: training examples held out for validation, >= 0 and fewer than the training set has.
+        limit: only the first so many training examples after the split; all where it is null or more.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, *, val_size: int, limit: int | None) -> None:
+        self.val_size = integer("val_size", val_size, low=0)
+        self.limit = limit
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise OptionError("limit", limit, "null or an integer >= 1")
+
+    def load(self) -> Dataset:
+        """The data set, split and scaled."""
+        raise NotImplementedError
+
+    def split_order(self, examples: int) -> Tensor:
+        """A random order [examples] of 0..examples-1, the same in every run: the stream is the name's."""
+        return torch.randperm(examples, generator=generator(0, "split", self.name))
+
+    def hold_out(self, order: Tensor) -> tuple[Tensor, Tensor]:
+        """The order's indices as (training, validation).
+
+        Validation is taken from the end and training from the start, so that the first `limit` training
+        examples are the same for every val_size.
+
+        Raises:
+            OptionError: val_size leaves nothing to train on.
+        """
+        remaining = len(order) - self.val_size
+        if remaining < 1:
+            raise OptionError("val_size", self.val_size, f"smaller than {self.name}'s {len(order)} training examples")
+        return order[:remaining][: self.limit], order[remaining:]

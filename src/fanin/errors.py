@@ -1,0 +1,90 @@
+"""One-line errors for what a user typed, and the checks that raise them.
+
+An error says what is wrong, the value given, what is allowed and the fix. This module imports neither torch
+nor Hydra: the command line and every building block use it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user can mend: printed as one line, without a traceback, exit code 1."""
+
+
+class OptionError(UserError, ValueError):
+    """An option's value is not allowed.
+
+    Args:
+        name: the key; a constructor gives its bare name ("c"), the builder prefixes the group ("initializer.c").
+        value: what was given.
+        allowed: what is allowed, to be read after "must be".
+        fix: what to type instead, where that is not obvious.
+    """
+
+    def __init__(self, name: str, value: object, allowed: str, fix: str = "") -> None:
+        self.name, self.value, self.allowed, self.fix = name, value, allowed, fix
+        super().__init__(name, value, allowed, fix)
+
+    def __str__(self) -> str:
+        shown = "null" if self.value is None else self.value
+        return f"{self.name}={shown}: must be {self.allowed}" + (f"; {self.fix}" if self.fix else "")
+
+    def within(self, group: str) -> OptionError:
+        """The same error with its group in front: "c" becomes "initializer.c"."""
+        return OptionError(f"{group}.{self.name}", self.value, self.allowed, self.fix)
+
+
+def number(
+    name: str,
+    value: object,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """The value as a finite float within [low, high]; `open_low` and `open_high` leave the ends out."""
+    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if real:
+        below = low is not None and (value <= low if open_low else value < low)  # type: ignore[operator]
+        above = high is not None and (value >= high if open_high else value > high)  # type: ignore[operator]
+    if not real or below or above:
+        bounds = [f"{'>' if open_low else '>='} {low:g}"] if low is not None else []
+        bounds += [f"{'<' if open_high else '<='} {high:g}"] if high is not None else []
+        raise OptionError(name, value, " ".join(["a finite number", " and ".join(bounds)]).strip())
+    return float(value)  # type: ignore[arg-type]
+
+
+def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """The value as an integer within [low, high]; 3.0 is refused, for a typed fraction is a mistake."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or (low is not None and value < low) or (high is not None and value > high):  # type: ignore[operator]
+        bounds = [f">= {low}"] if low is not None else []
+        bounds += [f"<= {high}"] if high is not None else []
+        raise OptionError(name, value, " ".join(["an integer", " and ".join(bounds)]).strip())
+    return value  # type: ignore[return-value]
+
+
+def choice(name: str, value: object, allowed: Iterable[str]) -> str:
+    """The value if it is one of the allowed words; the error names the nearest one."""
+    words = list(allowed)
+    if not isinstance(value, str) or value not in words:
+        raise OptionError(name, value, "one of " + ", ".join(words), did_you_mean(str(value), words))
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """The value if it is true or false."""
+    if not isinstance(value, bool):
+        raise OptionError(name, value, "true or false")
+    return value
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ "did you mean X?" for the nearest known word, or nothing."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""

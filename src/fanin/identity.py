@@ -1,0 +1,163 @@
+"""What makes a run that run: its configuration, as a name for its folder and a hash.
+
+The name is a function of the configuration and of nothing else: not of the order in which overrides were typed, nor
+of whether a default was spelled out. It lists what differs from the base of its experiment, and always the
+experiment's axes and the seed. No torch here: a finished run is recognized before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+NOT_IDENTITY = ("force", "data.root", "trainer.progress")
+"""Keys that say where or how to run, not what."""
+
+LISTS = ("regularizer",)
+"""Groups of which several options can be chosen."""
+
+LONGEST_NAME = 180
+"""Bytes of a folder's name; file systems end at 255, and others want to add endings to it."""
+
+ALWAYS_SHOWN = ("model.depth", "model.width", "initializer.c", "optimizer.lr", "seed")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Name, hash and varied values of one configuration.
+
+    Args:
+        experiment: its experiment, "runs" where there is none: the folder of its grid.
+        name: of its folder.
+        overrides: what the name lists, as values.
+        config_hash: 16 hex digits of SHA-256 over the configuration.
+        hparams: what TensorBoard's table shows: choices, varied values and some that are always told.
+    """
+
+    experiment: str
+    name: str
+    overrides: dict[str, Any]
+    config_hash: str
+    hparams: dict[str, Any]
+
+
+def identify(cfg: DictConfig, hydra_cfg: DictConfig) -> Identity:
+    """The identity of a composed configuration.
+
+    Args:
+        cfg: the configuration without its hydra node.
+        hydra_cfg: the hydra node.
+    """
+    values = {key: value for key, value in flatten(cfg).items() if key not in NOT_IDENTITY}
+    chosen = _choices(cfg, hydra_cfg)
+    experiment = chosen.pop("experiment", None)
+    config_name = hydra_cfg.job.config_name
+    prefix = () if experiment is None else (f"experiment={experiment}",)
+    base_chosen, base_values, axes = _base(config_name, prefix)
+    other = {group: choice for group, choice in chosen.items() if choice != base_chosen.get(group)}
+    if other:
+        typed = tuple(_typed(group, choice) for group, choice in sorted(other.items()))
+        _, base_values, _ = _base(config_name, prefix + typed)
+    differs = {key: value for key, value in values.items() if key not in base_values or base_values[key] != value}
+    shown = {key: values[key] for key in axes if key in values} | {key: chosen[key] for key in axes if key in chosen}
+    overrides = dict(sorted((shown | other | differs | {"seed": values.get("seed")}).items()))
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    told = {key: values[key] for key in ALWAYS_SHOWN if key in values}
+    hparams = {
+        key: _text(value) if isinstance(value, list) else value for key, value in (chosen | told | overrides).items()
+    }
+    return Identity(experiment or "runs", folder_name(overrides), overrides, digest, hparams)
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A composed configuration without Hydra's own node: what a job gets."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def experiment_of(hydra_cfg: DictConfig) -> str:
+    """The folder of the grid that a configuration belongs to."""
+    return str(hydra_cfg.runtime.choices.get("experiment") or "runs")
+
+
+def folder_name(overrides: Mapping[str, Any]) -> str:
+    """ "key=value,key=value" that a file system takes: shortened with a hash where that loses something.
+
+    >>> folder_name({"initializer.c": 2.0, "seed": 0})
+    'initializer.c=2,seed=0'
+    """
+    full = ",".join(f"{key}={_text(value)}" for key, value in sorted(overrides.items()))
+    name = re.sub(r"[^\w.,=+\-\[\]]", "_", full)
+    if name != full or len(name.encode()) > LONGEST_NAME:
+        digest = hashlib.sha256(full.encode()).hexdigest()[:10]
+        name = name.encode()[: LONGEST_NAME - 11].decode(errors="ignore") + "-" + digest
+    return name
+
+
+def flatten(cfg: DictConfig) -> dict[str, Any]:
+    """Every leaf of a configuration under its dotted key; whole floats as integers, so that 2 and 2.0 are one."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), value)
+        else:
+            flat[prefix] = _canonical(node)
+
+    walk("", OmegaConf.to_container(cfg, resolve=True))
+    return flat
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value == value and abs(value) < 2**53 and value == int(value):
+        return int(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(_text(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(_canonical(value))
+
+
+def _choices(cfg: DictConfig, hydra_cfg: DictConfig) -> dict[str, str | None]:
+    """The chosen option of every group of ours, "a+b" for a list of them."""
+    choices = OmegaConf.to_container(hydra_cfg.runtime.choices)
+    assert isinstance(choices, dict)
+    ours = {str(group): choice for group, choice in choices.items() if not str(group).startswith("hydra/")}
+    # Hydra does not record a choice that is a list; the options of such a group bring their names as keys.
+    return ours | {group: "+".join(sorted(map(str, cfg[group]))) or "none" for group in LISTS if group in cfg}
+
+
+def _typed(group: str, choice: str | None) -> str:
+    """A choice as it is typed on the command line."""
+    if choice is None:
+        return f"{group}=null"
+    return f"{group}=[{choice.replace('+', ',')}]" if group in LISTS else f"{group}={choice}"
+
+
+@lru_cache(maxsize=64)
+def _base(config_name: str, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+    """Choices, values and axes of an experiment (and further choices) as its YAML says them, composed once."""
+    loader = GlobalHydra.instance().config_loader()
+    cfg = loader.load_configuration(
+        config_name, list(overrides), run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+    hydra_cfg = cfg.hydra
+    axes = tuple(str(key) for key in (hydra_cfg.sweeper.get("params") or {}))
+    chosen = _choices(cfg, hydra_cfg)
+    chosen.pop("experiment", None)
+    return chosen, flatten(without_hydra(cfg)), axes

@@ -1,0 +1,221 @@
+"""What the loop asks of R runs trained together, and the learner of one run.
+
+The loop never sees a model: it hands batches and learning rates over and gets numbers with a leading axis R back,
+on the device. So the same loop trains one run and, with another learner, many runs stacked as one program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from fanin.losses import cross_entropy, error
+from fanin.models.layers import weight_layers
+from fanin.probes.capture import Observation, capturing
+from fanin.regularizers import L2, DropoutModule
+
+Batch = tuple[Tensor, Tensor]  # inputs [R, B, ...], targets [R, B]
+
+
+class StepResult(NamedTuple):
+    """The batch loss and error before the update, [R] each, and what was seen if a look was asked for."""
+
+    loss: Tensor
+    error: Tensor
+    seen: Observation | None
+
+
+class Culprit(NamedTuple):
+    """Where a run first stopped being finite: the layer, and whether "weight", "activation" or "loss"."""
+
+    layer: str
+    what: str
+
+
+class Learner(Protocol):
+    """R runs of one structure, trained in step."""
+
+    runs: int
+
+    def step(self, batch: Batch, rates: Sequence[float], *, look: bool = False) -> StepResult:
+        """One update of every run; a run whose loss is not finite takes none (unless told to go on)."""
+
+    def observe(self, batch: Batch) -> Observation:
+        """One forward and backward pass that leaves no trace: no update, no statistics, no random draw of training."""
+
+    def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and error, [R] each, over a data set [N, ...] in evaluation mode."""
+
+    def culprit(self, run: int) -> Culprit | None:
+        """Where the first pass whose loss was not finite left the finite numbers; None as long as there was none."""
+
+    def state(self, run: int) -> dict[str, Any]:
+        """Everything needed to go on with the run: tensors and plain values, readable with weights_only."""
+
+    def load_state(self, run: int, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+
+    def best_weights(self, run: int) -> dict[str, Tensor]:
+        """A copy of the run's model state."""
+
+    def load_weights(self, run: int, weights: dict[str, Tensor]) -> None:
+        """Replace the run's model state."""
+
+
+@dataclass
+class SingleLearner:
+    """One run: any nn.Module with any torch.optim.Optimizer.
+
+    Args:
+        model: initialized, on the device.
+        optimizer: over the model's parameters.
+        penalties: terms added to the loss that is minimized (not to the loss that is reported).
+        dropout: the generator of training's dropout masks.
+        probe_dropout: makes a fresh generator for an observation's masks: the same ones at every look.
+        autocast: the lower precision of the forward pass, or None.
+        stop_when_diverged: refuse updates once the loss is not finite, so that the step that broke can be studied.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    penalties: Sequence[L2] = ()
+    dropout: torch.Generator | None = None
+    probe_dropout: Callable[[], torch.Generator] | None = None
+    autocast: torch.dtype | None = None
+    stop_when_diverged: bool = True
+    runs: int = 1
+
+    def __post_init__(self) -> None:
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.weights = {name: cast(Tensor, layer.weight) for name, layer in weight_layers(self.model)}
+        self.initial = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self._culprit: Culprit | None = None
+        self._draw_masks_from(self.dropout)
+
+    def step(self, batch: Batch, rates: Sequence[float], *, look: bool = False) -> StepResult:
+        """One update; see Learner."""
+        inputs, targets = batch[0][0], batch[1][0]
+        if self._culprit and self.stop_when_diverged:
+            lost = torch.full((1,), torch.nan, device=inputs.device)
+            return StepResult(lost, lost, None)
+        self.model.train()
+        with capturing(self.model, inputs, gradients=True) if look else nullcontext() as seen:
+            loss, wrong = self._forward(inputs, targets)
+            if self._culprit is None and not torch.isfinite(loss):
+                self._culprit = self._locate(inputs, targets)
+                if self.stop_when_diverged:
+                    return StepResult(loss.detach().unsqueeze(0), wrong.unsqueeze(0), None)
+            for parameter in self.parameters:
+                parameter.grad = None
+            self._objective(loss).backward()  # type: ignore[no-untyped-call]
+        if seen is not None:
+            gradients = {name: weight.grad for name, weight in self.weights.items()}
+            self._describe(seen, gradients, copy=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rates[0]
+        self.optimizer.step()
+        if seen is not None:
+            seen.updated = [self.weights[name].detach().unsqueeze(0) for name in seen.weight_names]
+        return StepResult(loss.detach().unsqueeze(0), wrong.unsqueeze(0), seen)
+
+    def observe(self, batch: Batch) -> Observation:
+        """A look without a trace; see Learner. Gradients are of the data loss alone."""
+        inputs, targets = batch[0][0], batch[1][0]
+        self.model.train()
+        with self._untouched(), capturing(self.model, inputs, gradients=True) as seen:
+            loss, _ = self._forward(inputs, targets)
+            gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
+        self._describe(seen, dict(zip(self.weights, gradients, strict=True)), copy=False)
+        return seen
+
+    @torch.no_grad()
+    def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and error over a data set, 1000 examples at a time."""
+        self.model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=inputs.device)
+        for start in range(0, len(inputs), 1000):
+            x, y = inputs[start : start + 1000], targets[start : start + 1000]
+            loss, wrong = self._forward(x, y)
+            sums += torch.stack([loss, wrong]).double() * len(x)
+        means = sums / len(inputs)
+        return means[:1], means[1:]
+
+    def culprit(self, run: int) -> Culprit | None:
+        """Where the run broke; see Learner."""
+        return self._culprit
+
+    def state(self, run: int) -> dict[str, Any]:
+        """Model, optimizer and dropout stream."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return state | ({"dropout": self.dropout.get_state()} if self.dropout is not None else {})
+
+    def load_state(self, run: int, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.dropout is not None:
+            self.dropout.set_state(state["dropout"].cpu())
+
+    def best_weights(self, run: int) -> dict[str, Tensor]:
+        """A copy of the model's state."""
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def load_weights(self, run: int, weights: dict[str, Tensor]) -> None:
+        """Replace the model's state."""
+        self.model.load_state_dict(weights)
+
+    def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(inputs.device.type, self.autocast) if self.autocast else nullcontext():
+            logits = self.model(inputs)
+        logits = logits.float() if self.autocast else logits
+        return cross_entropy(logits, targets), error(logits.detach(), targets)
+
+    def _locate(self, inputs: Tensor, targets: Tensor) -> Culprit:
+        """Where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
+        with torch.no_grad(), self._untouched(), capturing(self.model, inputs, gradients=False) as seen:
+            self._forward(inputs, targets)
+        for name in seen.weight_names:
+            if not torch.isfinite(self.weights[name]).all():
+                return Culprit(name, "weight")
+        for name, output in zip(seen.modules, seen.activations, strict=True):
+            if not torch.isfinite(output).all():
+                return Culprit(name, "activation")
+        return Culprit("loss", "loss")
+
+    def _objective(self, loss: Tensor) -> Tensor:
+        for penalty in self.penalties:
+            loss = loss + penalty.penalty(list(self.weights.values()))
+        return loss
+
+    def _describe(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
+        """Add the weights that the pass met, in the order it met them; a copy where an update follows."""
+        for name in seen.weight_names:
+            weight, gradient = self.weights[name].detach(), gradients[name]
+            seen.weights.append((weight.clone() if copy else weight).unsqueeze(0))
+            # The loss may not depend on a weight: its gradient is then 0.
+            seen.gradients.append((torch.zeros_like(weight) if gradient is None else gradient.detach()).unsqueeze(0))
+            seen.initial.append(self.initial[name].unsqueeze(0))
+
+    def _draw_masks_from(self, generator: torch.Generator | None) -> None:
+        for module in self.model.modules():
+            if isinstance(module, DropoutModule):
+                module.generator = generator
+
+    @contextmanager
+    def _untouched(self) -> Iterator[None]:
+        """Keep running statistics and training's dropout stream as they are."""
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        if self.probe_dropout is not None:
+            self._draw_masks_from(self.probe_dropout())
+        try:
+            yield
+        finally:
+            self._draw_masks_from(self.dropout)
+            with torch.no_grad():
+                for buffer, kept in buffers:
+                    buffer.copy_(kept)

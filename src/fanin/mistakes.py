@@ -1,0 +1,89 @@
+"""What Hydra raises for a mistyped command line, told as one line: what, the value, what is allowed, the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from fanin.errors import UserError, did_you_mean
+from fanin.help import group_options
+
+
+def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """The mistake in one line (one per mistake for a grid), or None where the error is not the user's.
+
+    Args:
+        error: what was raised.
+        arguments: what was typed.
+    """
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, UserError):
+            return str(link)
+    known = [str(key) for link in chain for key in _keys_beside(link)]
+    for link in chain:
+        if isinstance(link, (HydraException, OmegaConfBaseException)):
+            return _translated(str(link), arguments, known)
+        if isinstance(link, ValueError) and "Config group override must be" in str(link):
+            return _not_an_option(arguments)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _keys_beside(error: BaseException) -> list[object]:
+    """The keys of the node in which OmegaConf did not find one."""
+    parent = getattr(error, "parent_node", None)
+    return list(parent.keys()) if isinstance(parent, DictConfig) else []
+
+
+def _translated(message: str, arguments: Sequence[str], known: Sequence[str]) -> str:
+    """Hydra's own words, turned into ours where they are known."""
+    if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
+        group, option = found.groups()
+        options = group_options(group, arguments) or re.findall(r"^\t([\w.-]+)$", message, re.MULTILINE)
+        hint = did_you_mean(option, options)
+        return f"{group}={option}: must be one of {', '.join(options)}" + (hint and f"; {hint}")
+    if found := re.search(r"Could not override '([^']+)'", message):
+        key = found.group(1)
+        if not known:
+            return _flat(message)
+        group, _, last = key.rpartition(".")
+        keys = sorted(name for name in known if not name.startswith("_") and name != "hydra")
+        hint = did_you_mean(last, keys)
+        return f"unknown key {key}: {group or 'fanin'} knows {', '.join(keys)}" + (hint and f"; {hint}")
+    if found := re.search(r"Could not append to config\. An item is already at '([^']+)'", message):
+        return f"+{found.group(1)}: the key is there already; type it without +"
+    if found := re.search(r"Multiple values for ([\w/]+)\.", message):
+        return f"+{found.group(1)}: the group has its option already; type {found.group(1)}=... without +"
+    if found := re.search(r"Ambiguous value for argument '([^'=]+)=([^']*)'", message):
+        key, values = found.groups()
+        return f"{key}={values}: several values make a grid; add -m"
+    return _flat(message)
+
+
+def _not_an_option(arguments: Sequence[str]) -> str:
+    """The line for a group that was given a number or null."""
+    for argument in arguments:
+        group, _, option = argument.partition("=")
+        options = group_options(group, arguments)
+        if options and option not in options and not option.startswith("["):
+            return f"{argument}: must be one of {', '.join(options)}"
+    return "a group takes the name of one of its options; fanin --help lists them"
+
+
+def _flat(message: str) -> str:
+    """The message on one line, without the pointers that OmegaConf adds for programmers."""
+    lines = [line.strip() for line in message.splitlines()]
+    kept = [
+        line for line in lines if line and not re.match(r"(full_key|object_type|reference_type|See https?):?", line)
+    ]
+    return " ".join(kept)

@@ -1,0 +1,66 @@
+"""What initializers, probes and regularizers mean by "the weight layers", and their fans."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that own a weight matrix (or kernel): parameter `weight` with two axes or more.
+
+    Normalization layers own a weight vector and are left out.
+
+    Returns:
+        (qualified name, module) in registration order, which for a chain is the order of the forward pass.
+
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    >>> [name for name, _ in weight_layers(model)]
+    ['0', '2']
+    """
+    found = []
+    for name, module in model.named_modules():
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if weight is not None and weight.ndim >= 2:
+            found.append((name, module))
+    return found
+
+
+def fans(weight: Tensor) -> tuple[int, int]:
+    """How many inputs one output sums over, and how many outputs one input reaches.
+
+    fan_in = shape[1] * receptive, fan_out = shape[0] * receptive, receptive = product of the kernel's sides
+    (1 for a matrix). Source: Glorot & Bengio 2010; for convolutions He et al. 2015.
+
+    Args:
+        weight: [out, in] or [out, in, *kernel].
+
+    Returns:
+        (fan_in, fan_out).
+
+    Raises:
+        ValueError: fewer than two axes.
+
+    >>> fans(torch.empty(10, 784)), fans(torch.empty(16, 3, 5, 5))
+    ((784, 10), (75, 400))
+    """
+    if weight.ndim < 2:
+        raise ValueError(f"fans need a weight with 2 axes or more, not shape {tuple(weight.shape)}")
+    receptive = math.prod(weight.shape[2:])
+    return weight.shape[1] * receptive, weight.shape[0] * receptive
+
+
+def empty_linear(in_features: int, out_features: int, bias: bool) -> nn.Linear:
+    """A linear layer y = x W^T + b with its memory set aside but nothing drawn: an initializer fills it.
+
+    Built on the meta device first, so torch's own initialization costs no time and takes nothing from torch's
+    global generator. Lands on the default device: under `torch.device("meta")` it stays without memory.
+
+    Args:
+        in_features, out_features: W is [out_features, in_features].
+        bias: whether there is a b [out_features].
+    """
+    layer = nn.Linear(in_features, out_features, bias=bias, device="meta")
+    return layer.to_empty(device=torch.get_default_device())

@@ -1,0 +1,38 @@
+"""What the optimizers share: a step handles all parameters of a group at once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class GroupOptimizer(torch.optim.Optimizer):
+    """An optimizer whose `update` takes lists of tensors, for torch's fused list operations (`_foreach`)."""
+
+    @abstractmethod
+    def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        """Change the parameters of one group in place; group["lr"] is this step's learning rate."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient; returns the closure's loss, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            if params:
+                self.update(group, params, [param.grad for param in params])
+        return loss
+
+    def slots(self, params: list[Tensor], name: str) -> list[Tensor]:
+        """The tensors kept for these parameters under a name, zeros at first."""
+        for param in params:
+            if name not in self.state[param]:
+                self.state[param][name] = torch.zeros_like(param)
+        return [self.state[param][name] for param in params]

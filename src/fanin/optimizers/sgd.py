@@ -1,0 +1,33 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from fanin.errors import number
+from fanin.optimizers.base import GroupOptimizer
+
+
+class SGD(GroupOptimizer):
+    """Plain gradient descent on the batch's gradient g.
+
+    theta <- theta - a g. Source: Robbins & Monro 1951.
+
+    Args:
+        params: what to optimize.
+        lr: a, >= 0.
+
+    Raises:
+        OptionError: lr is out of range.
+    """
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, {"lr": number("lr", lr, 0)})
+
+    def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        """theta <- theta - a g."""
+        torch._foreach_add_(params, grads, alpha=-group["lr"])

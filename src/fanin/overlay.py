@@ -1,0 +1,100 @@
+"""Theory laid over a measured profile: rows of profiles.csv, and what the profile at init says of the recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from fanin.probes.probe import QUANTITIES, Label
+from fanin.record.recorder import ProfileRow
+from fanin.theory import (
+    ActivationLaw,
+    ForwardTheory,
+    InitAnalysis,
+    Layer,
+    NormTheory,
+    analyse,
+    forward_theory,
+    gradient_line,
+)
+
+
+@dataclass
+class Overlay:
+    """Puts theory beside the profile of one run, where a theory applies.
+
+    Args:
+        layers: the weight layers with their c; None where no theory applies.
+        law: the activation's law; None where no theory applies.
+        analysis: what the profile at init says; there once that profile has been annotated.
+        ends: gradient and activation norms of the first and the last layer at init.
+    """
+
+    layers: Sequence[Layer] | None = None
+    law: ActivationLaw | None = None
+    analysis: InitAnalysis | None = None
+    ends: dict[str, float] = field(default_factory=dict)
+
+    def annotate(self, snapshot: str, labels: Sequence[Label], values: Sequence[float]) -> list[ProfileRow]:
+        """The rows of a snapshot, sorted by axis, quantity and index; theory speaks of init only."""
+        table = dict(zip(labels, values, strict=True))
+        rows = [ProfileRow(*label, value) for label, value in table.items()]
+        if snapshot == "init":
+            rows = self._with_theory(rows, table)
+        order = {name: place for place, name in enumerate((*QUANTITIES, "activation_norm_mean_square"))}
+        return sorted(rows, key=lambda row: (row.axis, order[row.quantity], row.index))
+
+    def _with_theory(self, rows: list[ProfileRow], table: dict[Label, float]) -> list[ProfileRow]:
+        norms = _series(table, "weight", "activation_norm")
+        gradients = _series(table, "weight", "gradient_norm")
+        modules = _series(table, "module", "activation_norm")
+        if not norms:
+            return rows
+        for name, series in (("activation", norms), ("gradient", gradients)):
+            self.ends |= {f"{name}_first": series[0], f"{name}_last": series[-1]}
+        if self.layers is None or self.law is None:
+            self.analysis = analyse(None, modules[0], norms)
+            return rows
+        self.analysis = analyse(self.layers, modules[0], norms, self.law)
+        forward = forward_theory(self.layers, modules[0], self.law)
+        lines = self._forward_lines(forward)
+        slopes = gradient_line(self.layers, gradients)
+        annotated = []
+        for row in rows:
+            line = lines.get((row.axis, row.index)) if row.quantity == "activation_norm" else None
+            if line is not None:
+                annotated.append(replace(row, theory=line.median, band_low=line.low, band_high=line.high))
+                square = ProfileRow(
+                    row.axis, row.index, row.layer, "activation_norm_mean_square", None, line.mean_square
+                )
+                annotated.append(square)
+            elif row.quantity == "gradient_norm":
+                annotated.append(replace(row, theory=slopes[row.index - 1]))
+            elif row.quantity == "weight_variance":
+                annotated.append(_variance_band(row, self.layers[row.index - 1]))
+            else:
+                annotated.append(row)
+        return annotated
+
+    def _forward_lines(self, forward: ForwardTheory) -> dict[tuple[str, int], NormTheory]:
+        """The line at every place of both axes: module 2l is the linear layer l, 2l + 1 its activation."""
+        lines = {}
+        for l, (pre, post) in enumerate(zip(forward.pre, forward.post, strict=True), start=1):  # noqa: E741
+            lines["weight", l] = post
+            lines["module", 2 * l] = pre
+            lines["module", 2 * l + 1] = post
+        return lines
+
+
+def _series(table: dict[Label, float], axis: str, quantity: str) -> list[float]:
+    """The values of a quantity along an axis, by index."""
+    found = [(index, value) for (on, index, _, name), value in table.items() if (on, name) == (axis, quantity)]
+    return [value for _, value in sorted(found)]
+
+
+def _variance_band(row: ProfileRow, layer: Layer) -> ProfileRow:
+    """fan_in Var(W) is c within its sampling error: one standard deviation is c sqrt(2 / (entries - 1))."""
+    entries = layer.fan_in * layer.fan_out
+    error = layer.c * math.sqrt(2 / (entries - 1)) if entries > 1 else math.nan
+    return replace(row, theory=layer.c, band_low=layer.c - error, band_high=layer.c + error)

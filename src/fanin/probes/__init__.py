@@ -1,0 +1,5 @@
+"""What can be seen of a network at one step: captured tensors, pure measures on them, and when to look."""
+
+from fanin.probes.probe import NoProbe, Probe
+
+__all__ = ["NoProbe", "Probe"]

@@ -1,0 +1,50 @@
+"""Measures of activations, gradients and weights: pure functions of tensors, with any number of leading axes.
+
+Leading axes are runs or layers of one shape; a measure reduces the last two (or, for weights, as many as one
+weight has) and keeps the leading ones. Sums of squares are taken in float64: at depth 200 and variance 1/n the squares
+leave float32's range long before the norms do.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def norm(x: Tensor) -> Tensor:
+    """Frobenius norm sqrt(sum x^2) over the last two axes; [..., B, F] -> [...], float64."""
+    norms: Tensor = torch.linalg.vector_norm(x, dim=(-2, -1), dtype=torch.float64)
+    return norms
+
+
+def dead_units(x: Tensor) -> Tensor:
+    """Share of units that are zero for every example of the batch; [..., B, F] -> [...] in [0, 1]."""
+    return (x == 0).all(dim=-2).double().mean(dim=-1)
+
+
+def nonfinite(x: Tensor) -> Tensor:
+    """Number of entries that are NaN or infinite; [..., B, F] -> [...]."""
+    return (~torch.isfinite(x)).sum(dim=(-2, -1)).double()
+
+
+def cosine(x: Tensor) -> Tensor:
+    """Mean cosine between the activations of two different examples; [..., B, F] -> [...] in [-1, 1].
+
+    (||sum_i u_i||^2 - m) / (m (m - 1)) with u_i = x_i / ||x_i|| over the m examples that are not zero; NaN for m < 2.
+    """
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
+    alive = length != 0
+    unit = torch.where(alive, x / length, 0.0)
+    count = alive.sum(dim=(-2, -1)).double()
+    cosines: Tensor = (unit.sum(dim=-2).square().sum(dim=-1) - count) / (count * (count - 1))
+    return cosines
+
+
+def scaled_variance(weight: Tensor, fan_in: int) -> Tensor:
+    """fan_in * Var(W), the unbiased sample variance over all entries: reads c for weights of variance c/fan_in."""
+    return fan_in * weight.double().var(dim=(-2, -1))
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """||numerator|| / ||denominator||; NaN for 0/0, infinite for x/0."""
+    return norm(numerator) / norm(denominator)

@@ -1,0 +1,1 @@
+"""The files of a run: what passes from training to reports and notebooks."""

@@ -1,0 +1,94 @@
+"""What TensorBoard's plugins need to know of a run: its hyperparameters and the layout of its charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf.struct_pb2 import Value
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.custom_scalar.layout_pb2 import (
+    Category,
+    Chart,
+    Layout,
+    MarginChartContent,
+    MultilineChartContent,
+)
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+
+SESSION_START = "_hparams_/session_start_info"
+SESSION_END = "_hparams_/session_end_info"
+EXPERIMENT = "_hparams_/experiment"
+METRIC_TAGS = ("train/loss", "train/error", "val/loss", "val/error", "test/loss", "test/error")
+
+
+def hparams_start(name: str, hparams: Mapping[str, Any]) -> tuple[str, str, bytes]:
+    """The (tag, plugin, content) that opens a session: one run with its hyperparameters."""
+    info = plugin_data_pb2.SessionStartInfo(group_name=name)
+    for key, value in hparams.items():
+        info.hparams[key].CopyFrom(_value(value))
+    return SESSION_START, "hparams", _content(session_start_info=info)
+
+
+def hparams_end(*, success: bool) -> tuple[str, str, bytes]:
+    """The (tag, plugin, content) that ends a session."""
+    status = api_pb2.Status.STATUS_SUCCESS if success else api_pb2.Status.STATUS_FAILURE
+    return SESSION_END, "hparams", _content(session_end_info=plugin_data_pb2.SessionEndInfo(status=status))
+
+
+def hparams_experiment(columns: Mapping[str, Sequence[Any]]) -> tuple[str, str, bytes]:
+    """The (tag, plugin, content) that names a grid's hyperparameters, with the values each took, and its metrics."""
+    experiment = api_pb2.Experiment()
+    for name, values in columns.items():
+        numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        kind = api_pb2.DataType.DATA_TYPE_FLOAT64 if numeric else api_pb2.DataType.DATA_TYPE_STRING
+        experiment.hparam_infos.add(name=name, type=kind)
+    for tag in METRIC_TAGS:
+        experiment.metric_infos.add(name=api_pb2.MetricName(tag=tag), display_name=tag)
+    return EXPERIMENT, "hparams", _content(experiment=experiment)
+
+
+def custom_scalar_layout(quantities: Sequence[str]) -> Summary:
+    """Charts of loss and error, and of every profile's quantity over depth with its band of theory."""
+    training = [
+        Chart(title=what, multiline=MultilineChartContent(tag=[rf"(train|val|test)/{what}"]))
+        for what in ("loss", "error")
+    ]
+    band = MarginChartContent(
+        series=[
+            MarginChartContent.Series(
+                value="profile_init/activation_norm",
+                lower="profile_init/activation_norm_band_low",
+                upper="profile_init/activation_norm_band_high",
+            )
+        ]
+    )
+    profiles = [Chart(title="activation norm at init, with its band", margin=band)]
+    profiles += [
+        Chart(
+            title=f"{quantity} over depth",
+            multiline=MultilineChartContent(tag=[rf"profile_(init|final)/{quantity}$"]),
+        )
+        for quantity in quantities
+    ]
+    layout = Layout(category=[Category(title="training", chart=training), Category(title="over depth", chart=profiles)])
+    tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()])
+    summary = Summary()
+    plugin = SummaryMetadata.PluginData(plugin_name="custom_scalars")
+    summary.value.add(tag="custom_scalars__config__", tensor=tensor, metadata=SummaryMetadata(plugin_data=plugin))
+    return summary
+
+
+def _content(**part: Any) -> bytes:
+    data: bytes = plugin_data_pb2.HParamsPluginData(version=0, **part).SerializeToString()
+    return data
+
+
+def _value(value: Any) -> Value:
+    if isinstance(value, bool):
+        return Value(bool_value=value)
+    if isinstance(value, (int, float)):
+        return Value(number_value=value)
+    return Value(string_value=str(value))

@@ -1,0 +1,125 @@
+"""Everything one run writes while it trains: metrics.csv, profiles.csv, TensorBoard events and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fanin.record.folder import CsvFile, RunFolder
+from fanin.record.layout import custom_scalar_layout, hparams_end, hparams_start
+from fanin.record.tensorboard import EventFile
+
+METRICS = (
+    "step", "epoch", "lr", "train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error", "seconds",
+)  # fmt: skip
+PROFILES = ("snapshot", "axis", "index", "layer", "quantity", "value", "theory", "band_low", "band_high")
+TAGS = {
+    "lr": "optim/lr",
+    **{f"{part}_{what}": f"{part}/{what}" for part in ("train", "val", "test") for what in ("loss", "error")},
+}
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """One row of profiles.csv, without its snapshot; None where there is no value or no theory."""
+
+    axis: str
+    index: int
+    layer: str
+    quantity: str
+    value: float | None
+    theory: float | None = None
+    band_low: float | None = None
+    band_high: float | None = None
+
+
+class Recorder:
+    """The open files of one run.
+
+    Args:
+        folder: the run's folder, owned by this process.
+        resume_step: go on after this step: what earlier files say of later steps is dropped. None starts afresh.
+    """
+
+    def __init__(self, folder: RunFolder, resume_step: int | None = None) -> None:
+        self.folder = folder
+        if resume_step is None:
+            folder.clear()
+
+        def kept_metrics(row: dict[str, str]) -> bool:
+            return resume_step is not None and int(row["step"]) <= resume_step
+
+        def kept_profiles(row: dict[str, str]) -> bool:
+            snapshot = row["snapshot"]
+            return (
+                resume_step is not None and snapshot != "final" and (snapshot == "init" or int(snapshot) <= resume_step)
+            )
+
+        self.metrics_file = CsvFile(folder.path / "metrics.csv", METRICS, kept_metrics)
+        self.profiles_file = CsvFile(folder.path / "profiles.csv", PROFILES, kept_profiles)
+        self.events = EventFile(folder.path, None if resume_step is None else resume_step + 1)
+
+    def metrics(self, row: Mapping[str, float | None]) -> None:
+        """Record one logged step; `row` has the columns of metrics.csv, None where not evaluated."""
+        self.metrics_file.write([{key: _number(value) for key, value in row.items()}])
+        values = {TAGS[key]: value for key, value in row.items() if key in TAGS and value is not None}
+        self.events.scalars(values, int(row["step"] or 0))
+
+    def profile(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:
+        """Record a profile over depth: into profiles.csv, and with TensorBoard's step as the layer's index."""
+        self.profiles_file.write(
+            [{"snapshot": snapshot, **{key: _number(value) for key, value in asdict(row).items()}} for row in rows]
+        )
+        for (axis, index), values in _by_index(snapshot, rows).items():
+            self.events.scalars(values, index if axis else 0)
+        self.events.flush()
+
+    def curves(self, step: int, values: Mapping[str, float]) -> None:
+        """Record per-layer values at a training step; the tags are layers/<quantity>/<index>_<layer>."""
+        self.events.scalars({f"layers/{tag}": value for tag, value in values.items()}, step)
+
+    def describe(self, name: str, hparams: Mapping[str, Any], quantities: Sequence[str]) -> None:
+        """Tell TensorBoard the hyperparameters of the run and how to lay its charts out."""
+        self.events.plugin(*hparams_start(name, hparams))
+        self.events.summary(custom_scalar_layout(quantities), 0)
+        self.events.flush()
+
+    def flush(self) -> None:
+        """Make what TensorBoard will read visible."""
+        self.events.flush()
+
+    def close(self, state: str | None = None) -> None:
+        """Close the files; with the run's final state TensorBoard's hparams learn how it ended."""
+        if state is not None:
+            self.events.plugin(*hparams_end(success=state in ("done", "pruned")))
+        self.events.close()
+        self.metrics_file.close()
+        self.profiles_file.close()
+
+
+def _by_index(snapshot: str, rows: Sequence[ProfileRow]) -> dict[tuple[str, int], dict[str, float]]:
+    """One event per (axis, index): {tag: value}; the band goes beside its quantity for the margin charts."""
+    events: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        group = f"profile_{snapshot}" + ("" if row.axis == "weight" else f"_{row.axis}")
+        tag = f"{group}/{row.quantity}"
+        values = events[row.axis, row.index]
+        if row.value is not None:
+            values[tag] = row.value
+        elif row.theory is not None:
+            values[tag] = row.theory
+        if row.band_low is not None and row.band_high is not None:
+            values |= {f"{tag}_band_low": row.band_low, f"{tag}_band_high": row.band_high}
+    return events
+
+
+def _number(value: object) -> object:
+    """A float as text that reads back to the same value ("nan", "inf" and "-inf" included); None as empty."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) and value == int(value) and abs(value) < 2**53 else repr(value)
+    return value

@@ -1,0 +1,64 @@
+"""Reports: tables, figures and a page made of the folders that runs leave. Knows files only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fanin.report.tables import StudyRow
+
+__all__ = ["Report", "write_report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report consists of.
+
+    Attributes:
+        title, setting: the experiment and the settings that all its runs share.
+        grid: the folder that holds all the runs.
+        out: the report's own folder.
+        summary: a row per run, with the columns of summary.csv.
+        summary_path: where it was written.
+        study: a row per configuration.
+        tables, figures: the files written.
+        index: the page.
+        notes: what is not as it should be, a line each, beginning with the run's name.
+    """
+
+    title: str
+    setting: str
+    grid: Path
+    out: Path
+    summary: pd.DataFrame
+    summary_path: Path
+    study: list[StudyRow]
+    tables: list[Path]
+    figures: list[Path]
+    index: Path
+    notes: list[str]
+
+
+def write_report(folders: Sequence[Path], out: Path | None = None, group_by: Sequence[str] | None = None) -> Report:
+    """Read all runs at or below the folders and write the report; an earlier one in its place is replaced.
+
+    Args:
+        folders: run folders or folders that hold some, at any depth.
+        out: where to write; by default `report` in the folder common to all runs.
+        group_by: configuration keys whose values make a configuration; by default all overrides but the seed.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: no runs, a path that is no folder, an unknown key to group by.
+        OSError: a folder that cannot be written.
+    """
+    from fanin.report.compose import compose
+
+    return compose(folders, out, group_by)

@@ -1,0 +1,144 @@
+"""From run folders to a report: find, read, group, tabulate, draw, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fanin.errors import UserError
+from fanin.report import Report
+from fanin.report.config import display
+from fanin.report.curves import curves_figure
+from fanin.report.figures import study_figure
+from fanin.report.folders import Run, common_parent, find_runs, read_runs
+from fanin.report.groups import Configuration, canonical, group_runs, short_keys, varying_keys
+from fanin.report.html import write_page
+from fanin.report.movement import movement_figure
+from fanin.report.series import Metrics, Profiles, read_metrics, read_profiles
+from fanin.report.style import Sheet, look, save
+from fanin.report.summary import row_of, write_summary
+from fanin.report.tables import study_table, write_table_csv, write_table_markdown
+from fanin.report.tensorboard import write_tensorboard
+
+FIGURES = ("study", "movement", "curves")
+
+
+def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] | None) -> Report:
+    """See write_report."""
+    found = find_runs(folders)
+    if not found:
+        raise UserError(f"{', '.join(map(str, folders))}: no runs here; a run's folder holds a status.json")
+    grid = _grid(found, folders)
+    runs = read_runs(found, grid)
+    configurations = group_runs(runs, group_by)
+    runs, configurations = _in_table_order(runs, configurations)
+    report_folder = grid / "report" if out is None else out.resolve()
+    report_folder.mkdir(parents=True, exist_ok=True)
+
+    profiles, metrics = read_profiles(runs), read_metrics(runs)
+    sheet = Sheet(_title(runs), _setting(runs, configurations), configurations)
+    figures = _draw(sheet, runs, profiles, metrics, report_folder)
+    study = study_table(runs, configurations)
+    tables = [report_folder / "table.csv", report_folder / "table.md"]
+    write_table_csv(tables[0], study)
+    write_table_markdown(tables[1], sheet.title, study)
+    rows = [row_of(run.files) | {"run": run.name} for run in runs]
+    summary_path = _write_summary(rows, found, grid, report_folder, explicit=out is not None)
+    write_tensorboard(report_folder, configurations, profiles, figures)
+    notes = [f"{run.name}: {note}" for run in runs for note in _notes(run)]
+    report = Report(
+        title=sheet.title, setting=sheet.setting, grid=grid, out=report_folder, summary=pd.DataFrame(rows),
+        summary_path=summary_path, study=study, tables=tables, figures=figures,
+        index=report_folder / "index.html", notes=notes,
+    )  # fmt: skip
+    write_page(report, runs)
+    return report
+
+
+def _grid(found: Sequence[Path], folders: Sequence[Path]) -> Path:
+    """The folder common to all runs; of a single run the grid folder that was asked for, or its own."""
+    common = common_parent(found)
+    if len(found) == 1 and all(folder.resolve() != common for folder in folders):
+        return common.parent
+    return common
+
+
+def _in_table_order(runs: list[Run], configurations: list[Configuration]) -> tuple[list[Run], list[Configuration]]:
+    """Runs in the order of their configurations and seeds, with the configurations' positions to match."""
+    order = [position for one in configurations for position in one.members]
+    start = 0
+    for one in configurations:
+        one.members = list(range(start, start + len(one.members)))
+        start += len(one.members)
+    return [runs[position] for position in order], configurations
+
+
+def _title(runs: Sequence[Run]) -> str:
+    """The experiment's name, or those of several."""
+    return ", ".join(sorted({run.experiment for run in runs if run.experiment})) or "runs"
+
+
+def _setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> str:
+    """What all runs share, from the first configuration that can be read: data, size, optimizer, learning rate."""
+    varying = set(varying_keys(configurations))
+    config = next((run.config for run in runs if run.config.config), None)
+    words = config.setting(varying) if config is not None else []
+    shared = {key: value for key, value in configurations[0].values.items() if key not in varying}
+    short = short_keys(list(shared))
+    told = {"data", "model.depth", "model.width", "optimizer", "optimizer.lr", "activation", "normalization"}
+    if len(configurations) > 1:
+        words += [f"{short[key]}={display(value)}" for key, value in shared.items() if key not in told]
+    seeds = len({canonical(run.seed) for run in runs})
+    return ", ".join([*words, f"{seeds} seed{'s' if seeds > 1 else ''}"])
+
+
+def _draw(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics, out: Path) -> list[Path]:
+    """Draw what there is data for; figures of an earlier report that no longer apply are removed."""
+    paths: list[Path] = []
+    with look():
+        drawn = {
+            "study": study_figure(sheet, runs, profiles, metrics),
+            "movement": movement_figure(sheet, profiles),
+            "curves": curves_figure(sheet, runs, metrics),
+        }
+        for name, figure in drawn.items():
+            if figure is None:
+                for kind in ("png", "svg"):
+                    (out / f"{name}.{kind}").unlink(missing_ok=True)
+            else:
+                paths += save(figure, out, name)
+    return paths
+
+
+def _write_summary(
+    rows: Sequence[dict[str, object]], found: Sequence[Path], grid: Path, out: Path, *, explicit: bool
+) -> Path:
+    """Write summary.csv into the grid folder if the report covers all of it, else beside the report.
+
+    A grid folder that cannot be written is no obstacle to a report that goes elsewhere.
+    """
+    path = grid / "summary.csv"
+    whole = {folder.parent for folder in found} == {grid} and set(find_runs([grid])) == set(found)
+    if whole:
+        try:
+            write_summary(path, rows)
+            return path
+        except PermissionError:
+            if not explicit:
+                raise
+    write_summary(out / "summary.csv", rows)
+    return out / "summary.csv"
+
+
+def _notes(run: Run) -> list[str]:
+    """The run's notes, led by what ended or holds it."""
+    progress = f" at {run.progress}" if run.progress else ""
+    if run.state == "failed":
+        return [f"failed{progress}: {run.files.error or 'no error recorded'}", *run.notes]
+    if run.state in ("running", "interrupted"):
+        updated = run.files.status.get("updated")
+        since = f", last update {updated}" if run.state == "running" and updated else ""
+        return [f"{run.state}{progress}{since}", *run.notes]
+    return run.notes

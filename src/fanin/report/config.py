@@ -1,0 +1,153 @@
+"""What Hydra recorded of a run: its configuration, its choices, and the overrides of a run without a result."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+# Where a run goes and how it is computed, not what is studied.
+INCIDENTAL = re.compile(r"(experiment|force|data\.root|hydra(\..*)?)")
+
+NAMES = {
+    "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
+    "relu": "ReLU", "sgd": "SGD", "gd": "GD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop",
+    "layer": "layer normalization", "batch": "batch normalization",
+}  # fmt: skip
+CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10, "cifar10": 10, "cifar100": 100}
+
+
+class RunConfig:
+    """The configuration of one run, read when first asked for; missing and broken files read as empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / ".hydra"
+        self._config: dict[str, Any] | None = None
+        self._choices: dict[str, Any] | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The composed configuration."""
+        if self._config is None:
+            self._config = _as_dict(read_yaml(self._folder / "config.yaml"))
+        return self._config
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The chosen option of every group, e.g. {"optimizer": "sgd"}."""
+        if self._choices is None:
+            runtime = _walk(_as_dict(read_yaml(self._folder / "hydra.yaml")), "hydra.runtime.choices")
+            self._choices = _as_dict(runtime)
+        return self._choices
+
+    def value(self, key: str) -> Any:
+        """The value of a dotted key, the chosen option where the key is a group, None where there is none."""
+        value = _walk(self.config, key)
+        return self.option(key) if value is None or isinstance(value, dict) else value
+
+    def option(self, group: str) -> str | None:
+        """The option chosen in a group; without Hydra's record of it the name of the class it makes."""
+        chosen = self.choices.get(group)
+        if chosen is None:
+            target = _walk(self.config, f"{group}._target_")
+            chosen = target.rsplit(".", 1)[-1].lower() if isinstance(target, str) else None
+        return None if chosen is None else str(chosen)
+
+    @property
+    def classes(self) -> int | None:
+        """K, the number of classes, where the configuration or the data set's name tells."""
+        classes = _walk(self.config, "data.classes")
+        return classes if isinstance(classes, int) else CLASSES.get(self.option("data") or "")
+
+    def setting(self, varying: Collection[str] = ()) -> list[str]:
+        """The setting in a few words, e.g. ["MNIST", "50 layers of 100 units", ...], without what varies."""
+
+        def fixed(key: str) -> Any:
+            return None if key in varying else self.value(key)
+
+        depth, width, lr, batch = (
+            fixed(key) for key in ("model.depth", "model.width", "optimizer.lr", "trainer.batch_size")
+        )
+        size = [f"{depth} layers"] if depth is not None else []
+        size += [f"{width} units"] if width is not None else []
+        normalization = fixed("normalization")
+        return [
+            *_named(fixed("data")),
+            *([" of ".join(size)] if size else []),
+            *_named(fixed("activation")),
+            *(_named(normalization) if normalization not in (None, "none", "nonorm") else []),
+            *_named(fixed("optimizer")),
+            *([f"lr {display(lr)}"] if lr is not None else []),
+            *([f"batch {batch}"] if batch is not None else []),
+        ]
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, None where it is missing or broken."""
+    import yaml
+
+    try:
+        return yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+
+
+def named_overrides(folder: Path) -> dict[str, Any]:
+    """The overrides of a run that left no result: the folder's name tells which, Hydra's list their exact values.
+
+    Long names are shortened, so a name that is not all key=value leaves the whole list, without what is incidental.
+    """
+    entries = read_yaml(folder / ".hydra" / "overrides.yaml")
+    listed = _pairs([str(entry).lstrip("+~") for entry in entries] if isinstance(entries, list) else [])
+    parts = split_outside_brackets(folder.name)
+    named = _pairs(parts)
+    if len(named) == len(parts):
+        return {key: listed.get(key, value) for key, value in named.items()}
+    return {key: value for key, value in listed.items() if not INCIDENTAL.fullmatch(key)}
+
+
+def _pairs(entries: list[str]) -> dict[str, Any]:
+    """The entries of the form key=value as a dict."""
+    parts = [entry.partition("=") for entry in entries]
+    return {key: scalar(text) for key, equals, text in parts if equals and re.fullmatch(r"[\w.@/-]+", key)}
+
+
+def split_outside_brackets(text: str) -> list[str]:
+    """The parts between commas that no bracket encloses: "a=[1,2],b=3" gives "a=[1,2]" and "b=3"."""
+    return re.split(r",(?![^\[\]{}()]*[\]})])", text)
+
+
+def scalar(text: str) -> Any:
+    """A value as typed on the command line: integer, float, true, false, null or the text itself."""
+    words = {"true": True, "false": False, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def display(value: object) -> str:
+    """A configuration value in a label: numbers short, lists as JSON without spaces."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+
+
+def _named(option: object) -> list[str]:
+    return [] if option is None else [NAMES.get(str(option), str(option))]
+
+
+def _walk(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
+
+
+def _as_dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

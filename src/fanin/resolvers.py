@@ -1,0 +1,32 @@
+"""The resolvers that fanin's YAML uses."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def register_resolvers() -> None:
+    """Make ${fanin.experiment:}, ${fanin.run_name:} and ${fanin.checked_run_name:} known.
+
+    They read the configuration they stand in. A single run's folder is named by the checked one: naming is the
+    first thing that Hydra does with a composed configuration, so a mistake shows before anything is written.
+    """
+
+    def experiment(*, _root_: DictConfig) -> str:
+        from fanin.identity import experiment_of
+
+        return experiment_of(_root_.hydra)
+
+    def run_name(*, _root_: DictConfig) -> str:
+        from fanin.identity import identify, without_hydra
+
+        return identify(without_hydra(_root_), _root_.hydra).name
+
+    def checked_run_name(*, _root_: DictConfig) -> str:
+        from fanin.sweep.plan import plan_run
+
+        return plan_run(_root_).name
+
+    OmegaConf.register_new_resolver("fanin.checked_run_name", checked_run_name, replace=True)
+    OmegaConf.register_new_resolver("fanin.experiment", experiment, replace=True)
+    OmegaConf.register_new_resolver("fanin.run_name", run_name, replace=True)

@@ -1,0 +1,74 @@
+"""The settings of the loop (group `trainer`), checked; no torch here, for they are read before it is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fanin.errors import OptionError, choice, flag, integer, number
+
+PRECISIONS = ("float32", "float64", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How long, how often and on what to train.
+
+    Args:
+        epochs: passes over the training set; counts when `steps` is null.
+        steps: updates; 0 measures profiles at init and trains nothing.
+        batch_size: examples of a batch.
+        log_every: steps between two rows of metrics.csv.
+        eval_every: steps between two evaluations on the validation part; null for once an epoch.
+        checkpoint_every: steps between two checkpoints; null for once an epoch, 0 for the end only.
+        target_error: stop as soon as the training error, mean over the last `target_window` batches, is at most
+            this; looked at when a row is logged. null never stops.
+        target_window: batches of that mean.
+        stop_when_diverged: end a run at the step whose loss is not finite, before the update.
+        precision: of weights and computing; bfloat16 keeps float32 weights and runs the forward pass in autocast.
+        device: auto (CUDA where there is one), cpu or cuda.
+        threads: torch's threads on the CPU; null leaves torch's choice.
+        progress: show progress on a terminal.
+    """
+
+    epochs: float = 5
+    steps: int | None = None
+    batch_size: int = 100
+    log_every: int = 10
+    eval_every: int | None = None
+    checkpoint_every: int | None = None
+    target_error: float | None = None
+    target_window: int = 50
+    stop_when_diverged: bool = True
+    precision: str = "float32"
+    device: str = "auto"
+    threads: int | None = 1
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        number("epochs", self.epochs, 0, open_low=True)
+        if self.steps is not None:
+            integer("steps", self.steps, 0)
+        for name in ("batch_size", "log_every", "target_window"):
+            integer(name, getattr(self, name), 1)
+        for name, low in (("eval_every", 1), ("checkpoint_every", 0), ("threads", 1)):
+            if getattr(self, name) is not None:
+                integer(name, getattr(self, name), low)
+        if self.target_error is not None:
+            number("target_error", self.target_error, 0, 1)
+        flag("stop_when_diverged", self.stop_when_diverged)
+        flag("progress", self.progress)
+        choice("precision", self.precision, PRECISIONS)
+        choice("device", self.device, ("auto", "cpu", "cuda"))
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """The number of updates of a whole run."""
+        return self.steps if self.steps is not None else max(1, round(self.epochs * steps_per_epoch))
+
+    def check_batch(self, examples: int) -> None:
+        """Refuse a batch larger than the training set.
+
+        Raises:
+            OptionError: with the largest batch allowed.
+        """
+        if self.batch_size > examples:
+            raise OptionError("batch_size", self.batch_size, f"at most the {examples} training examples")

@@ -1,0 +1,114 @@
+"""What a user sees of one run: a progress bar on a terminal, one line at its end anywhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from fanin.record.folder import RunFolder
+
+REFRESH = 0.1
+"""Seconds between two drawings of the bar: drawing more often would cost training time."""
+
+
+class Display:
+    """The bar and the lines of one run.
+
+    Args:
+        name: of the run.
+        enabled: false shows only the final line.
+    """
+
+    def __init__(self, name: str, *, enabled: bool = True) -> None:
+        self.name = name
+        self.console = Console(highlight=False)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._drawn = 0.0
+        self._enabled = enabled and self.console.is_terminal
+
+    def __enter__(self) -> Display:
+        if self._enabled:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}  error {task.fields[error]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                auto_refresh=False,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.name, total=None, loss="-", error="-")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, step: int, steps: int, loss: float, error: float) -> None:
+        """Show where the run is."""
+        if self._bar is None:
+            return
+        self._bar.update(self._task, completed=step, total=steps, loss=f"{loss:.4f}", error=f"{error:.1%}")
+        now = time.monotonic()
+        if now - self._drawn >= REFRESH or step >= steps:
+            self._drawn = now
+            self._bar.refresh()
+
+    def ended(self, result: dict[str, Any]) -> None:
+        """The final line of a run."""
+        metrics = result["metrics"]
+        parts = []
+        if result["diverged"]:
+            broken = result["diverged"]
+            parts.append(f"diverged at step {broken['step']}: {broken['what']} of {broken['layer']} not finite")
+        elif result["steps"] == 0:
+            parts.append("profiles at init only")
+        else:
+            parts.append(f"{result['outcome']}: step {result['steps']}, {_metrics(metrics)}")
+        if result["verdict"]:
+            parts.append(f"init {result['verdict']}")
+        parts.append(f"{result['seconds']:.1f} s")
+        self.line(", ".join(parts), style="magenta" if result["diverged"] else "green")
+
+    def skipped(self, folder: RunFolder) -> None:
+        """The line of a run that need not be run again."""
+        state = folder.status.get("state", "done")
+        self.line(f"{state} before, not run again (force=true does)", style="dim")
+
+    def line(self, text: str, style: str = "") -> None:
+        """One line about the run."""
+        self.console.print(f"[bold]{_escaped(self.name)}[/]  [{style or 'default'}]{_escaped(text)}[/]", soft_wrap=True)
+
+
+def _metrics(metrics: dict[str, float | None]) -> str:
+    """ "train loss 0.1, error 3.0 %, test error 5.1 %", of what there is."""
+    words = []
+    for part in ("train", "val", "test"):
+        loss, error = metrics[f"{part}_loss"], metrics[f"{part}_error"]
+        if loss is not None and error is not None and math.isfinite(error):
+            words.append(f"{part} loss {loss:.4f} error {error:.1%}")
+    return ", ".join(words)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,65 @@
+"""A grid: checked as a whole before its first run, launched, and ended with a summary, figures and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from fanin.errors import UserError
+from fanin.record.folder import RunFolder
+from fanin.sweep.plan import plan_grid
+
+
+class FailedRuns(UserError):
+    """Some runs of a grid failed; the others are complete."""
+
+
+def run_grid(
+    master: DictConfig, loader: ConfigLoader, launcher: Launcher, batches: Sequence[Sequence[Sequence[str]]]
+) -> list[Any]:
+    """Check, launch and report a grid.
+
+    Args:
+        master: the configuration of the multirun, with its hydra node.
+        loader: composes the jobs.
+        launcher: runs them; any of Hydra's.
+        batches: the overrides of each job, in the batches to launch.
+
+    Raises:
+        InvalidRuns: before anything has been written, if any job cannot be run.
+        FailedRuns: at the end, if any run failed.
+    """
+    plan = plan_grid(master, loader, [job for batch in batches for job in batch])
+    folders, grid = plan.folders, plan.folders[0].parent
+    known = f", {plan.finished} of them finished before" if plan.finished else ""
+    Console(highlight=False, stderr=True).print(f"{len(folders)} runs in {grid}{known}", soft_wrap=True)
+    grid.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(master, grid / "multirun.yaml")
+    returns: list[Any] = []
+    try:
+        first = 0
+        for batch in batches:
+            returns.append(launcher.launch(batch, initial_job_idx=first))
+            first += len(batch)
+    finally:
+        _report(folders)
+    failed = [folder for folder in folders if RunFolder(folder).status.get("state") == "failed"]
+    if failed:
+        raise FailedRuns(f"{len(failed)} of {len(folders)} runs failed; the first: {failed[0] / 'run.log'}")
+    return returns
+
+
+def _report(folders: Sequence[Path]) -> None:
+    """Figures, tables and the page of what has been run so far, and the study's table on the terminal."""
+    there = [folder for folder in folders if (folder / "status.json").exists()]
+    if not there:
+        return
+    from fanin.report import print_study, write_report
+
+    print_study(write_report(there), Console(highlight=False))

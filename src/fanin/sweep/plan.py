@@ -1,0 +1,73 @@
+"""What is to be run where, and every mistake in it, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from fanin.errors import UserError
+from fanin.identity import Identity, identify, without_hydra
+from fanin.record.folder import RunFolder
+
+
+class InvalidRuns(UserError):
+    """Some jobs cannot be run; one line per mistake."""
+
+
+@dataclass
+class Plan:
+    """The folders of a grid, in order and each once, and how many of them are finished."""
+
+    folders: list[Path] = field(default_factory=list)
+    finished: int = 0
+    mistakes: dict[str, None] = field(default_factory=dict)
+
+    def add(self, cfg: DictConfig) -> Identity:
+        """Take in one composed configuration, its hydra node included; its mistakes are kept for later."""
+        task = without_hydra(cfg)
+        identity = identify(task, cfg.hydra)
+        path = Path(cfg.hydra.sweep.dir) / identity.name
+        if path in self.folders:
+            return identity
+        self.folders.append(path)
+        if RunFolder(path).finished(identity.config_hash) and not task.get("force"):
+            self.finished += 1
+            return identity
+        from fanin.build import check  # torch: not before there is something to run
+
+        self.mistakes |= dict.fromkeys(str(mistake) for mistake in check(task))
+        return identity
+
+    def refuse_mistakes(self) -> None:
+        """Raise InvalidRuns, with all mistakes, if there are any."""
+        if self.mistakes:
+            raise InvalidRuns("\n".join(self.mistakes))
+
+
+def plan_run(cfg: DictConfig) -> Identity:
+    """The identity of a single run.
+
+    Raises:
+        InvalidRuns: it cannot be run.
+    """
+    plan = Plan()
+    identity = plan.add(cfg)
+    plan.refuse_mistakes()
+    return identity
+
+
+def plan_grid(master: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[str]]) -> Plan:
+    """The plan of a grid, each job given by its overrides.
+
+    Raises:
+        InvalidRuns: some of its jobs cannot be run.
+    """
+    plan = Plan()
+    for overrides in jobs:
+        plan.add(loader.load_sweep_config(master, list(overrides)))
+    plan.refuse_mistakes()
+    return plan

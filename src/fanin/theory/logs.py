@@ -1,0 +1,20 @@
+"""Logarithm and exponential that saturate instead of raising: norms of deep networks leave floats' range."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+_LARGEST = math.log(sys.float_info.max)
+
+
+def log(value: float) -> float:
+    """ln(value); -inf at 0, nan for nan and for negative values."""
+    if value > 0:
+        return math.log(value)
+    return -math.inf if value == 0 else math.nan
+
+
+def exp(value: float) -> float:
+    """e^value; inf beyond the largest float, nan for nan."""
+    return math.inf if value > _LARGEST else math.exp(value)

@@ -1,0 +1,1 @@
+"""Hydra plugins of fanin: found by Hydra itself, imported at every start, so light."""

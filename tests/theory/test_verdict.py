@@ -1,0 +1,187 @@
+"""Factors, deviations and verdicts worked out by hand from norms that are made up."""
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanin.theory import (
+    IDENTITY,
+    RELU,
+    ActivationLaw,
+    Layer,
+    analyse,
+    forward_theory,
+    slope_moments,
+    slope_test,
+)
+
+MEAN, VARIANCE = (
+    -0.02542088562275735,
+    0.05193999214872514,
+)  # ln r at n = 100, c = 2, see test_ratio.py
+
+
+def chain(widths: list[int], c: float) -> list[Layer]:
+    return [
+        Layer(f"linear_{index}", fan_in, fan_out, c)
+        for index, (fan_in, fan_out) in enumerate(pairwise(widths), 1)
+    ]
+
+
+def study(c: float) -> list[Layer]:
+    return chain([784, *[100] * 49, 10], c)
+
+
+def norms_at(layers: list[Layer], z: float, law: ActivationLaw = RELU) -> list[float]:
+    """Norms that lie z standard deviations off the median line in every layer, input norm 92."""
+    return [
+        math.exp((line.log_mean + z * line.log_sd) / 2) for line in forward_theory(layers, 92.0, law).post
+    ]
+
+
+def test_study_by_hand() -> None:
+    """Norms on the mean-square line: the factor is sqrt(c/2), the deviation that of the line itself."""
+    layers = study(3.0)
+    found = analyse(layers, 92.0, [line.mean_square for line in forward_theory(layers, 92.0).post])
+    assert found.factor_per_layer == pytest.approx(math.sqrt(1.5))
+    assert found.theory_factor == pytest.approx(math.sqrt(1.5))
+    assert found.expected_factor == pytest.approx(math.sqrt(1.5) * math.exp(MEAN / 2))
+    # 49 hidden layers: the line lies 49 * 0.0254 above the mean of the walk, whose sd is sqrt(49 * 0.0519).
+    assert found.z == pytest.approx(-49 * MEAN / math.sqrt(49 * VARIANCE))
+    assert found.z_critical == pytest.approx(49 * (math.log(1.5) - MEAN) / math.sqrt(49 * VARIANCE))
+    assert found.verdict == "exploding"
+
+
+@pytest.mark.parametrize("z", [-2.9, 0.0, 2.9])
+@pytest.mark.parametrize(("c", "verdict"), [(1.0, "vanishing"), (2.0, "critical"), (3.0, "exploding")])
+def test_the_three_initializers_of_the_study(c: float, verdict: str, z: float) -> None:
+    """49 ln(c/2) is -21 sd for c = 1 and 12 sd for c = 3: three either way change nothing."""
+    found = analyse(study(c), 92.0, norms_at(study(c), z))
+    assert found.z == pytest.approx(z)
+    assert found.z_critical == pytest.approx(z + 49 * math.log(c / 2) / math.sqrt(49 * VARIANCE))
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("z", "verdict"), [(-3.01, "vanishing"), (-2.99, "critical"), (2.99, "critical"), (3.01, "exploding")]
+)
+@pytest.mark.parametrize("law", [RELU, IDENTITY], ids=lambda law: law.name)
+def test_critical_is_within_three_standard_deviations(z: float, verdict: str, law: ActivationLaw) -> None:
+    layers = study(law.critical_c)
+    found = analyse(layers, 92.0, norms_at(layers, z, law), law)
+    assert found.z_critical == pytest.approx(z)
+    assert found.verdict == verdict
+
+
+def test_critical_c_depends_on_the_activation() -> None:
+    """c = 2 without a nonlinearity doubles the square in every layer."""
+    found = analyse(study(2.0), 92.0, norms_at(study(2.0), 0.0, IDENTITY), IDENTITY)
+    assert found.verdict == "exploding"
+    assert found.theory_factor == pytest.approx(math.sqrt(2))
+
+
+def test_growth_that_comes_from_widths_is_divided_out() -> None:
+    """Hidden widths 25, 400, 100 from layer 1 to 3: norms that grow by sqrt(width) have factor 1."""
+    layers = chain([10, 25, 400, 100, 10], 2.0)
+    found = analyse(layers, 1.0, [5.0, 20.0, 10.0, 1.0])
+    assert found.factor_per_layer == pytest.approx(1.0)
+    assert found.theory_factor == pytest.approx(1.0)
+    # Without layers the widths are not known: two steps from 5 to 10.
+    assert analyse(None, 1.0, [5.0, 20.0, 10.0, 1.0]).factor_per_layer == pytest.approx(math.sqrt(2))
+
+
+def test_layers_of_different_c_have_the_geometric_mean() -> None:
+    """Layers 2 and 3 of 4 with c = 1 and 8: sqrt(0.5 * 4)^(1/2); layers 1 and 4 do not count."""
+    layers = [Layer(str(c), 50, 50, c) for c in (3.0, 1.0, 8.0, 0.1)]
+    assert analyse(layers, 1.0, [1.0] * 4).theory_factor == pytest.approx(2**0.25)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "factor", "verdict"),
+    [
+        ([1.0, 0.5, 0.25], 0.5, "stable"),
+        ([1.0, 0.1, 0.011], math.sqrt(0.011), "stable"),
+        ([1.0, 0.1, 0.009], math.sqrt(0.009), "vanishing"),
+        ([1.0, 10.0, 99.0], math.sqrt(99.0), "stable"),
+        ([1.0, 10.0, 101.0], math.sqrt(101.0), "exploding"),
+        ([1.0, 1e-30, 0.0], 0.0, "vanishing"),
+        ([0.0, 0.0, 0.0], 0.0, "vanishing"),
+        ([1.0, 1e30, math.inf], math.inf, "exploding"),
+        ([1.0, math.inf, math.nan], math.inf, "exploding"),
+        ([7.0], math.nan, "stable"),
+        ([], math.nan, "stable"),
+    ],
+)
+def test_without_theory(hidden: list[float], factor: float, verdict: str) -> None:
+    found = analyse(None, 1.0, [*hidden, 1e9])
+    assert found.factor_per_layer == pytest.approx(factor, nan_ok=True)
+    assert found.verdict == verdict
+    assert (found.theory_factor, found.expected_factor, found.z, found.z_critical) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("hidden", "factor", "z", "verdict"),
+    [
+        ([1.0, 1e-30, 0.0], 0.0, -math.inf, "vanishing"),
+        ([0.0, 0.0, 0.0], 0.0, -math.inf, "vanishing"),
+        ([1.0, 1e30, math.inf], math.inf, math.inf, "exploding"),
+        ([1.0, math.nan, math.nan], math.inf, math.inf, "exploding"),
+    ],
+)
+def test_norms_that_are_zero_or_not_finite(
+    hidden: list[float], factor: float, z: float, verdict: str
+) -> None:
+    found = analyse(chain([5] * 5, 2.0), 1.0, [*hidden, 1.0])
+    assert (found.factor_per_layer, found.z, found.z_critical, found.verdict) == (factor, z, z, verdict)
+
+
+def test_one_hidden_layer_has_a_deviation_but_no_factor() -> None:
+    layers = chain([100, 100, 10], 2.0)
+    found = analyse(layers, 1.0, [math.exp((MEAN + 2 * math.sqrt(VARIANCE)) / 2), 1.0])
+    assert found.z == pytest.approx(2.0)
+    assert found.verdict == "critical"
+    assert math.isnan(found.factor_per_layer)
+    assert found.expected_factor is not None
+    assert math.isnan(found.expected_factor)
+
+
+def test_no_hidden_layer_has_nothing_to_judge() -> None:
+    found = analyse(chain([100, 10], 2.0), 1.0, [1e9])
+    assert found.verdict == "stable"
+    assert found.z is not None
+    assert math.isnan(found.z)
+
+
+def test_one_norm_per_layer() -> None:
+    with pytest.raises(ValueError, match="2 activation norms for 50 layers"):
+        analyse(study(2.0), 92.0, [1.0, 1.0])
+
+
+@given(slopes=st.lists(st.floats(-2, 2), min_size=1, max_size=30), c=st.floats(0.5, 4))
+def test_slope_by_hand(slopes: list[float], c: float) -> None:
+    """48 steps between 49 hidden layers, S seeds: standard error sqrt(Var / (48 S)) / 2."""
+    found = slope_test(slopes, study(c))
+    assert found.mean == pytest.approx(math.fsum(slopes) / len(slopes), abs=1e-12)
+    assert found.expected == pytest.approx((math.log(c / 2) + MEAN) / 2, abs=1e-12)
+    assert found.standard_error == pytest.approx(math.sqrt(VARIANCE / 48 / len(slopes)) / 2)
+    assert found.z == pytest.approx((found.mean - found.expected) / found.standard_error, abs=1e-9)
+
+
+def test_slope_is_the_logarithm_of_the_factors() -> None:
+    layers = chain([7, 20, 5, 60, 30, 4], 1.3)
+    found = analyse(layers, 92.0, norms_at(layers, 0.0))
+    assert found.expected_factor == pytest.approx(math.exp(slope_moments(layers).mean))
+    assert found.factor_per_layer == pytest.approx(found.expected_factor)
+
+
+@pytest.mark.parametrize("slope", [-math.inf, math.inf])
+def test_slopes_of_norms_that_left_the_floats(slope: float) -> None:
+    assert slope_test([0.0, slope], study(2.0)).z == slope
+
+
+def test_no_slopes_and_no_steps() -> None:
+    assert math.isnan(slope_test([], study(2.0)).z)
+    assert math.isnan(slope_test([0.1], chain([5, 5, 5], 2.0)).z)
