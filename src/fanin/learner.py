@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -16,18 +17,20 @@ from torch import Tensor, nn
 
 from fanin.losses import cross_entropy, error
 from fanin.models.layers import weight_layers
-from fanin.probes.capture import Observation, capturing
+from fanin.probes.capture import Named, Observation, capturing, leaves
+from fanin.probes.measures import norms
+from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, Measured, measure_curves
 from fanin.regularizers import L2, DropoutModule
 
 Batch = tuple[Tensor, Tensor]  # inputs [R, B, ...], targets [R, B]
 
 
 class StepResult(NamedTuple):
-    """The batch loss and error before the update, [R] each, and what was seen if a look was asked for."""
+    """The batch loss and error before the update, [R] each, and the curves where some were asked for."""
 
     loss: Tensor
     error: Tensor
-    seen: Observation | None
+    curves: Measured | None = None
 
 
 class Culprit(NamedTuple):
@@ -42,8 +45,11 @@ class Learner(Protocol):
 
     runs: int
 
-    def step(self, batch: Batch, rates: Sequence[float], *, look: bool = False) -> StepResult:
-        """One update of every run; a run whose loss is not finite takes none (unless told to go on)."""
+    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
+        """One update of every run; a run whose loss is not finite takes none (unless told to go on).
+
+        The quantities in `curves` are measured in the very pass that trains, at the weights before the update.
+        """
 
     def observe(self, batch: Batch) -> Observation:
         """One forward and backward pass that leaves no trace: no update, no statistics, no random draw of training."""
@@ -93,41 +99,51 @@ class SingleLearner:
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.weights = {name: cast(Tensor, layer.weight) for name, layer in weight_layers(self.model)}
-        self.initial = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in self.weights.items()}
         self._culprit: Culprit | None = None
+        self._norms: Tensor | None = None
+        self._leaves = leaves(self.model)
+        self._blocks: tuple[list[str], list[Named]] | None = None  # weight layers, and the last module of each block
         self._draw_masks_from(self.dropout)
 
-    def step(self, batch: Batch, rates: Sequence[float], *, look: bool = False) -> StepResult:
+    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
         """One update; see Learner."""
         inputs, targets = batch[0][0], batch[1][0]
         if self._culprit and self.stop_when_diverged:
             lost = torch.full((1,), torch.nan, device=inputs.device)
-            return StepResult(lost, lost, None)
-        self.model.train()
-        with capturing(self.model, inputs, gradients=True) if look else nullcontext() as seen:
+            return StepResult(lost, lost)
+        self._training()
+        with self._looking(inputs, curves) if curves else nullcontext() as seen:
             loss, wrong = self._forward(inputs, targets)
-            if self._culprit is None and not torch.isfinite(loss):
-                self._culprit = self._locate(inputs, targets)
-                if self.stop_when_diverged:
-                    return StepResult(loss.detach().unsqueeze(0), wrong.unsqueeze(0), None)
-            for parameter in self.parameters:
-                parameter.grad = None
-            self._objective(loss).backward()  # type: ignore[no-untyped-call]
+            result = StepResult(loss.detach().unsqueeze(0), wrong.unsqueeze(0))
+            broken = self._culprit is None and not torch.isfinite(loss)
+            if not (broken and self.stop_when_diverged):
+                for parameter in self.parameters:
+                    parameter.grad = None
+                self._objective(loss).backward()  # type: ignore[no-untyped-call]
+        if broken:  # a pass of its own, which the look above must not see
+            self._culprit = self._locate(inputs, targets)
+            if self.stop_when_diverged:
+                return result
         if seen is not None:
-            gradients = {name: weight.grad for name, weight in self.weights.items()}
-            self._describe(seen, gradients, copy=True)
+            # The update changes weights in place: what looks at both needs a copy, the rest is measured before it.
+            after_update = "update_ratio" in curves
+            self._describe(seen, {name: weight.grad for name, weight in self.weights.items()}, copy=after_update)
+            if not after_update:
+                result = result._replace(curves=measure_curves(seen, curves))
         for group in self.optimizer.param_groups:
             group["lr"] = rates[0]
         self.optimizer.step()
-        if seen is not None:
+        if seen is not None and after_update:
             seen.updated = [self.weights[name].detach().unsqueeze(0) for name in seen.weight_names]
-        return StepResult(loss.detach().unsqueeze(0), wrong.unsqueeze(0), seen)
+            result = result._replace(curves=measure_curves(seen, curves))
+        return result
 
     def observe(self, batch: Batch) -> Observation:
         """A look without a trace; see Learner. Gradients are of the data loss alone."""
         inputs, targets = batch[0][0], batch[1][0]
-        self.model.train()
-        with self._untouched(), capturing(self.model, inputs, gradients=True) as seen:
+        self._training()
+        with self._untouched(), capturing(self._leaves, inputs, gradients=True) as seen:
             loss, _ = self._forward(inputs, targets)
             gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
         self._describe(seen, dict(zip(self.weights, gradients, strict=True)), copy=False)
@@ -141,7 +157,7 @@ class SingleLearner:
         for start in range(0, len(inputs), 1000):
             x, y = inputs[start : start + 1000], targets[start : start + 1000]
             loss, wrong = self._forward(x, y)
-            sums += torch.stack([loss, wrong]).double() * len(x)
+            sums += torch.stack([loss.double(), wrong]) * len(x)
         means = sums / len(inputs)
         return means[:1], means[1:]
 
@@ -150,14 +166,16 @@ class SingleLearner:
         return self._culprit
 
     def state(self, run: int) -> dict[str, Any]:
-        """Model, optimizer and dropout stream."""
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """Model, optimizer, dropout stream, and where the run broke if it goes on all the same."""
+        state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state["culprit"] = list(self._culprit) if self._culprit else None
         return state | ({"dropout": self.dropout.get_state()} if self.dropout is not None else {})
 
     def load_state(self, run: int, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._culprit = Culprit(*state["culprit"]) if state["culprit"] else None
         if self.dropout is not None:
             self.dropout.set_state(state["dropout"].cpu())
 
@@ -169,6 +187,11 @@ class SingleLearner:
         """Replace the model's state."""
         self.model.load_state_dict(weights)
 
+    def _training(self) -> None:
+        # Switching walks over all modules, which at every step would cost a twentieth of it.
+        if not self.model.training:
+            self.model.train()
+
     def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(inputs.device.type, self.autocast) if self.autocast else nullcontext():
             logits = self.model(inputs)
@@ -177,7 +200,7 @@ class SingleLearner:
 
     def _locate(self, inputs: Tensor, targets: Tensor) -> Culprit:
         """Where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
-        with torch.no_grad(), self._untouched(), capturing(self.model, inputs, gradients=False) as seen:
+        with torch.no_grad(), self._untouched(), capturing(self._leaves, inputs) as seen:
             self._forward(inputs, targets)
         for name in seen.weight_names:
             if not torch.isfinite(self.weights[name]).all():
@@ -187,6 +210,24 @@ class SingleLearner:
                 return Culprit(name, "activation")
         return Culprit("loss", "loss")
 
+    @contextmanager
+    def _looking(self, inputs: Tensor, curves: Sequence[str]) -> Iterator[Observation]:
+        """Capture what the curves need: after a first full look only the ends of the blocks, if those at all."""
+        gradients = not ACTIVATION_GRADIENT.keys().isdisjoint(curves)
+        if self._blocks is None:
+            with capturing(self._leaves, inputs, gradients=gradients) as seen:
+                yield seen
+            # A module that is called twice bears a name of its own then: such a network gets the full look every time.
+            if set(seen.modules[1:]) <= {name for name, _ in self._leaves}:
+                ends = {seen.modules[end] for end in seen.block_ends}
+                self._blocks = (seen.weight_names, [named for named in self._leaves if named[0] in ends])
+            return
+        names, ends_of_blocks = self._blocks
+        needed = ends_of_blocks if gradients or not ACTIVATION.keys().isdisjoint(curves) else []
+        with capturing(needed, gradients=gradients) as seen:
+            yield seen
+        seen.weight_names, seen.block_ends = names, list(range(len(needed)))
+
     def _objective(self, loss: Tensor) -> Tensor:
         for penalty in self.penalties:
             loss = loss + penalty.penalty(list(self.weights.values()))
@@ -194,12 +235,21 @@ class SingleLearner:
 
     def _describe(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
         """Add the weights that the pass met, in the order it met them; a copy where an update follows."""
-        for name in seen.weight_names:
-            weight, gradient = self.weights[name].detach(), gradients[name]
-            seen.weights.append((weight.clone() if copy else weight).unsqueeze(0))
-            # The loss may not depend on a weight: its gradient is then 0.
-            seen.gradients.append((torch.zeros_like(weight) if gradient is None else gradient.detach()).unsqueeze(0))
-            seen.initial.append(self.initial[name].unsqueeze(0))
+        weights = [self.weights[name].detach().unsqueeze(0) for name in seen.weight_names]
+        seen.weights = [weight.clone() for weight in weights] if copy else weights
+        # The loss may not depend on a weight: its gradient is then 0.
+        found = [gradients[name] for name in seen.weight_names]
+        seen.gradients = [
+            torch.zeros_like(weight) if gradient is None else gradient.detach().unsqueeze(0)
+            for weight, gradient in zip(weights, found, strict=True)
+        ]
+        seen.initial = [self.initial[name] for name in seen.weight_names]
+        seen.initial_norms = partial(self._initial_norms, seen.initial)
+
+    def _initial_norms(self, initial: Sequence[Tensor]) -> Tensor:
+        if self._norms is None:
+            self._norms = norms(initial)
+        return self._norms
 
     def _draw_masks_from(self, generator: torch.Generator | None) -> None:
         for module in self.model.modules():

@@ -16,7 +16,7 @@ from torch import Tensor
 from fanin.batches import Batches
 from fanin.data import Dataset
 from fanin.learner import Batch, Culprit, Learner
-from fanin.probes.probe import Probe, measure_curves, measure_profile
+from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
 from fanin.record.recorder import ProfileRow, Recorder
 from fanin.regularizers import Patience
 from fanin.schedules import Schedule
@@ -91,6 +91,7 @@ class Loop:
     stop_requested: Callable[[], bool] = lambda: False
     seconds: float = 0.0
     pending: list[Tensor] = field(default_factory=list)
+    tags: tuple[str, ...] = ()
 
     def train(self, start: int = 0) -> None:
         """Train from step `start` until every run has ended: schedule, step, probe, evaluate, stop, checkpoint."""
@@ -107,12 +108,15 @@ class Loop:
             if self.probe.profile_due(step):
                 tic = self.paused(tic, partial(self.profile, "init" if step == 0 else str(step)))
 
-            look = self.probe.curve_due(step)
+            wanted = self.probe.curves if self.probe.curve_due(step) else ()
             rates = [run.rate(step) for run in self.runs]
-            result = self.learner.step(self.batches(step), rates, look=look and self.probe.curve_batch == "train")
-            self.pending.append(torch.stack([result.loss, result.error]))
-            if look:
-                self.curves(step, result.seen)
+            if wanted and self.probe.curve_batch == "fixed":
+                self.curves(step, measure_curves(self.learner.observe(self.probe_data), wanted))
+                wanted = ()
+            result = self.learner.step(self.batches(step), rates, wanted)
+            self.pending.append(torch.stack([result.loss.double(), result.error]))
+            if result.curves is not None:
+                self.curves(step, result.curves)
 
             done, last = step + 1, step + 1 == steps
             evaluate = done % eval_every == 0 or last
@@ -141,21 +145,19 @@ class Loop:
         for run, row in zip(self.runs, values.tolist(), strict=True):
             run.annotate("init", labels, row)
 
-    def curves(self, step: int, seen: Any) -> None:
-        """Measure the chosen quantities of every layer, and write them to TensorBoard."""
-        if self.probe.curve_batch == "fixed":
-            seen = self.learner.observe(self.probe_data)
-        if seen is None:  # the step was refused: the run has diverged, and its last profile says where
-            return
-        labels, values = measure_curves(seen, self.probe.curves)
-        tags = [f"{quantity}/{index:0{len(str(len(labels)))}d}_{layer}" for _, index, layer, quantity in labels]
+    def curves(self, step: int, measured: Measured) -> None:
+        """Write the quantities that were measured at a step for every weight layer."""
+        labels, values = measured
+        if len(labels) != len(self.tags):
+            width = len(str(max(index for _, index, _, _ in labels)))
+            self.tags = tuple(f"layers/{quantity}/{index:0{width}d}_{layer}" for _, index, layer, quantity in labels)
         for run, row in zip(self.runs, values.tolist(), strict=True):
             if run.state == "running":
-                run.recorder.curves(step, dict(zip(tags, row, strict=True)))
+                run.recorder.curves(step, self.tags, row)
 
     def log(self, done: int, rates: Sequence[float]) -> None:
         """Fetch the losses and errors since the last row, one copy to the host for all runs, into new rows."""
-        fetched = torch.stack(self.pending).double().cpu()  # [steps since the last row, 2, R]
+        fetched = torch.stack(self.pending).cpu()  # [steps since the last row, 2, R]
         first_step = done - len(self.pending)
         self.pending.clear()
         for index, run in enumerate(self.runs):
@@ -218,10 +220,10 @@ class Loop:
             if run.state == "running":
                 run.recorder.folder.write_status("running", at_most_every=1.0, **self.position(run))
 
-    def checkpoint(self, done: int) -> None:
+    def checkpoint(self, done: int, *, ended: bool = False) -> None:
         """Write, for every run, what is needed to go on from here as if nothing had happened."""
         if self.pending:
-            fetched = torch.stack(self.pending).double().cpu()
+            fetched = torch.stack(self.pending).cpu()
         for index, run in enumerate(self.runs):
             state = {
                 "step": done,
@@ -231,6 +233,9 @@ class Loop:
                 "window": [list(pair) for pair in run.window],
                 "best": run.best,
                 "patience": run.patience.state_dict() if run.patience else {},
+                "best_weights": run.best_weights if run.patience else None,
+                "diverged_at": run.diverged[0] if run.diverged else None,
+                "ended": ended,
             } | self.learner.state(index)
             run.recorder.flush()
             run.recorder.folder.save("last", partial(torch.save, state))
@@ -243,8 +248,11 @@ class Loop:
             run.best, run.step = state["best"], state["step"]
             if run.patience:
                 run.patience.load_state_dict(state["patience"])
+            run.best_weights, culprit = state["best_weights"], self.learner.culprit(index)
+            if state["diverged_at"] is not None and culprit is not None:
+                run.diverged = (state["diverged_at"], culprit)
         self.seconds = states[0]["seconds"]
-        pending = torch.tensor([state["pending"] for state in states])  # [R, steps, 2]
+        pending = torch.tensor([state["pending"] for state in states], dtype=torch.float64)  # [R, steps, 2]
         device = self.batches.inputs.device
         self.pending = [row.T.to(device) for row in pending.transpose(0, 1)] if pending.numel() else []
         return int(states[0]["step"])
@@ -271,7 +279,7 @@ class Loop:
             run.recorder.metrics(run.row | {"seconds": self.seconds})
         if self.probe.profile_due(0):
             self.profile("final")
-        self.checkpoint(max(run.step for run in self.runs))
+        self.checkpoint(max(run.step for run in self.runs), ended=True)
 
     def position(self, run: Run) -> dict[str, Any]:
         """Where a run is, in the words of status.json."""

@@ -31,6 +31,6 @@ def error(logits: Tensor, targets: Tensor) -> Tensor:
         targets: [B], int64 class indices.
 
     Returns:
-        scalar float32 tensor.
+        scalar float64 tensor: 2 wrong of 100 are 0.02 when written out.
     """
-    return (logits.argmax(dim=-1) != targets).float().mean()
+    return (logits.argmax(dim=-1) != targets).double().mean()

@@ -24,12 +24,14 @@ def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
-    known = [str(key) for link in chain for key in _keys_beside(link)]
+    unknown = next((found for link in chain if (found := _unknown_key(link))), None)
     for link in chain:
         if isinstance(link, (HydraException, OmegaConfBaseException)):
-            return _translated(str(link), arguments, known)
+            return _translated(str(link), arguments, unknown)
         if isinstance(link, ValueError) and "Config group override must be" in str(link):
             return _not_an_option(arguments)
+        if isinstance(link, ValueError) and str(link).startswith("Only one of --"):
+            return str(link)
     return None
 
 
@@ -39,31 +41,30 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _keys_beside(error: BaseException) -> list[object]:
-    """The keys of the node in which OmegaConf did not find one."""
-    parent = getattr(error, "parent_node", None)
-    return list(parent.keys()) if isinstance(parent, DictConfig) else []
+def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
+    """The key that OmegaConf did not find, dots included, and those of the node where it was looked for."""
+    parent, key = getattr(error, "parent_node", None), getattr(error, "full_key", None)
+    return (str(key), [str(name) for name in parent]) if key and isinstance(parent, DictConfig) else None
 
 
-def _translated(message: str, arguments: Sequence[str], known: Sequence[str]) -> str:
+def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, list[str]] | None) -> str:
     """Hydra's own words, turned into ours where they are known."""
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
         group, option = found.groups()
         options = group_options(group, arguments) or re.findall(r"^\t([\w.-]+)$", message, re.MULTILINE)
         hint = did_you_mean(option, options)
         return f"{group}={option}: must be one of {', '.join(options)}" + (hint and f"; {hint}")
-    if found := re.search(r"Could not override '([^']+)'", message):
-        key = found.group(1)
-        if not known:
-            return _flat(message)
-        group, _, last = key.rpartition(".")
-        keys = sorted(name for name in known if not name.startswith("_") and name != "hydra")
+    if unknown and (found := re.search(r"Could not override '([^']+)'", message)):
+        group, _, last = unknown[0].rpartition(".")
+        keys = sorted(name for name in unknown[1] if not name.startswith("_") and name != "hydra")
         hint = did_you_mean(last, keys)
-        return f"unknown key {key}: {group or 'fanin'} knows {', '.join(keys)}" + (hint and f"; {hint}")
+        knows = f"{group or 'fanin'} knows {', '.join(keys) or 'no keys'}"
+        return f"unknown key {found.group(1)}: {knows}" + (hint and f"; {hint}")
     if found := re.search(r"Could not append to config\. An item is already at '([^']+)'", message):
         return f"+{found.group(1)}: the key is there already; type it without +"
-    if found := re.search(r"Multiple values for ([\w/]+)\.", message):
-        return f"+{found.group(1)}: the group has its option already; type {found.group(1)}=... without +"
+    if found := re.search(r"Multiple values for ([\w/]+)\.|^([\w/]+) appears more than once", message):
+        group = found.group(1) or found.group(2)
+        return f"+{group}: the group has its option already; type {group}=... without +"
     if found := re.search(r"Ambiguous value for argument '([^'=]+)=([^']*)'", message):
         key, values = found.groups()
         return f"{key}={values}: several values make a grid; add -m"

@@ -63,7 +63,8 @@ def run(
     state = None if cfg.force else _checkpoint(folder, identity)
     data = load_data(cfg, made.device, made.dtype)
     recorder = Recorder(folder, None if state is None else state["step"])
-    folder.write_status("running", step=0 if state is None else state["step"])
+    steps = made.trainer.total_steps(len(data.train_x) // made.trainer.batch_size)
+    folder.write_status("running", step=0 if state is None else state["step"], steps=steps)
     if state is None:
         recorder.describe(identity.name, identity.hparams, made.probe.curves)
     loop, overlay = assemble(made, data, recorder, identity.config_hash, stop_requested, shown)
@@ -149,10 +150,10 @@ def _checkpoint(folder: RunFolder, identity: Identity) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        if state["config_hash"] == identity.config_hash:
+        if state["config_hash"] == identity.config_hash and not state["ended"]:
             log.info("going on from %s at step %d", path, state["step"])
             return state
-        reason = "it belongs to another configuration"
+        reason = "it is the end of a run" if state["ended"] else "it belongs to another configuration"
     except Exception as error:
         reason = f"it cannot be read ({type(error).__name__})"
     log.warning("%s is left aside: %s; starting afresh", path, reason)

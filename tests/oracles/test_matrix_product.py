@@ -92,9 +92,7 @@ def test_dropout_multiplies_by_the_masks_of_its_generator() -> None:
         module.generator = torch.Generator().manual_seed(seed)
     x = np.random.default_rng(0).normal(size=(8, 6))
     masks = [
-        torch.empty(shape, dtype=torch.float64)
-        .bernoulli_(keep, generator=torch.Generator().manual_seed(seed))
-        .numpy()
+        torch.empty(shape, dtype=torch.float64).bernoulli_(keep, generator=torch.Generator().manual_seed(seed)).numpy()
         / keep
         for seed, (shape, keep) in enumerate([((8, 6), 0.75), ((8, 9), 0.5), ((8, 9), 0.5)])
     ]

@@ -26,13 +26,16 @@ class Digits(Source):
         image_size: pixels a side; 8 leaves the images as they are.
         val_size: training examples held out for validation, 0..1499.
         limit: only the first so many training examples; null for all.
+        root: not used, for there is no file to look for; accepted for sweeps over data sets.
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (1998), its test part.
     """
 
     name = "digits"
 
-    def __init__(self, *, image_size: int = 28, val_size: int = 200, limit: int | None = None) -> None:
+    def __init__(
+        self, *, image_size: int = 28, val_size: int = 200, limit: int | None = None, root: str | None = None
+    ) -> None:
         super().__init__(val_size=val_size, limit=limit)
         self.image_size = integer("image_size", image_size, low=1, high=256)
 

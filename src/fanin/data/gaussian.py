@@ -27,6 +27,7 @@ class Gaussian(Source):
         test_size: number of test examples, >= 1.
         limit: only the first so many training examples; null for all.
         seed: of the data themselves, apart from the run's seed.
+        root: not used, for there is no file to look for; accepted for sweeps over data sets.
     """
 
     name = "gaussian"
@@ -42,6 +43,7 @@ class Gaussian(Source):
         test_size: int = 1000,
         limit: int | None = None,
         seed: int = 0,
+        root: str | None = None,
     ) -> None:
         super().__init__(val_size=val_size, limit=limit)
         self.classes = integer("classes", classes, low=2)

@@ -7,8 +7,13 @@ leave float32's range long before the norms do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+SAFE = (1e-14, 1e15)
+"""Norms of up to 10^6 entries whose squares, added up, stay well within float32's normal range."""
 
 
 def norm(x: Tensor) -> Tensor:
@@ -36,15 +41,33 @@ def cosine(x: Tensor) -> Tensor:
     alive = length != 0
     unit = torch.where(alive, x / length, 0.0)
     count = alive.sum(dim=(-2, -1)).double()
-    cosines: Tensor = (unit.sum(dim=-2).square().sum(dim=-1) - count) / (count * (count - 1))
-    return cosines
+    cosines = (unit.sum(dim=-2).square().sum(dim=-1) - count) / (count * (count - 1))
+    return torch.where(count > 1, cosines, torch.nan)
 
 
-def scaled_variance(weight: Tensor, fan_in: int) -> Tensor:
-    """fan_in * Var(W), the unbiased sample variance over all entries: reads c for weights of variance c/fan_in."""
-    return fan_in * weight.double().var(dim=(-2, -1))
+def scaled_variance(weight: Tensor) -> Tensor:
+    """fan_in * Var(W), the unbiased sample variance over all entries; [..., fan_out, fan_in] -> [...].
+
+    Reads c for weights of variance c/fan_in.
+    """
+    return weight.shape[-1] * weight.double().var(dim=(-2, -1))
 
 
-def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """||numerator|| / ||denominator||; NaN for 0/0, infinite for x/0."""
-    return norm(numerator) / norm(denominator)
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Norms of n tensors [R, ...] of any shapes: [n, R], float64; one call for all where R is 1."""
+    if tensors[0].shape[0] == 1:
+        return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float64)).unsqueeze(1)
+    return torch.stack([norm(tensor.flatten(2)) for tensor in tensors])
+
+
+def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The same with sums in the tensors' own precision, a third of the time, where its range allows.
+
+    Outside of SAFE float32 squares over- or underflow: then, and on CUDA, where asking would stop the device, the
+    sums are taken in float64 after all.
+    """
+    if tensors[0].shape[0] == 1 and tensors[0].device.type == "cpu":
+        quick = torch.stack(torch._foreach_norm(list(tensors), 2))
+        if SAFE[0] < quick.min() and quick.max() < SAFE[1]:
+            return quick.double().unsqueeze(1)
+    return norms(tensors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,6 +23,8 @@ WEIGHT = ("weight_norm", "weight_variance", "weight_movement", "update_ratio")
 QUANTITIES = (*ACTIVATION, *ACTIVATION_GRADIENT, *GRADIENT, *WEIGHT)
 
 Label = tuple[str, int, str, str]  # axis, index, layer, quantity
+Norms = Callable[[Sequence[Tensor]], Tensor]
+Measured = tuple[list[Label], Tensor]  # n labels, values [R, n] in float64 on the device of what was measured
 
 
 class Probe:
@@ -51,7 +52,7 @@ class Probe:
         batch_size: int = 100,
         steps: Sequence[int] = (),
         every: int = 50,
-        curves: Sequence[str] = ("activation_norm", "gradient_norm", "weight_movement"),
+        curves: Sequence[str] = ("activation_norm", "gradient_norm"),
         curve_batch: str = "train",
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
@@ -84,107 +85,87 @@ class NoProbe(Probe):
         return False
 
 
-def measure_profile(seen: Observation) -> tuple[list[Label], Tensor]:
-    """Every quantity on both axes: labels, and values [R, len(labels)] in float64 on the observation's device."""
+def measure_profile(seen: Observation) -> Measured:
+    """Every quantity on both axes."""
     table = _Table()
+    modules = _labels(seen.modules)
     for name, function in ACTIVATION.items():
-        table.add("module", name, seen.activations, function, _labels(seen.modules))
-    table.add_present("module", "activation_gradient_norm", seen.activation_gradients, _labels(seen.modules))
-    _weight_quantities(table, seen, ("activation_norm", *GRADIENT, *WEIGHT))
+        table.add("module", name, modules, _each(function, seen.activations, measures.norms))
+    _gradients_there(table, "module", modules, seen.activation_gradients)
+    _weight_quantities(table, seen, ("activation_norm", *GRADIENT, *WEIGHT), measures.norms)
     return table.read()
 
 
-def measure_curves(seen: Observation, quantities: Sequence[str]) -> tuple[list[Label], Tensor]:
+def measure_curves(seen: Observation, quantities: Sequence[str]) -> Measured:
     """The chosen quantities of every weight layer; activations are those of the layer's block."""
     table = _Table()
-    _weight_quantities(table, seen, quantities)
+    _weight_quantities(table, seen, quantities, measures.quick_norms)
     return table.read()
+
+
+def _weight_quantities(table: _Table, seen: Observation, quantities: Sequence[str], norms: Norms) -> None:
+    """Add the chosen quantities on the weight axis."""
+    labels = _labels(seen.weight_names)
+    for name in quantities:
+        if name in ACTIVATION:
+            values = _each(ACTIVATION[name], [seen.activations[end] for end in seen.block_ends], norms)
+        elif name in ACTIVATION_GRADIENT:
+            _gradients_there(table, "weight", labels, [seen.activation_gradients[end] for end in seen.block_ends])
+            continue
+        elif name in GRADIENT:
+            values = _each(GRADIENT[name], seen.gradients, norms)
+        elif name == "weight_norm":
+            values = norms(seen.weights)
+        elif name == "weight_variance":
+            values = _each(measures.scaled_variance, seen.weights, norms)
+        elif name == "weight_movement":
+            values = norms(_differences(seen.weights, seen.initial)) / seen.initial_norms()
+        elif seen.updated is not None:
+            values = norms(_differences(seen.updated, seen.weights)) / norms(seen.weights)
+        else:  # an observation without an update
+            continue
+        table.add("weight", name, labels, values)
 
 
 def _labels(names: Sequence[str]) -> list[tuple[int, str]]:
     return [(index, name) for index, name in enumerate(names, start=1)]
 
 
-def _weight_quantities(table: _Table, seen: Observation, quantities: Sequence[str]) -> None:
-    """Add the chosen quantities on the weight axis; layers of one shape are measured together."""
-    labels = _labels(seen.weight_names)
-    for name in quantities:
-        if name in ACTIVATION:
-            table.add("weight", name, [seen.activations[end] for end in seen.block_ends], ACTIVATION[name], labels)
-        elif name in ACTIVATION_GRADIENT:
-            table.add_present("weight", name, [seen.activation_gradients[end] for end in seen.block_ends], labels)
-        elif name in GRADIENT:
-            table.add("weight", name, seen.gradients, GRADIENT[name], labels)
-        elif name == "weight_norm":
-            table.add("weight", name, seen.weights, measures.norm, labels)
-        elif name == "weight_variance":
-            table.add("weight", name, seen.weights, lambda w: measures.scaled_variance(w, w.shape[-1]), labels)
-        elif name == "weight_movement":
-            table.add_pairs("weight", name, seen.weights, seen.initial, labels)
-        elif name == "update_ratio" and seen.updated is not None:
-            table.add_pairs("weight", name, seen.updated, seen.weights, labels)
+def _each(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor], norms: Norms) -> Tensor:
+    """[n, R]: a measure of n tensors [R, B, ...], whose features are flattened to one axis."""
+    if function is measures.norm:
+        return norms(tensors)
+    return torch.stack([function(tensor.flatten(2)) for tensor in tensors])
+
+
+def _gradients_there(
+    table: _Table, axis: str, labels: Sequence[tuple[int, str]], gradients: Sequence[Tensor | None]
+) -> None:
+    """Add the norm of every activation's gradient that there is: nothing flows back to the input."""
+    there = [(label, gradient) for label, gradient in zip(labels, gradients, strict=True) if gradient is not None]
+    if there:
+        norms = measures.norms([gradient for _, gradient in there])
+        table.add(axis, "activation_gradient_norm", [label for label, _ in there], norms)
+
+
+def _differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
+    return torch._foreach_sub(list(after), list(before))
 
 
 class _Table:
-    """Collects measured values so that a recorded step costs one call a shape and one copy to the host."""
+    """Collects measured values, so that a recorded step costs one copy to the host."""
 
     def __init__(self) -> None:
         self._labels: list[Label] = []
         self._values: list[Tensor] = []
-        self._stacks: dict[tuple[int, ...], Tensor] = {}
 
-    def add(
-        self,
-        axis: str,
-        quantity: str,
-        tensors: Sequence[Tensor],
-        function: Callable[[Tensor], Tensor],
-        labels: Sequence[tuple[int, str]],
-    ) -> None:
-        """Add function(tensor) for every tensor [R, B, ...]; features are flattened to one axis."""
-        for members in _same_shape(tensors):
-            values = function(self._stacked([tensors[i] for i in members]))  # [members, R]
-            self._labels += [(axis, *labels[i], quantity) for i in members]
-            self._values.append(values)
+    def add(self, axis: str, quantity: str, labels: Sequence[tuple[int, str]], values: Tensor) -> None:
+        """Add the values [n, R] of a quantity at n labels."""
+        self._labels += [(axis, index, layer, quantity) for index, layer in labels]
+        self._values.append(values)
 
-    def add_present(
-        self, axis: str, quantity: str, tensors: Sequence[Tensor | None], labels: Sequence[tuple[int, str]]
-    ) -> None:
-        """Add the norm of every tensor that is there."""
-        there = [(tensor, label) for tensor, label in zip(tensors, labels, strict=True) if tensor is not None]
-        self.add(axis, quantity, [tensor for tensor, _ in there], measures.norm, [label for _, label in there])
-
-    def add_pairs(
-        self,
-        axis: str,
-        quantity: str,
-        now: Sequence[Tensor],
-        then: Sequence[Tensor],
-        labels: Sequence[tuple[int, str]],
-    ) -> None:
-        """Add ||now - then|| / ||then|| for every pair."""
-        for members in _same_shape(now):
-            after, before = (self._stacked([tensors[i] for i in members]) for tensors in (now, then))
-            self._labels += [(axis, *labels[i], quantity) for i in members]
-            self._values.append(measures.ratio(after - before, before))
-
-    def read(self) -> tuple[list[Label], Tensor]:
+    def read(self) -> Measured:
         """The labels, and the values as one tensor [R, len(labels)]."""
         if not self._values:
             return [], torch.zeros(1, 0, dtype=torch.float64)
         return self._labels, torch.cat(self._values).T
-
-    def _stacked(self, tensors: list[Tensor]) -> Tensor:
-        """[members, R, B, F]; the stack is kept, for the next quantity looks at the same tensors."""
-        key = tuple(id(tensor) for tensor in tensors)
-        if key not in self._stacks:
-            self._stacks[key] = torch.stack([tensor.flatten(2) for tensor in tensors])
-        return self._stacks[key]
-
-
-def _same_shape(tensors: Sequence[Tensor]) -> list[list[int]]:
-    """The indices of the tensors, grouped by shape."""
-    groups: dict[torch.Size, list[int]] = defaultdict(list)
-    for index, tensor in enumerate(tensors):
-        groups[tensor.shape].append(index)
-    return list(groups.values())

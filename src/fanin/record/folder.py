@@ -35,6 +35,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self._started = ""
+        self._position: dict[str, Any] = {"step": 0, "steps": None, "epoch": 0.0, "seconds": 0.0}
         self._written = 0.0
 
     @contextmanager
@@ -71,7 +72,11 @@ class RunFolder:
         return self.status.get("state") in FINISHED and result is not None and result["config_hash"] == config_hash
 
     def write_status(self, state: str, *, at_most_every: float = 0.0, **fields: Any) -> None:
-        """Write status.json; with `at_most_every` (seconds) a call soon after the last one writes nothing."""
+        """Write status.json; with `at_most_every` (seconds) a call soon after the last one writes nothing.
+
+        `fields`: where the run is (step, steps, epoch, seconds), by default where it was; its error, by default none.
+        """
+        self._position |= {key: value for key, value in fields.items() if key != "error"}
         now = time.monotonic()
         if at_most_every and now - self._written < at_most_every:
             return
@@ -82,10 +87,10 @@ class RunFolder:
             "state": state,
             "started": self._started,
             "updated": stamp,
-            "error": None,
+            "error": fields.get("error"),
             "pid": os.getpid(),
         }
-        write_json(self.path / "status.json", content | fields)
+        write_json(self.path / "status.json", content | self._position)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json: the run is complete."""
@@ -125,6 +130,7 @@ class CsvFile:
             with path.open(newline="") as file:
                 # A kill can cut the last row short: a row without its last column is dropped.
                 kept = [row for row in csv.DictReader(file) if None not in row.values() and keep(row)]
+        self.kept = kept
         text = io.StringIO()
         writer = csv.DictWriter(text, header, lineterminator="\n")
         writer.writeheader()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from fanin.record.folder import CsvFile, RunFolder
@@ -53,33 +57,37 @@ class Recorder:
             return resume_step is not None and int(row["step"]) <= resume_step
 
         def kept_profiles(row: dict[str, str]) -> bool:
+            # A profile is taken before the update of its step: that of the step to go on from is yet to come.
             snapshot = row["snapshot"]
-            return (
-                resume_step is not None and snapshot != "final" and (snapshot == "init" or int(snapshot) <= resume_step)
-            )
+            taken = {"init": 0, "final": sys.maxsize}
+            return resume_step is not None and (taken[snapshot] if snapshot in taken else int(snapshot)) < resume_step
 
         self.metrics_file = CsvFile(folder.path / "metrics.csv", METRICS, kept_metrics)
         self.profiles_file = CsvFile(folder.path / "profiles.csv", PROFILES, kept_profiles)
+        self._flushed = time.monotonic()
         self.events = EventFile(folder.path, None if resume_step is None else resume_step + 1)
+        # The new file hides later "steps" of the old ones, and the step of a profile is a layer: told once more.
+        for snapshot, rows in groupby(self.profiles_file.kept, key=itemgetter("snapshot")):
+            self._profile_events(snapshot, [_parsed(row) for row in rows if int(row["index"]) > (resume_step or 0)])
 
     def metrics(self, row: Mapping[str, float | None]) -> None:
         """Record one logged step; `row` has the columns of metrics.csv, None where not evaluated."""
         self.metrics_file.write([{key: _number(value) for key, value in row.items()}])
         values = {TAGS[key]: value for key, value in row.items() if key in TAGS and value is not None}
         self.events.scalars(values, int(row["step"] or 0))
+        if time.monotonic() - self._flushed > 1:  # TensorBoard follows a running run; a kill loses a second
+            self.flush()
 
     def profile(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:
         """Record a profile over depth: into profiles.csv, and with TensorBoard's step as the layer's index."""
         self.profiles_file.write(
             [{"snapshot": snapshot, **{key: _number(value) for key, value in asdict(row).items()}} for row in rows]
         )
-        for (axis, index), values in _by_index(snapshot, rows).items():
-            self.events.scalars(values, index if axis else 0)
-        self.events.flush()
+        self._profile_events(snapshot, rows)
 
-    def curves(self, step: int, values: Mapping[str, float]) -> None:
+    def curves(self, step: int, tags: tuple[str, ...], values: Sequence[float]) -> None:
         """Record per-layer values at a training step; the tags are layers/<quantity>/<index>_<layer>."""
-        self.events.scalars({f"layers/{tag}": value for tag, value in values.items()}, step)
+        self.events.series(tags, values, step)
 
     def describe(self, name: str, hparams: Mapping[str, Any], quantities: Sequence[str]) -> None:
         """Tell TensorBoard the hyperparameters of the run and how to lay its charts out."""
@@ -87,9 +95,15 @@ class Recorder:
         self.events.summary(custom_scalar_layout(quantities), 0)
         self.events.flush()
 
+    def _profile_events(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:
+        for (_, index), values in _by_index(snapshot, rows).items():
+            self.events.scalars(values, index)
+        self.events.flush()
+
     def flush(self) -> None:
         """Make what TensorBoard will read visible."""
         self.events.flush()
+        self._flushed = time.monotonic()
 
     def close(self, state: str | None = None) -> None:
         """Close the files; with the run's final state TensorBoard's hparams learn how it ended."""
@@ -114,6 +128,12 @@ def _by_index(snapshot: str, rows: Sequence[ProfileRow]) -> dict[tuple[str, int]
         if row.band_low is not None and row.band_high is not None:
             values |= {f"{tag}_band_low": row.band_low, f"{tag}_band_high": row.band_high}
     return events
+
+
+def _parsed(row: Mapping[str, str]) -> ProfileRow:
+    """A row of profiles.csv as it was before it was written."""
+    value, theory, low, high = (float(row[key]) if row[key] else None for key in PROFILES[-4:])
+    return ProfileRow(row["axis"], int(row["index"]), row["layer"], row["quantity"], value, theory, low, high)
 
 
 def _number(value: object) -> object:

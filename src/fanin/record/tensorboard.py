@@ -10,13 +10,16 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 from google_crc32c import value as crc32c
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+
+BUFFER = 1 << 20
+"""Bytes held back before they go to the system; `flush` is called often enough for a reader to follow."""
 
 _serial = count()
 
@@ -40,7 +43,9 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         # The serial number keeps two files of one second and one process apart.
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}"
-        self._file = (folder / name).open("ab")
+        self._file = (folder / name).open("ab", buffering=BUFFER)
+        self._tags: tuple[str, ...] | None = None
+        self._event = Event()
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if resume_step is not None:
             log = SessionLog(status=SessionLog.START)
@@ -48,11 +53,18 @@ class EventFile:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write {tag: value} at a step, as one event; NaN and infinities are written as such."""
-        summary = Summary()
-        add = summary.value.add
-        for tag, value in values.items():
-            add(tag=tag, simple_value=value)
-        self.summary(summary, step)
+        self.series(tuple(values), tuple(values.values()), step)
+
+    def series(self, tags: tuple[str, ...], values: Sequence[float], step: int) -> None:
+        """The same for tags that come again at many steps: their part of the event is made once."""
+        if tags != self._tags:
+            self._tags, self._event = tags, Event()
+            for tag in tags:
+                self._event.summary.value.add(tag=tag)
+        for slot, value in zip(self._event.summary.value, values, strict=True):
+            slot.simple_value = value
+        self._event.step, self._event.wall_time = step, time.time()
+        self._write(self._event)
 
     def image(self, tag: str, png: bytes, width: int, height: int, step: int = 0) -> None:
         """Write one PNG image; width and height in pixels."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
     from fanin.report.tables import StudyRow
 
-__all__ = ["Report", "write_report"]
+__all__ = ["Report", "print_study", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,10 @@ def write_report(folders: Sequence[Path], out: Path | None = None, group_by: Seq
     from fanin.report.compose import compose
 
     return compose(folders, out, group_by)
+
+
+def print_study(report: Report, console: Console) -> None:
+    """Print the study table, notes, the files written and the command that opens TensorBoard."""
+    from fanin.report import terminal
+
+    terminal.print_study(report, console)

@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from rich.console import Console
 
-        from fanin.report import write_report
-        from fanin.report.terminal import print_study
+        from fanin.report import print_study, write_report
 
         report = write_report(arguments.folders, arguments.out, keys or None)
         print_study(report, Console(highlight=False))

@@ -89,7 +89,7 @@ def _setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> st
     short = short_keys(list(shared))
     told = {"data", "model.depth", "model.width", "optimizer", "optimizer.lr", "activation", "normalization"}
     if len(configurations) > 1:
-        words += [f"{short[key]}={display(value)}" for key, value in shared.items() if key not in told]
+        words += [f"{short[key]} {display(value)}" for key, value in shared.items() if key not in told]
     seeds = len({canonical(run.seed) for run in runs})
     return ", ".join([*words, f"{seeds} seed{'s' if seeds > 1 else ''}"])
 
@@ -100,7 +100,7 @@ def _draw(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metric
     with look():
         drawn = {
             "study": study_figure(sheet, runs, profiles, metrics),
-            "movement": movement_figure(sheet, profiles),
+            "movement": movement_figure(sheet, runs, profiles),
             "curves": curves_figure(sheet, runs, metrics),
         }
         for name, figure in drawn.items():

@@ -47,6 +47,11 @@ class RunConfig:
         value = _walk(self.config, key)
         return self.option(key) if value is None or isinstance(value, dict) else value
 
+    @property
+    def keys(self) -> list[str]:
+        """All dotted keys of the composed configuration."""
+        return _keys(self.config, "")
+
     def option(self, group: str) -> str | None:
         """The option chosen in a group; without Hydra's record of it the name of the class it makes."""
         chosen = self.choices.get(group)
@@ -147,6 +152,11 @@ def _walk(config: Any, key: str) -> Any:
     for part in key.split("."):
         config = config.get(part) if isinstance(config, dict) else None
     return config
+
+
+def _keys(config: dict[str, Any], prefix: str) -> list[str]:
+    below = [_keys(value, f"{prefix}{key}.") for key, value in config.items() if isinstance(value, dict)]
+    return [f"{prefix}{key}" for key in config] + [key for keys in below for key in keys]
 
 
 def _as_dict(value: object) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from fanin.report.folders import Run
-from fanin.report.lines import Floats, any_marks, ended_handle, mark_diverged, mean_width
+from fanin.report.lines import Floats, mark_diverged, mark_handles, mean_width
 from fanin.report.loss import diverged_at, loss_top
 from fanin.report.series import Metrics
 from fanin.report.statistics import mean_curve
-from fanin.report.style import Sheet, panel
+from fanin.report.style import GREY, Sheet, panel
 
 PARTS = (("train", "training"), ("val", "validation"))
 MOST_BANDS = 8
@@ -45,7 +46,9 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
         for one, colour in zip(sheet.configurations, sheet.colours, strict=True) if what == "loss" else ():
             mark_diverged(place, diverged_at(runs, one.members), 0.975 * top, colour)
         panel(place, "abcd"[position], f"{word} {what}", "step")
-    sheet.legend(figure, axes, [ended_handle()] if any_marks(axes) else [])
+    banded = any(place.collections for place in axes)
+    band = [Patch(color=GREY, alpha=0.25, lw=0, label="95 % interval over seeds")] if banded else []
+    sheet.legend(figure, axes, [*band, *mark_handles(axes)])
     return figure
 
 

@@ -12,15 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fanin.report.folders import Run
-from fanin.report.lines import (
-    any_marks,
-    draw_profile,
-    ended_handle,
-    geometric_mean,
-    mean_width,
-    positive,
-    seeds_drawn,
-)  # fmt: skip
+from fanin.report.lines import draw_profile, geometric_mean, mark_handles, mean_width, positive, seeds_drawn
 from fanin.report.loss import loss_panel
 from fanin.report.series import Metrics, Profiles
 from fanin.report.style import GREY, Sheet, darker, log_axis, panel
@@ -56,7 +48,7 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
     if trained:
         loss_panel(axes[-1], sheet, runs, metrics)
         panel(axes[-1], "abc"[count - 1], "training loss", "step")
-    sheet.legend(figure, axes, _style_handles(sheet, profiles, marked=any_marks(axes)))
+    sheet.legend(figure, axes, [*_style_handles(sheet, profiles), *mark_handles(axes)])
     return figure
 
 
@@ -83,7 +75,7 @@ def draw_over_depth(axes: Axes, sheet: Sheet, profiles: Profiles, axis: str, qua
     log_axis(axes)
 
 
-def _style_handles(sheet: Sheet, profiles: Profiles, *, marked: bool) -> list[Artist]:
+def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     """Legend entries for the line styles that occur."""
     handles: list[Artist] = []
     count = len(sheet.configurations)
@@ -101,6 +93,4 @@ def _style_handles(sheet: Sheet, profiles: Profiles, *, marked: bool) -> list[Ar
         handles += [Patch(color=GREY, alpha=0.2, lw=0, label="±1 sd of one seed")]
     if count <= MOST_BANDS and profiles.matrix("init", "module", "activation_norm_mean_square", "theory").size:
         handles += [Line2D([], [], color=GREY, lw=1.1, ls=":", label="theory, mean square")]
-    if marked:
-        handles += [ended_handle()]
     return handles

@@ -117,8 +117,11 @@ def _check(runs: Sequence[Run], keys: Sequence[str]) -> None:
     known = {key for run in runs for key in run.files.overrides}
     for key in keys:
         if key not in known and all(run.value(key) is None for run in runs):
-            hint = did_you_mean(key, sorted(known)) or f"the runs differ in {', '.join(sorted(known)) or 'nothing'}"
-            raise UserError(f"--group-by {key}: no run has this key; {hint}")
+            near = did_you_mean(key, sorted(known | set(runs[0].config.keys)))
+            raise UserError(
+                f"--group-by {key}: no run has this key; "
+                + (near or f"the runs differ in {', '.join(sorted(known)) or 'nothing'}")
+            )
 
 
 def _order(value: object) -> tuple[int, float, str]:

@@ -100,7 +100,9 @@ def _runs(report: Report, runs: Sequence[Run]) -> str:
         outcome = run.files.outcome or run.progress
         if run.files.diverged:
             outcome = f"diverged at step {run.files.diverged.get('step')} ({run.files.diverged.get('layer')})"
-        link = f'<td><a href="{_href(report, run.folder)}/">{escape(run.name)}</a></td>'
+        link = f'<td><a href="{_href(report, run.folder)}/">{escape(run.name)}</a>'
+        log = run.folder / "run.log"
+        link += f' <a class="small" href="{_href(report, log)}">log</a></td>' if log.is_file() else "</td>"
         numbers = [run.files.init("factor_per_layer"), *(run.files.metric(name) for name in metrics)]
         cells = [link, f"<td>{_badge(run.state, run.state)}</td>", _cell(outcome), _cell(run.files.verdict)]
         rows.append([*cells, *(_cell("" if x is None else f"{x:.4g}", numeric=True) for x in numbers)])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -97,14 +98,12 @@ def mark_diverged(axes: Axes, steps: Sequence[int], y: float, colour: str) -> No
         mark_end(axes, step, y, colour)
 
 
-def any_marks(panels: Sequence[Axes]) -> bool:
-    """Whether a curve ends with a cross in one of the panels."""
-    return any(line.get_marker() == "X" for panel in panels for line in panel.get_lines())
-
-
-def ended_handle() -> Line2D:
-    """The legend's entry for the cross."""
-    return Line2D([], [], ls="", marker="X", color="#5f5f5f", ms=6, mec="white", label="not finite from here")
+def mark_handles(panels: Sequence[Axes]) -> list[Artist]:
+    """Legend entries for the marks that occur in the panels."""
+    seen = {line.get_marker() for panel in panels for line in panel.get_lines()}
+    meanings = {"X": "not finite from here", "v": "zero from here"}
+    style: dict[str, Any] = {"ls": "", "color": "#5f5f5f", "ms": 6, "mec": "white"}
+    return [Line2D([], [], marker=mark, label=text, **style) for mark, text in meanings.items() if mark in seen]
 
 
 def _column_mean(values: Floats) -> Floats:

@@ -118,29 +118,33 @@ def read_metrics(runs: Sequence[Run]) -> Metrics:
 
 def _read(runs: Sequence[Run], kind: _Kind) -> pd.DataFrame:
     """One table of all runs' files with a column `run`, ordered by run."""
-    bodies: dict[int, bytes] = {}
-    odd: dict[int, pd.DataFrame] = {}
-    for position, run in enumerate(runs):
-        body = _body(run.folder / kind.name, kind, run.notes)
-        if body is not None:
-            bodies[position] = body
-        else:
-            odd[position] = _read_lines(run.folder / kind.name, kind, run.notes)
-    try:
-        table = _parse(bodies, kind)
-    except ValueError:  # one of the bodies does not parse: find it
-        table = _parse({}, kind)
-        for position, body in bodies.items():
-            try:
-                odd[position] = _parse({position: body}, kind).drop(columns="run")
-            except ValueError:
-                odd[position] = _read_lines(runs[position].folder / kind.name, kind, runs[position].notes)
-    if not odd:
-        return table
-    tables = [table, *(one.assign(run=position) for position, one in odd.items() if len(one))]
-    joined = pd.concat([one for one in tables if len(one)] or [table], ignore_index=True)
-    joined = joined.sort_values("run", kind="stable", ignore_index=True)
+    bodies = {i: _body(run.folder / kind.name, kind, run.notes) for i, run in enumerate(runs)}
+    usual = {i: body for i, body in bodies.items() if body is not None}
+    tables, unreadable = _parse_all(usual, kind)
+    odd = [i for i, body in bodies.items() if body is None] + unreadable
+    if not odd and len(tables) == 1:
+        return tables[0]
+    tables += [_read_lines(runs[i].folder / kind.name, kind, runs[i].notes).assign(run=i) for i in odd]
+    filled = [table for table in tables if len(table)] or [_parse({}, kind)]
+    joined = pd.concat(filled, ignore_index=True).sort_values("run", kind="stable", ignore_index=True)
     return joined.astype(dict.fromkeys(kind.text, "category"))
+
+
+def _parse_all(bodies: Mapping[int, bytes], kind: _Kind) -> tuple[list[pd.DataFrame], list[int]]:
+    """Tables of all bodies that parse, and the runs of those that do not, found by halving."""
+    try:
+        return [_parse(bodies, kind)], []
+    except ValueError:
+        if len(bodies) == 1:
+            return [], list(bodies)
+    tables: list[pd.DataFrame] = []
+    unreadable: list[int] = []
+    middle = len(bodies) // 2
+    for half in (list(bodies.items())[:middle], list(bodies.items())[middle:]):
+        parsed, bad = _parse_all(dict(half), kind)
+        tables += parsed
+        unreadable += bad
+    return tables, unreadable
 
 
 def _body(path: Path, kind: _Kind, notes: list[str]) -> bytes | None:

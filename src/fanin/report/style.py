@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, to_r
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogFormatter, LogLocator, NullLocator
 
 from fanin.report.groups import Configuration, numeric_axis, short_keys
 
@@ -120,7 +121,8 @@ def _legend_grid(groups: list[list[Artist]], width: float) -> tuple[int, list[Ar
             longest = [max(letters[start : start + rows]) for start in range(0, len(cells), rows)]
             # About 0.068 inches a letter at 8.5 points, and 0.55 for the sample of the line and the gap.
             if sum(0.068 * count + 0.55 for count in longest) <= width:
-                return columns, cells
+                even = math.ceil(most / math.ceil(most / columns))
+                return even, _in_rows(arrangement, even)
     return (1, together) if together else (0, [])
 
 
@@ -139,6 +141,16 @@ def log_axis(axes: Axes) -> None:
     if high / max(low, 1e-300) > 1e3:
         axes.yaxis.set_major_locator(LogLocator(numticks=8))
         axes.yaxis.set_minor_locator(NullLocator())
+    elif low > 1e-3 and high < 1e4:  # "20" reads better than "2 x 10^1"
+        axes.yaxis.set_major_formatter(_PlainLog())
+        axes.yaxis.set_minor_formatter(_PlainLog(minor_thresholds=(1.5, 0.4)))
+
+
+class _PlainLog(LogFormatter):
+    """Ticks of a logarithmic axis as plain numbers, thinned like matplotlib's own."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def darker(colour: str) -> tuple[float, float, float]:

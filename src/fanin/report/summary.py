@@ -74,7 +74,7 @@ class RunFiles:
     @property
     def verdict(self) -> str:
         """The verdict on the initialization, or nothing."""
-        return str(_mapping(self.result.get("init")).get("verdict") or "")
+        return str(_mapping(self.result.get("init")).get("verdict") or self.result.get("verdict") or "")
 
     @property
     def diverged(self) -> dict[str, Any]:
@@ -106,9 +106,13 @@ def read_run(folder: Path) -> RunFiles:
     return run
 
 
-def summary_row(folder: Path) -> dict[str, object]:
-    """The run's row of summary.csv: name, state, outcome, verdict, overrides, final metrics, quantities at init."""
-    return row_of(read_run(folder))
+def summary_row(folder: Path, grid: Path | None = None) -> dict[str, object]:
+    """The run's row of summary.csv: name, state, outcome, verdict, overrides, final metrics, quantities at init.
+
+    The name is the folder's path below `grid`, which matters where an override's "/" nests folders.
+    """
+    row = row_of(read_run(folder))
+    return row if grid is None else row | {"run": folder.relative_to(grid).as_posix()}
 
 
 def row_of(run: RunFiles) -> dict[str, object]:

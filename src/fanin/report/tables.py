@@ -129,7 +129,7 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
         steps = sorted({int(step) for step in numbers if step is not None and math.isfinite(step)})
         layers = sorted({str(run.files.diverged.get("layer")) for run in members if run.files.diverged.get("layer")})
         at = "" if not steps else f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}"
-        return kind + at + (f" ({layers[0]})" if len(layers) == 1 else "")
+        return kind + at + (f" ({', '.join(layers)})" if 0 < len(layers) <= 3 else "")
     if kind in ("running", "interrupted", "pruned") and len(members) == 1 and members[0].progress:
         return f"{kind} at {members[0].progress}"
     if kind == "failed" or kind in STATES or kind == "init only":

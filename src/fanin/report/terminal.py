@@ -15,13 +15,14 @@ from rich.text import Text
 if TYPE_CHECKING:
     from fanin.report import Report
 
-# Header, key of StudyRow.cells by position, and the console width from which on the column is shown.
-COLUMNS = (
-    ("", 0, 0), ("seeds", 1, 0), ("factor per\nlayer", 2, 0), ("theory", 3, 0), ("at this\nwidth", 4, 88),
-    ("gradient\nfirst", 5, 0), ("gradient\nlast", 6, 100), ("outcome", 7, 0), ("verdict", 8, 0),
-    ("deviation (sd)", 9, 112),
+# Headers by position in StudyRow.cells.
+HEADERS = (
+    "", "seeds", "factor/\nlayer", "theory", "at this\nwidth", "gradient\nfirst", "gradient\nlast",
+    "outcome", "verdict", "deviation (sd)",
 )  # fmt: skip
+LABEL, OUTCOME, VERDICT = 0, 7, 8
 NUMERIC = (1, 2, 3, 4, 5, 6)
+FIRST_TO_GO = (9, 6, 4, 5, 3, 1)  # where the terminal is narrow
 COLOURS = {"vanishing": "blue", "critical": "green", "stable": "green", "exploding": "red"}
 MOST_ROWS = 40
 MOST_NOTES = 5
@@ -34,18 +35,7 @@ def print_study(report: Report, console: Console) -> None:
     """
     console.print(Text(report.title, style="bold"))
     console.print(Text(report.setting))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    columns = [(header, position) for header, position, width in COLUMNS if console.width >= width]
-    cells = [row.cells() for row in report.study[:MOST_ROWS]]
-    columns = [(header, position) for header, position in columns if any(line[position] for line in cells)]
-    for header, position in columns:
-        numeric = position in NUMERIC
-        table.add_column(
-            header, justify="right" if numeric else "left", no_wrap=numeric, vertical="bottom" if 0 else "top"
-        )
-    for line in cells:
-        table.add_row(*(Text(line[i], style=COLOURS.get(line[i], "") if i == 8 else "") for _, i in columns))
-    console.print(table)
+    console.print(_table([row.cells() for row in report.study[:MOST_ROWS]], console.width))
     if len(report.study) > MOST_ROWS:
         console.print(f"and {len(report.study) - MOST_ROWS} more configurations in {_near(report.tables[1])}")
     for note in report.notes[:MOST_NOTES]:
@@ -57,6 +47,41 @@ def print_study(report: Report, console: Console) -> None:
         if path is not None:
             _line(console, f"{name:<12}{_near(path)}")
     _line(console, f"tensorboard --logdir {shlex.quote(_near(report.grid))}")
+
+
+def _table(rows: list[list[str]], width: int) -> Table:
+    """The table with as many of its columns as fit; labels, outcomes and verdicts may take several lines."""
+    widths = _widths(rows, width)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for position, exact in widths.items():
+        table.add_column(
+            HEADERS[position], justify="right" if position in NUMERIC else "left", width=exact, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(row[i], style=COLOURS.get(row[i], "") if i == VERDICT else "") for i in widths))
+    return table
+
+
+def _widths(rows: list[list[str]], width: int) -> dict[int, int]:
+    """The columns that fit, empty ones left out, and the width of each."""
+    natural = {
+        position: max(len(text) for text in [*header.split("\n"), *(row[position] for row in rows)])
+        for position, header in enumerate(HEADERS)
+        if any(row[position] for row in rows)
+    }
+    least = {LABEL: max(16, width // 4), OUTCOME: 16, VERDICT: 12}
+    widths = {position: min(wish, least.get(position, wish)) for position, wish in natural.items()}
+
+    def left() -> int:
+        return width - sum(widths.values()) - 2 * len(widths) - 1
+
+    for position in FIRST_TO_GO:
+        if left() < 0:
+            widths.pop(position, None)
+    for position in least:
+        if position in widths:
+            widths[position] += max(0, min(left(), natural[position] - widths[position]))
+    return widths
 
 
 def _line(console: Console, text: str) -> None:

@@ -1,0 +1,176 @@
+"""Speed of the study's step, as ratios within one run: `make bench`.
+
+Every round times all variants one after the other on one torch thread, each for the same number of steps of the same
+network (784 -> 100 x 49 -> 10, batch 100, plain SGD); a ratio is the median over rounds of the ratios within a
+round, which a machine that speeds up or slows down between rounds does not disturb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import struct
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from fanin.build import load_data, recipe
+from fanin.config_folder import config_folder
+from fanin.data import Dataset
+from fanin.record.folder import RunFolder
+from fanin.record.recorder import Recorder
+from fanin.resolvers import register_resolvers
+from fanin.run import assemble
+
+STUDY = [
+    "initializer=variance_scaling", "model.depth=50", "model.width=100", "model.bias=false", "optimizer.lr=0.003",
+    "data.val_size=0", "trainer.checkpoint_every=0", "trainer.threads=1", "trainer.progress=false",
+]  # fmt: skip
+VARIANTS = {
+    "fanin, probes off": ["probe=off"],
+    "fanin, default cadence": [],
+    "fanin, curves at every step": ["probe.every=1"],
+}
+GOALS = {
+    "default cadence / probes off": "at most 1.03",
+    "every step / probes off": "at most 1.25",
+    "DataLoader loop / default cadence": "at least 2.5",
+    "plain tensor loop / probes off": "",
+}
+
+
+def main() -> None:
+    """Print seconds and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=150, help="steps of one variant in one round")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    register_resolvers()
+    with tempfile.TemporaryDirectory() as scratch, initialize_config_dir(str(config_folder()), version_base="1.3"):
+        variants: dict[str, Callable[[int], float]] = {
+            name: fanin_variant(overrides, Path(scratch) / name) for name, overrides in VARIANTS.items()
+        }
+        data = load_data(compose("config", STUDY), torch.device("cpu"), torch.float32)
+        variants["plain loop with DataLoader"] = dataloader_loop(data, Path(scratch))
+        variants["plain loop on tensors"] = tensor_loop(data)
+        seconds: dict[str, list[float]] = {name: [] for name in variants}
+        for name, run in variants.items():  # a warm-up that does not count
+            run(20)
+        for _ in range(options.rounds):
+            for name, run in variants.items():
+                seconds[name].append(run(options.steps) / options.steps)
+    show(seconds)
+
+
+def show(seconds: dict[str, list[float]]) -> None:
+    """Two tables: milliseconds a step, and the ratios beside their goals."""
+    console = Console()
+    times = Table(title=f"50-layer step, batch 100, one thread, torch {torch.__version__}")
+    for column in ("variant", "ms a step (median)", "min", "max"):
+        times.add_column(column, justify="left" if column == "variant" else "right")
+    for name, values in seconds.items():
+        times.add_row(name, *(f"{1e3 * value:.2f}" for value in (statistics.median(values), min(values), max(values))))
+    console.print(times)
+    off, default, every, loader, plain = seconds.values()
+    pairs = ((default, off), (every, off), (loader, default), (plain, off))
+    ratios = Table(title="ratios, median over rounds")
+    for column in ("ratio", "value", "goal"):
+        ratios.add_column(column)
+    for (name, goal), (above, below) in zip(GOALS.items(), pairs, strict=True):
+        ratios.add_row(name, f"{statistics.median(a / b for a, b in zip(above, below, strict=True)):.3f}", goal)
+    console.print(ratios)
+
+
+def fanin_variant(overrides: list[str], folder: Path) -> Callable[[int], float]:
+    """The whole loop of fanin with its files; the clock is the run's own, which stands still for profiles."""
+
+    def run(steps: int) -> float:
+        made = recipe(compose("config", [*STUDY, *overrides, f"trainer.steps={steps}"]))
+        data = load_data(compose("config", STUDY), torch.device("cpu"), torch.float32)
+        recorder = Recorder(RunFolder(folder))
+        loop, _ = assemble(made, data, recorder)
+        loop.train()
+        recorder.close("done")
+        return loop.seconds
+
+    folder.mkdir(parents=True)
+    return run
+
+
+def network() -> nn.Sequential:
+    """The study's network as a PyTorch user writes it."""
+    layers: list[nn.Module] = [nn.Flatten(), nn.Linear(784, 100, bias=False), nn.ReLU()]
+    for _ in range(48):
+        layers += [nn.Linear(100, 100, bias=False), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(100, 10, bias=False))
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return model
+
+
+def dataloader_loop(data: Dataset, scratch: Path) -> Callable[[int], float]:
+    """torchvision's MNIST class with ToTensor, a shuffling DataLoader and torch.optim.SGD, as tutorials have it.
+
+    The files are the bundled digits in MNIST's format, so that no download is needed.
+    """
+    write_idx(scratch / "MNIST" / "raw", data)
+    loader = DataLoader(datasets.MNIST(scratch, transform=transforms.ToTensor()), batch_size=100, shuffle=True)
+    return timed_loop(lambda: iter(loader))
+
+
+def tensor_loop(data: Dataset) -> Callable[[int], float]:
+    """The same loop on batches indexed out of a tensor."""
+
+    def batches():  # type: ignore[no-untyped-def]
+        for chosen in torch.split(torch.randperm(len(data.train_x)), 100):
+            yield data.train_x[chosen], data.train_y[chosen]
+
+    return timed_loop(batches)
+
+
+def timed_loop(epoch) -> Callable[[int], float]:  # type: ignore[no-untyped-def]
+    """The plain training loop over batches from `epoch()`."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.003)
+    loss_of = nn.CrossEntropyLoss()
+
+    def run(steps: int) -> float:
+        done, start = 0, time.perf_counter()
+        while True:
+            for inputs, targets in epoch():
+                optimizer.zero_grad()
+                loss = loss_of(model(inputs), targets)
+                loss.backward()
+                optimizer.step()
+                done += 1
+                if done == steps:
+                    return time.perf_counter() - start
+
+    return run
+
+
+def write_idx(folder: Path, data: Dataset) -> None:
+    """The training part in MNIST's idx format, both as its training and as its test files."""
+    folder.mkdir(parents=True)
+    images = (data.train_x.flatten(1) * 255).round().to(torch.uint8)
+    labels = data.train_y.to(torch.uint8)
+    for part in ("train", "t10k"):
+        header = struct.pack(">IIII", 0x803, len(images), 28, 28)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
+        header = struct.pack(">II", 0x801, len(labels))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.numpy().tobytes())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Small real networks, learners and loops, made of fanin's own parts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fanin import activations
+from fanin.build import Recipe
+from fanin.data import Dataset, Gaussian
+from fanin.initializers import Initializer, VarianceScaling
+from fanin.learner import Batch, SingleLearner
+from fanin.loop import Loop
+from fanin.models import Mlp
+from fanin.normalization import NoNorm
+from fanin.optimizers import SGD
+from fanin.overlay import Overlay
+from fanin.probes import NoProbe
+from fanin.record.folder import RunFolder
+from fanin.record.recorder import Recorder
+from fanin.regularizers import Dropout
+from fanin.run import assemble
+from fanin.schedules import Constant
+from fanin.settings import Trainer
+from fanin.streams import generator
+
+EPSILON = 2.0**-24  # relative rounding error of one float32 operation
+
+
+def network(
+    seed: int = 0,
+    *,
+    c: float = 2.0,
+    initializer: Initializer | None = None,
+    dtype: torch.dtype = torch.float32,
+    **changes: Any,
+) -> Mlp:
+    """An initialized network, by default 7 -> 6 -> 6 -> 6 -> 4."""
+    settings = {
+        "in_features": 7,
+        "out_features": 4,
+        "depth": 4,
+        "width": 6,
+        "activation": activations.relu,
+        "normalization": NoNorm(),
+        **changes,
+    }
+    model = Mlp(**settings).to(dtype)
+    (initializer or VarianceScaling(c=c))(model, lambda name: generator(seed, "init", name))
+    return model
+
+
+def perturbed(model: nn.Module) -> nn.Module:
+    """The network with biases and normalization parameters away from 0 and 1, so that they matter."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.linspace(-0.4, 0.6, len(parameter), dtype=parameter.dtype))
+    return model
+
+
+def learner(model: nn.Module, optimizer: Callable[..., torch.optim.Optimizer] = SGD, **changes: Any) -> SingleLearner:
+    """A learner of a network; the learning rate comes with each step."""
+    return SingleLearner(model, optimizer(list(model.parameters()), lr=0.0), **changes)
+
+
+def batch(seed: int, size: int = 8, features: Sequence[int] = (7,), dtype: torch.dtype = torch.float32) -> Batch:
+    """A batch of one run: standard normal inputs [1, size, *features] and labels of 4 classes."""
+    random = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(1, size, *features, generator=random, dtype=torch.float64).to(dtype)
+    return inputs, torch.randint(4, (1, size), generator=random)
+
+
+def clouds(**changes: Any) -> Dataset:
+    """200 training, 30 validation and 50 test examples of 4 classes, 12 features."""
+    settings = {"examples": 230, "features": 12, "classes": 4, "val_size": 30, "test_size": 50, "separation": 3.0}
+    return Gaussian(**settings | changes).load()
+
+
+def recipe(**changes: Any) -> Recipe:
+    """A recipe without a probe: 12 -> 16 -> 16 -> 4, SGD, batches of 20 (10 steps an epoch), 30 steps.
+
+    `model`, `trainer` and `optimizer` (a class) with `optimizer_keys` are dictionaries of changes; the others
+    replace the recipe's own.
+    """
+    model = {
+        "depth": 3,
+        "width": 16,
+        "activation": activations.relu,
+        "normalization": NoNorm(),
+        "dropout": changes.get("dropout"),
+        **changes.pop("model", {}),
+    }
+    trainer = {"steps": 30, "batch_size": 20, "log_every": 4, "device": "cpu", **changes.pop("trainer", {})}
+    optimizer, keys, lr = changes.pop("optimizer", SGD), changes.pop("optimizer_keys", {}), changes.pop("lr", 0.05)
+    settings = {
+        "seed": 0,
+        "trainer": Trainer(**trainer),
+        "data": None,
+        "make_model": lambda inputs, outputs: Mlp(in_features=inputs, out_features=outputs, **model),
+        "initializer": VarianceScaling(c=2.0),
+        "make_optimizer": partial(optimizer, lr=lr, **keys),
+        "lr": lr,
+        "schedule": Constant(),
+        "penalties": [],
+        "dropout": None,
+        "early_stopping": None,
+        "probe": NoProbe(),
+        "activation": "relu",
+        "theory": isinstance(model["normalization"], NoNorm) and not isinstance(model["dropout"], Dropout),
+        **changes,
+    }
+    return Recipe(**settings)
+
+
+def loop(
+    folder: Path,
+    made: Recipe,
+    data: Dataset | None = None,
+    *,
+    resume_step: int | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> tuple[Loop, Overlay]:
+    """The loop of one run in a folder, ready to train, as a command would make it."""
+    run_folder = RunFolder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    recorder = Recorder(run_folder, resume_step)
+    return assemble(made, clouds() if data is None else data, recorder, "hash", stop_requested)
+
+
+def trained(folder: Path, made: Recipe, data: Dataset | None = None) -> Loop:
+    """A loop after its training, its files closed."""
+    one, _ = loop(folder, made, data)
+    one.train()
+    one.runs[0].recorder.close(one.runs[0].state)
+    return one
+
+
+def weights(one: Loop) -> dict[str, Tensor]:
+    """The state of the only run's model, buffers too."""
+    return one.learner.best_weights(0)
+
+
+def losses_of(one: Loop) -> list[tuple[float, float]]:
+    """A list that fills with (loss, error) of every step that the loop will take."""
+    seen: list[tuple[float, float]] = []
+    step = one.learner.step
+
+    def spied(*arguments: Any, **keywords: Any) -> Any:
+        result = step(*arguments, **keywords)
+        seen.append((float(result.loss), float(result.error)))
+        return result
+
+    one.learner.step = spied  # type: ignore[method-assign]
+    return seen
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics(folder: Path) -> list[dict[str, float | None]]:
+    """The rows of metrics.csv as numbers, None where a column is empty."""
+    return [
+        {key: float(value) if value else None for key, value in row.items()} for row in rows(folder / "metrics.csv")
+    ]
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two nested structures are equal, tensors bit by bit (NaN equal to NaN)."""
+    if isinstance(first, Tensor):
+        return first.dtype == second.dtype and first.shape == second.shape and _bits(first) == _bits(second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)
+
+
+def _bits(tensor: Tensor) -> bytes:
+    return tensor.detach().contiguous().numpy().tobytes()

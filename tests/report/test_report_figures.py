@@ -1,0 +1,202 @@
+"""What the figures hold: where curves end, what is averaged, how many colours and labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from fanin.report import write_report
+from fanin.report.curves import curves_figure
+from fanin.report.figures import study_figure
+from fanin.report.folders import read_runs
+from fanin.report.groups import group_runs
+from fanin.report.lines import mean_while_all
+from fanin.report.loss import loss_top
+from fanin.report.movement import movement_figure
+from fanin.report.series import read_metrics, read_profiles
+from fanin.report.style import OKABE_ITO, Sheet, plain
+from fanin.report.terminal import print_study
+
+WriteRun = Callable[..., Path]
+SMALL = {"depth": 6, "width": 10, "count": 5}
+
+
+def draw(root: Path, folders: list[Path]) -> dict[str, Figure | None]:
+    """The three figures of these runs."""
+    runs = read_runs(folders, root)
+    sheet = Sheet("a title", "a setting", group_runs(runs))
+    profiles, metrics = read_profiles(runs), read_metrics(runs)
+    return {
+        "study": study_figure(sheet, runs, profiles, metrics),
+        "movement": movement_figure(sheet, runs, profiles),
+        "curves": curves_figure(sheet, runs, metrics),
+    }
+
+
+def axes_of(figure: Figure | None) -> list[Axes]:
+    """The panels, colour bars apart."""
+    assert figure is not None
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def marks(axes: Axes, marker: str) -> list[tuple[float, float]]:
+    """Where a marker stands in a panel."""
+    lines = [line for line in axes.get_lines() if line.get_marker() == marker]
+    return [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in lines]  # type: ignore[index, arg-type]
+
+
+def legend_of(figure: Figure | None) -> list[str]:
+    """The texts of the legend that are not padding."""
+    assert figure is not None
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts() if text.get_text().strip()]
+
+
+def change(folder: Path, quantity: str, axis: str, values: dict[int, str]) -> dict[int, float]:
+    """Replace values of a run's profile at some indices; returns all values before."""
+    path = folder / "profiles.csv"
+    with path.open(newline="") as file:
+        header, *rows = list(csv.reader(file))
+    before = {}
+    for row in rows:
+        if (row[1], row[4]) == (axis, quantity):
+            before[int(row[2])] = float(row[5])
+            row[5] = values.get(int(row[2]), row[5])
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return before
+
+
+@pytest.mark.parametrize(("word", "marker"), [("inf", "X"), ("nan", "X"), ("0", "v")])
+def test_a_curve_is_marked_where_it_leaves_a_logarithmic_axis(
+    tmp_path: Path, write_run: WriteRun, word: str, marker: str
+) -> None:
+    folder = write_run(tmp_path, **SMALL)
+    before = change(folder, "gradient_norm", "weight", dict.fromkeys(range(4, 7), word))
+    _, gradient, _ = axes_of(draw(tmp_path, [folder])["study"])
+    assert marks(gradient, marker) == pytest.approx(np.array([(4.0, before[3])]))
+    assert marks(gradient, "v" if marker == "X" else "X") == []
+    measured = [
+        line for line in gradient.get_lines() if line.get_color() == OKABE_ITO[0] and line.get_marker() == "None"
+    ]
+    drawn = np.asarray(measured[0].get_ydata())
+    assert np.isfinite(drawn).tolist() == [True] * 3 + [False] * 3
+
+
+def test_a_shorter_network_ends_without_a_mark(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / str(depth), depth=depth, width=10, count=0) for depth in (3, 6)]
+    activation, gradient = axes_of(draw(tmp_path, folders)["study"])
+    assert [marks(axes, marker) for axes in (activation, gradient) for marker in "Xv"] == [[]] * 4
+
+
+def test_the_study_shows_chance_theory_and_divergence(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path, c=c, seed=seed, **SMALL) for c in (1, 2, 3) for seed in range(2)]
+    figure = draw(tmp_path, folders)["study"]
+    activation, gradient, loss = axes_of(figure)
+    assert [axes.get_yscale() for axes in (activation, gradient, loss)] == ["log", "log", "linear"]
+    assert len(activation.collections) == 3  # one band a configuration
+    levels = [np.asarray(line.get_ydata()) for line in loss.get_lines()]
+    assert any(len(level) == 2 and np.allclose(level, math.log(10)) for level in levels)
+    assert [step for step, _ in marks(loss, "X")] == [2.0]
+    assert loss.get_ylim()[1] == pytest.approx(1.35 * math.log(10))  # c=3 starts at 800
+    assert "c=3: diverged at step 2" in [text.get_text() for text in loss.texts]
+    styles = ["one seed", "mean over seeds", "theory", "±1 sd of one seed", "theory, mean square"]
+    assert legend_of(figure) == ["c=1", "c=2", "c=3", *styles, "not finite from here"]
+
+
+def test_the_mean_over_seeds_is_geometric_and_stops_with_the_first_seed() -> None:
+    values = np.array([[1.0, 4.0, 2.0, 5.0], [4.0, 9.0, math.inf, 5.0]])
+    mean = mean_while_all(values, np.array([4, 4]), log=True)
+    assert np.allclose(mean, [2, 6, math.nan, math.nan], equal_nan=True)
+    mean = mean_while_all(values, np.array([4, 2]), log=True)  # the second has two layers only
+    assert np.allclose(mean, [2, 6, 2, 5])
+    assert np.allclose(mean_while_all(values[:, :2], np.array([2, 2]), log=False), [2.5, 6.5])
+
+
+def test_movement_needs_weights_that_moved(tmp_path: Path, write_run: WriteRun) -> None:
+    still = write_run(tmp_path / "still", final=True, **SMALL)
+    change(still, "weight_movement", "weight", dict.fromkeys(range(1, 7), "0.0"))
+    assert draw(tmp_path, [still])["movement"] is None
+    moved = [write_run(tmp_path / "moved", c=c, final=c > 1, **SMALL) for c in (1, 2, 3)]
+    figure = draw(tmp_path, moved)["movement"]
+    *_, movement = axes_of(figure)
+    # c=1 has no final profile; that of c=3 was taken when it was no longer finite.
+    assert legend_of(figure) == ["c=2", "before training", "after training", "(1 diverged run left out)"]
+    values = read_profiles(read_runs(moved, tmp_path)).matrix("final", "weight", "weight_movement")[1]
+    drawn = [np.asarray(line.get_ydata()) for line in movement.get_lines()]
+    assert any(len(line) == 6 and np.allclose(line, values) for line in drawn)
+
+
+@pytest.mark.parametrize(("count", "legend", "scale"), [(7, 7, 0), (12, 12, 0), (13, 0, 1)])
+def test_many_configurations_get_a_colour_scale(
+    tmp_path: Path, write_run: WriteRun, count: int, legend: int, scale: int
+) -> None:
+    folders = [write_run(tmp_path, c=1 + k / 100, depth=3, width=4, count=0) for k in range(count)]
+    figure = draw(tmp_path, folders)["study"]
+    assert figure is not None
+    assert sum(text.startswith("c=") for text in legend_of(figure)) == legend
+    assert len(figure.axes) - len(axes_of(figure)) == scale
+    (activation, _) = axes_of(figure)
+    colours = {to_hex(line.get_color()) for line in activation.get_lines() if line.get_linestyle() == "-"}
+    assert len(colours) == count
+    if scale:
+        assert figure.axes[-1].get_ylabel() == "c"
+
+
+def test_only_so_many_seeds_are_drawn_and_the_legend_says_so(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path, seed=seed, depth=3, width=4, count=0) for seed in range(11)]
+    figure = draw(tmp_path, folders)["study"]
+    assert "one seed (8 of 11 drawn)" in legend_of(figure)
+    thin = [line for line in axes_of(figure)[0].get_lines() if line.get_linewidth() < 0.7]
+    assert len(thin) == 8
+
+
+def test_a_spike_does_not_set_the_scale_of_losses() -> None:
+    losses = np.append(np.linspace(2.3, 0.1, 99), 1e6)
+    assert loss_top(losses, math.log(10)) == pytest.approx(1.35 * math.log(10))
+    assert loss_top(losses, None) < 3.2
+    assert loss_top(np.array([0.5, 0.4]), None) == pytest.approx(0.53)
+    assert loss_top(np.array([0.5, 0.4]), math.log(10)) == pytest.approx(1.12 * math.log(10))
+    assert loss_top(np.array([math.nan]), None) == 1.0
+
+
+def test_labels_are_neither_mathematics_nor_hidden(tmp_path: Path, write_run: WriteRun) -> None:
+    assert plain("_a$b$") == r" _a\$b\$"
+    assert len(plain("x" * 500)) == 160
+    folders = [write_run(tmp_path, overrides={"data": name}, depth=2, width=3, count=2) for name in ("$a", "_b^{")]
+    report = write_report(folders)  # an unescaped "$a ... $" is an error when the figure is saved
+    assert {path.name for path in report.figures} == {"study.png", "study.svg", "curves.png", "curves.svg"}
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_the_terminal_table_fits(tmp_path: Path, write_run: WriteRun, width: int) -> None:
+    for lr in (0.1, 0.00025):
+        write_run(
+            tmp_path, overrides={"normalization": "layer", "optimizer.lr": lr, "x.y": "z"}, depth=3, width=4, count=2
+        )
+        write_run(
+            tmp_path,
+            overrides={"normalization": "none", "optimizer.lr": lr, "x.y": "z"},
+            c=3,
+            depth=3,
+            width=4,
+            count=2,
+        )
+    report = write_report([tmp_path])
+    out = io.StringIO()
+    print_study(report, Console(file=out, width=width))
+    text = out.getvalue()
+    table = text[: text.index("figure  ")].splitlines()
+    assert max(map(len, table)) <= width
+    assert "\x1b" not in text
+    for word in ("lr=0.00025", "normalization=none", "learns", "critical", "diverged", "(linear_17)"):
+        assert word in text.replace("\n", "")

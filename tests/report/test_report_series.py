@@ -1,0 +1,145 @@
+"""The bulk reader against Python's csv module, and the statistics against scipy's distributions."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fanin.report.folders import Run, read_runs
+from fanin.report.series import read_metrics, read_profiles
+from fanin.report.statistics import geometric_interval, mean_curve, mean_interval
+
+WriteRun = Callable[..., Path]
+HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high\n"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, write_run: WriteRun) -> list[Run]:
+    """Five runs of different depths; the third has no profiles, the fourth's file has quotes and another order."""
+    folders = [write_run(tmp_path, seed=seed, depth=3 + seed, width=8, count=4, final=seed > 1) for seed in range(5)]
+    (folders[2] / "profiles.csv").unlink()
+    with (folders[3] / "profiles.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folders[3] / "profiles.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, sorted(rows[0]), quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(rows)
+    return read_runs(folders, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "axis", "quantity", "column"),
+    [
+        ("init", "module", "activation_norm", "value"),
+        ("init", "weight", "gradient_norm", "theory"),
+        ("init", "module", "activation_norm_mean_square", "theory"),
+        ("final", "weight", "weight_movement", "value"),
+        ("init", "weight", "activation_norm", "band_low"),
+        ("never", "weight", "activation_norm", "value"),
+    ],
+)
+def test_matrices_hold_what_the_files_say(
+    runs: list[Run], snapshot: str, axis: str, quantity: str, column: str
+) -> None:
+    expected: dict[tuple[int, int], float] = {}
+    lengths = [0] * 5
+    for position, run in enumerate(runs):
+        path = run.folder / "profiles.csv"
+        for row in csv.DictReader(path.open(newline="")) if path.exists() else ():
+            if (row["snapshot"], row["axis"], row["quantity"]) == (snapshot, axis, quantity):
+                expected[position, int(row["index"]) - 1] = float(row[column])
+                lengths[position] += 1
+    profiles = read_profiles(runs)
+    matrix = profiles.matrix(snapshot, axis, quantity, column)
+    assert matrix.shape == (5, max(lengths))
+    assert list(profiles.lengths(snapshot, axis, quantity)) == lengths
+    found = {(int(i), int(k)): float(matrix[i, k]) for i, k in np.argwhere(~np.isnan(matrix))}
+    # pandas' quick parser of decimals may miss a last bit or two.
+    assert found == pytest.approx(expected, rel=4e-15)
+    assert [run.notes for run in runs] == [[]] * 5
+
+
+def test_words_for_what_is_not_finite(tmp_path: Path) -> None:
+    lines = [
+        f"init,weight,{i},linear_{i},gradient_norm,{word},,,"
+        for i, word in enumerate(("inf", "-inf", "nan", "0", ""), 1)
+    ]
+    (tmp_path / "status.json").write_text('{"state": "running"}')
+    (tmp_path / "profiles.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    profiles = read_profiles(read_runs([tmp_path], tmp_path))
+    values = profiles.matrix("init", "weight", "gradient_norm")[0]
+    assert list(values[:2]) == [math.inf, -math.inf]
+    assert values[3] == 0
+    assert list(np.isnan(values)) == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize("index", ["0", "-1", "1.5", "1e9", "nan", ""])
+def test_an_index_that_is_none_is_left_out(tmp_path: Path, index: str) -> None:
+    (tmp_path / "status.json").write_text('{"state": "running"}')
+    lines = f"init,weight,{index},x,gradient_norm,9,,,\ninit,weight,2,linear_2,gradient_norm,5,,,\n"
+    (tmp_path / "profiles.csv").write_text(HEADER + lines)
+    values = read_profiles(read_runs([tmp_path], tmp_path)).matrix("init", "weight", "gradient_norm")
+    assert np.array_equal(values, [[np.nan, 5]], equal_nan=True)
+
+
+def test_one_unreadable_file_costs_only_itself(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path, seed=seed, depth=3, width=8, count=0) for seed in range(7)]
+    text = (folders[4] / "profiles.csv").read_text()
+    (folders[4] / "profiles.csv").write_text(
+        text.replace("init,weight,2,linear_2,gradient_norm,", "init,weight,2,linear_2,gradient_norm,x")
+    )
+    runs = read_runs(folders, tmp_path)
+    measured = ~np.isnan(read_profiles(runs).matrix("init", "weight", "gradient_norm"))
+    assert measured.sum(axis=1).tolist() == [3, 3, 3, 3, 2, 3, 3]
+    assert not measured[4, 1]
+    assert [len(run.notes) for run in runs] == [0, 0, 0, 0, 1, 0, 0]
+
+
+def test_metrics_align_on_steps(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path, seed=seed, depth=2, width=4, count=count) for seed, count in ((0, 3), (1, 5))]
+    runs = read_runs(folders, tmp_path)
+    metrics = read_metrics(runs)
+    steps, values = metrics.matrix([1, 0], "train_loss")
+    assert steps.tolist() == [0, 250, 500, 750, 1000]
+    assert np.isnan(values).tolist() == [[False] * 5, [False, True, False, True, False]]
+    rows = list(csv.DictReader((folders[0] / "metrics.csv").open(newline="")))
+    assert values[1, 2] == pytest.approx(float(rows[1]["train_loss"]), rel=4e-15)
+    assert metrics.matrix([0, 1], "test_loss")[0].size == 0
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 30])
+def test_interval_is_that_of_student(n: int) -> None:
+    values = np.random.default_rng(n).normal(3, 2, n)
+    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert mean_interval(values)[:4] == pytest.approx((values.mean(), low, high, n), rel=1e-10)
+    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert geometric_interval(np.exp(values))[:3] == pytest.approx(np.exp((values.mean(), low, high)), rel=1e-10)
+    means, lows, highs = mean_curve(np.column_stack([values, 2 * values]))
+    assert (means[1], lows[1], highs[1]) == pytest.approx((2 * values.mean(), 2 * low, 2 * high), rel=1e-10)
+
+
+def test_intervals_without_enough_values() -> None:
+    nan, inf = math.nan, math.inf
+    assert mean_interval([4.0, None])[:1] + mean_interval([4.0, None])[3:] == (4.0, 1, 1)
+    assert math.isnan(mean_interval([4.0]).low)
+    assert mean_interval([])[3:] == mean_interval([None, None])[3:] == (0, 0)
+    assert mean_interval([inf, nan])[0] == inf
+    assert mean_interval([1.0, 3.0, nan])[0] == 2.0
+    assert mean_interval([1.0, 3.0, nan])[3:] == (2, 3)
+    assert geometric_interval([0.0, 5.0])[0] == 0.0
+    # Two values 60 decades apart: the upper end lies beyond the largest float.
+    assert geometric_interval([1e-200, 1e200])[1:3] == (0.0, inf)
+
+
+def test_the_mean_curve_stops_when_most_seeds_have() -> None:
+    nan = math.nan
+    mean, low, _ = mean_curve(np.array([[1.0, 1.0, 1.0], [3.0, 3.0, nan], [5.0, nan, nan], [7.0, nan, nan]]))
+    assert np.array_equal(mean, [4.0, 2.0, nan], equal_nan=True)
+    # Two values 1 and 3: 2 - 12.706 sqrt(2) / sqrt(2)
+    assert low[1] == pytest.approx(2 - 12.7062047, rel=1e-6)
