@@ -40,7 +40,7 @@ report: $(READY)  ## tables, figures and a page from everything in outputs/
 	$(BIN)/fanin-report outputs $(ARGS)
 
 tensorboard: $(READY)  ## TensorBoard on everything in outputs/
-	$(BIN)/tensorboard --logdir outputs --samples_per_plugin scalars=0,images=100 $(ARGS)
+	$(BIN)/tensorboard --logdir outputs --samples_per_plugin scalars=100000,images=100 $(ARGS)
 
 figures: $(READY)  ## the pictures of the README, from a real MNIST run (needs MNIST and Chromium)
 	$(BIN)/python scripts/readme_figures.py $(ARGS)

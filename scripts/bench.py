@@ -64,7 +64,7 @@ def main() -> None:
         variants["plain loop with DataLoader"] = dataloader_loop(data, Path(scratch))
         variants["plain loop on tensors"] = tensor_loop(data)
         seconds: dict[str, list[float]] = {name: [] for name in variants}
-        for name, run in variants.items():  # a warm-up that does not count
+        for run in variants.values():  # a warm-up that does not count
             run(20)
         for _ in range(options.rounds):
             for name, run in variants.items():

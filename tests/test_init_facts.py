@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +55,8 @@ def test_the_weights_of_one_seed_are_rescaled_copies(seed: int) -> None:
     for name, weight in one.named_parameters():
         for model, c in ((two, 2), (three, 3)):
             other = model.get_parameter(name)
-            # one rounding in each product and one in the comparison
-            torch.testing.assert_close(other.double(), weight.double() * math.sqrt(c), rtol=3 * EPSILON, atol=0)
+            # in both networks the standard deviation and the product are rounded
+            torch.testing.assert_close(other.double(), weight.double() * math.sqrt(c), rtol=4.01 * EPSILON, atol=0)
     other_seed = network(seed + 1, c=1.0, depth=6, width=50)
     assert not any(torch.equal(weight, other_seed.get_parameter(name)) for name, weight in one.named_parameters())
 
@@ -128,7 +129,7 @@ def test_a_linear_network_keeps_its_variance_at_c_1() -> None:
         labels, values = measure_profile(learner(model).observe(batch(seed, 1, features=(WIDTH,))))
         found = dict(zip(labels, values[0].tolist(), strict=True))
         norms = [found["weight", layer, f"linear_{layer}", "activation_norm"] for layer in range(1, 10)]
-        ratios += [(second / first) ** 2 for first, second in zip(norms, norms[1:], strict=False)]
+        ratios += [(second / first) ** 2 for first, second in pairwise(norms)]
     # chi2_100 / 100 has the variance 2/100
     assert abs(np.mean(ratios) - 1) < 3 * math.sqrt(0.02 / len(ratios))
 

@@ -97,8 +97,7 @@ def test_placement_is_kept_and_checked(kind: type[NoNorm | BatchNorm | LayerNorm
     with pytest.raises(OptionError) as caught:
         kind(placement="post_activations")
     assert str(caught.value) == (
-        "placement=post_activations: must be one of pre_activation, post_activation; "
-        "did you mean post_activation?"
+        "placement=post_activations: must be one of pre_activation, post_activation; did you mean post_activation?"
     )
 
 

@@ -40,9 +40,7 @@ def test_each_line_says_what_it_is(path: Path) -> None:
     assert undocumented == []
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if options(p)], ids=lambda path: f"{path.parent.name}/{path.stem}"
-)
+@pytest.mark.parametrize("path", [p for p in FILES if options(p)], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_keys_are_the_parameters(path: Path) -> None:
     keys = options(path)
     parameters = set(inspect.signature(get_object(keys["_target_"])).parameters) - GIVEN_BY_THE_BUILDER

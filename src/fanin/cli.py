@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from fanin import __version__
@@ -41,6 +42,7 @@ def _through_hydra() -> int:
     # Hydra prints errors in forms of its own and exits; with this it raises, and they are told here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
+    sys.path.append(str(Path.cwd()))  # where a user's own my_module.Net lies
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
     except KeyboardInterrupt:

@@ -22,6 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 NOT_IDENTITY = ("force", "data.root", "trainer.progress")
 """Keys that say where or how to run, not what."""
 
+NO_EXPERIMENT = "runs"
+"""The folder of runs that belong to no experiment."""
+
 LISTS = ("regularizer",)
 """Groups of which several options can be chosen."""
 
@@ -75,7 +78,7 @@ def identify(cfg: DictConfig, hydra_cfg: DictConfig) -> Identity:
     hparams = {
         key: _text(value) if isinstance(value, list) else value for key, value in (chosen | told | overrides).items()
     }
-    return Identity(experiment or "runs", folder_name(overrides), overrides, digest, hparams)
+    return Identity(experiment or NO_EXPERIMENT, folder_name(overrides), overrides, digest, hparams)
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
@@ -85,7 +88,7 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 
 def experiment_of(hydra_cfg: DictConfig) -> str:
     """The folder of the grid that a configuration belongs to."""
-    return str(hydra_cfg.runtime.choices.get("experiment") or "runs")
+    return str(hydra_cfg.runtime.choices.get("experiment") or NO_EXPERIMENT)
 
 
 def folder_name(overrides: Mapping[str, Any]) -> str:

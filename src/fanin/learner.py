@@ -19,7 +19,7 @@ from fanin.losses import cross_entropy, error
 from fanin.models.layers import weight_layers
 from fanin.probes.capture import Named, Observation, capturing, leaves
 from fanin.probes.measures import norms
-from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, Measured, measure_curves
+from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, GRADIENT, WEIGHT, Measured, measure_curves
 from fanin.regularizers import L2, DropoutModule
 
 Batch = tuple[Tensor, Tensor]  # inputs [R, B, ...], targets [R, B]
@@ -128,7 +128,10 @@ class SingleLearner:
         if seen is not None:
             # The update changes weights in place: what looks at both needs a copy, the rest is measured before it.
             after_update = "update_ratio" in curves
-            self._describe(seen, {name: weight.grad for name, weight in self.weights.items()}, copy=after_update)
+            if not GRADIENT.keys().isdisjoint(curves):
+                self._add_gradients(seen, {name: weight.grad for name, weight in self.weights.items()})
+            if not set(WEIGHT).isdisjoint(curves):
+                self._add_weights(seen, copy=after_update)
             if not after_update:
                 result = result._replace(curves=measure_curves(seen, curves))
         for group in self.optimizer.param_groups:
@@ -146,7 +149,8 @@ class SingleLearner:
         with self._untouched(), capturing(self._leaves, inputs, gradients=True) as seen:
             loss, _ = self._forward(inputs, targets)
             gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
-        self._describe(seen, dict(zip(self.weights, gradients, strict=True)), copy=False)
+        self._add_gradients(seen, dict(zip(self.weights, gradients, strict=True)))
+        self._add_weights(seen, copy=False)
         return seen
 
     @torch.no_grad()
@@ -233,16 +237,17 @@ class SingleLearner:
             loss = loss + penalty.penalty(list(self.weights.values()))
         return loss
 
-    def _describe(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
+    def _add_gradients(self, seen: Observation, gradients: Mapping[str, Tensor | None]) -> None:
+        """Add the gradients of the weights that the pass met; 0 where the loss does not depend on a weight."""
+        for name in seen.weight_names:
+            gradient = gradients[name]
+            held = torch.zeros_like(self.weights[name]) if gradient is None else gradient
+            seen.gradients.append(held.detach().unsqueeze(0))
+
+    def _add_weights(self, seen: Observation, *, copy: bool) -> None:
         """Add the weights that the pass met, in the order it met them; a copy where an update follows."""
         weights = [self.weights[name].detach().unsqueeze(0) for name in seen.weight_names]
         seen.weights = [weight.clone() for weight in weights] if copy else weights
-        # The loss may not depend on a weight: its gradient is then 0.
-        found = [gradients[name] for name in seen.weight_names]
-        seen.gradients = [
-            torch.zeros_like(weight) if gradient is None else gradient.detach().unsqueeze(0)
-            for weight, gradient in zip(weights, found, strict=True)
-        ]
         seen.initial = [self.initial[name] for name in seen.weight_names]
         seen.initial_norms = partial(self._initial_norms, seen.initial)
 

@@ -121,7 +121,7 @@ class Loop:
             done, last = step + 1, step + 1 == steps
             evaluate = done % eval_every == 0 or last
             if done == 1 or done % self.trainer.log_every == 0 or evaluate:
-                self.log(done, rates)
+                self.log(done)
                 if evaluate:
                     tic = self.paused(tic, self.evaluate)
                 self.seconds, tic = self.seconds + time.perf_counter() - tic, time.perf_counter()
@@ -155,7 +155,7 @@ class Loop:
             if run.state == "running":
                 run.recorder.curves(step, self.tags, row)
 
-    def log(self, done: int, rates: Sequence[float]) -> None:
+    def log(self, done: int) -> None:
         """Fetch the losses and errors since the last row, one copy to the host for all runs, into new rows."""
         fetched = torch.stack(self.pending).cpu()  # [steps since the last row, 2, R]
         first_step = done - len(self.pending)
@@ -177,7 +177,7 @@ class Loop:
             run.row = {
                 "step": run.step,
                 "epoch": run.step / self.batches.steps_per_epoch,
-                "lr": rates[index],
+                "lr": run.rate(run.step - 1),
                 "train_loss": float(losses[:count].mean()),
                 "train_error": float(errors[:count].mean()),
             }

@@ -6,10 +6,12 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def register_resolvers() -> None:
-    """Make ${fanin.experiment:}, ${fanin.run_name:} and ${fanin.checked_run_name:} known.
+    """Make the resolvers known: fanin.experiment, fanin.run_name, fanin.checked_run_name and fanin.for_data.
 
-    They read the configuration they stand in. A single run's folder is named by the checked one: naming is the
-    first thing that Hydra does with a composed configuration, so a mistake shows before anything is written.
+    The first three read the configuration they stand in. A single run's folder is named by the checked one: naming
+    is the first thing that Hydra does with a composed configuration, so a mistake shows before anything is written.
+    ${fanin.for_data:${data._target_},{Digits:1,other:2}} picks a value by the class of the data set, for studies
+    whose length depends on it.
     """
 
     def experiment(*, _root_: DictConfig) -> str:
@@ -27,6 +29,10 @@ def register_resolvers() -> None:
 
         return plan_run(_root_).name
 
+    def for_data(target: str, values: DictConfig) -> object:
+        return values.get(target.rpartition(".")[2], values.get("other"))
+
+    OmegaConf.register_new_resolver("fanin.for_data", for_data, replace=True)
     OmegaConf.register_new_resolver("fanin.checked_run_name", checked_run_name, replace=True)
     OmegaConf.register_new_resolver("fanin.experiment", experiment, replace=True)
     OmegaConf.register_new_resolver("fanin.run_name", run_name, replace=True)

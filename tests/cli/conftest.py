@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from command_line import Said
 
 
@@ -17,10 +18,12 @@ def typed(
 ) -> Iterator[Callable[..., Said]]:
     """The command's main(), called in an empty folder."""
     from fanin.cli import main
+    from fanin.sweep.job import outcomes
 
     def call(*arguments: str) -> Said:
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         monkeypatch.setattr(sys, "argv", ["fanin", *arguments])
+        outcomes.clear()
         code: object = 0
         try:
             main()

@@ -10,9 +10,7 @@ import torch
 from fanin.optimizers import Adam
 
 
-def by_formula(
-    gradients: list[float], lr: float, beta1: float, beta2: float, eps: float, correct: bool
-) -> list[float]:
+def by_formula(gradients: list[float], lr: float, beta1: float, beta2: float, eps: float, correct: bool) -> list[float]:
     """theta after each step, from theta = 0."""
     theta = 0.0
     places = []

@@ -164,6 +164,7 @@ def test_a_spike_does_not_set_the_scale_of_losses() -> None:
     losses = np.append(np.linspace(2.3, 0.1, 99), 1e6)
     assert loss_top(losses, math.log(10)) == pytest.approx(1.35 * math.log(10))
     assert loss_top(losses, None) < 3.2
+    assert loss_top(np.full(50, 4.0), math.log(10)) == pytest.approx(4.24)  # all above chance: no spike
     assert loss_top(np.array([0.5, 0.4]), None) == pytest.approx(0.53)
     assert loss_top(np.array([0.5, 0.4]), math.log(10)) == pytest.approx(1.12 * math.log(10))
     assert loss_top(np.array([math.nan]), None) == 1.0

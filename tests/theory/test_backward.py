@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from fanin.theory import Layer, gradient_line
 
 STUDY = [
-    Layer(f"linear_{index}", 784 if index == 1 else 100, 10 if index == 50 else 100, 2.0)
-    for index in range(1, 51)
+    Layer(f"linear_{index}", 784 if index == 1 else 100, 10 if index == 50 else 100, 2.0) for index in range(1, 51)
 ]
 
 

@@ -14,10 +14,7 @@ from fanin.theory import IDENTITY, RELU, ActivationLaw, Layer, forward_theory, l
 
 
 def chain(widths: list[int], c: float) -> list[Layer]:
-    return [
-        Layer(f"linear_{index}", fan_in, fan_out, c)
-        for index, (fan_in, fan_out) in enumerate(pairwise(widths), 1)
-    ]
+    return [Layer(f"linear_{index}", fan_in, fan_out, c) for index, (fan_in, fan_out) in enumerate(pairwise(widths), 1)]
 
 
 STUDY = [784, *[100] * 49, 10]
@@ -67,13 +64,9 @@ def test_lines_agree_with_the_moments(layers: list[Layer], law: ActivationLaw, i
 def test_networks_are_homogeneous(layers: list[Layer], law: ActivationLaw, scale: float) -> None:
     """Every c times s moves the lines after l layers by s^(l/2) and leaves the width of the band."""
     scaled = forward_theory([replace(layer, c=layer.c * scale) for layer in layers], 1.0, law)
-    for depth, (after, before) in enumerate(
-        zip(scaled.post, forward_theory(layers, 1.0, law).post, strict=True), 1
-    ):
+    for depth, (after, before) in enumerate(zip(scaled.post, forward_theory(layers, 1.0, law).post, strict=True), 1):
         for line in ("mean_square", "median", "low", "high"):
-            assert getattr(after, line) == pytest.approx(
-                getattr(before, line) * scale ** (depth / 2), rel=1e-9
-            )
+            assert getattr(after, line) == pytest.approx(getattr(before, line) * scale ** (depth / 2), rel=1e-9)
         assert after.log_sd == before.log_sd
 
 

@@ -73,9 +73,7 @@ def assert_variance(sample: Array, expected: float) -> None:
 EQUAL = chain([12] * 8, [2.0] * 7)
 RECTANGULAR = chain([20, 8, 16, 5, 24, 6], [2.0, 1.0, 3.0, 2.5, 1.5])
 NARROW = chain([6, 3, 4, 3, 2], [2.0] * 4)  # a layer of 3 dies once in 8 draws: the condition K >= 1 shows
-NETWORKS = pytest.mark.parametrize(
-    "layers", [EQUAL, RECTANGULAR, NARROW], ids=["equal", "rectangular", "narrow"]
-)
+NETWORKS = pytest.mark.parametrize("layers", [EQUAL, RECTANGULAR, NARROW], ids=["equal", "rectangular", "narrow"])
 LAWS = pytest.mark.parametrize("law", [RELU, IDENTITY], ids=lambda law: law.name)
 SEEDS = pytest.mark.parametrize("seed", [0, 1])
 

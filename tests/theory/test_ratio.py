@@ -23,9 +23,7 @@ ROUNDING = 1e-11
 def scipy_moments(fan_in: int, fan_out: int, c: float, gate: bool) -> tuple[float, float]:
     """Mean and variance by the raw second moment, as the study writes it: E[Var + mean^2] - (E mean)^2."""
     k = np.arange(1, fan_out + 1)
-    chance = (
-        stats.binom.pmf(k, fan_out, 0.5) / stats.binom.sf(0, fan_out, 0.5) if gate else (k == fan_out) * 1.0
-    )
+    chance = stats.binom.pmf(k, fan_out, 0.5) / stats.binom.sf(0, fan_out, 0.5) if gate else (k == fan_out) * 1.0
     given_k = special.digamma(k / 2) + math.log(2) + math.log(c / fan_in)
     mean = math.fsum(chance * given_k)
     return mean, math.fsum(chance * (special.polygamma(1, k / 2) + given_k**2)) - mean**2
@@ -59,10 +57,7 @@ def test_wide_layers_lose_no_digits(fan_out: int) -> None:
     # Recurrences of fan_out/2 steps, each rounded at 1e-16 of a value below 12: below 1e-10 at 1e5 outputs.
     k = np.arange(1, fan_out + 1)
     log_chance = (
-        special.gammaln(fan_out + 1)
-        - special.gammaln(k + 1)
-        - special.gammaln(fan_out - k + 1)
-        - fan_out * math.log(2)
+        special.gammaln(fan_out + 1) - special.gammaln(k + 1) - special.gammaln(fan_out - k + 1) - fan_out * math.log(2)
     )
     chance = np.exp(log_chance)
     chance /= chance.sum()
@@ -100,9 +95,7 @@ def test_one_unit_by_hand() -> None:
 
 
 @given(fan_in=WIDTHS, fan_out=WIDTHS, c=VARIANCES, gate=st.booleans())
-def test_c_moves_the_mean_by_its_logarithm_and_nothing_else(
-    fan_in: int, fan_out: int, c: float, gate: bool
-) -> None:
+def test_c_moves_the_mean_by_its_logarithm_and_nothing_else(fan_in: int, fan_out: int, c: float, gate: bool) -> None:
     at_two = log_ratio_moments(fan_in, fan_out, 2.0, gate)
     found = log_ratio_moments(fan_in, fan_out, c, gate)
     assert found.mean == pytest.approx(at_two.mean + math.log(c / 2), rel=ROUNDING, abs=ROUNDING)

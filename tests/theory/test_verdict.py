@@ -25,10 +25,7 @@ MEAN, VARIANCE = (
 
 
 def chain(widths: list[int], c: float) -> list[Layer]:
-    return [
-        Layer(f"linear_{index}", fan_in, fan_out, c)
-        for index, (fan_in, fan_out) in enumerate(pairwise(widths), 1)
-    ]
+    return [Layer(f"linear_{index}", fan_in, fan_out, c) for index, (fan_in, fan_out) in enumerate(pairwise(widths), 1)]
 
 
 def study(c: float) -> list[Layer]:
@@ -37,9 +34,7 @@ def study(c: float) -> list[Layer]:
 
 def norms_at(layers: list[Layer], z: float, law: ActivationLaw = RELU) -> list[float]:
     """Norms that lie z standard deviations off the median line in every layer, input norm 92."""
-    return [
-        math.exp((line.log_mean + z * line.log_sd) / 2) for line in forward_theory(layers, 92.0, law).post
-    ]
+    return [math.exp((line.log_mean + z * line.log_sd) / 2) for line in forward_theory(layers, 92.0, law).post]
 
 
 def test_study_by_hand() -> None:
@@ -131,9 +126,7 @@ def test_without_theory(hidden: list[float], factor: float, verdict: str) -> Non
         ([1.0, math.nan, math.nan], math.inf, math.inf, "exploding"),
     ],
 )
-def test_norms_that_are_zero_or_not_finite(
-    hidden: list[float], factor: float, z: float, verdict: str
-) -> None:
+def test_norms_that_are_zero_or_not_finite(hidden: list[float], factor: float, z: float, verdict: str) -> None:
     found = analyse(chain([5] * 5, 2.0), 1.0, [*hidden, 1.0])
     assert (found.factor_per_layer, found.z, found.z_critical, found.verdict) == (factor, z, z, verdict)
 

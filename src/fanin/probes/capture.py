@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,7 +60,8 @@ def capturing(modules: Sequence[Named], x: Tensor | None = None, *, gradients: b
 
     Args:
         modules: the modules to look at.
-        x: the network's input [B, ...], to be recorded as the module "input"; None leaves it out.
+        x: the network's input [B, ...], to be recorded as the module "input", where `modules` are all that run; the
+            observation then also says which of them own a weight and where blocks end. None where that is known.
         gradients: whether to record the gradients with respect to the outputs.
     """
     seen = Observation()
@@ -83,15 +84,20 @@ def capturing(modules: Sequence[Named], x: Tensor | None = None, *, gradients: b
     finally:
         for handle in handles:
             handle.remove()
+    seen.activations = [output.detach().unsqueeze(0) for _, output in outputs]
+    seen.activation_gradients = [flowed[at].unsqueeze(0) if at in flowed else None for at in range(len(outputs))]
     if x is not None:
-        seen.modules, seen.activations, seen.activation_gradients = ["input"], [x.detach().unsqueeze(0)], [None]
-    _fill(seen, outputs, flowed)
+        seen.activations.insert(0, x.detach().unsqueeze(0))
+        seen.activation_gradients.insert(0, None)
+        _find_blocks(seen, [named for named, _ in outputs])
 
 
-def _fill(seen: Observation, outputs: Sequence[tuple[Named, Tensor]], flowed: Mapping[int, Tensor]) -> None:
+def _find_blocks(seen: Observation, ran: Sequence[Named]) -> None:
+    """Name what ran after the input, and find the weights and the ends of their blocks."""
+    seen.modules = ["input"]
     calls: Counter[str] = Counter()
     weights_at: list[int] = []
-    for place, ((name, module), output) in enumerate(outputs):
+    for name, module in ran:
         calls[name] += 1
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and weight.ndim >= 2 and calls[name] == 1:
@@ -99,6 +105,4 @@ def _fill(seen: Observation, outputs: Sequence[tuple[Named, Tensor]], flowed: Ma
             seen.weight_names.append(name)
         # A module used several times (recurrence, shared weights) gets a number per call.
         seen.modules.append(name if calls[name] == 1 else f"{name}.{calls[name]}")
-        seen.activations.append(output.detach().unsqueeze(0))
-        seen.activation_gradients.append(flowed[place].unsqueeze(0) if place in flowed else None)
     seen.block_ends = [position - 1 for position in weights_at[1:]] + [len(seen.modules) - 1]

@@ -108,7 +108,10 @@ class RunFolder:
         """Write a checkpoint atomically; `write` gets an open binary file."""
         self.checkpoints.mkdir(exist_ok=True)
         path = self.checkpoints / f"{name}.pt"
-        write_atomically(path, write)
+        # In memory first: on a full disk torch's own writer says something about containers, this says what is wrong.
+        content = io.BytesIO()
+        write(content)
+        write_atomically(path, lambda file: file.write(content.getbuffer()))
         return path
 
 
@@ -116,7 +119,7 @@ class CsvFile:
     """A CSV file that grows row by row, each handed to the system at once, so that a kill loses nothing.
 
     Args:
-        path: the file; it appears with its header at the first row.
+        path: the file; it appears at once, with its header.
         header: the columns; rows may leave some out (empty) but may not add any.
         keep: when given, rows of an earlier attempt for which it is true stay, the others are dropped.
     """
@@ -127,9 +130,9 @@ class CsvFile:
         self.path, self.header = path, header
         kept: list[dict[str, str]] = []
         if keep is not None and path.exists():
-            with path.open(newline="") as file:
-                # A kill can cut the last row short: a row without its last column is dropped.
-                kept = [row for row in csv.DictReader(file) if None not in row.values() and keep(row)]
+            # A kill can cut the last row short, within a number too: only what ends with a newline is whole.
+            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            kept = [row for row in csv.DictReader(lines) if None not in row.values() and keep(row)]
         self.kept = kept
         text = io.StringIO()
         writer = csv.DictWriter(text, header, lineterminator="\n")

@@ -59,17 +59,17 @@ def custom_scalar_layout(quantities: Sequence[str]) -> Summary:
     band = MarginChartContent(
         series=[
             MarginChartContent.Series(
-                value="profile_init/activation_norm",
-                lower="profile_init/activation_norm_band_low",
-                upper="profile_init/activation_norm_band_high",
+                value="profile_init/activation_norm_log10",
+                lower="profile_init/activation_norm_band_low_log10",
+                upper="profile_init/activation_norm_band_high_log10",
             )
         ]
     )
-    profiles = [Chart(title="activation norm at init, with its band", margin=band)]
+    profiles = [Chart(title="log10 activation norm at init, with its band", margin=band)]
     profiles += [
         Chart(
             title=f"{quantity} over depth",
-            multiline=MultilineChartContent(tag=[rf"profile_(init|final)/{quantity}$"]),
+            multiline=MultilineChartContent(tag=[rf"profile_(init|final)/{quantity}(_log10)?$"]),
         )
         for quantity in quantities
     ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from fanin.record.folder import CsvFile, RunFolder
 from fanin.record.layout import custom_scalar_layout, hparams_end, hparams_start
-from fanin.record.tensorboard import EventFile
+from fanin.record.tensorboard import EventFile, with_log10
 
 METRICS = (
     "step", "epoch", "lr", "train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error", "seconds",
@@ -97,7 +97,7 @@ class Recorder:
 
     def _profile_events(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:
         for (_, index), values in _by_index(snapshot, rows).items():
-            self.events.scalars(values, index)
+            self.events.scalars(with_log10(values), index)
         self.events.flush()
 
     def flush(self) -> None:

@@ -138,9 +138,11 @@ def scalar(text: str) -> Any:
 
 
 def display(value: object) -> str:
-    """A configuration value in a label: numbers short, lists as JSON without spaces."""
+    """A configuration value in a label: numbers short, lists without spaces."""
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{','.join(map(display, value))}]"
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
 

@@ -17,10 +17,9 @@ from fanin.report.loss import loss_panel
 from fanin.report.series import Metrics, Profiles
 from fanin.report.style import GREY, Sheet, darker, log_axis, panel
 
-MODULES = "module: 1 input, 2 linear 1, 3 activation 1, …"
 LAYERS = "weight layer"
 PROFILE_PANELS = (
-    ("module", "activation_norm", "activation norm  ‖Z‖", MODULES),
+    ("module", "activation_norm", "activation norm  ‖Z‖", "module"),
     ("weight", "gradient_norm", "gradient norm  ‖∂L/∂W‖", LAYERS),
 )
 WIDTHS = (7.5, 9.5, 13.2)  # inches, for so many panels
@@ -44,12 +43,19 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
     figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
     for place, letter, (axis, quantity, title, xlabel) in zip(axes, "ab", shown, strict=False):
         draw_over_depth(place, sheet, profiles, axis, quantity)
-        panel(place, letter, title, xlabel)
+        panel(place, letter, title, xlabel if axis == "weight" else module_label(profiles))
     if trained:
         loss_panel(axes[-1], sheet, runs, metrics)
         panel(axes[-1], "abc"[count - 1], "training loss", "step")
     sheet.legend(figure, axes, [*_style_handles(sheet, profiles), *mark_handles(axes)])
     return figure
+
+
+def module_label(profiles: Profiles) -> str:
+    """What the module axis counts: input, linear, activation in turn, unless more lies between (normalization)."""
+    modules, layers = (profiles.lengths("init", axis, "activation_norm") for axis in ("module", "weight"))
+    plain = (modules == 2 * layers).all()
+    return "module: 1 input, 2 linear 1, 3 activation 1, …" if plain else "module, from 1, the input"
 
 
 def draw_over_depth(axes: Axes, sheet: Sheet, profiles: Profiles, axis: str, quantity: str) -> None:

@@ -60,13 +60,14 @@ def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:
 
 
 def loss_top(values: Floats, chance: float | None) -> float:
-    """The top of a loss axis: the largest value, or 1.35 times the level of chance where some are far above it.
+    """The top of a loss axis: the largest value, but for spikes that would flatten everything else.
 
-    Without that level the 90 % quantile takes its place: one spike must not flatten everything else.
+    Where nine in ten values lie lower, 1.35 times the level of chance (without that level, of their 90 % quantile).
     """
     finite = values[np.isfinite(values)]
-    typical = chance or (float(np.quantile(finite, 0.9)) if len(finite) else 1.0)
-    top = min(1.06 * float(finite.max(initial=0.0)), 1.35 * typical)
+    usual = float(np.quantile(finite, 0.9)) if len(finite) else 0.0
+    bound = max(1.35 * chance, 1.1 * usual) if chance else 1.35 * usual
+    top = min(1.06 * float(finite.max(initial=0.0)), bound)
     return max(top, 1.12 * chance) if chance else top or 1.0
 
 

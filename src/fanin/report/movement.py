@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from fanin.report.figures import LAYERS, PROFILE_PANELS
+from fanin.report.figures import LAYERS, PROFILE_PANELS, module_label
 from fanin.report.folders import Run
 from fanin.report.lines import draw_profile
 from fanin.report.series import Profiles
@@ -38,7 +38,7 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
     panels = [*PROFILE_PANELS, ("weight", "weight_variance", "weight variance  n Var(W)", LAYERS)]
     for place, letter, (axis, quantity, title, xlabel) in zip(axes, "abc", panels, strict=False):
         _before_and_after(place, members, sheet.colours, profiles, axis, quantity)
-        panel(place, letter, title, xlabel)
+        panel(place, letter, title, xlabel if axis == "weight" else module_label(profiles))
     for chosen, colour in zip(members, sheet.colours, strict=True):
         draw_profile(axes[3], movement[chosen], lengths[chosen], colour, seeds=1, log=False)
     axes[3].set_ylim(0, 1.05 * axes[3].get_ylim()[1])

@@ -71,7 +71,7 @@ def mean_curve(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     """
     finite = np.isfinite(values)
     n = finite.sum(axis=0)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         mean = np.where(finite, values, 0).sum(axis=0) / np.maximum(n, 1)
         squares = (np.where(finite, values, mean) - mean) ** 2
         half = t_quantile(n) * np.sqrt(squares.sum(axis=0) / np.maximum(n - 1, 1) / np.maximum(n, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,7 +178,8 @@ def panel(axes: Axes, letter: str, title: str, xlabel: str) -> None:
 @contextmanager
 def look() -> Iterator[None]:
     """Draw and save with the report's settings, whatever the user's matplotlibrc says."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a label's character that the font lacks is drawn as a box
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield

@@ -127,9 +127,10 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
     if kind == "diverged":
         numbers = (as_number(run.files.diverged.get("step")) for run in members)
         steps = sorted({int(step) for step in numbers if step is not None and math.isfinite(step)})
-        layers = sorted({str(run.files.diverged.get("layer")) for run in members if run.files.diverged.get("layer")})
+        named = {str(run.files.diverged["layer"]) for run in members if run.files.diverged.get("layer")}
+        layers = sorted(named, key=lambda name: (len(name), name))  # linear_9 before linear_10
         at = "" if not steps else f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}"
-        return kind + at + (f" ({', '.join(layers)})" if 0 < len(layers) <= 3 else "")
+        return kind + at + (f" ({' to '.join(dict.fromkeys((layers[0], layers[-1])))})" if layers else "")
     if kind in ("running", "interrupted", "pruned") and len(members) == 1 and members[0].progress:
         return f"{kind} at {members[0].progress}"
     if kind == "failed" or kind in STATES or kind == "init only":

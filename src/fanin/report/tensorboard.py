@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fanin.record.tensorboard import EventFile
+from fanin.record.layout import hparams_experiment
+from fanin.record.tensorboard import EventFile, with_log10
 from fanin.report.groups import Configuration
 from fanin.report.lines import Floats, geometric_mean
 from fanin.report.series import Profiles
@@ -45,6 +46,11 @@ def write_tensorboard(
     for one in configurations[:MOST_THEORIES]:
         for name, curves in lines.items():
             _write_line(folder / f"theory_{file_name(one.label)}" / name, one, curves)
+    columns = list(dict.fromkeys(key for one in configurations for key in one.values))
+    if columns:
+        events = EventFile(folder / "figures")
+        events.plugin(*hparams_experiment({key: [one.values.get(key) for one in configurations] for key in columns}))
+        events.close()
     study = next((path for path in figures if path.name == "study.png"), None)
     if study is not None:
         png = study.read_bytes()
@@ -90,5 +96,5 @@ def _write_line(folder: Path, one: Configuration, curves: dict[str, Floats]) -> 
     events = EventFile(folder)
     for step, values in points:
         if values:
-            events.scalars(values, step)
+            events.scalars(with_log10(values), step)
     events.close()

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 # Headers by position in StudyRow.cells.
 HEADERS = (
     "", "seeds", "factor/\nlayer", "theory", "at this\nwidth", "gradient\nfirst", "gradient\nlast",
-    "outcome", "verdict", "deviation (sd)",
+    "outcome", "verdict", "deviation\nin sd",
 )  # fmt: skip
-LABEL, OUTCOME, VERDICT = 0, 7, 8
+LABEL, OUTCOME, VERDICT, DEVIATION = 0, 7, 8, 9
 NUMERIC = (1, 2, 3, 4, 5, 6)
-FIRST_TO_GO = (9, 6, 4, 5, 3, 1)  # where the terminal is narrow
+FIRST_TO_GO = (4, 1, 3, 5, 6, 9)  # where the terminal is narrow; at 80 columns the first two may go
 COLOURS = {"vanishing": "blue", "critical": "green", "stable": "green", "exploding": "red"}
 MOST_ROWS = 40
 MOST_NOTES = 5
@@ -69,7 +69,7 @@ def _widths(rows: list[list[str]], width: int) -> dict[int, int]:
         for position, header in enumerate(HEADERS)
         if any(row[position] for row in rows)
     }
-    least = {LABEL: max(16, width // 4), OUTCOME: 16, VERDICT: 12}
+    least = {LABEL: max(10, width // 5), OUTCOME: 11, VERDICT: 9, DEVIATION: 9}
     widths = {position: min(wish, least.get(position, wish)) for position, wish in natural.items()}
 
     def left() -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -28,12 +30,14 @@ class Display:
     """The bar and the lines of one run.
 
     Args:
-        name: of the run.
+        folder: of the run.
         enabled: false shows only the final line.
     """
 
-    def __init__(self, name: str, *, enabled: bool = True) -> None:
-        self.name = name
+    def __init__(self, folder: Path, *, enabled: bool = True) -> None:
+        self.name = folder.name
+        relative = os.path.relpath(folder)
+        self.shown = str(folder) if relative.startswith("..") else relative
         self.console = Console(highlight=False)
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -44,7 +48,7 @@ class Display:
         if self._enabled:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}  error {task.fields[error]}"),
                 TimeElapsedColumn(),
@@ -55,7 +59,9 @@ class Display:
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self.name, total=None, loss="-", error="-")
+            room = self.console.width - 80  # what the numbers leave
+            name = self.name if len(self.name) <= room else self.name[: max(0, room - 1)] + "…" if room > 8 else ""
+            self._task = self._bar.add_task(name, total=None, loss="-", error="-")
         return self
 
     def __exit__(
@@ -97,7 +103,9 @@ class Display:
 
     def line(self, text: str, style: str = "") -> None:
         """One line about the run."""
-        self.console.print(f"[bold]{_escaped(self.name)}[/]  [{style or 'default'}]{_escaped(text)}[/]", soft_wrap=True)
+        self.console.print(
+            f"[bold]{_escaped(self.shown)}[/]  [{style or 'default'}]{_escaped(text)}[/]", soft_wrap=True
+        )
 
 
 def _metrics(metrics: dict[str, float | None]) -> str:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fanin.errors import UserError
+from fanin.identity import NO_EXPERIMENT, experiment_of
 from fanin.record.folder import RunFolder
 from fanin.sweep.plan import plan_grid
 
@@ -48,18 +49,23 @@ def run_grid(
             returns.append(launcher.launch(batch, initial_job_idx=first))
             first += len(batch)
     finally:
-        _report(folders)
+        # A study's folder is the study, however often it was extended; without one, other runs lie beside these.
+        _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
     failed = [folder for folder in folders if RunFolder(folder).status.get("state") == "failed"]
     if failed:
         raise FailedRuns(f"{len(failed)} of {len(folders)} runs failed; the first: {failed[0] / 'run.log'}")
     return returns
 
 
-def _report(folders: Sequence[Path]) -> None:
+def _report(grid: Path, wanted: Sequence[Path]) -> None:
     """Figures, tables and the page of what has been run so far, and the study's table on the terminal."""
-    there = [folder for folder in folders if (folder / "status.json").exists()]
-    if not there:
+    there = [folder for folder in wanted if folder == grid or (folder / "status.json").exists()]
+    if not there or not any(grid.glob("*/status.json")):
         return
     from fanin.report import print_study, write_report
 
-    print_study(write_report(there), Console(highlight=False))
+    try:
+        report = write_report(there, grid / "report")
+    except OSError as error:
+        raise UserError(f"the report could not be written: {error}; fanin-report {grid} makes it") from None
+    print_study(report, Console(highlight=False))

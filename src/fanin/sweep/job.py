@@ -38,7 +38,7 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
     hydra_cfg = HydraConfig.get()
     identity = identify(cfg, hydra_cfg)  # type: ignore[arg-type]  # HydraConf is its schema, a DictConfig its value
     folder = RunFolder(Path(hydra_cfg.runtime.output_dir))
-    display = Display(identity.name, enabled=bool(cfg.trainer.progress))
+    display = Display(folder.path, enabled=bool(cfg.trainer.progress))
     outcome: dict[str, Any] = {"run": identity.name, "folder": str(folder.path), "error": None}
     try:
         with folder.owned():
@@ -70,12 +70,21 @@ def _attempt(cfg: DictConfig, identity: Any, folder: RunFolder, display: Display
         update_summary(folder.path.parent, folder.path)
         raise KeyboardInterrupt from None
     except Exception as error:
-        last = f"{type(error).__name__}: {error}".strip() if not isinstance(error, UserError) else str(error)
-        log.error("failed: %s\n%s", last, traceback.format_exc())
-        (folder.path / "result.json").unlink(missing_ok=True)
-        folder.write_status("failed", error=last.splitlines()[0])
-        display.line(f"failed: {last.splitlines()[0]} (see {folder.path / 'run.log'})", style="red")
-        return {"state": "failed", "error": last.splitlines()[0]}
+        return {"state": "failed", "error": _mark_failed(error, folder, display)}
     log.info("%s after %d steps: %s", result["state"], result["steps"], result["outcome"])
     display.ended(result)
     return {"state": result["state"]}
+
+
+def _mark_failed(error: Exception, folder: RunFolder, display: Display) -> str:
+    """Put the traceback into the run's own log and the last line into its status; returns that line."""
+    said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    line = said.strip().splitlines()[0]
+    log.error("failed: %s\n%s", line, traceback.format_exc())
+    try:
+        (folder.path / "result.json").unlink(missing_ok=True)
+        folder.write_status("failed", error=line)
+    except OSError as full:  # a disk so full that not even this fits: the terminal is all that is left
+        line += f" (and its folder cannot be written: {full})"
+    display.line(f"failed: {line} (see {folder.path / 'run.log'})", style="red")
+    return line

@@ -1,0 +1,89 @@
+"""The help is fast, complete and made of the option files themselves."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from command_line import Said, environment, fanin
+from fanin import __version__
+from fanin.config_folder import config_folder
+
+HEAVY = ("torch", "torchvision", "hydra", "omegaconf", "numpy", "pandas", "matplotlib", "tensorboard", "sklearn")
+
+LOADED = f"""
+import sys
+sys.argv[1:] = {{arguments}}
+import fanin.cli
+{{call}}
+print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def loaded(arguments: list[str], call: str) -> Said:
+    """What a process says that imports fanin.cli and does one thing; stderr: the heavy modules it has imported."""
+    script = LOADED.format(arguments=arguments, call=call)
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True)
+    return Said(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
+
+
+def test_help_lists_every_option_with_its_description(tmp_path: Path) -> None:
+    said = fanin(tmp_path, "--help")
+    assert (said.code, said.err) == (0, [])
+    listed: dict[str, dict[str, str]] = {}
+    chosen = {}
+    for line in said.out[said.out.index("Groups and their options (* the default):") + 1 :]:
+        if not line.strip():
+            break
+        if found := re.fullmatch(r"  (\w+)", line):
+            options = listed[found.group(1)] = {}
+            group = found.group(1)
+        else:
+            star, name, description = re.fullmatch(r"   ([ *]) (\w+) +(\S.*)", line).groups()  # type: ignore[union-attr]
+            options[name] = description
+            if star == "*":
+                chosen[group] = name
+    files = [path for path in config_folder().glob("*/*.yaml") if path.parent.name != "hydra"]
+    assert {(group, name) for group, options in listed.items() for name in options} == {
+        (path.parent.name, path.stem) for path in files
+    }
+    for path in files:
+        comments = [line for line in path.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
+        assert listed[path.parent.name][path.stem] == comments[0].removeprefix("# ")
+    defaults = {
+        key: value
+        for entry in OmegaConf.load(config_folder() / "config.yaml").defaults
+        if not isinstance(entry, str)
+        for key, value in entry.items()
+        if value and not str(key).startswith("override")
+    }
+    assert chosen == defaults
+    assert all(len(line) <= 120 for line in said.out)
+
+
+def test_help_and_version_import_nothing_heavy(tmp_path: Path) -> None:
+    for arguments, call in (([], ""), (["--help"], "fanin.cli.main()"), (["--version"], "fanin.cli.main()")):
+        said = loaded(arguments, call)
+        assert (said.code, said.err) == (0, ["[]"])
+    assert said.out == [f"fanin {__version__}"]
+    # A check that cannot fail would prove nothing: the same look sees hydra in a process that composes.
+    assert "hydra" in loaded(["--cfg", "job"], "fanin.cli._through_hydra()").err[-1]
+    starts = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        assert fanin(tmp_path, "-h").out[0].startswith(f"fanin {__version__}")
+        starts.append(time.perf_counter() - begin)
+    assert min(starts) < 0.6
+
+
+def test_cfg_prints_the_configuration_and_runs_nothing(tmp_path: Path) -> None:
+    said = fanin(tmp_path, "model.depth=20", "optimizer=adam", "--cfg", "job")
+    assert (said.code, said.err) == (0, [])
+    cfg = OmegaConf.create("\n".join(said.out))
+    assert (cfg.model.depth, cfg.optimizer.beta2, cfg.seed) == (20, 0.999, 0)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,138 @@
+"""What a user mistypes is told in one line a mistake, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from command_line import Said, fanin
+
+Typed = Callable[..., Said]
+
+UNKNOWN_OPTIONS = {
+    "optimizer=sgdd": "optimizer=sgdd: must be one of adam, momentum, sgd; did you mean sgd?",
+    "experiment=init_studdy": "experiment=init_studdy: must be one of init_layernorm, init_persistence, init_study;",
+    "regularizer=[l2,l3]": "regularizer=l3: must be one of dropout, early_stopping, l2, none",
+    "model=3": "model=3: must be one of mlp",
+    "optimizer=null": "optimizer=null: must be one of adam, momentum, sgd",
+    "activation=[relu,tanh]": "activation=[relu,tanh]: must be one option, not a list; -m activation=relu,tanh tries",
+    "experiment=[init_study]": "experiment=[init_study]: must be one option, not a list",
+}
+UNKNOWN_KEYS = {
+    "modell.depth=3": "unknown key modell.depth: fanin knows activation, data, force, initializer, model, "
+    "normalization, optimizer, probe, regularizer, schedule, seed, trainer; did you mean model?",
+    "mdoel=mlp": "unknown key mdoel: fanin knows activation, data,",
+    "model.depht=3": "unknown key model.depht: model knows bias, depth, width; did you mean depth?",
+    "model.depth.deeper=3": "unknown key model.depth.deeper: model.depth knows no keys",
+    "initializer.c=2": "unknown key initializer.c: initializer knows mode, slope",
+    "regularizer.l2.strength=1": "unknown key regularizer.l2.strength: regularizer knows no keys",
+    "hydra.swep.dir=x": "unknown key hydra.swep.dir: hydra knows",
+    "+optimizer.lrr=1": "unknown key optimizer.lrr=1: fanin.optimizers.SGD knows lr; did you mean lr?",
+    "+model.extra=1": "unknown key model.extra=1: fanin.models.Mlp knows bias, depth, width",
+    "+trainer.step=1": "unknown key trainer.step=1: fanin.settings.Trainer knows batch_size,",
+    "+sede=1": "unknown key sede=1: fanin knows activation,",
+    "++new.key=2": "unknown key new={'key': 2}: fanin knows activation,",
+    "+model=mlp": "+model: the group has its option already; type model=... without +",
+    "+model.depth=3": "+model.depth: the key is there already; type it without +",
+}
+OUT_OF_RANGE = {
+    "model.depth=0": "model.depth=0: must be an integer >= 1",
+    "model.width=2.5": "model.width=2.5: must be an integer >= 1",
+    "initializer=variance_scaling initializer.c=0": "initializer.c=0: must be a finite number > 0",
+    "initializer=variance_scaling initializer.mode=fan": "initializer.mode=fan: must be one of fan_in, fan_out,",
+    "optimizer.lr=-1": "optimizer.lr=-1: must be a finite number >= 0",
+    "optimizer.lr=nan": "optimizer.lr=nan: must be a finite number >= 0",
+    "optimizer=adam optimizer.beta1=1": "optimizer.beta1=1: must be a finite number >= 0 and < 1",
+    "schedule=step schedule.size=0": "schedule.size=0: must be an integer >= 1",
+    "schedule=cosine schedule.warmup=quick": "schedule.warmup=quick: must be one of linear, cosine, constant",
+    "regularizer=dropout regularizer.dropout.p=1.5": "regularizer.dropout.p=1.5: must be a finite number >= 0 and < 1",
+    "regularizer=l2 regularizer.l2.strength=-1": "regularizer.l2.strength=-1: must be a finite number >= 0",
+    "normalization=layer normalization.placement=before": "normalization.placement=before: must be one of pre_",
+    "probe.every=-1": "probe.every=-1: must be an integer >= 0",
+    "probe.curves=[activation_nrm]": "probe.curves=activation_nrm: must be one of activation_norm,",
+    "trainer.epochs=0": "trainer.epochs=0: must be a finite number > 0",
+    "trainer.precision=float16": "trainer.precision=float16: must be one of float32, float64, bfloat16",
+    "trainer.target_error=2": "trainer.target_error=2: must be a finite number >= 0 and <= 1",
+    "data.limit=0": "data.limit=0: must be null or an integer >= 1",
+    "data=gaussian data.classes=1": "data.classes=1: must be an integer >= 2",
+    "seed=-1": "seed=-1: must be an integer >= 0",
+    "force=maybe": "force=maybe: must be true or false",
+}
+NOT_TOGETHER = {
+    "seed=0,1": "seed=0,1: several values make a grid; add -m",
+    "optimizer=sgd,adam": "optimizer=sgd,adam: several values make a grid; add -m",
+    "probe.steps=5": "probe.steps=5: must be a list of steps; type steps=[5]",
+    "probe.curves=gradient_norm": "probe.curves=gradient_norm: must be a list of quantities; type curves=[gr",
+    "trainer.batch_size=5000": "trainer.batch_size=5000: must be at most the 1300 training examples",
+    "probe.batch_size=5000": "probe.batch_size=5000: must be at most the 1300 training examples",
+    "normalization=batch trainer.batch_size=1": "trainer.batch_size=1: must be at least 2 with normalization=batch",
+    "regularizer=early_stopping data.val_size=0": "regularizer.early_stopping.monitor=val_loss: must be train_loss or "
+    "train_error while data.val_size=0; or set data.val_size",
+    "data.val_size=1500": "data.val_size=1500: must be smaller than",
+    "data=mnist data.root=a_file": "data.root=",
+    "model.width=${widht}": "Interpolation key 'widht' not found",
+    "-m --cfg job": "Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified",
+    "--config-dir=nowhere": "Additional config directory '",
+}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [UNKNOWN_OPTIONS, UNKNOWN_KEYS, OUT_OF_RANGE, NOT_TOGETHER],
+    ids=["unknown options", "unknown keys", "out of range", "not together"],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(typed: Typed, tmp_path: Path, table: dict[str, str]) -> None:
+    (tmp_path / "a_file").touch()
+    for command, line in table.items():
+        said = typed(*command.split())
+        assert (command, said.code, said.out, len(said.err)) == (command, 1, [], 1)
+        assert said.err[0].startswith(f"fanin: {line}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_is_refused_where_there_is_none(typed: Typed, tmp_path: Path) -> None:
+    said = typed("trainer.device=cuda")
+    assert (said.code, said.out) == (1, [])
+    assert said.err == ["fanin: trainer.device=cuda: must be cpu or auto; torch finds no CUDA device here"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_files_are_told_with_what_to_do(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody listens at port 9: so it is offline here even where there is a network.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for command in (["data=mnist", "data.root=there"], ["-m", "data=mnist", "data.root=there", "seed=0,1"]):
+        said = typed(*command)
+        assert (said.code, said.out, len(said.err)) == (1, [], 1)
+        (line,) = said.err
+        assert line.startswith(f"fanin: data=mnist: cannot be read from root {tmp_path / 'there'} (")
+        for advice in (str(tmp_path / "there" / "MNIST" / "raw"), "FANIN_DATA", "data.root=", "data=digits"):
+            assert advice in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_mistakes_of_a_grid_are_told_before_its_first_run(tmp_path: Path) -> None:
+    said = fanin(
+        tmp_path, "-m", "optimizer.lr=-1,nan", "seed=0,-2", "+model.extra=1",
+        "trainer.steps=1", "schedule.warmup_steps=-1",
+    )  # fmt: skip
+    assert (said.code, said.out) == (1, [])
+    assert sorted(said.err) == [
+        "fanin: optimizer.lr=-1: must be a finite number >= 0",
+        "fanin: optimizer.lr=nan: must be a finite number >= 0",
+        "fanin: schedule.warmup_steps=-1: must be an integer >= 0",
+        "fanin: seed=-2: must be an integer >= 0",
+        "fanin: unknown key model.extra=1: fanin.models.Mlp knows bias, depth, width",
+    ]
+    assert not list(tmp_path.iterdir())
+    # An option that does not exist shows even where only one of the runs would have it.
+    said = fanin(tmp_path, "-m", "initializer=zeros,orthogonall", "trainer.steps=1")
+    assert (said.code, said.out, len(said.err)) == (1, [], 1)
+    assert said.err[0].startswith("fanin: initializer=orthogonall: must be one of kaiming_normal,")
+    assert said.err[0].endswith("did you mean orthogonal?")
+    assert not list(tmp_path.iterdir())
