@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 import engine
@@ -236,21 +237,24 @@ def test_the_data_order_is_no_function_of_the_weights_stream(tmp_path: Path) -> 
 # ---- stopping
 
 
-@pytest.mark.parametrize(("target", "window", "log_every"), [(0.2, 5, 4), (0.3, 1, 1), (0.25, 12, 3), (0.5, 50, 10)])
+@pytest.mark.parametrize(
+    ("percent", "window", "log_every"), [(20, 5, 4), (30, 1, 1), (25, 12, 3), (50, 50, 10), (20, None, 1), (10, 7, 1)]
+)
 @pytest.mark.parametrize("seed", [0, 6])
 def test_the_target_stops_at_the_first_logged_step_that_reaches_it(
-    tmp_path: Path, target: float, window: int, log_every: int, seed: int
+    tmp_path: Path, percent: int, window: int | None, log_every: int, seed: int
 ) -> None:
-    trainer = {"steps": 120, "log_every": log_every, "target_error": target, "target_window": window}
+    trainer = {"steps": 120, "log_every": log_every, "target_error": percent / 100, "target_window": window}
     one, seen = spied(tmp_path, engine.clouds(separation=6.0), seed=seed, trainer=trainer)
-    errors = [error for _, error in seen]
+    window = window or 10  # an epoch
+    wrong = [round(20 * error) for _, error in seen]  # of 20 examples: whole numbers, so that "at most" is exact
     logged = sorted({1, 120, *range(10, 121, 10), *range(log_every, 121, log_every)})
     # Until then every logged step had too few batches, or too many errors in the last `window` of them.
     for step in logged:
-        reached = step >= window and step <= len(errors) and np.mean(errors[step - window : step]) <= target
-        if reached or step == len(errors):
+        reached = window <= step <= len(wrong) and 100 * sum(wrong[step - window : step]) <= 20 * percent * window
+        if reached or step == len(wrong):
             break
-    assert step == len(errors) == one.runs[0].step
+    assert step == len(wrong) == one.runs[0].step
     assert reached, "these settings do reach their target"
     assert (one.runs[0].state, one.runs[0].stopped_by) == ("done", "target_error")
     assert metrics(tmp_path)[-1]["step"] == step
@@ -351,6 +355,19 @@ def test_a_run_that_diverges_ends_where_it_broke(tmp_path: Path, log_every: int,
     }
     assert final["relu_1"] == 0
     assert final["linear_2"] > 0, "the last profile shows where"
+
+
+@pytest.mark.parametrize("curve_batch", ["train", "fixed"])
+def test_nothing_is_told_of_steps_after_the_break(tmp_path: Path, curve_batch: str) -> None:
+    """The row that says so comes later; until then no profile and no curve of steps that the run did not take."""
+    probe = Probe(every=1, steps=[1, 2, 9], curve_batch=curve_batch, batch_size=40)
+    spied(tmp_path, lr=1e30, trainer={"steps": 40, "log_every": 30, "eval_every": 40}, probe=probe)
+    snapshots = dict.fromkeys(row["snapshot"] for row in rows(tmp_path / "profiles.csv"))
+    assert list(snapshots) == ["init", "1", "final"]  # the pass of step 1, counted from 0, is the one that broke
+    seen = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    curves = {event.step for tag in seen.Tags()["scalars"] if tag.startswith("layers") for event in seen.Scalars(tag)}
+    assert curves <= {0, 1}
+    assert 0 in curves
 
 
 def test_the_loss_before_the_break_counts_in_the_row(tmp_path: Path) -> None:

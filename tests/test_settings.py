@@ -63,7 +63,15 @@ def test_refuses(key: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "accepted",
-    [{"epochs": 0.5}, {"steps": 0}, {"eval_every": 1}, {"checkpoint_every": 0}, {"target_error": 0}, {"threads": None}],
+    [
+        {"epochs": 0.5},
+        {"steps": 0},
+        {"eval_every": 1},
+        {"checkpoint_every": 0},
+        {"target_error": 0},
+        {"threads": None},
+        {"target_window": None},
+    ],
     ids=str,
 )
 def test_the_ends_of_the_ranges_are_allowed(accepted: dict[str, Any]) -> None:

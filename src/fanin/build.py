@@ -171,7 +171,7 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
         return model
 
     if parts["activation"] and parts["normalization"]:
-        attempt(lambda: _model_on_meta(make_model))
+        attempt(lambda: _model_on_meta(cfg, make_model))
     schedule, probe, data = (attempt(partial(_option, cfg, name)) for name in ("schedule", "probe", "data"))
     optimizer = attempt(lambda: _optimizer(cfg))
     if errors:
@@ -223,9 +223,16 @@ def _check_together(cfg: DictConfig, made: Recipe) -> None:
         raise OptionError(key, stopping.monitor, "train_loss or train_error while data.val_size=0", fix)
 
 
-def _model_on_meta(make_model: Callable[[int, int], nn.Module]) -> None:
-    with torch.device("meta"):  # shapes only: a width of a million costs nothing to check
-        make_model(784, 10)
+_sound_models: set[str] = set()
+
+
+def _model_on_meta(cfg: DictConfig, make_model: Callable[[int, int], nn.Module]) -> None:
+    """Try the model, shapes only: a width of a million costs nothing; the runs of a grid mostly share one."""
+    key = json.dumps([_container(cfg, group) for group in ("model", "activation", "normalization", "regularizer")])
+    if key not in _sound_models:
+        with torch.device("meta"):
+            make_model(784, 10)
+        _sound_models.add(key)
 
 
 def _container(cfg: DictConfig, group: str) -> dict[str, Any]:

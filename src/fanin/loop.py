@@ -133,11 +133,17 @@ class Loop:
                 self.checkpoint(done)
         self.finish(steps)
 
+    @property
+    def window(self) -> int:
+        """Batches that the training error is averaged over, against a target and at the end."""
+        return self.trainer.target_window or self.batches.steps_per_epoch
+
     def profile(self, snapshot: str) -> None:
         """Measure every quantity over depth on the fixed batch, and write it."""
         labels, values = measure_profile(self.learner.observe(self.probe_data))
-        for run, row in zip(self.runs, values.tolist(), strict=True):
-            run.recorder.profile(snapshot, run.annotate(snapshot, labels, row))
+        for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
+            if snapshot == "final" or self.trains(index):
+                run.recorder.profile(snapshot, run.annotate(snapshot, labels, row))
 
     def annotate_init(self) -> None:
         """Look at init once more without writing it: a resumed run needs what its first profile said."""
@@ -151,8 +157,8 @@ class Loop:
         if len(labels) != len(self.tags):
             width = len(str(max(index for _, index, _, _ in labels)))
             self.tags = tuple(f"layers/{quantity}/{index:0{width}d}_{layer}" for _, index, layer, quantity in labels)
-        for run, row in zip(self.runs, values.tolist(), strict=True):
-            if run.state == "running":
+        for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
+            if self.trains(index):
                 run.recorder.curves(step, self.tags, row)
 
     def log(self, done: int) -> None:
@@ -172,7 +178,7 @@ class Loop:
                     run.state, count = "diverged", broke_at
             run.step = first_step + count
             run.window.extend(zip(losses[:count].tolist(), errors[:count].tolist(), strict=True))
-            while len(run.window) > self.trainer.target_window:
+            while len(run.window) > self.window:
                 run.window.popleft()
             run.row = {
                 "step": run.step,
@@ -208,7 +214,7 @@ class Loop:
                 continue
             target = self.trainer.target_error
             errors = [error for _, error in run.window]
-            if target is not None and len(errors) >= self.trainer.target_window and sum(errors) / len(errors) <= target:
+            if target is not None and len(errors) >= self.window and math.fsum(errors) / len(errors) <= target:
                 run.state, run.stopped_by = "done", "target_error"
             watched = run.row.get(run.monitor)
             if evaluated and watched is not None:
@@ -280,6 +286,11 @@ class Loop:
         if self.probe.profile_due(0):
             self.profile("final")
         self.checkpoint(max(run.step for run in self.runs), ended=True)
+
+    def trains(self, index: int) -> bool:
+        """Whether a run is on its way: not ended, nor broken since its last row where that ends it."""
+        broken = self.trainer.stop_when_diverged and self.learner.culprit(index) is not None
+        return self.runs[index].state == "running" and not broken
 
     def position(self, run: Run) -> dict[str, Any]:
         """Where a run is, in the words of status.json."""

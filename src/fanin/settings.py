@@ -22,7 +22,7 @@ class Trainer:
         checkpoint_every: steps between two checkpoints; null for once an epoch, 0 for the end only.
         target_error: stop as soon as the training error, mean over the last `target_window` batches, is at most
             this; looked at when a row is logged. null never stops.
-        target_window: batches of that mean.
+        target_window: batches of that mean, which is also the final training error; null for an epoch.
         stop_when_diverged: end a run at the step whose loss is not finite, before the update.
         precision: of weights and computing; bfloat16 keeps float32 weights and runs the forward pass in autocast.
         device: auto (CUDA where there is one), cpu or cuda.
@@ -37,7 +37,7 @@ class Trainer:
     eval_every: int | None = None
     checkpoint_every: int | None = None
     target_error: float | None = None
-    target_window: int = 50
+    target_window: int | None = None
     stop_when_diverged: bool = True
     precision: str = "float32"
     device: str = "auto"
@@ -48,9 +48,9 @@ class Trainer:
         number("epochs", self.epochs, 0, open_low=True)
         if self.steps is not None:
             integer("steps", self.steps, 0)
-        for name in ("batch_size", "log_every", "target_window"):
+        for name in ("batch_size", "log_every"):
             integer(name, getattr(self, name), 1)
-        for name, low in (("eval_every", 1), ("checkpoint_every", 0), ("threads", 1)):
+        for name, low in (("eval_every", 1), ("checkpoint_every", 0), ("target_window", 1), ("threads", 1)):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), low)
         if self.target_error is not None:

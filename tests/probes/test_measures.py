@@ -85,6 +85,12 @@ def test_quick_norms_of_several_runs_and_of_nothing_finite() -> None:
     assert values == pytest.approx([math.nan, math.inf, 0, 2], nan_ok=True)
 
 
+def test_quick_norms_of_tensors_of_lower_precision_are_not_rounded_to_it() -> None:
+    tensors = [sparse(0, (1, 9, 3)).float(), sparse(1, (1, 9, 3)).bfloat16()]
+    expected = [by_hand.norm(tensor.double().numpy()) for tensor in tensors]
+    assert measures.quick_norms(tensors)[:, 0].tolist() == pytest.approx(expected, rel=1e-14)
+
+
 def test_cosines_that_are_known() -> None:
     def cosine(*examples: list[float]) -> float:
         return float(measures.cosine(torch.tensor(examples, dtype=torch.float32)))

@@ -63,10 +63,11 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
     """The same with sums in the tensors' own precision, a third of the time, where its range allows.
 
-    Outside of SAFE float32 squares over- or underflow: then, and on CUDA, where asking would stop the device, the
-    sums are taken in float64 after all.
+    Outside of SAFE float32 squares over- or underflow, and bfloat16 rounds the norm itself: then, and on CUDA, where
+    asking would stop the device, the sums are taken in float64 after all.
     """
-    if tensors[0].shape[0] == 1 and tensors[0].device.type == "cpu":
+    precise = all(tensor.dtype.itemsize >= 4 for tensor in tensors)
+    if precise and tensors[0].shape[0] == 1 and tensors[0].device.type == "cpu":
         quick = torch.stack(torch._foreach_norm(list(tensors), 2))
         if SAFE[0] < quick.min() and quick.max() < SAFE[1]:
             return quick.double().unsqueeze(1)

@@ -69,14 +69,14 @@ def _attempt(cfg: DictConfig, identity: Any, folder: RunFolder, display: Display
         display.line("interrupted; the same command goes on", style="yellow")
         update_summary(folder.path.parent, folder.path)
         raise KeyboardInterrupt from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a part that calls exit() takes no other run with it
         return {"state": "failed", "error": _mark_failed(error, folder, display)}
     log.info("%s after %d steps: %s", result["state"], result["steps"], result["outcome"])
     display.ended(result)
     return {"state": result["state"]}
 
 
-def _mark_failed(error: Exception, folder: RunFolder, display: Display) -> str:
+def _mark_failed(error: BaseException, folder: RunFolder, display: Display) -> str:
     """Put the traceback into the run's own log and the last line into its status; returns that line."""
     said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     line = said.strip().splitlines()[0]

@@ -13,6 +13,7 @@ from fanin.errors import OptionError, UserError
 from fanin.help import group_options
 from fanin.identity import LISTS, Identity, identify, without_hydra
 from fanin.record.folder import RunFolder
+from fanin.sweep.compose import Composer
 
 
 class InvalidRuns(UserError):
@@ -76,7 +77,8 @@ def plan_grid(master: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[
         InvalidRuns: some of its jobs cannot be run.
     """
     plan = Plan()
+    composer = Composer(loader, master)
     for overrides in jobs:
-        plan.add(loader.load_sweep_config(master, list(overrides)))
+        plan.add(composer(overrides))
     plan.refuse_mistakes()
     return plan

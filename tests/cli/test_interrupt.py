@@ -1,0 +1,197 @@
+"""Ctrl-C, kill -9, a broken checkpoint and two commands at once: the run that comes out is the undisturbed one."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from command_line import Said, end, fanin, read, runs, start, table, untimed
+
+STEPS = 90
+# 3 batches an epoch; every stream and every kind of state that a run has.
+COMMAND = (
+    "--config-dir=own", "activation=slow", "model.depth=3", "model.width=16", "data.limit=300",
+    f"trainer.steps={STEPS}",
+    "trainer.log_every=2", "trainer.checkpoint_every=7", "optimizer=adam", "schedule=cosine", "normalization=batch",
+    "regularizer=[dropout,l2]", "trainer.device=cpu", "probe.steps=[20]",
+)  # fmt: skip
+NAP = 0.03
+"""Seconds that a slowed step sleeps: a run of 90 steps then takes about 3 s, and no processor."""
+
+OWN = """
+import os, signal, time
+from torch import nn
+
+passes = 0
+
+class Slow(nn.ReLU):
+    def forward(self, x):
+        global passes
+        if self.training:
+            passes += 1
+            time.sleep(float(os.environ.get("NAP", 0)) / 2)  # two activations a step
+            if passes == 2 * int(os.environ.get("INTERRUPT_AT", 0)):
+                os.kill(os.getpid(), signal.SIGINT)
+        return super().forward(x)
+"""
+
+
+def make_own_parts(folder: Path) -> None:
+    """An activation that takes its time, or presses Ctrl-C in a step, where the variables NAP and INTERRUPT_AT say so."""
+    (folder / "own" / "activation").mkdir(parents=True)
+    option = "# a ReLU that can be slow\n_target_: own_activation.Slow\n_partial_: true\n"
+    (folder / "own" / "activation" / "slow.yaml").write_text(option)
+    (folder / "own_activation.py").write_text(OWN)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which all commands are typed; the current folder is on the path of `python -m`."""
+    folder = tmp_path_factory.mktemp("interrupt")
+    make_own_parts(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Path) -> Path:
+    """The run as it is when nothing happens."""
+    said = fanin(place, *COMMAND, "hydra.sweep.dir=undisturbed")
+    assert said.code == 0
+    (run,) = runs(place / "undisturbed").values()
+    assert read(run / "status.json")["state"] == "done"
+    return run
+
+
+@pytest.fixture
+def again(place: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """The same command once more, into the grid folder given; in this process, at full speed."""
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(place)
+    return lambda grid, *more: typed(*COMMAND, f"hydra.sweep.dir={grid}", *more)
+
+
+def started(place: Path, grid: str, past: int) -> tuple[subprocess.Popen[str], Path]:
+    """A slow run on its way, past a step; and its folder."""
+    process = start(place, *COMMAND, f"hydra.sweep.dir={grid}", NAP=str(NAP))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+        for run in runs(place / grid).values():
+            if (run / "metrics.csv").exists() and any(int(row["step"]) > past for row in table(run / "metrics.csv")):
+                return process, run
+    process.kill()
+    raise AssertionError(f"no step {past}: {process.communicate()}")
+
+
+def assert_undisturbed(run: Path, undisturbed: Path) -> None:
+    """Equal to the last bit in everything but the clock."""
+    assert run.name == undisturbed.name
+    assert untimed(run) == untimed(undisturbed)
+    ours, theirs = (
+        torch.load(path / "checkpoints" / "last.pt", weights_only=True)["model"] for path in (run, undisturbed)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.fixture(scope="module")
+def interrupted(place: Path) -> tuple[Said, Path]:
+    """A run that got a SIGINT past step 30, and what its command said."""
+    process, run = started(place, "interrupted", past=30)
+    while read(run / "status.json")["step"] == 0:  # written once a second
+        time.sleep(0.02)
+    status = read(run / "status.json")
+    assert (status["state"], status["steps"], status["pid"]) == ("running", STEPS, process.pid)
+    process.send_signal(signal.SIGINT)
+    return end(process), run
+
+
+def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(
+    place: Path, interrupted: tuple[Said, Path], undisturbed: Path
+) -> None:
+    said, stopped = interrupted
+    assert (said.code, said.err) == (130, [])
+    assert len(said.out) == 1
+    assert said.out[0].endswith("interrupted; the same command goes on")
+    status = read(stopped / "status.json")
+    assert status["state"] == "interrupted"
+    assert 30 < status["step"] < STEPS
+    assert not (stopped / "result.json").exists()
+    step = torch.load(stopped / "checkpoints" / "last.pt", weights_only=True)["step"]
+    assert step - 1 <= status["step"] <= step  # rows are logged every two steps
+    (row,) = table(stopped.parent / "summary.csv")
+    assert (row["state"], row["steps"]) == ("interrupted", str(status["step"]))
+    # The undisturbed run's rows and profiles, up to there.
+    metrics, profiles, _ = untimed(undisturbed)
+    ours = [{key: value for key, value in row.items() if key != "seconds"} for row in table(stopped / "metrics.csv")]
+    assert ours == metrics[: len(ours)]
+    assert profiles.startswith((stopped / "profiles.csv").read_text())
+    copy = shutil.copytree(stopped.parent, place / "resumed") / stopped.name
+    said = fanin(place, *COMMAND, "hydra.sweep.dir=resumed")
+    assert (said.code, said.err) == (0, [])
+    assert f"last.pt at step {step}" in (copy / "run.log").read_text()
+    assert_undisturbed(copy, undisturbed)
+    assert [row["state"] for row in table(copy.parent / "summary.csv")] == ["done"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_a_checkpoint_that_does_not_fit_is_left_aside(
+    place: Path, interrupted: tuple[Said, Path], undisturbed: Path, again: Callable[..., Said], damage: str
+) -> None:
+    run = shutil.copytree(interrupted[1].parent, place / damage) / interrupted[1].name
+    last = run / "checkpoints" / "last.pt"
+    if damage == "truncated":
+        last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    else:
+        torch.save(torch.load(last, weights_only=True) | {"config_hash": "0" * 16}, last)
+    assert again(damage).code == 0
+    log = (run / "run.log").read_text()
+    assert "last.pt is left aside" in log
+    assert "starting afresh" in log
+    assert_undisturbed(run, undisturbed)
+
+
+def test_a_kill_at_any_moment_costs_only_time(place: Path, undisturbed: Path, again: Callable[..., Said]) -> None:
+    process, run = started(place, "killed", past=random.randrange(STEPS // 2))
+    time.sleep(random.uniform(0, 0.3))
+    process.kill()
+    assert end(process).code == -signal.SIGKILL
+    assert read(run / "status.json")["state"] == "running"
+    assert again("killed").code == 0
+    assert_undisturbed(run, undisturbed)
+
+
+def test_two_commands_at_once_make_one_run(place: Path, undisturbed: Path) -> None:
+    both = [end(process) for process in [start(place, *COMMAND, "hydra.sweep.dir=twice", NAP=str(NAP)) for _ in "ab"]]
+    assert [(said.code, said.err, len(said.out)) for said in both] == [(0, [], 1), (0, [], 1)]
+    # The other found the folder owned, or, on a slow machine, the run finished.
+    idle = ("is being run by another process", "done before, not run again (force=true does)")
+    assert [said.out[0].endswith(idle) for said in both].count(True) == 1
+    (run,) = runs(place / "twice").values()
+    assert_undisturbed(run, undisturbed)
+    assert (run / "run.log").read_text().count("configuration ") == 1
+    assert len(table(run.parent / "summary.csv")) == 1
+
+
+def test_ctrl_c_ends_a_grid_and_the_same_command_finishes_it(
+    place: Path, undisturbed: Path, again: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTERRUPT_AT", str(random.randrange(5, STEPS)))
+    said = again("grid", "-m", "seed=0,1")
+    monkeypatch.delenv("INTERRUPT_AT")
+    assert (said.code, said.err) == (130, ["2 runs in grid"])
+    (run,) = runs(place / "grid").values()
+    assert (run.name, read(run / "status.json")["state"]) == (undisturbed.name, "interrupted")
+    assert [row["state"] for row in table(place / "grid" / "summary.csv")] == ["interrupted"]
+    assert (place / "grid" / "report" / "index.html").exists()
+    said = again("grid", "-m", "seed=0,1")
+    assert (said.code, said.err) == (0, ["2 runs in grid"])
+    assert [read(run / "status.json")["state"] for run in runs(place / "grid").values()] == ["done", "done"]
+    assert_undisturbed(run, undisturbed)
