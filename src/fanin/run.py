@@ -66,7 +66,7 @@ def run(
     steps = made.trainer.total_steps(len(data.train_x) // made.trainer.batch_size)
     folder.write_status("running", step=0 if state is None else state["step"], steps=steps)
     if state is None:
-        recorder.describe(identity.name, identity.hparams, made.probe.curves)
+        recorder.describe(identity.name, identity.hparams)
     loop, overlay = assemble(made, data, recorder, identity.config_hash, stop_requested, shown)
     one = loop.runs[0]
     try:

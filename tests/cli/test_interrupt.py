@@ -45,7 +45,7 @@ class Slow(nn.ReLU):
 
 
 def make_own_parts(folder: Path) -> None:
-    """An activation that takes its time, or presses Ctrl-C in a step, where the variables NAP and INTERRUPT_AT say so."""
+    """An activation that takes its time, or presses Ctrl-C, where the variables NAP and INTERRUPT_AT say so."""
     (folder / "own" / "activation").mkdir(parents=True)
     option = "# a ReLU that can be slow\n_target_: own_activation.Slow\n_partial_: true\n"
     (folder / "own" / "activation" / "slow.yaml").write_text(option)
@@ -75,7 +75,7 @@ def again(place: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPat
     """The same command once more, into the grid folder given; in this process, at full speed."""
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(place)
-    return lambda grid, *more: typed(*COMMAND, f"hydra.sweep.dir={grid}", *more)
+    return lambda grid, *more: typed(*more[:1], *COMMAND, f"hydra.sweep.dir={grid}", *more[1:])
 
 
 def started(place: Path, grid: str, past: int) -> tuple[subprocess.Popen[str], Path]:

@@ -75,11 +75,16 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def attempt(path: Path, overrides: list[str], stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-    """One attempt at a run in a folder of its own."""
+def attempts(overrides: list[str]) -> Callable[..., dict[str, Any]]:
+    """Makes attempts at a run, each in a folder of the caller's choice."""
     cfg = compose("config", [*SMALL, *overrides], return_hydra_config=True)
-    path.mkdir(parents=True, exist_ok=True)
-    return run(without_hydra(cfg), identify(without_hydra(cfg), cfg.hydra), RunFolder(path), stop)
+    task, identity = without_hydra(cfg), identify(without_hydra(cfg), cfg.hydra)
+
+    def attempt(path: Path, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        path.mkdir(parents=True, exist_ok=True)
+        return run(task, identity, RunFolder(path), stop)
+
+    return attempt
 
 
 def stopping(step: int) -> Callable[[], bool]:
@@ -110,39 +115,41 @@ def assert_equal_runs(path: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("overrides", RECIPES.values(), ids=RECIPES)
 def test_stops_leave_no_trace(tmp_path: Path, overrides: list[str]) -> None:
-    attempt(tmp_path / "undisturbed", overrides)
+    attempt = attempts(overrides)
+    attempt(tmp_path / "undisturbed")
     for number, stops in enumerate(STOPS):
         path = tmp_path / str(number)
         for stop in stops:
             with suppress(Interrupted, Killed):
-                attempt(path, overrides, stopping(stop))
+                attempt(path, stopping(stop))
                 break
         else:
             state = "running" if stops[-1] < 0 else "interrupted"
             assert read(path / "status.json")["state"] == state
-            attempt(path, overrides)
+            attempt(path)
         assert_equal_runs(path, tmp_path / "undisturbed")
 
 
 @pytest.mark.parametrize("name", ["plain", "early stopping", "a target", "divergence"])
 def test_a_kill_after_the_last_step_leaves_no_trace(tmp_path: Path, name: str) -> None:
-    attempt(tmp_path / "undisturbed", RECIPES[name])
+    attempt = attempts(RECIPES[name])
+    attempt(tmp_path / "undisturbed")
     killed = tmp_path / "killed"
     shutil.copytree(tmp_path / "undisturbed", killed)
     # What such a kill leaves: the checkpoint of the end, a run that says it is running, and no result.
     (killed / "result.json").unlink()
     write_json(killed / "status.json", read(killed / "status.json") | {"state": "running"})
-    attempt(killed, RECIPES[name])
+    attempt(killed)
     assert_equal_runs(killed, tmp_path / "undisturbed")
 
 
 def test_tensorboard_shows_one_run_after_a_stop(tmp_path: Path) -> None:
     # A stop at step 5 with more modules than that: TensorBoard's step of a profile is the index of its module.
-    recipe = ["model.depth=9"]
-    attempt(tmp_path / "undisturbed", recipe)
+    attempt = attempts(["model.depth=9"])
+    attempt(tmp_path / "undisturbed")
     with pytest.raises(Interrupted):
-        attempt(tmp_path / "stopped", recipe, stopping(5))
-    attempt(tmp_path / "stopped", recipe)
+        attempt(tmp_path / "stopped", stopping(5))
+    attempt(tmp_path / "stopped")
     points = []
     for name in ("undisturbed", "stopped"):
         events = EventAccumulator(str(tmp_path / name), size_guidance={"scalars": 0})

@@ -50,28 +50,18 @@ def hparams_experiment(columns: Mapping[str, Sequence[Any]]) -> tuple[str, str, 
     return EXPERIMENT, "hparams", _content(experiment=experiment)
 
 
-def custom_scalar_layout(quantities: Sequence[str]) -> Summary:
-    """Charts of loss and error, and of every profile's quantity over depth with its band of theory."""
-    training = [
-        Chart(title=what, multiline=MultilineChartContent(tag=[rf"(train|val|test)/{what}"]))
-        for what in ("loss", "error")
-    ]
-    band = MarginChartContent(
-        series=[
-            MarginChartContent.Series(
-                value="profile_init/activation_norm_log10",
-                lower="profile_init/activation_norm_band_low_log10",
-                upper="profile_init/activation_norm_band_high_log10",
-            )
-        ]
+def custom_scalar_layout() -> Summary:
+    """Charts of loss and error over steps, and of the study's profiles over depth, one with its band of theory."""
+    training = [_lines(what, rf"(train|val|test)/{what}") for what in ("loss", "error")]
+    norm = "profile_init/activation_norm"
+    band = MarginChartContent.Series(
+        value=f"{norm}_log10", lower=f"{norm}_band_low_log10", upper=f"{norm}_band_high_log10"
     )
-    profiles = [Chart(title="log10 activation norm at init, with its band", margin=band)]
-    profiles += [
-        Chart(
-            title=f"{quantity} over depth",
-            multiline=MultilineChartContent(tag=[rf"profile_(init|final)/{quantity}(_log10)?$"]),
-        )
-        for quantity in quantities
+    profiles = [
+        Chart(title="log10 activation norm at init, with its band", margin=MarginChartContent(series=[band])),
+        _lines("log10 gradient norm at init", r"profile_init/gradient_norm_log10$"),
+        _lines("weight variance at init and at the end", r"profile_(init|final)/weight_variance$"),
+        _lines("weight movement at the end", r"profile_final/weight_movement$"),
     ]
     layout = Layout(category=[Category(title="training", chart=training), Category(title="over depth", chart=profiles)])
     tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()])
@@ -79,6 +69,11 @@ def custom_scalar_layout(quantities: Sequence[str]) -> Summary:
     plugin = SummaryMetadata.PluginData(plugin_name="custom_scalars")
     summary.value.add(tag="custom_scalars__config__", tensor=tensor, metadata=SummaryMetadata(plugin_data=plugin))
     return summary
+
+
+def _lines(title: str, pattern: str) -> Chart:
+    """A chart of every tag that a regular expression matches."""
+    return Chart(title=title, multiline=MultilineChartContent(tag=[pattern]))
 
 
 def _content(**part: Any) -> bytes:

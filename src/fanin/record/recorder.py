@@ -89,10 +89,10 @@ class Recorder:
         """Record per-layer values at a training step; the tags are layers/<quantity>/<index>_<layer>."""
         self.events.series(tags, values, step)
 
-    def describe(self, name: str, hparams: Mapping[str, Any], quantities: Sequence[str]) -> None:
+    def describe(self, name: str, hparams: Mapping[str, Any]) -> None:
         """Tell TensorBoard the hyperparameters of the run and how to lay its charts out."""
         self.events.plugin(*hparams_start(name, hparams))
-        self.events.summary(custom_scalar_layout(quantities), 0)
+        self.events.summary(custom_scalar_layout(), 0)
         self.events.flush()
 
     def _profile_events(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:

@@ -46,18 +46,24 @@ def write_tensorboard(
     for one in configurations[:MOST_THEORIES]:
         for name, curves in lines.items():
             _write_line(folder / f"theory_{file_name(one.label)}" / name, one, curves)
+    _write_figures(folder / "figures", configurations, figures)
+
+
+def _write_figures(folder: Path, configurations: Sequence[Configuration], figures: Sequence[Path]) -> None:
+    """The grid's hyperparameters, and the study figure as an image."""
     columns = list(dict.fromkeys(key for one in configurations for key in one.values))
-    if columns:
-        events = EventFile(folder / "figures")
-        events.plugin(*hparams_experiment({key: [one.values.get(key) for one in configurations] for key in columns}))
-        events.close()
     study = next((path for path in figures if path.name == "study.png"), None)
+    if not columns and study is None:
+        return
+    events = EventFile(folder)
+    if columns:
+        values = {key: [one.values.get(key) for one in configurations] for key in columns}
+        events.plugin(*hparams_experiment(values | {"seed": [0]}))
     if study is not None:
         png = study.read_bytes()
         width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # PNG's header
-        events = EventFile(folder / "figures")
         events.image("figures/study", png, width, height)
-        events.close()
+    events.close()
 
 
 def theory_lines(profiles: Profiles) -> dict[str, dict[str, Floats]]:

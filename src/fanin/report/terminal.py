@@ -69,7 +69,7 @@ def _widths(rows: list[list[str]], width: int) -> dict[int, int]:
         for position, header in enumerate(HEADERS)
         if any(row[position] for row in rows)
     }
-    least = {LABEL: max(10, width // 5), OUTCOME: 11, VERDICT: 9, DEVIATION: 9}
+    least = {LABEL: max(18, width // 4), OUTCOME: 11, VERDICT: 9, DEVIATION: 9}
     widths = {position: min(wish, least.get(position, wish)) for position, wish in natural.items()}
 
     def left() -> int:
