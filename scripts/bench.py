@@ -13,7 +13,9 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -22,6 +24,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
+from torchvision.transforms import v2
 
 from fanin.build import load_data, recipe
 from fanin.config_folder import config_folder
@@ -40,11 +43,17 @@ VARIANTS = {
     "fanin, default cadence": [],
     "fanin, curves at every step": ["probe.every=1"],
 }
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "ToTensor": transforms.ToTensor(),
+    "transforms.v2": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]),
+}
 GOALS = {
     "default cadence / probes off": "at most 1.03",
     "every step / probes off": "at most 1.25",
-    "DataLoader loop / default cadence": "at least 2.5",
+    "DataLoader loop, ToTensor / default cadence": "at least 2.5",
+    "DataLoader loop, transforms.v2 / default cadence": "",
     "plain tensor loop / probes off": "",
+    "probes off / matrix products alone": "",
 }
 
 
@@ -61,8 +70,11 @@ def main() -> None:
             name: fanin_variant(overrides, Path(scratch) / name) for name, overrides in VARIANTS.items()
         }
         data = load_data(compose("config", STUDY), torch.device("cpu"), torch.float32)
-        variants["plain loop with DataLoader"] = dataloader_loop(data, Path(scratch))
+        write_idx(Path(scratch) / "MNIST" / "raw", data)
+        for name, transform in TRANSFORMS.items():
+            variants[f"plain loop, DataLoader, {name}"] = dataloader_loop(Path(scratch), transform)
         variants["plain loop on tensors"] = tensor_loop(data)
+        variants["matrix products alone"] = matrix_products
         seconds: dict[str, list[float]] = {name: [] for name in variants}
         for run in variants.values():  # a warm-up that does not count
             run(20)
@@ -81,8 +93,8 @@ def show(seconds: dict[str, list[float]]) -> None:
     for name, values in seconds.items():
         times.add_row(name, *(f"{1e3 * value:.2f}" for value in (statistics.median(values), min(values), max(values))))
     console.print(times)
-    off, default, every, loader, plain = seconds.values()
-    pairs = ((default, off), (every, off), (loader, default), (plain, off))
+    off, default, every, loader, loader_v2, plain, products = seconds.values()
+    pairs = ((default, off), (every, off), (loader, default), (loader_v2, default), (plain, off), (off, products))
     ratios = Table(title="ratios, median over rounds")
     for column in ("ratio", "value", "goal"):
         ratios.add_column(column)
@@ -119,14 +131,28 @@ def network() -> nn.Sequential:
     return model
 
 
-def dataloader_loop(data: Dataset, scratch: Path) -> Callable[[int], float]:
-    """torchvision's MNIST class with ToTensor, a shuffling DataLoader and torch.optim.SGD, as tutorials have it.
+def dataloader_loop(root: Path, transform: Callable[[Any], Any]) -> Callable[[int], float]:
+    """torchvision's MNIST class, a shuffling DataLoader and torch.optim.SGD, as tutorials have it.
 
-    The files are the bundled digits in MNIST's format, so that no download is needed.
+    The files under `root` are the bundled digits in MNIST's format, so that no download is needed.
     """
-    write_idx(scratch / "MNIST" / "raw", data)
-    loader = DataLoader(datasets.MNIST(scratch, transform=transforms.ToTensor()), batch_size=100, shuffle=True)
+    loader = DataLoader(datasets.MNIST(root, transform=transform), batch_size=100, shuffle=True)
     return timed_loop(lambda: iter(loader))
+
+
+def matrix_products(steps: int) -> float:
+    """The matrix products of a step and nothing else: what no eager loop can be faster than."""
+    sizes = [784, *[100] * 49, 10]
+    pairs = [(torch.randn(100, fan_in), torch.randn(fan_out, fan_in)) for fan_in, fan_out in pairwise(sizes)]
+    deltas = [torch.randn(100, fan_out) for fan_out in sizes[1:]]
+    start = time.perf_counter()
+    for _ in range(steps):
+        for layer, ((x, weight), delta) in enumerate(zip(pairs, deltas, strict=True)):
+            torch.mm(x, weight.T)
+            torch.mm(delta.T, x)
+            if layer:  # nothing flows back into the images
+                torch.mm(delta, weight)
+    return time.perf_counter() - start
 
 
 def tensor_loop(data: Dataset) -> Callable[[int], float]:

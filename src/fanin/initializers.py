@@ -49,6 +49,7 @@ class Initializer(ABC):
         """Overwrite a bias [out] in place: with zeros, unless an initializer says otherwise."""
         _write(bias, torch.zeros(bias.shape, device="cpu"))
 
+    @torch.no_grad()
     def __call__(self, model: nn.Module, stream: Stream) -> None:
         """Fill all weight layers of the model and their biases; other parameters are left alone."""
         for name, layer in weight_layers(model):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from command_line import Said
 
@@ -34,8 +35,10 @@ def typed(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FANIN_DATA", raising=False)
+    threads = torch.get_num_threads()
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     yield call
     root.setLevel(level)
     root.handlers[:] = handlers
+    torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,7 @@ def again(place: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPat
     """The same command once more, into the grid folder given; in this process, at full speed."""
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(place)
+    monkeypatch.delitem(sys.modules, "own_activation", raising=False)
     return lambda grid, *more: typed(*more[:1], *COMMAND, f"hydra.sweep.dir={grid}", *more[1:])
 
 
