@@ -47,9 +47,9 @@ def end(process: subprocess.Popen[str], seconds: float = 120) -> Said:
     return Said(process.returncode, out.splitlines(), err.splitlines())
 
 
-def fanin(folder: Path, *arguments: str, **more: str) -> Said:
+def fanin(folder: Path, *arguments: str, seconds: float = 120, **more: str) -> Said:
     """The real command, run in a folder to its end."""
-    return end(start(folder, *arguments, **more))
+    return end(start(folder, *arguments, **more), seconds)
 
 
 def runs(grid: Path) -> dict[str, Path]:

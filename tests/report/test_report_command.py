@@ -172,7 +172,20 @@ def test_terminal_shows_the_table_and_the_next_commands(reported: Reported) -> N
     assert [line[0] for line in table] == ["c=1", "c=2", "c=3"]
     assert [line[2] for line in table] == ["0.7071", "1", "1.225"]  # sqrt(c/2)
     header = " ".join(lines[2:5]).split()  # at 80 columns "seeds" and "at this width" go, nothing else
-    assert header == [*"factor/ gradient gradient deviation layer theory first last outcome verdict in sd".split()]
+    assert header == [
+        "factor/",
+        "gradient",
+        "gradient",
+        "deviation",
+        "layer",
+        "theory",
+        "first",
+        "last",
+        "outcome",
+        "verdict",
+        "in",
+        "sd",
+    ]
     assert sum(line.startswith("note: ") for line in lines) == 3
     assert max(len(line) for line in lines if str(reported.grid) not in line) <= 80
 

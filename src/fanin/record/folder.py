@@ -69,7 +69,7 @@ class RunFolder:
     def finished(self, config_hash: str) -> bool:
         """Whether this very configuration has been run to its end here."""
         result = self.result
-        return self.status.get("state") in FINISHED and result is not None and result["config_hash"] == config_hash
+        return self.status.get("state") in FINISHED and result is not None and result.get("config_hash") == config_hash
 
     def write_status(self, state: str, *, at_most_every: float = 0.0, **fields: Any) -> None:
         """Write status.json; with `at_most_every` (seconds) a call soon after the last one writes nothing.
