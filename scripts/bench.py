@@ -110,7 +110,7 @@ def fanin_variant(overrides: list[str], folder: Path) -> Callable[[int], float]:
         made = recipe(compose("config", [*STUDY, *overrides, f"trainer.steps={steps}"]))
         data = load_data(compose("config", STUDY), torch.device("cpu"), torch.float32)
         recorder = Recorder(RunFolder(folder))
-        loop, _ = assemble(made, data, recorder)
+        loop, _ = assemble([made], data, [recorder], [""], [lambda *_: None])
         loop.train()
         recorder.close("done")
         return loop.seconds

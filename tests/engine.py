@@ -131,14 +131,17 @@ def loop(
     run_folder = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     recorder = Recorder(run_folder, resume_step)
-    return assemble(made, clouds() if data is None else data, recorder, "hash", stop_requested)
+    shown = [lambda *_: None]
+    one, (overlay,) = assemble([made], clouds() if data is None else data, [recorder], ["hash"], shown, stop_requested)
+    one.first = one.runs[0]  # type: ignore[attr-defined]  # a run that ends early leaves the loop
+    return one, overlay
 
 
 def trained(folder: Path, made: Recipe, data: Dataset | None = None) -> Loop:
     """A loop after its training, its files closed."""
     one, _ = loop(folder, made, data)
     one.train()
-    one.runs[0].recorder.close(one.runs[0].state)
+    one.first.recorder.close(one.first.state)
     return one
 
 

@@ -30,7 +30,7 @@ def spied(folder: Path, data: Any = None, **changes: Any) -> tuple[Loop, list[tu
     one, _ = loop(folder, recipe(**changes), data)
     seen = losses_of(one)
     one.train()
-    one.runs[0].recorder.close(one.runs[0].state)
+    one.first.recorder.close(one.first.state)
     return one, seen
 
 
@@ -68,7 +68,7 @@ def test_rows_at_the_first_step_at_the_cadence_at_evaluations_and_at_the_end(
     assert len(seen) == expected[-1]
     seconds = [row["seconds"] for row in table]
     assert seconds == sorted(seconds)  # type: ignore[type-var]
-    assert one.runs[0].state == "done"
+    assert one.first.state == "done"
 
 
 @pytest.mark.parametrize("log_every", [1, 3, 7, 50])
@@ -254,9 +254,9 @@ def test_the_target_stops_at_the_first_logged_step_that_reaches_it(
         reached = window <= step <= len(wrong) and 100 * sum(wrong[step - window : step]) <= 20 * percent * window
         if reached or step == len(wrong):
             break
-    assert step == len(wrong) == one.runs[0].step
+    assert step == len(wrong) == one.first.step
     assert reached, "these settings do reach their target"
-    assert (one.runs[0].state, one.runs[0].stopped_by) == ("done", "target_error")
+    assert (one.first.state, one.first.stopped_by) == ("done", "target_error")
     assert metrics(tmp_path)[-1]["step"] == step
     assert step < 120
 
@@ -264,7 +264,7 @@ def test_the_target_stops_at_the_first_logged_step_that_reaches_it(
 def test_a_target_that_is_never_reached_stops_nothing(tmp_path: Path) -> None:
     one, seen = spied(tmp_path, trainer={"steps": 20, "target_error": 0.0, "target_window": 3}, lr=0.0)
     assert len(seen) == 20
-    assert one.runs[0].stopped_by == ""
+    assert one.first.stopped_by == ""
 
 
 def evaluations_of(one: Loop) -> list[tuple[float, dict[str, Tensor]]]:
@@ -303,7 +303,7 @@ def test_early_stopping_ends_with_the_best_weights(tmp_path: Path, seed: int, pa
         best = loss if improved else best
         waits.append(0 if improved else waits[-1] + 1)
     assert waits.index(patience) == len(during), "it stops when the patience is at its end, not before, not after"
-    assert (one.runs[0].state, one.runs[0].stopped_by, one.runs[0].step) == ("done", "early_stopping", 5 * len(during))
+    assert (one.first.state, one.first.stopped_by, one.first.step) == ("done", "early_stopping", 5 * len(during))
     winner = int(np.argmin(during))
     assert same(final_weights, found[winner][1])
     assert same(weights(one), found[winner][1])
@@ -334,7 +334,7 @@ def test_a_run_that_diverges_ends_where_it_broke(tmp_path: Path, log_every: int,
     settings = {} if schedule is None else {"schedule": schedule}
     probe = Probe(every=1, batch_size=40)
     one, seen = spied(tmp_path, lr=1e30, trainer={"steps": 40, "log_every": log_every}, probe=probe, **settings)
-    run = one.runs[0]
+    run = one.first
     assert math.isfinite(seen[0][0])
     assert not math.isfinite(seen[1][0])
     assert run.state == "diverged"
@@ -386,7 +386,7 @@ def test_the_loss_before_the_break_counts_in_the_row(tmp_path: Path) -> None:
     one.train()
     table = metrics(tmp_path)
     assert [row["step"] for row in table] == [1, 6, 9, 9]
-    assert one.runs[0].diverged == (9, Culprit("linear_2", "weight"))
+    assert one.first.diverged == (9, Culprit("linear_2", "weight"))
     assert table[1]["train_loss"] == pytest.approx(np.mean([loss for loss, _ in seen[1:6]]), rel=1e-12)
     assert math.isnan(table[2]["train_loss"])  # type: ignore[arg-type]
     assert table[2]["train_error"] == pytest.approx(np.mean([error for _, error in seen[6:9]]), rel=1e-12)
@@ -397,8 +397,8 @@ def test_a_run_told_to_go_on_does(tmp_path: Path, log_every: int) -> None:
     trainer = {"steps": 12, "log_every": log_every, "stop_when_diverged": False}
     one, seen = spied(tmp_path, lr=1e30, trainer=trainer, probe=Probe(every=2, batch_size=40))
     assert len(seen) == 12
-    assert (one.runs[0].state, one.runs[0].step) == ("diverged", 12)
-    assert one.runs[0].diverged == (2, Culprit("linear_2", "activation"))
+    assert (one.first.state, one.first.step) == ("diverged", 12)
+    assert one.first.diverged == (2, Culprit("linear_2", "activation"))
     expected = sorted({1, 10, 12, *range(log_every, 13, log_every)})
     assert [row["step"] for row in metrics(tmp_path)] == [*expected, 12]
 
@@ -411,7 +411,7 @@ def test_no_steps_means_a_profile_and_no_row(tmp_path: Path, probe: Probe) -> No
     one, seen = spied(tmp_path, trainer={"steps": 0}, probe=probe)
     assert seen == []
     assert metrics(tmp_path) == []
-    assert one.runs[0].state == "done"
+    assert one.first.state == "done"
     snapshots = {row["snapshot"] for row in rows(tmp_path / "profiles.csv")}
     assert snapshots == (set() if isinstance(probe, NoProbe) else {"init"})
     fresh, _ = loop(tmp_path / "again", recipe(trainer={"steps": 0}))

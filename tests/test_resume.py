@@ -77,7 +77,7 @@ def attempt(folder: Path, made: Recipe, stop: Callable[[int], Callable[[], bool]
     except (Interrupted, Killed):
         return one, False
     finally:
-        one.runs[0].recorder.close()
+        one.first.recorder.close()
     return one, True
 
 
@@ -102,8 +102,8 @@ def assert_same_run(first: Path, one: Loop, second: Path, other: Loop, *, killed
     best = [torch.load(folder / "checkpoints" / "best.pt", weights_only=True) for folder in (first, second)]
     assert same(*best)
     fields = ("state", "stopped_by", "step", "best", "diverged")
-    assert [getattr(other.runs[0], name) for name in fields] == [getattr(one.runs[0], name) for name in fields]
-    assert list(other.runs[0].window) == list(one.runs[0].window)
+    assert [getattr(other.first, name) for name in fields] == [getattr(one.first, name) for name in fields]
+    assert list(other.first.window) == list(one.first.window)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -112,8 +112,8 @@ def test_interrupted_at_random_steps(tmp_path: Path, seed: int) -> None:
     made = eventful(seed)
     one, ended = attempt(tmp_path / "whole", made, asked_at())
     assert ended
-    assert one.runs[0].stopped_by == "early_stopping"
-    last = one.runs[0].step
+    assert one.first.stopped_by == "early_stopping"
+    last = one.first.step
     steps = sorted(random.Random(seed).sample(range(last), 3))
     for step in steps:
         other, ended = attempt(tmp_path / "parts", made, asked_at(step))
@@ -130,7 +130,7 @@ def test_killed_at_random_steps(tmp_path: Path, seed: int, every: int | None) ->
     """It goes on from the last checkpoint, or afresh; no row that was written after that is there twice."""
     made = eventful(seed, checkpoint_every=every)
     one, _ = attempt(tmp_path / "whole", made, asked_at())
-    for step in sorted(random.Random(seed).sample(range(1, one.runs[0].step), 3)):
+    for step in sorted(random.Random(seed).sample(range(1, one.first.step), 3)):
         _, ended = attempt(tmp_path / "parts", made, asked_at(step, answer=kill))
         assert not ended
         assert (tmp_path / "parts" / "checkpoints" / "last.pt").exists() == (step >= (every or 10))
@@ -146,7 +146,7 @@ def test_a_run_that_goes_on_after_it_broke(tmp_path: Path, step: int) -> None:
     for name, stops in (("whole", []), ("parts", [step])):
         for stop in [*stops, None]:
             parts[name], _ = attempt(tmp_path / name, made, asked_at() if stop is None else asked_at(stop))
-    whole, resumed = (parts[name].runs[0].diverged for name in ("whole", "parts"))
+    whole, resumed = (parts[name].first.diverged for name in ("whole", "parts"))
     assert whole is not None
     assert whole[0] == 2
     assert resumed == whole

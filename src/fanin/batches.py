@@ -30,6 +30,12 @@ class Batches:
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
+    def select(self, indices: Sequence[int]) -> Batches:
+        """The batches of some of the runs, going on where these are."""
+        chosen = Batches(self.inputs, self.targets, self.batch_size, [self.seeds[index] for index in indices])
+        chosen._epoch, chosen._order = self._epoch, self._order[list(indices)] if self._epoch >= 0 else self._order
+        return chosen
+
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs [R, B, ...] and targets [R, B] of a step, counted from 0."""
         epoch, place = divmod(step, self.steps_per_epoch)

@@ -44,6 +44,7 @@ class Learner(Protocol):
     """R runs of one structure, trained in step."""
 
     runs: int
+    parameter_count: int  # of one run
 
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
         """One update of every run; a run whose loss is not finite takes none (unless told to go on).
@@ -65,6 +66,9 @@ class Learner(Protocol):
 
     def load_state(self, run: int, state: dict[str, Any]) -> None:
         """Go on from a state."""
+
+    def select(self, indices: Sequence[int]) -> Learner:
+        """A learner of some of the runs, where they are; the others stay as they are."""
 
     def best_weights(self, run: int) -> dict[str, Tensor]:
         """A copy of the run's model state."""
@@ -99,6 +103,7 @@ class SingleLearner:
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.weights = {name: cast(Tensor, layer.weight) for name, layer in weight_layers(self.model)}
+        self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
         self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in self.weights.items()}
         self._culprit: Culprit | None = None
         self._norms: Tensor | None = None
@@ -182,6 +187,10 @@ class SingleLearner:
         self._culprit = Culprit(*state["culprit"]) if state["culprit"] else None
         if self.dropout is not None:
             self.dropout.set_state(state["dropout"].cpu())
+
+    def select(self, indices: Sequence[int]) -> SingleLearner:
+        """Itself: there is no part of one run."""
+        return self
 
     def best_weights(self, run: int) -> dict[str, Tensor]:
         """A copy of the model's state."""

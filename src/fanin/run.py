@@ -1,4 +1,4 @@
-"""One run, from its configuration to its folder."""
+"""Runs, from their configurations to their folders."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import logging
 import math
 import platform
 import subprocess
-from collections.abc import Callable
-from dataclasses import asdict
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from fanin.batches import Batches, probe_batch
 from fanin.build import Recipe, load_data, recipe
 from fanin.data import Dataset
 from fanin.identity import Identity
 from fanin.learner import SingleLearner
-from fanin.loop import Interrupted, Loop, Run
+from fanin.loop import Interrupted, Loop
+from fanin.member import Run
 from fanin.overlay import Overlay
 from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
@@ -34,6 +36,25 @@ NO_PROGRESS = 0.98
 Shown = Callable[[int, int, float, float], None]  # step, steps, loss, error
 
 
+@dataclass
+class Member:
+    """One configuration that is to be trained, maybe together with others.
+
+    Args:
+        cfg: the composed configuration.
+        identity: its name, its hash and what it varies.
+        folder: owned by this process.
+        shown: told the progress at each logged row.
+        ended: told the content of result.json as soon as it is written.
+    """
+
+    cfg: DictConfig
+    identity: Identity
+    folder: RunFolder
+    shown: Shown = lambda *_: None
+    ended: Callable[[dict[str, Any]], None] = lambda result: None
+
+
 def run(
     cfg: DictConfig,
     identity: Identity,
@@ -41,109 +62,154 @@ def run(
     stop_requested: Callable[[], bool] = lambda: False,
     shown: Shown = lambda *_: None,
 ) -> dict[str, Any]:
-    """Train one configuration in its folder, going on from a checkpoint where there is a fitting one.
+    """Train one configuration in its folder; see `run_together`. Returns the content of result.json."""
+    results: list[dict[str, Any]] = []
+    run_together([Member(cfg, identity, folder, shown, results.append)], stop_requested)
+    return results[0]
+
+
+def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] = lambda: False) -> None:
+    """Train configurations together, each in its folder, going on from checkpoints where there are fitting ones.
 
     Args:
-        cfg: the composed configuration.
-        identity: its name, its hash and what it varies.
-        folder: owned by this process.
+        members: one, or several of one structure (see `fusible`) whose checkpoints, if any, are of one step.
         stop_requested: asked before each step.
-        shown: told the progress at each logged row.
-
-    Returns:
-        The content of result.json.
 
     Raises:
-        Interrupted: a stop was requested; the run is checkpointed and marked.
-        UserError: the configuration cannot be run.
+        Interrupted: a stop was requested; the runs are checkpointed and marked.
+        UserError: a configuration cannot be run.
     """
-    made = recipe(cfg)
+    recipes = [recipe(member.cfg) for member in members]
+    made = recipes[0]
     if made.trainer.threads is not None:
         torch.set_num_threads(made.trainer.threads)
-    state = None if cfg.force else _checkpoint(folder, identity)
-    data = load_data(cfg, made.device, made.dtype)
-    recorder = Recorder(folder, None if state is None else state["step"])
+    states = [None if one.cfg.force else checkpoint_of(one.folder, one.identity) for one in members]
+    data = load_data(members[0].cfg, made.device, made.dtype)
     steps = made.trainer.total_steps(len(data.train_x) // made.trainer.batch_size)
-    folder.write_status("running", step=0 if state is None else state["step"], steps=steps)
-    if state is None:
-        recorder.describe(identity.name, identity.hparams)
-    loop, overlay = assemble(made, data, recorder, identity.config_hash, stop_requested, shown)
-    one = loop.runs[0]
+    recorders, by_recorder = [], {}
+    for member, state in zip(members, states, strict=True):
+        recorder = Recorder(member.folder, None if state is None else state["step"])
+        member.folder.write_status("running", step=0 if state is None else state["step"], steps=steps)
+        if state is None:
+            recorder.describe(member.identity.name, member.identity.hparams)
+        recorders.append(recorder)
+        by_recorder[id(recorder)] = member
+    loop, overlays = assemble(
+        recipes,
+        data,
+        recorders,
+        [member.identity.config_hash for member in members],
+        [member.shown for member in members],
+        stop_requested,
+    )
+    theories = dict(zip(map(id, recorders), zip(recipes, overlays, strict=True), strict=True))
+    parameters = loop.learner.parameter_count
+
+    def ended(one: Run) -> None:
+        member, (its_recipe, overlay) = by_recorder[id(one.recorder)], theories[id(one.recorder)]
+        result = _result(one, member.identity, its_recipe, overlay, data.classes, loop.batches.steps_per_epoch)
+        one.recorder.close(one.state)
+        member.folder.write_status(one.state, **loop.position(one))
+        result["parameters"] = parameters
+        member.folder.write_result(result)
+        member.ended(result)
+
+    loop.ended = ended
+    start = 0
+    if states[0] is not None:
+        start = loop.resume([state for state in states if state is not None])
     try:
-        loop.train(0 if state is None else _resumed(loop, overlay, state))
+        loop.train(start)
     except Interrupted:
-        folder.write_status("interrupted", error="stopped by the user", **loop.position(one))
-        recorder.close()
+        for one in loop.runs:
+            folder = by_recorder[id(one.recorder)].folder
+            folder.write_status("interrupted", error="stopped by the user", **loop.position(one))
+            one.recorder.close()
         raise
-    result = {
+
+
+def _result(
+    one: Run, identity: Identity, made: Recipe, overlay: Overlay, classes: int, steps_per_epoch: int
+) -> dict[str, Any]:
+    """The content of result.json."""
+    purposes = ("init", "data", "dropout", "probe")
+    return {
         "run": identity.name,
         "experiment": identity.experiment,
         "state": one.state,
-        "outcome": _outcome(one, data.classes),
+        "outcome": _outcome(one, classes),
         "verdict": overlay.analysis.verdict if overlay.analysis else None,
         "stopped_by": one.stopped_by or None,
         "steps": one.step,
-        "epochs": one.step / loop.batches.steps_per_epoch,
-        "seconds": loop.seconds,
+        "epochs": one.step / steps_per_epoch,
+        "seconds": one.seconds,
         "metrics": _final_metrics(one),
         "init": _initial(overlay),
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
         "config_hash": identity.config_hash,
-        "seeds": {"run": made.seed}
-        | {name: stream_seed(made.seed, name) for name in ("init", "data", "dropout", "probe")},
+        "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
         "versions": versions(),
         "git": git_state(),
         "device": str(made.device),
-        "parameters": sum(parameter.numel() for parameter in loop.learner.model.parameters()),  # type: ignore[attr-defined]
     }
-    recorder.close(one.state)
-    folder.write_status(one.state, **loop.position(one))
-    folder.write_result(result)
-    return result
 
 
 def assemble(
-    made: Recipe,
+    recipes: Sequence[Recipe],
     data: Dataset,
-    recorder: Recorder,
-    config_hash: str = "",
+    recorders: Sequence[Recorder],
+    hashes: Sequence[str],
+    shown: Sequence[Shown],
     stop_requested: Callable[[], bool] = lambda: False,
-    shown: Shown = lambda *_: None,
-) -> tuple[Loop, Overlay]:
-    """The loop of one run, ready to train from step 0."""
-    seed, device = made.seed, made.device
-    model = made.make_model(data.in_features, data.classes).to(device=device, dtype=made.dtype)
-    made.initializer(model, lambda name: generator(seed, "init", name))
-    overlay = made.overlay(model)
-    trainer = made.trainer
-    batches = Batches(data.train_x, data.train_y, trainer.batch_size, [seed])
-    steps = trainer.total_steps(batches.steps_per_epoch)
-    made.schedule.fit(steps)
-    learner = SingleLearner(
+) -> tuple[Loop, list[Overlay]]:
+    """The loop of R runs, ready to train from step 0, and the theory of each."""
+    first = recipes[0]
+    models = [initialized(made, data) for made in recipes]
+    overlays = [made.overlay(model) for made, model in zip(recipes, models, strict=True)]
+    seeds = [made.seed for made in recipes]
+    batches = Batches(data.train_x, data.train_y, first.trainer.batch_size, seeds)
+    steps = first.trainer.total_steps(batches.steps_per_epoch)
+    runs = []
+    for made, recorder, overlay, config_hash, show in zip(recipes, recorders, overlays, hashes, shown, strict=True):
+        made.schedule.fit(steps)
+        one = Run(
+            recorder=recorder,
+            lr=made.lr,
+            schedule=made.schedule,
+            patience=made.early_stopping.new() if made.early_stopping else None,
+            monitor=made.early_stopping.monitor if made.early_stopping else "val_loss",
+            annotate=overlay.annotate,
+            config_hash=config_hash,
+            shown=lambda step, loss, error, show=show: show(step, steps, loss, error),  # type: ignore[misc]
+        )
+        runs.append(one)
+    learner = single_learner(first, models[0])
+    fixed = probe_batch(data.train_x, data.train_y, first.probe.batch_size, seeds)
+    return Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested), overlays
+
+
+def initialized(made: Recipe, data: Dataset) -> nn.Module:
+    """The model of a recipe on its device, its weights drawn."""
+    model = made.make_model(data.in_features, data.classes).to(device=made.device, dtype=made.dtype)
+    made.initializer(model, lambda name: generator(made.seed, "init", name))
+    return model
+
+
+def single_learner(made: Recipe, model: nn.Module) -> SingleLearner:
+    """The learner of one run."""
+    return SingleLearner(
         model=model,
         optimizer=made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad]),
         penalties=made.penalties,
-        dropout=generator(seed, "dropout", device=device) if made.dropout else None,
-        probe_dropout=(lambda: generator(seed, "probe", "dropout", device=device)) if made.dropout else None,
+        dropout=generator(made.seed, "dropout", device=made.device) if made.dropout else None,
+        probe_dropout=partial(generator, made.seed, "probe", "dropout", device=made.device) if made.dropout else None,
         autocast=made.autocast,
-        stop_when_diverged=trainer.stop_when_diverged,
+        stop_when_diverged=made.trainer.stop_when_diverged,
     )
-    one = Run(
-        recorder=recorder,
-        lr=made.lr,
-        schedule=made.schedule,
-        patience=made.early_stopping.new() if made.early_stopping else None,
-        monitor=made.early_stopping.monitor if made.early_stopping else "val_loss",
-        annotate=overlay.annotate,
-        config_hash=config_hash,
-        shown=lambda step, loss, error: shown(step, steps, loss, error),
-    )
-    fixed = probe_batch(data.train_x, data.train_y, made.probe.batch_size, [seed])
-    return Loop(learner, batches, data, trainer, made.probe, fixed, [one], stop_requested), overlay
 
 
-def _checkpoint(folder: RunFolder, identity: Identity) -> dict[str, Any] | None:
+def checkpoint_of(folder: RunFolder, identity: Identity) -> dict[str, Any] | None:
     """The state to go on from; None where there is none that fits."""
     path = folder.checkpoints / "last.pt"
     if not path.exists() or folder.status.get("state") in (None, "done", "diverged"):
@@ -158,13 +224,6 @@ def _checkpoint(folder: RunFolder, identity: Identity) -> dict[str, Any] | None:
         reason = f"it cannot be read ({type(error).__name__})"
     log.warning("%s is left aside: %s; starting afresh", path, reason)
     return None
-
-
-def _resumed(loop: Loop, overlay: Overlay, state: dict[str, Any]) -> int:
-    """Load a state; the profile at init, which a verdict needs, comes from the fresh weights before that."""
-    if loop.probe.profile_due(0):
-        loop.annotate_init()
-    return loop.resume([state])
 
 
 def _outcome(one: Run, classes: int) -> str:

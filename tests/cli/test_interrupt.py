@@ -25,7 +25,7 @@ COMMAND = (
     "regularizer=[dropout,l2]", "trainer.device=cpu", "probe.steps=[20]",
 )  # fmt: skip
 NAP = 0.03
-"""Seconds that a slowed step sleeps: a run of 90 steps then takes about 3 s, and no processor."""
+"""Seconds that a slowed step sleeps: a run of 90 steps then takes 3 s or, to be interrupted, 6 s, and no processor."""
 
 OWN = """
 import os, signal, time
@@ -61,16 +61,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def undisturbed(place: Path) -> Path:
-    """The run as it is when nothing happens."""
-    said = fanin(place, *COMMAND, "hydra.sweep.dir=undisturbed")
-    assert said.code == 0
-    (run,) = runs(place / "undisturbed").values()
-    assert read(run / "status.json")["state"] == "done"
-    return run
-
-
 @pytest.fixture
 def again(place: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
     """The same command once more, into the grid folder given; in this process, at full speed."""
@@ -80,9 +70,18 @@ def again(place: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPat
     return lambda grid, *more: typed(*more[:1], *COMMAND, f"hydra.sweep.dir={grid}", *more[1:])
 
 
+@pytest.fixture
+def undisturbed(place: Path, again: Callable[..., Said]) -> Path:
+    """The run as it is when nothing happens; run once."""
+    assert again("undisturbed").code == 0
+    (run,) = runs(place / "undisturbed").values()
+    assert read(run / "status.json")["state"] == "done"
+    return run
+
+
 def started(place: Path, grid: str, past: int) -> tuple[subprocess.Popen[str], Path]:
     """A slow run on its way, past a step; and its folder."""
-    process = start(place, *COMMAND, f"hydra.sweep.dir={grid}", NAP=str(NAP))
+    process = start(place, *COMMAND, f"hydra.sweep.dir={grid}", NAP=str(2 * NAP))
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)

@@ -116,7 +116,7 @@ def test_missing_files_are_told_with_what_to_do(typed: Typed, tmp_path: Path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_all_mistakes_of_a_grid_are_told_before_its_first_run(tmp_path: Path) -> None:
+def test_all_mistakes_of_a_grid_are_told_before_its_first_run(typed: Typed, tmp_path: Path) -> None:
     said = fanin(
         tmp_path, "-m", "optimizer.lr=-1,nan", "seed=0,-2", "+model.extra=1",
         "trainer.steps=1", "schedule.warmup_steps=-1",
@@ -131,7 +131,7 @@ def test_all_mistakes_of_a_grid_are_told_before_its_first_run(tmp_path: Path) ->
     ]
     assert not list(tmp_path.iterdir())
     # An option that does not exist shows even where only one of the runs would have it.
-    said = fanin(tmp_path, "-m", "initializer=zeros,orthogonall", "trainer.steps=1")
+    said = typed("-m", "initializer=zeros,orthogonall", "trainer.steps=1")
     assert (said.code, said.out, len(said.err)) == (1, [], 1)
     assert said.err[0].startswith("fanin: initializer=orthogonall: must be one of kaiming_normal,")
     assert said.err[0].endswith("did you mean orthogonal?")
