@@ -23,10 +23,10 @@ study: $(READY)  ## the 50-layer initialization study; DATA=mnist for real MNIST
 	$(BIN)/fanin experiment=init_study data=$(DATA) $(ARGS)
 
 test: $(READY)  ## the quick tests, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -m 'not slow' -n 2 $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 test-all: $(READY)  ## every test, the long training runs too
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)  ## ruff, and mypy in strict mode
 	$(BIN)/ruff check .

@@ -63,4 +63,8 @@ def empty_linear(in_features: int, out_features: int, bias: bool) -> nn.Linear:
         bias: whether there is a b [out_features].
     """
     layer = nn.Linear(in_features, out_features, bias=bias, device="meta")
-    return layer.to_empty(device=torch.get_default_device())
+    # Not layer.to_empty(...): that imports sympy, a third of a second at every start.
+    layer.weight = nn.Parameter(torch.empty(out_features, in_features))
+    if bias:
+        layer.bias = nn.Parameter(torch.empty(out_features))
+    return layer

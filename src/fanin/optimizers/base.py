@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -12,6 +13,11 @@ from torch import Tensor
 
 class GroupOptimizer(torch.optim.Optimizer):
     """An optimizer whose `update` takes lists of tensors, for torch's fused list operations (`_foreach`)."""
+
+    # torch wraps these to keep torch.compile out of them, and imports it for that: a second at every start.
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
 
     @abstractmethod
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:

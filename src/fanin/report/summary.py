@@ -6,14 +6,14 @@ Free of pandas: the engine writes the summary each time that a run ends.
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fanin.record.files import write_atomically
 from fanin.report.config import named_overrides
 
 STATES = ("done", "diverged", "failed", "interrupted", "running", "pruned", "unknown")
@@ -141,19 +141,11 @@ def write_summary(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     others = list(dict.fromkeys(key for row in rows for key in row if key not in known))
     others.sort(key=lambda key: key == "seed")
     columns = [*FIRST, *others, *LAST]
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([as_text(row.get(column)) for column in columns] for row in rows)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp's 0600 would hide the table from a group
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([as_text(row.get(column)) for column in columns] for row in rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def as_number(value: object) -> float | None:

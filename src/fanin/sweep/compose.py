@@ -7,12 +7,35 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from fanin.identity import without_hydra
+
+
+@dataclass
+class Composed:
+    """One job's configuration.
+
+    Args:
+        task: what the job gets.
+        hydra: Hydra's node, shared by all jobs of one choice of groups: its overrides are those of the choice.
+        overrides: the job's own, as typed.
+        directory: Hydra's `job.override_dirname`.
+    """
+
+    task: DictConfig
+    hydra: DictConfig
+    overrides: list[str]
+    directory: str
 
 
 class Composer:
@@ -26,30 +49,48 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self._parser = OverridesParser.create(config_loader=loader)
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+        self._groups: dict[str, bool] = {}
 
-    def __call__(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of one job, its hydra node included."""
+    def __call__(self, overrides: Sequence[str]) -> Composed:
+        """The configuration of one job."""
         parsed = self._parser.parse_overrides(list(overrides))
-        choices = tuple(one.input_line or "" for one in parsed if not self._is_plain_value(one))
-        if choices not in self._composed:
-            self._composed[choices] = self.loader.load_sweep_config(self.master, list(choices))
-        cfg = copy.deepcopy(self._composed[choices])
         values = [one for one in parsed if self._is_plain_value(one)]
-        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-        job = cfg.hydra.job
-        cfg.hydra.overrides.task = [one.input_line for one in parsed if not one.is_hydra_override()]
-        style = job.config.override_dirname
-        job.override_dirname = get_overrides_dirname(
-            overrides=[one for one in parsed if not one.is_hydra_override()],
-            kv_sep=style.kv_sep,
-            item_sep=style.item_sep,
-            exclude_keys=style.exclude_keys,
-        )
-        return cfg
+        choices = tuple(str(one.input_line) for one in parsed if one not in values)
+        if choices not in self._composed:
+            cfg = self.loader.load_sweep_config(self.master, list(choices))
+            self._composed[choices] = without_hydra(cfg), cfg.hydra
+        task, hydra = self._composed[choices]
+        task = copy.deepcopy(task)
+        ConfigLoaderImpl._apply_overrides_to_config(values, task)
+        typed = [one for one in parsed if not one.is_hydra_override()]
+        style = hydra.job.config.override_dirname
+        directory = get_overrides_dirname(typed, style.exclude_keys, style.item_sep, style.kv_sep)
+        return Composed(task, hydra, [str(one.input_line) for one in typed], directory)
 
     def _is_plain_value(self, override: Override) -> bool:
         """Whether an override sets a value, and so does not change what is composed from which files."""
-        if override.is_hydra_override() or isinstance(override.value(), dict):
-            return False
-        return not self.loader.get_group_options(override.key_or_group)
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = bool(self.loader.get_group_options(key))
+        return not (override.is_hydra_override() or self._groups[key] or isinstance(override.value(), dict))
+
+
+def hydra_record(composed: Composed, folder: Path, number: int) -> dict[str, Any]:
+    """Hydra's node as a job's .hydra/hydra.yaml tells it, as plain values."""
+    node = OmegaConf.to_container(composed.hydra, resolve=False, enum_to_str=True)
+    assert isinstance(node, dict)
+    node["overrides"] |= {"task": composed.overrides}
+    node["job"] |= {"num": number, "id": str(number), "override_dirname": composed.directory}
+    node["runtime"] |= {"output_dir": str(folder.absolute())}
+    return {"hydra": {key: value for key, value in node.items() if key not in ("help", "hydra_help")}}
+
+
+def write_record(folder: Path, task: DictConfig, overrides: list[str], record: dict[str, Any]) -> None:
+    """Write .hydra as Hydra's own launchers do: config.yaml, overrides.yaml and hydra.yaml."""
+    place = folder / ".hydra"
+    place.mkdir(parents=True, exist_ok=True)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster where libyaml is there
+    contents = {"config": OmegaConf.to_container(task, resolve=False), "overrides": overrides, "hydra": record}
+    for name, content in contents.items():
+        (place / f"{name}.yaml").write_text(yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True))

@@ -20,8 +20,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fanin.record.folder import RunFolder
-
 REFRESH = 0.1
 """Seconds between two drawings of the bar: drawing more often would cost training time."""
 
@@ -58,10 +56,10 @@ class Display:
                 auto_refresh=False,
                 transient=True,
             )
-            self._bar.start()
             room = self.console.width - 80  # what the numbers leave
             name = self.name if len(self.name) <= room else self.name[: max(0, room - 1)] + "…" if room > 8 else ""
-            self._task = self._bar.add_task(name, total=None, loss="-", error="-")
+            self._task = self._bar.add_task(name, total=None, visible=False, loss="-", error="-")
+            self._bar.start()
         return self
 
     def __exit__(
@@ -74,7 +72,9 @@ class Display:
         """Show where the run is."""
         if self._bar is None:
             return
-        self._bar.update(self._task, completed=step, total=steps, loss=f"{loss:.4f}", error=f"{error:.1%}")
+        self._bar.update(
+            self._task, visible=True, completed=step, total=steps, loss=f"{loss:.4f}", error=f"{error:.1%}"
+        )
         now = time.monotonic()
         if now - self._drawn >= REFRESH or step >= steps:
             self._drawn = now
@@ -82,30 +82,29 @@ class Display:
 
     def ended(self, result: dict[str, Any]) -> None:
         """The final line of a run."""
-        metrics = result["metrics"]
-        parts = []
-        if result["diverged"]:
-            broken = result["diverged"]
-            parts.append(f"diverged at step {broken['step']}: {broken['what']} of {broken['layer']} not finite")
-        elif result["steps"] == 0:
-            parts.append("profiles at init only")
-        else:
-            parts.append(f"{result['outcome']}: step {result['steps']}, {_metrics(metrics)}")
-        if result["verdict"]:
-            parts.append(f"init {result['verdict']}")
-        parts.append(f"{result['seconds']:.1f} s")
-        self.line(", ".join(parts), style="magenta" if result["diverged"] else "green")
-
-    def skipped(self, folder: RunFolder) -> None:
-        """The line of a run that need not be run again."""
-        state = folder.status.get("state", "done")
-        self.line(f"{state} before, not run again (force=true does)", style="dim")
+        self.line(*ending(result))
 
     def line(self, text: str, style: str = "") -> None:
         """One line about the run."""
         self.console.print(
             f"[bold]{_escaped(self.shown)}[/]  [{style or 'default'}]{_escaped(text)}[/]", soft_wrap=True
         )
+
+
+def ending(result: dict[str, Any]) -> tuple[str, str]:
+    """How a run ended, from its result: the words and their colour."""
+    parts = []
+    if result["diverged"]:
+        broken = result["diverged"]
+        parts.append(f"diverged at step {broken['step']}: {broken['what']} of {broken['layer']} not finite")
+    elif result["steps"] == 0:
+        parts.append("profiles at init only")
+    else:
+        parts.append(f"{result['outcome']}: step {result['steps']}, {_metrics(result['metrics'])}")
+    if result["verdict"]:
+        parts.append(f"init {result['verdict']}")
+    parts.append(f"{result['seconds']:.1f} s")
+    return ", ".join(parts), "magenta" if result["diverged"] else "green"
 
 
 def _metrics(metrics: dict[str, float | None]) -> str:

@@ -36,6 +36,9 @@ def run_grid(
         InvalidRuns: before anything has been written, if any job cannot be run.
         FailedRuns: at the end, if any run failed.
     """
+    ours = getattr(launcher, "launch_runs", None)  # fanin's own launchers take what has been composed already
+    if ours is not None:
+        launcher.warm_up()  # type: ignore[attr-defined]
     plan = plan_grid(master, loader, [job for batch in batches for job in batch])
     folders, grid = plan.folders, plan.folders[0].parent
     known = f", {plan.finished} of them finished before" if plan.finished else ""
@@ -44,10 +47,11 @@ def run_grid(
     OmegaConf.save(master, grid / "multirun.yaml")
     returns: list[Any] = []
     try:
-        first = 0
-        for batch in batches:
-            returns.append(launcher.launch(batch, initial_job_idx=first))
-            first += len(batch)
+        if ours is not None:
+            returns.append(ours(list(plan.runs.values())))
+        else:
+            for batch in batches:
+                returns.append(launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
     finally:
         # A study's folder is the study, however often it was extended; without one, other runs lie beside these.
         _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from fanin.errors import OptionError, UserError
-from fanin.help import group_options
-from fanin.identity import LISTS, Identity, identify, without_hydra
+from fanin.errors import UserError
+from fanin.identity import Identity, identify, without_hydra
 from fanin.record.folder import RunFolder
-from fanin.sweep.compose import Composer
+from fanin.sweep.compose import Composed, Composer
 
 
 class InvalidRuns(UserError):
@@ -21,27 +20,47 @@ class InvalidRuns(UserError):
 
 
 @dataclass
+class Planned:
+    """One run: its configuration, its folder, and whether it is finished."""
+
+    composed: Composed
+    identity: Identity
+    folder: Path
+    finished: bool
+
+
+@dataclass
 class Plan:
-    """The folders of a grid, in order and each once, and how many of them are finished."""
+    """The runs of a grid, in order and each once, by name; `per_job` names the run of every job."""
 
-    folders: list[Path] = field(default_factory=list)
-    finished: int = 0
+    grid: Path
+    runs: dict[str, Planned] = field(default_factory=dict)
     mistakes: dict[str, None] = field(default_factory=dict)
+    per_job: list[str] = field(default_factory=list)
 
-    def add(self, cfg: DictConfig) -> Identity:
-        """Take in one composed configuration, its hydra node included; its mistakes are kept for later."""
-        task = without_hydra(cfg)
-        identity = identify(task, cfg.hydra)
-        path = Path(cfg.hydra.sweep.dir) / identity.name
-        if path in self.folders:
-            return identity
-        self.folders.append(path)
-        if RunFolder(path).finished(identity.config_hash) and not task.get("force"):
-            self.finished += 1
-            return identity
-        from fanin.build import check  # torch: not before there is something to run
+    @property
+    def folders(self) -> list[Path]:
+        """Of all runs."""
+        return [run.folder for run in self.runs.values()]
 
-        self.mistakes |= dict.fromkeys(str(mistake) for mistake in [*_lists(cfg), *check(task)])
+    @property
+    def finished(self) -> int:
+        """How many runs are finished."""
+        return sum(run.finished for run in self.runs.values())
+
+    def add(self, composed: Composed) -> Identity:
+        """Take in one job; its mistakes are kept for later."""
+        identity = identify(composed.task, composed.hydra)
+        self.per_job.append(identity.name)
+        if identity.name in self.runs:
+            return identity
+        folder = self.grid / identity.name
+        finished = RunFolder(folder).finished(identity.config_hash) and not composed.task.get("force")
+        self.runs[identity.name] = Planned(composed, identity, folder, finished)
+        if not finished:
+            from fanin.build import check  # torch: not before there is something to run
+
+            self.mistakes |= dict.fromkeys(str(mistake) for mistake in check(composed.task))
         return identity
 
     def refuse_mistakes(self) -> None:
@@ -50,22 +69,14 @@ class Plan:
             raise InvalidRuns("\n".join(self.mistakes))
 
 
-def _lists(cfg: DictConfig) -> Iterator[OptionError]:
-    """Lists typed for groups of one option: Hydra would lay their options over one another."""
-    for override in cfg.hydra.overrides.task:
-        group, _, value = override.lstrip("+").partition("=")
-        if value.startswith("[") and group not in LISTS and group_options(group):
-            yield OptionError(group, value, "one option, not a list", f"-m {group}={value.strip('[]')} tries each")
-
-
 def plan_run(cfg: DictConfig) -> Identity:
-    """The identity of a single run.
+    """The identity of a single run, its hydra node included in the configuration.
 
     Raises:
         InvalidRuns: it cannot be run.
     """
-    plan = Plan()
-    identity = plan.add(cfg)
+    plan = Plan(Path(cfg.hydra.sweep.dir))
+    identity = plan.add(Composed(without_hydra(cfg), cfg.hydra, [], ""))
     plan.refuse_mistakes()
     return identity
 
@@ -76,8 +87,8 @@ def plan_grid(master: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[
     Raises:
         InvalidRuns: some of its jobs cannot be run.
     """
-    plan = Plan()
     composer = Composer(loader, master)
+    plan = Plan(Path(master.hydra.sweep.dir))
     for overrides in jobs:
         plan.add(composer(overrides))
     plan.refuse_mistakes()
