@@ -185,7 +185,7 @@ def test_ctrl_c_ends_a_grid_and_the_same_command_finishes_it(
     place: Path, undisturbed: Path, again: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INTERRUPT_AT", str(random.randrange(5, STEPS)))
-    said = again("grid", "-m", "seed=0,1")
+    said = again("grid", "-m", "seed=0,1", "hydra/launcher=basic")  # whose jobs run in the process that is interrupted
     monkeypatch.delenv("INTERRUPT_AT")
     assert (said.code, said.err) == (130, ["2 runs in grid"])
     (run,) = runs(place / "grid").values()

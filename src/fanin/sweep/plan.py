@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from fanin.errors import UserError
-from fanin.identity import Identity, identify, without_hydra
+from fanin.errors import OptionError, UserError
+from fanin.help import group_options
+from fanin.identity import LISTS, Identity, identify, without_hydra
 from fanin.record.folder import RunFolder
 from fanin.sweep.compose import Composed, Composer
 
@@ -60,13 +61,22 @@ class Plan:
         if not finished:
             from fanin.build import check  # torch: not before there is something to run
 
-            self.mistakes |= dict.fromkeys(str(mistake) for mistake in check(composed.task))
+            mistakes = [*_lists(composed.overrides), *check(composed.task)]
+            self.mistakes |= dict.fromkeys(map(str, mistakes))
         return identity
 
     def refuse_mistakes(self) -> None:
         """Raise InvalidRuns, with all mistakes, if there are any."""
         if self.mistakes:
             raise InvalidRuns("\n".join(self.mistakes))
+
+
+def _lists(overrides: Sequence[str]) -> Iterator[OptionError]:
+    """Lists typed for groups of one option: Hydra would lay their options over one another."""
+    for override in overrides:
+        group, _, value = override.lstrip("+").partition("=")
+        if value.startswith("[") and group not in LISTS and group_options(group):
+            yield OptionError(group, value, "one option, not a list", f"-m {group}={value.strip('[]')} tries each")
 
 
 def plan_run(cfg: DictConfig) -> Identity:
@@ -76,7 +86,7 @@ def plan_run(cfg: DictConfig) -> Identity:
         InvalidRuns: it cannot be run.
     """
     plan = Plan(Path(cfg.hydra.sweep.dir))
-    identity = plan.add(Composed(without_hydra(cfg), cfg.hydra, [], ""))
+    identity = plan.add(Composed(without_hydra(cfg), cfg.hydra, list(cfg.hydra.overrides.task), ""))
     plan.refuse_mistakes()
     return identity
 

@@ -1,0 +1,150 @@
+"""The pool: Ctrl-C, a killed worker, a killed parent and a job that exits leave the other runs alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from command_line import Said, end, fanin, read, runs, start, table, untimed
+
+STEPS = 60
+COMMAND = (
+    "-m", "--config-dir=own", "activation=slow", "model.depth=3", "model.width=16", "data.limit=300",
+    f"trainer.steps={STEPS}", "trainer.log_every=2", "trainer.checkpoint_every=7", "optimizer=momentum",
+    "trainer.device=cpu", "hydra.launcher.n_jobs=2", "seed=0,1,2",
+)  # fmt: skip
+NAP = "0.03"
+"""Seconds that each of the two activations of a step sleeps: a run of 60 steps takes 4 s and no processor."""
+
+OWN = """
+import os, time
+from torch import nn
+
+class Slow(nn.ReLU):
+    def forward(self, x):
+        if self.training:
+            time.sleep(float(os.environ.get("NAP", 0)))
+            if "EXIT" in os.environ and os.path.exists("exit"):
+                os.unlink("exit")
+                os._exit(3)
+        return super().forward(x)
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The grid as it is when nothing happens, run one after the other by Hydra's own launcher."""
+    place = own_parts(tmp_path_factory.mktemp("undisturbed"))
+    command = [part for part in COMMAND if not part.startswith("hydra.launcher")]
+    assert fanin(place, *command, "hydra/launcher=basic").code == 0
+    return place / "outputs" / "runs"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the slow activation."""
+    return own_parts(tmp_path)
+
+
+def own_parts(folder: Path) -> Path:
+    """Put an activation that takes its time where NAP says so, and exits where EXIT does, into a folder."""
+    (folder / "own" / "activation").mkdir(parents=True)
+    (folder / "own" / "activation" / "slow.yaml").write_text("# slow\n_target_: slow.Slow\n_partial_: true\n")
+    (folder / "slow.py").write_text(OWN)
+    return folder
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Look every few milliseconds until something is so."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "what was waited for did not come"
+        time.sleep(0.02)
+
+
+def steps_of(grid: Path) -> dict[str, int]:
+    """The runs that say they are running, and how far they have come by metrics.csv."""
+    found = {}
+    for name, run in runs(grid).items():
+        rows = table(run / "metrics.csv") if (run / "metrics.csv").exists() else []
+        if read(run / "status.json")["state"] == "running" and rows and rows[-1]["step"]:
+            found[name] = int(rows[-1]["step"])
+    return found
+
+
+def states(grid: Path) -> dict[str, str]:
+    """The state of every run."""
+    return {name: read(run / "status.json")["state"] for name, run in runs(grid).items()}
+
+
+def assert_completed_by_the_same_command(place: Path, undisturbed: Path) -> Said:
+    """The command once more, at full speed; every run is then what it would have been."""
+    said = fanin(place, *COMMAND)
+    assert said.code == 0
+    grid = place / "outputs" / "runs"
+    assert set(states(grid).values()) == {"done"}
+    assert sorted(row["run"] for row in table(grid / "summary.csv")) == sorted(runs(undisturbed))
+    for name, run in runs(undisturbed).items():
+        assert untimed(grid / name) == untimed(run)
+        config = (grid / name / ".hydra" / "config.yaml").read_text()
+        assert config == (run / ".hydra" / "config.yaml").read_text()
+    return said
+
+
+def test_ctrl_c_keeps_everything(place: Path, undisturbed: Path) -> None:
+    process = start(place, *COMMAND, NAP=NAP)
+    grid = place / "outputs" / "runs"
+    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+    process.send_signal(signal.SIGINT)
+    said = end(process, 30)
+    assert said.code == 130
+    assert sorted(states(grid).values()) == ["interrupted", "interrupted"]  # the third was never begun
+    for run in runs(grid).values():
+        assert (run / "checkpoints" / "last.pt").exists()
+        assert read(run / "status.json")["step"] < STEPS
+    assert [row["state"] for row in table(grid / "summary.csv")] == ["interrupted", "interrupted"]
+    assert (grid / "report" / "index.html").exists()
+    assert_completed_by_the_same_command(place, undisturbed)
+
+
+def test_a_killed_worker_fails_alone(place: Path, undisturbed: Path) -> None:
+    process = start(place, *COMMAND, NAP=NAP)
+    grid = place / "outputs" / "runs"
+    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+    victim = sorted(steps_of(grid))[0]
+    os.kill(read(grid / victim / "status.json")["pid"], signal.SIGKILL)
+    said = end(process, 60)
+    assert said.code == 1
+    assert states(grid) == {name: "failed" if name == victim else "done" for name in runs(undisturbed)}
+    assert read(grid / victim / "status.json")["error"] == "its process was killed by SIGKILL"
+    assert "killed by SIGKILL" in (grid / victim / "run.log").read_text()
+    assert {row["run"]: row["state"] for row in table(grid / "summary.csv")}[victim] == "failed"
+    again = assert_completed_by_the_same_command(place, undisturbed)
+    assert again.err == ["3 runs in outputs/runs, 2 of them finished before"]
+
+
+def test_a_killed_parent_leaves_nobody_waiting(place: Path, undisturbed: Path) -> None:
+    process = start(place, *COMMAND, NAP=NAP)
+    grid = place / "outputs" / "runs"
+    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+    process.kill()
+    process.wait()
+    # The workers find out at their next word to the parent, and keep what they have.
+    wait_for(lambda: sorted(states(grid).values()) == ["interrupted", "interrupted"], 10)
+    assert_completed_by_the_same_command(place, undisturbed)
+
+
+def test_a_job_that_ends_its_process_fails_alone(place: Path, undisturbed: Path) -> None:
+    (place / "exit").touch()
+    said = fanin(place, *COMMAND, EXIT="1")
+    assert said.code == 1
+    failed = [name for name, state in states(place / "outputs" / "runs").items() if state == "failed"]
+    assert len(failed) == 1
+    assert read(place / "outputs" / "runs" / failed[0] / "status.json")["error"] == "its process exited with code 3"
+    assert said.err[-1].startswith("fanin: 1 of 3 runs failed; the first: outputs/runs/")
+    assert_completed_by_the_same_command(place, undisturbed)
