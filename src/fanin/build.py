@@ -32,6 +32,9 @@ GROUPS = (
     "data", "model", "activation", "initializer", "normalization", "regularizer", "optimizer", "schedule", "probe",
     "trainer",
 )  # fmt: skip
+TRIAL = [nn.Parameter(torch.zeros(2, 2))]
+"""Parameters that an optimizer is tried on."""
+
 KEYS = (*GROUPS, "seed", "force")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
@@ -226,8 +229,7 @@ def _trainer(cfg: DictConfig) -> Trainer:
 def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
     """The optimizer, awaiting its parameters; tried on one, for it checks its keys only then."""
     node = container(cfg, "optimizer")
-    make("optimizer", node | {"_partial_": False}, params=[nn.Parameter(torch.zeros(2, 2))])
-    awaiting: Callable[..., torch.optim.Optimizer] = instantiate(node | {"_partial_": True})
+    awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node | {"_partial_": True}, params=TRIAL)
     return awaiting
 
 

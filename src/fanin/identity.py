@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
@@ -53,11 +53,11 @@ class Identity:
     hparams: dict[str, Any]
 
 
-def identify(cfg: DictConfig, hydra_cfg: DictConfig) -> Identity:
+def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identity:
     """The identity of a composed configuration.
 
     Args:
-        cfg: the configuration without its hydra node.
+        cfg: the configuration without its hydra node, or the same as plain values.
         hydra_cfg: the hydra node.
     """
     values = {key: value for key, value in flatten(cfg).items() if key not in NOT_IDENTITY}
@@ -105,7 +105,7 @@ def folder_name(overrides: Mapping[str, Any]) -> str:
     return name
 
 
-def flatten(cfg: DictConfig) -> dict[str, Any]:
+def flatten(cfg: DictConfig | dict[str, Any]) -> dict[str, Any]:
     """Every leaf of a configuration under its dotted key; whole floats as integers, so that 2 and 2.0 are one."""
     flat: dict[str, Any] = {}
 
@@ -116,7 +116,11 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
         else:
             flat[prefix] = _canonical(node)
 
-    walk("", OmegaConf.to_container(cfg, resolve=True))
+    if not isinstance(cfg, dict):
+        cfg = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    elif "${" in repr(cfg):
+        cfg = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(cfg), resolve=True))
+    walk("", cfg)
     return flat
 
 
@@ -136,7 +140,7 @@ def _text(value: Any) -> str:
     return str(_canonical(value))
 
 
-def _choices(cfg: DictConfig, hydra_cfg: DictConfig) -> dict[str, str | None]:
+def _choices(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> dict[str, str | None]:
     """The chosen option of every group of ours, "a+b" for a list of them."""
     choices = OmegaConf.to_container(hydra_cfg.runtime.choices)
     assert isinstance(choices, dict)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -48,35 +50,55 @@ def option(cfg: DictConfig, group: str, **offered: Any) -> Any:
 
 
 def make(group: str, node: dict[str, Any], **offered: Any) -> Any:
+    """The object that a node's `_target_` makes from its keys and, of what is offered, what it asks for.
+
+    With `_partial_` the target is tried all the same, and comes back as a function of no arguments.
+
+    Raises:
+        UserError: an unknown key, a value that is not allowed, a target that is not there.
+    """
     target = str(node.get("_target_", ""))
+    keys = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
     try:
-        signature = inspect.signature(get_object(target))
-    except (ImportError, ValueError, TypeError) as error:
+        function, parameters = find_target(target)
+    except (ImportError, ValueError, TypeError, InstantiationException) as error:
         reason = " ".join(str(error).split())
         raise OptionError(f"{group}._target_", target or None, "an importable class or function", reason) from None
-    parameters = signature.parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         own = [key for key in parameters if key not in offered and key != "params"]
-        for key, value in node.items():
-            if key not in parameters and key not in ("_target_", "_partial_"):
+        for key, value in keys.items():
+            if key not in parameters:
                 raise UnknownKey(f"{group}.{key}", value, target, own)
         for part in ("normalization", "dropout"):
             if offered.get(part) is not None and part not in parameters and not _is_neutral(offered[part]):
                 raise UserError(f"{group}: {target} takes no {part}; choose none")
         offered = {key: value for key, value in offered.items() if key in parameters}
     try:
-        # Parts that are made already are handed over as they are: instantiate would look for configs inside them.
-        made = instantiate(node | {"_partial_": True})(**offered)
-        return made if not node.get("_partial_") else instantiate(node)
+        if any(_holds_targets(value) for value in keys.values()):
+            keys = instantiate(keys)
+        made = function(**keys, **offered)
     except OptionError as error:
         raise error.within(group) from None
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, OptionError):
-            raise cause.within(group) from None
-        raise UserError(f"{group}: {str(cause or error).splitlines()[0]}") from None
+        raise UserError(f"{group}: {str(error.__cause__ or error).splitlines()[0]}") from None
     except (TypeError, ValueError) as error:
         raise UserError(f"{group}: {target}: {str(error).splitlines()[0]}") from None
+    return partial(function, **keys) if node.get("_partial_") else made
+
+
+@lru_cache(maxsize=256)
+def find_target(name: str) -> tuple[Callable[..., Any], Mapping[str, inspect.Parameter]]:
+    """What a `_target_` names, found and judged by Hydra once; calling it directly costs no config machinery."""
+    signature = inspect.signature(get_object(name))
+    function: Callable[..., Any] = instantiate({"_target_": name, "_partial_": True}).func
+    return function, signature.parameters
+
+
+def _holds_targets(value: Any) -> bool:
+    """Whether a value has a `_target_` somewhere inside, for Hydra to make."""
+    if isinstance(value, dict):
+        return "_target_" in value or any(_holds_targets(item) for item in value.values())
+    return isinstance(value, list) and any(_holds_targets(item) for item in value)
 
 
 def _is_neutral(part: Any) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -150,7 +151,7 @@ def _result(
         "config_hash": identity.config_hash,
         "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
         "versions": versions(),
-        "git": git_state(),
+        "git": git_state(Path.cwd()),
         "device": str(made.device),
     }
 
@@ -263,11 +264,13 @@ def versions() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def git_state() -> dict[str, Any] | None:
-    """Commit of the current folder, and whether it has uncommitted changes; None outside a repository."""
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of a folder, and whether it has uncommitted changes; None outside a repository."""
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
+        commit, dirty = (
+            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5)
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return {"commit": commit.stdout.strip(), "dirty": bool(dirty.stdout.strip())} if commit.returncode == 0 else None

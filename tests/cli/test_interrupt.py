@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from command_line import Said, end, fanin, read, runs, start, table, untimed
+from fanin.options import find_target
 
 STEPS = 90
 # 3 batches an epoch; every stream and every kind of state that a run has.
@@ -67,6 +68,7 @@ def again(place: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(place)
     monkeypatch.delitem(sys.modules, "own_activation", raising=False)
+    find_target.cache_clear()  # it would go on counting in the module of an earlier test
     return lambda grid, *more: typed(*more[:1], *COMMAND, f"hydra.sweep.dir={grid}", *more[1:])
 
 

@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,6 +145,11 @@ class CsvFile:
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append rows; floats in the shortest form that reads back to the same value."""
         self._writer.writerows(rows)
+        self._file.flush()
+
+    def write_cells(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Append rows that are in the order of the header already."""
+        csv.writer(self._file, lineterminator="\n").writerows(rows)
         self._file.flush()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,31 @@ from omegaconf import DictConfig, OmegaConf
 
 from fanin.identity import without_hydra
 
+Plain = dict[str, Any]
+
 
 @dataclass
 class Composed:
     """One job's configuration.
 
     Args:
-        task: what the job gets.
+        plain: what the job gets, as plain values, interpolations unresolved.
         hydra: Hydra's node, shared by all jobs of one choice of groups: its overrides are those of the choice.
         overrides: the job's own, as typed.
         directory: Hydra's `job.override_dirname`.
     """
 
-    task: DictConfig
+    plain: Plain
     hydra: DictConfig
     overrides: list[str]
     directory: str
+
+    @cached_property
+    def task(self) -> DictConfig:
+        """What the job gets."""
+        task = OmegaConf.create(self.plain)
+        OmegaConf.set_struct(task, True)
+        return task
 
 
 class Composer:
@@ -49,7 +59,7 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self._parser = OverridesParser.create(config_loader=loader)
-        self._composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, Plain, DictConfig]] = {}
         self._groups: dict[str, bool] = {}
 
     def __call__(self, overrides: Sequence[str]) -> Composed:
@@ -59,14 +69,18 @@ class Composer:
         choices = tuple(str(one.input_line) for one in parsed if one not in values)
         if choices not in self._composed:
             cfg = self.loader.load_sweep_config(self.master, list(choices))
-            self._composed[choices] = without_hydra(cfg), cfg.hydra
-        task, hydra = self._composed[choices]
-        task = copy.deepcopy(task)
-        ConfigLoaderImpl._apply_overrides_to_config(values, task)
+            task = without_hydra(cfg)
+            self._composed[choices] = task, as_plain(task), cfg.hydra
+        task, base, hydra = self._composed[choices]
+        plain = _with_values(base, values)
+        if plain is None:  # an added, a deleted or a mistyped key: Hydra's own way knows them all
+            task = copy.deepcopy(task)
+            ConfigLoaderImpl._apply_overrides_to_config(values, task)
+            plain = as_plain(task)
         typed = [one for one in parsed if not one.is_hydra_override()]
         style = hydra.job.config.override_dirname
         directory = get_overrides_dirname(typed, style.exclude_keys, style.item_sep, style.kv_sep)
-        return Composed(task, hydra, [str(one.input_line) for one in typed], directory)
+        return Composed(plain, hydra, [str(one.input_line) for one in typed], directory)
 
     def _is_plain_value(self, override: Override) -> bool:
         """Whether an override sets a value, and so does not change what is composed from which files."""
@@ -74,6 +88,34 @@ class Composer:
         if key not in self._groups:
             self._groups[key] = bool(self.loader.get_group_options(key))
         return not (override.is_hydra_override() or self._groups[key] or isinstance(override.value(), dict))
+
+
+def as_plain(cfg: DictConfig) -> Plain:
+    """A configuration as plain values, interpolations unresolved."""
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _with_values(base: Plain, values: Sequence[Override]) -> Plain | None:
+    """A copy with values set, or None where one of them is more than a new value of a leaf that is there."""
+    plain = _copied(base)
+    for override in values:
+        *path, last = override.key_or_group.split(".")
+        node: Any = plain
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+        value = override.value()
+        new_leaf = not isinstance(node, dict) or last not in node or isinstance(node[last], dict)
+        if new_leaf or override.is_add() or override.is_force_add() or override.is_delete():
+            return None
+        node[last] = value
+    return plain
+
+
+def _copied(node: Any) -> Any:
+    """Dictionaries copied, values shared: they are replaced, never changed."""
+    return {key: _copied(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 
 def hydra_record(composed: Composed, folder: Path, number: int) -> dict[str, Any]:

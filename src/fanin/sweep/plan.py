@@ -13,7 +13,7 @@ from fanin.errors import OptionError, UserError
 from fanin.help import group_options
 from fanin.identity import LISTS, Identity, identify, without_hydra
 from fanin.record.folder import RunFolder
-from fanin.sweep.compose import Composed, Composer
+from fanin.sweep.compose import Composed, Composer, as_plain
 
 
 class InvalidRuns(UserError):
@@ -51,12 +51,12 @@ class Plan:
 
     def add(self, composed: Composed) -> Identity:
         """Take in one job; its mistakes are kept for later."""
-        identity = identify(composed.task, composed.hydra)
+        identity = identify(composed.plain, composed.hydra)
         self.per_job.append(identity.name)
         if identity.name in self.runs:
             return identity
         folder = self.grid / identity.name
-        finished = RunFolder(folder).finished(identity.config_hash) and not composed.task.get("force")
+        finished = RunFolder(folder).finished(identity.config_hash) and not composed.plain.get("force")
         self.runs[identity.name] = Planned(composed, identity, folder, finished)
         if not finished:
             from fanin.build import check  # torch: not before there is something to run
@@ -86,7 +86,7 @@ def plan_run(cfg: DictConfig) -> Identity:
         InvalidRuns: it cannot be run.
     """
     plan = Plan(Path(cfg.hydra.sweep.dir))
-    identity = plan.add(Composed(without_hydra(cfg), cfg.hydra, list(cfg.hydra.overrides.task), ""))
+    identity = plan.add(Composed(as_plain(without_hydra(cfg)), cfg.hydra, list(cfg.hydra.overrides.task), ""))
     plan.refuse_mistakes()
     return identity
 

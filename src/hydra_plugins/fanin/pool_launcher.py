@@ -65,5 +65,9 @@ class PoolLauncher(Launcher):
         """Run what fanin's sweeper has planned."""
         from fanin.sweep.pool import pool_size, run_pool
 
-        size, devices = pool_size(self.n_jobs, self.jobs_per_gpu, [run.composed.task.trainer.device for run in runs])
+        if all(run.finished for run in runs):  # not even torch is needed
+            return []
+        size, devices = pool_size(
+            self.n_jobs, self.jobs_per_gpu, [run.composed.plain["trainer"]["device"] for run in runs]
+        )
         return run_pool(runs, size, devices)
