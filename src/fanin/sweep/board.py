@@ -17,6 +17,9 @@ from fanin.sweep.display import ending
 
 ORDER = ("done", "diverged", "failed", "interrupted", "busy", "skipped")
 COLOURS = {"done": "green", "diverged": "magenta", "failed": "red", "interrupted": "yellow", "busy": "yellow"}
+MOST_ROWS = 16
+"""Running runs that are shown, each in a row."""
+
 REFRESH = 0.25
 """Seconds between two drawings."""
 
@@ -35,14 +38,12 @@ class Board:
 
     Args:
         jobs: number of runs to be run.
-        size: number of workers.
-        skipped: number of runs that were finished before.
     """
 
-    def __init__(self, jobs: int, size: int, skipped: int) -> None:
-        self.jobs, self.size = jobs, size
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
         self.console = Console(highlight=False)
-        self.states: Counter[str] = Counter({"skipped": skipped} if skipped else {})
+        self.states: Counter[str] = Counter()
         self.running: dict[str, _Running] = {}
         self._began = time.monotonic()
         self._drawn = 0.0
@@ -77,9 +78,10 @@ class Board:
             self.line(name, *content)
 
     def finished(self, name: str, state: str) -> None:
-        """A run came to its end, in whatever state."""
+        """A run came to its end, in whatever state; without one it is to be tried again."""
         self.running.pop(name, None)
-        self.states[state] += 1
+        if state:
+            self.states[state] += 1
 
     def line(self, name: str, text: str, style: str) -> None:
         """One line about a run."""
@@ -93,7 +95,7 @@ class Board:
             self._live.update(self._picture(), refresh=True)
 
     def _picture(self) -> Group:
-        over = sum(self.states.values()) - self.states["skipped"]
+        over = sum(self.states.values())
         counts = Text(f"{over}/{self.jobs} runs")
         for state in ORDER:
             if self.states[state]:
@@ -102,11 +104,13 @@ class Board:
         if left is not None:
             counts.append(f"  about {_clock(left)} left")
         table = Table.grid(padding=(0, 2))
-        for name, one in self.running.items():
+        for name, one in list(self.running.items())[:MOST_ROWS]:
             share = f"{one.step}/{one.steps}" if one.steps else "starting"
             table.add_row(
                 _short(name, self.console.width - 50), share, f"loss {one.loss:.4f}", f"error {one.error:.1%}"
             )
+        if len(self.running) > MOST_ROWS:
+            counts.append(f"  and {len(self.running) - MOST_ROWS} more running")
         return Group(table, counts)
 
     def _left(self, over: int) -> float | None:

@@ -99,7 +99,7 @@ def as_plain(cfg: DictConfig) -> Plain:
 
 def _with_values(base: Plain, values: Sequence[Override]) -> Plain | None:
     """A copy with values set, or None where one of them is more than a new value of a leaf that is there."""
-    plain = _copied(base)
+    plain: Plain = _copied(base)
     for override in values:
         *path, last = override.key_or_group.split(".")
         node: Any = plain

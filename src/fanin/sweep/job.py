@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,8 @@ from fanin.sweep.signals import stop_on_signal
 from fanin.sweep.summary import update_summary
 
 log = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 Outcome = dict[str, Any]
 """{"run": name, "folder": path, "state": done | diverged | failed | interrupted | skipped | busy, "error": line}."""
@@ -72,55 +75,121 @@ def execute(
     job: Job,
     viewer: Viewer,
     stop_requested: Callable[[], bool],
-    prepare: Callable[[Path], None] = lambda folder: None,
+    prepare: Callable[[Job], None] = lambda job: None,
 ) -> Outcome:
-    """Run a job if it is not finished and nobody else is at it.
+    """Run one job; see `execute_together`."""
+    return execute_together([(job, viewer)], stop_requested, prepare)[0]
+
+
+def execute_together(
+    jobs: Sequence[tuple[Job, Viewer]],
+    stop_requested: Callable[[], bool],
+    prepare: Callable[[Job], None] = lambda job: None,
+) -> list[Outcome]:
+    """Run jobs, those that are not finished and that nobody else is at, as one program where they are several.
 
     Whatever goes wrong is written into the run's own log and status and returned as its state: one job never takes
-    the others of its grid with it.
+    the others of its grid with it. Where several together fail, each is tried alone.
 
     Args:
-        job: what to run.
-        viewer: told how it goes.
+        jobs: what to run, each with whom to tell how it goes; several must be of one structure.
         stop_requested: asked before each step.
-        prepare: called with the folder once it is owned and there is something to run.
+        prepare: called with a job once its folder is owned and there is something to run.
     """
-    folder = RunFolder(job.folder)
-    outcome: Outcome = {"run": job.identity.name, "folder": str(folder.path), "error": None}
-    try:
-        with folder.owned():
+    outcomes: dict[str, Outcome] = {}
+    with ExitStack() as owned:
+        ours = []
+        for job, viewer in jobs:
+            folder = RunFolder(job.folder)
+            outcome = outcomes[job.identity.name] = {"run": job.identity.name, "folder": str(job.folder), "error": None}
+            try:
+                owned.enter_context(folder.owned())
+            except FolderBusy:
+                viewer.line("is being run by another process", "yellow")
+                outcome["state"] = "busy"
+                continue
             if folder.finished(job.identity.config_hash) and not job.cfg.force:
                 viewer.line(f"{folder.status['state']} before, not run again (force=true does)", "dim")
-                return outcome | {"state": "skipped"}
-            prepare(folder.path)
-            with logging_to(folder.path / "run.log"):
-                outcome |= _attempt(job, folder, viewer, stop_requested)
-            update_summary(folder.path.parent, folder.path)
-    except FolderBusy:
-        viewer.line("is being run by another process", "yellow")
-        return outcome | {"state": "busy"}
-    return outcome
+                outcome["state"] = "skipped"
+                continue
+            prepare(job)
+            ours.append((job, folder, viewer))
+        for name, state in _attempt(ours, stop_requested).items():
+            outcomes[name] |= state
+        for job, folder, _ in ours:
+            update_summary(job.folder.parent, folder.path)
+    return list(outcomes.values())
 
 
-def _attempt(job: Job, folder: RunFolder, viewer: Viewer, stop_requested: Callable[[], bool]) -> Outcome:
-    from fanin.loop import Interrupted  # torch: not before it is known that there is something to run
-    from fanin.run import run
+Owned = tuple[Job, RunFolder, Viewer]
 
-    log.info("run %s, configuration %s", job.identity.name, job.identity.config_hash)
-    try:
-        result = run(job.cfg, job.identity, folder, stop_requested, viewer.step)
-    except Interrupted:
-        viewer.line("interrupted; the same command goes on", "yellow")
-        return {"state": "interrupted"}
-    except KeyboardInterrupt:
-        folder.write_status("interrupted", error="stopped by the user at once")
-        viewer.line("interrupted; the same command goes on from its last checkpoint", "yellow")
-        return {"state": "interrupted"}
-    except (Exception, SystemExit) as error:  # a part that calls exit() takes no other run with it
-        return {"state": "failed", "error": _mark_failed(error, folder, viewer)}
-    log.info("%s after %d steps: %s", result["state"], result["steps"], result["outcome"])
-    viewer.ended(result)
-    return {"state": result["state"]}
+
+def _attempt(ours: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
+    """Run jobs whose folders are owned; those that fail or were checkpointed elsewhere in their course, alone."""
+    if not ours:
+        return {}
+    from fanin.run import checkpoint_of  # torch: not before it is known that there is something to run
+
+    by_step: dict[int, list[Owned]] = {}
+    for one in ours:
+        state = checkpoint_of(one[1], one[0].identity) if len(ours) > 1 and not one[0].cfg.force else None
+        by_step.setdefault(0 if state is None else int(state["step"]), []).append(one)
+    outcomes: dict[str, Outcome] = {}
+    for group in by_step.values():
+        outcomes |= _attempt_group(group, stop_requested)
+    return outcomes
+
+
+def _attempt_group(group: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
+    from fanin.loop import Interrupted
+    from fanin.run import Member, run_together
+
+    outcomes: dict[str, Outcome] = {}
+
+    def ended(job: Job, folder: RunFolder, viewer: Viewer, result: dict[str, Any]) -> None:
+        note(folder, f"{result['state']} after {result['steps']} steps: {result['outcome']}")
+        viewer.ended(result)
+        outcomes[job.identity.name] = {"state": result["state"]}
+
+    members = []
+    with ExitStack() as logs:
+        for job, folder, viewer in group:
+            logs.enter_context(logging_to(folder.path / "run.log"))
+            beside = f", as one of {len(group)} runs trained together" if len(group) > 1 else ""
+            note(folder, f"run {job.identity.name}, configuration {job.identity.config_hash}{beside}")
+            members.append(Member(job.cfg, job.identity, folder, viewer.step, partial(ended, job, folder, viewer)))
+        try:
+            run_together(members, stop_requested)
+            return outcomes
+        except Interrupted:
+            said = "interrupted; the same command goes on"
+        except KeyboardInterrupt:
+            said = "interrupted; the same command goes on from its last checkpoint"
+        except (Exception, SystemExit) as error:  # a part that calls exit() takes no other run with it
+            if len(group) == 1:
+                ((job, folder, viewer),) = group
+                return {job.identity.name: {"state": "failed", "error": _mark_failed(error, folder, viewer)}}
+            log.warning("failed together, each is tried alone: %s", error)
+            said = ""
+    for one in group:
+        job, folder, viewer = one
+        if job.identity.name in outcomes:
+            continue
+        if not said:
+            outcomes |= _attempt_group([one], stop_requested)
+            continue
+        if folder.status.get("state") != "interrupted":
+            folder.write_status("interrupted", error="stopped by the user at once")
+        viewer.line(said, "yellow")
+        outcomes[job.identity.name] = {"state": "interrupted"}
+    return outcomes
+
+
+def note(folder: RunFolder, text: str) -> None:
+    """A line in the log of this run alone."""
+    record = logging.LogRecord(__name__, logging.INFO, "", 0, text, None, None)
+    with (folder.path / "run.log").open("a") as file:
+        file.write(logging.Formatter(LOG_FORMAT).format(record) + "\n")
 
 
 def _mark_failed(error: BaseException, folder: RunFolder, viewer: Viewer) -> str:
@@ -141,7 +210,7 @@ def _mark_failed(error: BaseException, folder: RunFolder, viewer: Viewer) -> str
 def logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged while the block runs goes into a file."""
     handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

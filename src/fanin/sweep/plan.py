@@ -28,6 +28,7 @@ class Planned:
     identity: Identity
     folder: Path
     finished: bool
+    number: int
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Plan:
             return identity
         folder = self.grid / identity.name
         finished = RunFolder(folder).finished(identity.config_hash) and not composed.plain.get("force")
-        self.runs[identity.name] = Planned(composed, identity, folder, finished)
+        self.runs[identity.name] = Planned(composed, identity, folder, finished, len(self.runs))
         if not finished:
             from fanin.build import check  # torch: not before there is something to run
 

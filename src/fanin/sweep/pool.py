@@ -11,20 +11,19 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Any
 
 from fanin.errors import OptionError, integer
 from fanin.record.folder import RunFolder
 from fanin.sweep.board import Board
 from fanin.sweep.compose import hydra_record, write_record
-from fanin.sweep.job import Job, Outcome, execute
+from fanin.sweep.job import Job, Outcome, execute_together, note
 from fanin.sweep.plan import Planned
 from fanin.sweep.signals import stop_on_signal
 from fanin.sweep.summary import update_summary
@@ -33,12 +32,21 @@ CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @dataclass
-class Task:
-    """What is sent to a worker: a job and what Hydra's record of it is to say."""
+class Posted:
+    """A job as it is sent to a worker, with what Hydra's record of it is to say."""
 
     job: Job
     overrides: list[str]
     record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.job.identity.name
+
+
+Task = list[Posted]
+"""What a worker takes at a time: one job, or several that are trained as one program."""
 
 
 @dataclass
@@ -48,34 +56,43 @@ class Worker:
     process: ForkServerProcess
     connection: Connection
     device: int | None
-    task: Task | None = None
+    task: Task = field(default_factory=list)
 
 
 @dataclass
-class Remote:
-    """A worker's viewer: what a run says goes to the parent; when the parent is gone, the run is to stop."""
+class Line:
+    """A worker's line to its parent; when the parent is gone, what runs is to stop."""
 
     connection: Connection
     orphaned: bool = False
 
-    def step(self, step: int, steps: int, loss: float, error: float) -> None:
-        """Where the run is."""
-        self._send("step", step, steps, loss, error)
-
-    def ended(self, result: dict[str, Any]) -> None:
-        """It ended, with this result."""
-        told = ("diverged", "steps", "outcome", "verdict", "seconds", "metrics")
-        self._send("ended", {key: result[key] for key in told})
-
-    def line(self, text: str, style: str = "") -> None:
-        """Anything else there is to say."""
-        self._send("line", text, style)
-
-    def _send(self, *message: Any) -> None:
+    def send(self, *message: Any) -> None:
+        """Say something."""
         try:
             self.connection.send(message)
         except OSError:
             self.orphaned = True
+
+
+@dataclass
+class Remote:
+    """The viewer of a run in a worker: what it says goes to the parent."""
+
+    line_to_parent: Line
+    name: str
+
+    def step(self, step: int, steps: int, loss: float, error: float) -> None:
+        """Where the run is."""
+        self.line_to_parent.send("step", self.name, step, steps, loss, error)
+
+    def ended(self, result: dict[str, Any]) -> None:
+        """It ended, with this result."""
+        told = ("diverged", "steps", "outcome", "verdict", "seconds", "metrics")
+        self.line_to_parent.send("ended", self.name, {key: result[key] for key in told})
+
+    def line(self, text: str, style: str = "") -> None:
+        """Anything else there is to say."""
+        self.line_to_parent.send("line", self.name, text, style)
 
 
 def warm_up() -> None:
@@ -108,63 +125,59 @@ def pool_size(n_jobs: object, jobs_per_gpu: object, wanted: Sequence[str]) -> tu
     return count or len(os.sched_getaffinity(0)), [None]
 
 
-def run_pool(runs: Sequence[Planned], size: int, devices: Sequence[int | None]) -> list[Outcome]:
-    """Run what is not finished, `size` runs at a time.
+def run_pool(groups: Sequence[Sequence[Planned]], size: int, devices: Sequence[int | None]) -> list[Outcome]:
+    """Run groups of jobs, `size` groups at a time.
 
     Args:
-        runs: in the order in which they are to be started.
+        groups: in the order in which they are to be started; the jobs of a group are trained as one program.
         size: number of workers.
         devices: CUDA devices that the workers take in turn, or [None] for the CPU.
 
     Returns:
-        What each run came to, in the order of `runs`.
+        What each run came to.
 
     Raises:
         KeyboardInterrupt: the user asked to stop; what was running is marked as interrupted, with a checkpoint.
     """
-    pool = _Pool([run for run in runs if not run.finished], devices)
-    for run in runs:
-        if run.finished:
-            pool.outcomes[run.identity.name] = {"run": run.identity.name, "folder": str(run.folder), "state": "skipped"}
-    with stop_on_signal() as asked, Board(len(pool.waiting), size, len(runs) - len(pool.waiting)) as board:
+    pool = Pool(deque([posted(run) for run in group] for group in groups), devices)
+    jobs = sum(len(group) for group in groups)
+    with stop_on_signal() as asked, Board(jobs) as board:
         try:
-            pool.work(min(size, len(pool.waiting)), board, asked)
+            pool.work(min(size, len(groups)), board, asked)
         finally:
             pool.dismiss()
     if asked():
         raise KeyboardInterrupt
-    return [pool.outcomes[run.identity.name] for run in runs if run.identity.name in pool.outcomes]
+    return pool.outcomes
+
+
+def posted(run: Planned) -> Posted:
+    """A planned run, ready to be sent."""
+    job = Job(run.composed.task, run.identity, run.folder)
+    return Posted(job, run.composed.overrides, hydra_record(run.composed, run.folder, run.number))
 
 
 @dataclass
-class _Pool:
+class Pool:
+    """Workers and the work that waits for them."""
+
     waiting: deque[Task]
     devices: Sequence[int | None]
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     stop: Event = field(default_factory=CONTEXT.Event)
 
-    def __init__(self, runs: Sequence[Planned], devices: Sequence[int | None]) -> None:
-        self.waiting = deque(
-            Task(
-                Job(run.composed.task, run.identity, run.folder),
-                run.composed.overrides,
-                hydra_record(run.composed, run.folder, number),
-            )
-            for number, run in enumerate(runs)
-        )
-        self.devices, self.outcomes, self.workers, self.stop = devices, {}, [], CONTEXT.Event()
-
-    def work(self, size: int, board: Board, asked: Any) -> None:
+    def work(self, size: int, board: Board, asked: Callable[[], bool]) -> None:
         """Hand out jobs until none is left, or the user asks to stop."""
         for place in range(size):
             self.hire(self.devices[place % len(self.devices)])
         while any(worker.task for worker in self.workers) or (self.waiting and not asked()):
             for worker in self.workers:
-                if worker.task is None and self.waiting and not asked():
+                if not worker.task and self.waiting and not asked():
                     worker.task = self.waiting.popleft()
                     worker.connection.send(worker.task)
-                    board.started(worker.task.job.identity.name)
+                    for one in worker.task:
+                        board.started(one.name)
             if asked():
                 self.stop.set()
             watched: list[Any] = [worker.connection for worker in self.workers]
@@ -187,33 +200,41 @@ class _Pool:
         try:
             while worker.connection.poll():
                 kind, *content = worker.connection.recv()
-                assert worker.task is not None
-                name = worker.task.job.identity.name
-                if kind == "outcome":
-                    self.outcomes[name] = content[0]
-                    board.finished(name, content[0]["state"])
-                    worker.task = None
+                if kind == "outcomes":
+                    for outcome in content[0]:
+                        self.close(outcome, board)
+                    worker.task = []
                 else:
-                    board.told(name, kind, content)
+                    name, *words = content
+                    board.told(name, kind, words)
         except (EOFError, OSError):
             self.bury(worker, board)
 
+    def close(self, outcome: Outcome, board: Board) -> None:
+        """A run is over, whatever came of it."""
+        self.outcomes.append(outcome)
+        board.finished(outcome["run"], outcome["state"])
+
     def bury(self, worker: Worker, board: Board) -> None:
-        """Mark the run of a worker that died, and hire another where there is work left."""
+        """Mark the run of a worker that died, or try the runs of its group alone; hire another for what is left."""
         worker.process.join()
         self.workers.remove(worker)
-        if worker.task is not None:
-            name, folder = worker.task.job.identity.name, RunFolder(worker.task.job.folder)
-            error = f"its process {_end_of(worker.process.exitcode)}"
+        error = f"its process {_end_of(worker.process.exitcode)}"
+        if len(worker.task) == 1:
+            (one,) = worker.task
+            folder = RunFolder(one.job.folder)
             folder.path.mkdir(parents=True, exist_ok=True)
-            with (folder.path / "run.log").open("a") as log:
-                log.write(f"failed: {error}\n")
+            note(folder, f"failed: {error}")
             said = folder.status
             folder.write_status("failed", error=error, **{k: said[k] for k in ("step", "steps", "epoch") if k in said})
             update_summary(folder.path.parent, folder.path)
-            self.outcomes[name] = {"run": name, "folder": str(folder.path), "state": "failed", "error": error}
-            board.told(name, "line", [f"failed: {error} (see {folder.path / 'run.log'})", "red"])
-            board.finished(name, "failed")
+            board.told(one.name, "line", [f"failed: {error} (see {folder.path / 'run.log'})", "red"])
+            outcome = {"run": one.name, "folder": str(folder.path), "state": "failed", "error": error}
+            self.close(outcome, board)
+        else:
+            for one in worker.task:
+                board.finished(one.name, "")
+                self.waiting.append([one])
         if self.waiting:
             self.hire(worker.device)
 
@@ -223,12 +244,12 @@ class _Pool:
         for worker in self.workers:
             worker.connection.close()
         for worker in self.workers:
-            worker.process.join(timeout=5 if worker.task is None else 1)
+            worker.process.join(timeout=1 if worker.task else 5)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-                if worker.task is not None:
-                    RunFolder(worker.task.job.folder).write_status("interrupted", error="stopped by the user at once")
+                for one in worker.task:
+                    RunFolder(one.job.folder).write_status("interrupted", error="stopped by the user at once")
 
 
 def _end_of(code: int | None) -> str:
@@ -246,18 +267,17 @@ def _work(connection: Connection, stop: Event, device: int | None) -> None:
     from fanin.resolvers import register_resolvers
 
     register_resolvers()
-    while True:
+    line = Line(connection)
+    while not line.orphaned:
         try:
             task: Task = connection.recv()
         except (EOFError, OSError):
             return
-        viewer = Remote(connection)
+        told = {one.name: one for one in task}
 
-        def prepare(folder: Path, task: Task = task) -> None:
-            write_record(folder, task.job.cfg, task.overrides, task.record)
+        def prepare(job: Job, told: dict[str, Posted] = told) -> None:
+            one = told[job.identity.name]
+            write_record(job.folder, job.cfg, one.overrides, one.record)
 
-        outcome = execute(task.job, viewer, lambda viewer=viewer: stop.is_set() or viewer.orphaned, prepare)  # type: ignore[misc]
-        try:
-            connection.send(("outcome", outcome))
-        except OSError:
-            return
+        jobs = [(one.job, Remote(line, one.name)) for one in task]
+        line.send("outcomes", execute_together(jobs, lambda: stop.is_set() or line.orphaned, prepare))

@@ -45,7 +45,8 @@ class PoolLauncher(Launcher):
         from fanin.sweep.plan import plan_grid
 
         plan = plan_grid(self.config, self.hydra_context.config_loader, job_overrides)
-        states = {outcome["run"]: outcome for outcome in self.launch_runs(list(plan.runs.values()))}
+        states = {name: {"run": name, "state": "skipped"} for name in plan.runs}
+        states |= {outcome["run"]: outcome for outcome in self.launch_runs(list(plan.runs.values()))}
         returns = []
         for overrides, planned in zip(job_overrides, plan.per_job, strict=True):
             outcome = states[planned]
@@ -70,4 +71,4 @@ class PoolLauncher(Launcher):
         size, devices = pool_size(
             self.n_jobs, self.jobs_per_gpu, [run.composed.plain["trainer"]["device"] for run in runs]
         )
-        return run_pool(runs, size, devices)
+        return run_pool([[run] for run in runs if not run.finished], size, devices)
