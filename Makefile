@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-all lint bench report tensorboard figures clean
+.PHONY: help setup study test test-all lint bench bench-grid report tensorboard figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,10 @@ lint: $(READY)  ## ruff, and mypy in strict mode
 
 bench: $(READY)  ## speed of the study's step, as ratios in one run
 	$(BIN)/python scripts/bench.py $(ARGS)
+
+bench-grid: $(READY)  ## speed of grids, as ratios in one run; brings Lightning along to compare with
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python scripts/bench_grid.py $(ARGS)
 
 report: $(READY)  ## tables, figures and a page from everything in outputs/
 	$(BIN)/fanin-report outputs $(ARGS)

@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
-from fanin.build import load_data, recipe
+from fanin.build import recipe
 from fanin.config_folder import config_folder
-from fanin.data import Dataset
+from fanin.data import Dataset, Digits
 from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
 from fanin.resolvers import register_resolvers
@@ -69,7 +69,7 @@ def main() -> None:
         variants: dict[str, Callable[[int], float]] = {
             name: fanin_variant(overrides, Path(scratch) / name) for name, overrides in VARIANTS.items()
         }
-        data = load_data(compose("config", STUDY), torch.device("cpu"), torch.float32)
+        data = load_digits()
         write_idx(Path(scratch) / "MNIST" / "raw", data)
         for name, transform in TRANSFORMS.items():
             variants[f"plain loop, DataLoader, {name}"] = dataloader_loop(Path(scratch), transform)
@@ -103,12 +103,17 @@ def show(seconds: dict[str, list[float]]) -> None:
     console.print(ratios)
 
 
+def load_digits() -> Dataset:
+    """The training set of the benchmarks."""
+    return Digits(val_size=0).load()
+
+
 def fanin_variant(overrides: list[str], folder: Path) -> Callable[[int], float]:
     """The whole loop of fanin with its files; the clock is the run's own, which stands still for profiles."""
 
     def run(steps: int) -> float:
         made = recipe(compose("config", [*STUDY, *overrides, f"trainer.steps={steps}"]))
-        data = load_data(compose("config", STUDY), torch.device("cpu"), torch.float32)
+        data = load_digits()
         recorder = Recorder(RunFolder(folder))
         loop, _ = assemble([made], data, [recorder], [""], [lambda *_: None])
         loop.train()

@@ -1,0 +1,128 @@
+"""Speed of grids, as ratios within one run: `make bench-grid`.
+
+64 runs of the study's network (784 -> 100 x 49 -> 10, batch 100, plain SGD, default probes), by fanin's launchers as
+whole commands from return to summary, against the same training by a Lightning + DataLoader script, one run after the
+other. Lightning's time counts from its first `fit`, its imports left out; of its runs a few are timed and scaled up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench import STUDY, load_digits, matrix_products, network, write_idx
+
+GOALS = {
+    "fused, run-steps a second / Lightning": "at least 6",
+    "fused / pool": "at least 1.0",
+    "fused, time a run-step / matrix products of both cores": "at most 1.6",
+    "ms a job, 1,000 one-step runs, auto": "at most 30",
+    "s for the same command again": "at most 5",
+}
+GRID = [part for part in STUDY if not part.startswith(("trainer.checkpoint", "trainer.progress"))]
+
+
+def main() -> None:
+    """Print run-steps a second, and the figures beside their goals."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--lightning-runs", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=1000, help="of the grid of one-step runs")
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    run_steps = options.runs * options.steps
+    rates: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for launcher in ("pool", "fused"):
+            words = [f"seed=range(0,{options.runs})", f"trainer.steps={options.steps}", f"hydra/launcher={launcher}"]
+            rates[launcher] = run_steps / command([*GRID, *words], Path(scratch) / launcher)
+        seconds = lightning_seconds(options.lightning_runs, options.steps, Path(scratch))
+        rates["Lightning, one after the other"] = options.lightning_runs * options.steps / seconds
+        torch.set_num_threads(1)
+        bound = statistics.median(matrix_products(50) / 50 for _ in range(9)) / cores
+        words = [f"seed=range(0,{options.jobs})", "trainer.steps=1", "hydra/launcher=auto"]
+        first = command(words, Path(scratch) / "jobs")
+        second = command(words, Path(scratch) / "jobs")
+    fused = rates["fused"]
+    figures = [
+        f"{fused / rates['Lightning, one after the other']:.2f}",
+        f"{fused / rates['pool']:.2f}",
+        f"{1 / fused / bound:.2f}",
+        f"{1e3 * first / options.jobs:.1f}",
+        f"{second:.1f}",
+    ]
+    console = Console()
+    table = Table(title=f"{options.runs} runs of {options.steps} steps, {cores} cores, torch {torch.__version__}")
+    table.add_column("way")
+    table.add_column("run-steps a second", justify="right")
+    for name, rate in rates.items():
+        table.add_row(name, f"{rate:.0f}")
+    console.print(table)
+    table = Table(title="figures")
+    for column in ("figure", "value", "goal"):
+        table.add_column(column)
+    for (name, goal), value in zip(GOALS.items(), figures, strict=True):
+        table.add_row(name, value, goal)
+    console.print(table)
+
+
+def command(words: list[str], folder: Path) -> float:
+    """Seconds that `fanin -m ...` takes, from return to summary."""
+    start = time.perf_counter()
+    program = [str(Path(sys.executable).with_name("fanin")), "-m", *words, f"hydra.sweep.dir={folder}"]
+    subprocess.run(program, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def lightning_seconds(runs: int, steps: int, scratch: Path) -> float:
+    """Seconds of so many runs by Lightning, on torch's own choice of threads."""
+    import logging
+    import warnings
+
+    import lightning
+    from torch import nn
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    write_idx(scratch / "MNIST" / "raw", load_digits())
+
+    class Study(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network()
+
+        def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+            loss = nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+            self.log("train/loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.003)
+
+    start = time.perf_counter()
+    for seed in range(runs):
+        lightning.seed_everything(seed, verbose=False)
+        loader = DataLoader(datasets.MNIST(scratch, transform=transforms.ToTensor()), batch_size=100, shuffle=True)
+        trainer = lightning.Trainer(
+            max_steps=steps, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=scratch,
+        )  # fmt: skip
+        trainer.fit(Study(), loader)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
