@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from fanin.batches import Batches
 from fanin.data import Dataset
-from fanin.learner import Batch, Learner
+from fanin.learner import Batch, Culprit, Learner
 from fanin.member import Run, State
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
 from fanin.settings import Trainer
@@ -178,6 +179,9 @@ class Loop:
             self.evaluate("test", self.data.test_x, self.data.test_y)
             for run in self.runs:
                 run.recorder.metrics(run.row)
+                losses = [value for key, value in run.row.items() if key.endswith("_loss") and value is not None]
+                if not all(map(math.isfinite, losses)) and run.diverged is None:  # the very last update broke it
+                    run.state, run.diverged = "diverged", (run.step, Culprit("the evaluation", "loss"))
             if self.probe.profile_due(0):
                 self.profile("final")
             self.checkpoint(None)
