@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Any
 
 from fanin import __version__
 
@@ -24,27 +22,19 @@ def main() -> None:
     sys.exit(_through_hydra())
 
 
-def task(cfg: Any) -> Any:
-    """What Hydra runs for every composed configuration; importable, so that any launcher can send it elsewhere."""
-    from fanin.sweep.job import run_job
-
-    return run_job(cfg)
-
-
 def _through_hydra() -> int:
     import hydra
 
     from fanin.config_folder import config_folder
     from fanin.mistakes import one_line
-    from fanin.resolvers import register_resolvers
+    from fanin.task import Task, prepare_process
 
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
     # Hydra prints errors in forms of its own and exits; with this it raises, and they are told here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    register_resolvers()
-    sys.path.append(str(Path.cwd()))  # where a user's own my_module.Net lies
+    prepare_process()
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(Task())()
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -48,7 +48,9 @@ def help_text(arguments: Sequence[str] = ()) -> str:
 
 
 def group_options(group: str, arguments: Sequence[str] = ()) -> list[str]:
-    """The names of a group's options, those of the user's --config-dir included."""
+    """The names of a group's options, those of the user's --config-dir included; none of Hydra's own groups."""
+    if group.startswith("hydra/"):  # plugins add to those what no folder shows
+        return []
     return sorted(_options([config_folder(), *_user_folders(arguments)], group))
 
 

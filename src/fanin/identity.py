@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -63,13 +67,13 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
     values = {key: value for key, value in flatten(cfg).items() if key not in NOT_IDENTITY}
     chosen = _choices(cfg, hydra_cfg)
     experiment = chosen.pop("experiment", None)
-    config_name = hydra_cfg.job.config_name
+    source = hydra_cfg.job.config_name, _search_path(hydra_cfg)
     prefix = () if experiment is None else (f"experiment={experiment}",)
-    base_chosen, base_values, axes = _base(config_name, prefix)
+    base_chosen, base_values, axes = _base(*source, prefix)
     other = {group: choice for group, choice in chosen.items() if choice != base_chosen.get(group)}
     if other:
         typed = tuple(_typed(group, choice) for group, choice in sorted(other.items()))
-        _, base_values, _ = _base(config_name, prefix + typed)
+        _, base_values, _ = _base(*source, prefix + typed)
     differs = {key: value for key, value in values.items() if key not in base_values or base_values[key] != value}
     shown = {key: values[key] for key in axes if key in values} | {key: chosen[key] for key in axes if key in chosen}
     overrides = dict(sorted((shown | other | differs | {"seed": values.get("seed")}).items()))
@@ -156,11 +160,34 @@ def _typed(group: str, choice: str | None) -> str:
     return f"{group}=[{choice.replace('+', ',')}]" if group in LISTS else f"{group}={choice}"
 
 
+SearchPath = tuple[tuple[str, str], ...]
+"""Where Hydra looks for configurations: (who added it, its address), in order."""
+
+
+def _search_path(hydra_cfg: DictConfig) -> SearchPath:
+    """Where a configuration was composed from; () where Hydra itself is there and knows."""
+    if GlobalHydra.instance().is_initialized():
+        return ()
+    return tuple((one.provider, f"{one.schema}://{one.path}") for one in hydra_cfg.runtime.config_sources)
+
+
+def _loader(search_path: SearchPath) -> ConfigLoader:
+    """Hydra's composing, also in a process that some launcher has started and Hydra does not run in."""
+    if not search_path:
+        return GlobalHydra.instance().config_loader()
+    Plugins.instance()  # whose modules bring entries of their own
+    path = ConfigSearchPathImpl()
+    for provider, address in search_path:
+        path.append(provider, address)
+    return ConfigLoaderImpl(path)
+
+
 @lru_cache(maxsize=64)
-def _base(config_name: str, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+def _base(
+    config_name: str, search_path: SearchPath, overrides: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
     """Choices, values and axes of an experiment (and further choices) as its YAML says them, composed once."""
-    loader = GlobalHydra.instance().config_loader()
-    cfg = loader.load_configuration(
+    cfg = _loader(search_path).load_configuration(
         config_name, list(overrides), run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
     )
     hydra_cfg = cfg.hydra

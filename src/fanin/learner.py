@@ -127,7 +127,7 @@ class SingleLearner:
                     parameter.grad = None
                 self._objective(loss).backward()  # type: ignore[no-untyped-call]
         if broken:  # a pass of its own, which the look above must not see
-            self._culprit = self._locate(inputs, targets)
+            self.locate(inputs, targets)
             if self.stop_when_diverged:
                 return result
         if seen is not None:
@@ -174,6 +174,16 @@ class SingleLearner:
         """Where the run broke; see Learner."""
         return self._culprit
 
+    def locate(self, inputs: Tensor, targets: Tensor) -> None:
+        """Keep where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
+        self._training()
+        with torch.no_grad(), self._untouched(), capturing(self._leaves, inputs) as seen:
+            self._forward(inputs, targets)
+        weights = [(name, "weight", self.weights[name]) for name in seen.weight_names]
+        outputs = [(name, "activation", out) for name, out in zip(seen.modules, seen.activations, strict=True)]
+        broken = ((name, what) for name, what, x in weights + outputs if not torch.isfinite(x).all())
+        self._culprit = Culprit(*next(broken, ("loss", "loss")))
+
     def state(self, run: int) -> dict[str, Any]:
         """Model, optimizer, dropout stream, and where the run broke if it goes on all the same."""
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -210,18 +220,6 @@ class SingleLearner:
             logits = self.model(inputs)
         logits = logits.float() if self.autocast else logits
         return cross_entropy(logits, targets), error(logits.detach(), targets)
-
-    def _locate(self, inputs: Tensor, targets: Tensor) -> Culprit:
-        """Where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
-        with torch.no_grad(), self._untouched(), capturing(self._leaves, inputs) as seen:
-            self._forward(inputs, targets)
-        for name in seen.weight_names:
-            if not torch.isfinite(self.weights[name]).all():
-                return Culprit(name, "weight")
-        for name, output in zip(seen.modules, seen.activations, strict=True):
-            if not torch.isfinite(output).all():
-                return Culprit(name, "activation")
-        return Culprit("loss", "loss")
 
     @contextmanager
     def _looking(self, inputs: Tensor, curves: Sequence[str]) -> Iterator[Observation]:

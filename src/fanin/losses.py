@@ -12,13 +12,16 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     loss = 1/B sum_b [ln sum_k exp(s_bk) - s_(b, y_b)]; equal logits give ln K.
 
     Args:
-        logits: s [B, K], unnormalized.
-        targets: y [B], int64 class indices.
+        logits: s [..., B, K], unnormalized; leading axes are runs.
+        targets: y [..., B], int64 class indices.
 
     Returns:
-        scalar tensor of the logits' dtype.
+        [...], a scalar tensor for one run, of the logits' dtype.
     """
-    return F.cross_entropy(logits, targets)
+    if logits.ndim == 2:
+        return F.cross_entropy(logits, targets)
+    each = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
+    return each.view(targets.shape).mean(-1)
 
 
 def error(logits: Tensor, targets: Tensor) -> Tensor:
@@ -27,10 +30,10 @@ def error(logits: Tensor, targets: Tensor) -> Tensor:
     Of equal logits the first class is taken, so a network whose outputs vanished answers class 0 everywhere.
 
     Args:
-        logits: [B, K].
-        targets: [B], int64 class indices.
+        logits: [..., B, K]; leading axes are runs.
+        targets: [..., B], int64 class indices.
 
     Returns:
-        scalar float64 tensor: 2 wrong of 100 are 0.02 when written out.
+        [...] float64 tensor: 2 wrong of 100 are 0.02 when written out.
     """
-    return (logits.argmax(dim=-1) != targets).double().mean()
+    return (logits.argmax(dim=-1) != targets).double().mean(-1)

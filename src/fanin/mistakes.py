@@ -26,12 +26,16 @@ def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
             return str(link)
     unknown = next((found for link in chain if (found := _unknown_key(link))), None)
     for link in chain:
+        if str(link).startswith("Error merging override ") and link.__cause__:
+            return f"{str(link).removeprefix('Error merging override ')}: {_flat(str(link.__cause__))}"
         if isinstance(link, (HydraException, OmegaConfBaseException)):
             return _translated(str(link), arguments, unknown)
         if isinstance(link, ValueError) and "Config group override must be" in str(link):
             return _not_an_option(arguments)
         if isinstance(link, ValueError) and str(link).startswith("Only one of --"):
             return str(link)
+        if plugin := re.search(r"Unknown plugin class : 'hydra_plugins\.hydra_(\w+)_launcher\.", str(link)):
+            return _without_plugin(plugin.group(1), arguments)
     return None
 
 
@@ -51,6 +55,8 @@ def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, list
     """Hydra's own words, turned into ours where they are known."""
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
         group, option = found.groups()
+        if option == "submitit_slurm":  # what hydra/launcher=slurm is built on
+            return _without_plugin("submitit", arguments)
         options = group_options(group, arguments) or re.findall(r"^\t([\w.-]+)$", message, re.MULTILINE)
         hint = did_you_mean(option, options)
         return f"{group}={option}: must be one of {', '.join(options)}" + (hint and f"; {hint}")
@@ -69,6 +75,12 @@ def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, list
         key, values = found.groups()
         return f"{key}={values}: several values make a grid; add -m"
     return _flat(message)
+
+
+def _without_plugin(extra: str, arguments: Sequence[str]) -> str:
+    """The line for a launcher whose plugin is not installed."""
+    typed = [argument for argument in arguments if argument.startswith("hydra/launcher=")]
+    return f"{typed[-1] if typed else extra}: needs an extra; pip install 'fanin[{extra}]'"
 
 
 def _not_an_option(arguments: Sequence[str]) -> str:

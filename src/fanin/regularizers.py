@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +74,7 @@ class DropoutModule(nn.Module):
 
     Attributes:
         generator: draws the masks, on the device of x; whoever trains sets it; None: torch's global one.
+        masks: ready masks [B, ...] with entries 0 and 1/(1 - p), one for each call, that are taken instead of drawing.
 
     Raises:
         OptionError: p is out of range.
@@ -83,11 +84,14 @@ class DropoutModule(nn.Module):
         super().__init__()
         self.p = number("p", p, 0, 1, open_high=True)
         self.generator: torch.Generator | None = None
+        self.masks: Iterator[Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x of any shape, with entries dropped in training."""
         if not self.training or self.p == 0:
             return x
+        if self.masks is not None:
+            return x * next(self.masks)
         keep = 1 - self.p
         mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
         return x * mask.div_(keep)

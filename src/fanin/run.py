@@ -20,6 +20,7 @@ from torch import nn
 from fanin.batches import Batches, probe_batch
 from fanin.build import Recipe, load_data, recipe
 from fanin.data import Dataset
+from fanin.fused import FusedLearner
 from fanin.identity import Identity
 from fanin.learner import SingleLearner
 from fanin.loop import Interrupted, Loop
@@ -73,7 +74,7 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
     """Train configurations together, each in its folder, going on from checkpoints where there are fitting ones.
 
     Args:
-        members: one, or several of one structure (see `fusible`) whose checkpoints, if any, are of one step.
+        members: one, or several of one structure (see `structure_key`) whose checkpoints, if any, are of one step.
         stop_requested: asked before each step.
 
     Raises:
@@ -185,7 +186,8 @@ def assemble(
             shown=lambda step, loss, error, show=show: show(step, steps, loss, error),  # type: ignore[misc]
         )
         runs.append(one)
-    learner = single_learner(first, models[0])
+    singles = [single_learner(made, model) for made, model in zip(recipes, models, strict=True)]
+    learner = FusedLearner(singles) if len(singles) > 1 else singles[0]
     fixed = probe_batch(data.train_x, data.train_y, first.probe.batch_size, seeds)
     return Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested), overlays
 

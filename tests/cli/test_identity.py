@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +114,23 @@ def test_names_that_no_file_system_takes_are_shortened_with_a_hash() -> None:
     steps = f"probe.steps={list(range(1, 90))}".replace(" ", "")
     assert len(identity(steps).name.encode()) == LONGEST_NAME
     assert identity(steps).name != identity(steps.replace("89", "90")).name
+
+
+ELSEWHERE = """
+import pickle, sys
+from hydra.core.global_hydra import GlobalHydra
+from fanin.identity import identify
+from fanin.resolvers import register_resolvers
+
+register_resolvers()
+assert not GlobalHydra.instance().is_initialized()
+sys.stdout.buffer.write(pickle.dumps([identify(*one) for one in pickle.load(sys.stdin.buffer)]))
+"""
+
+
+def test_a_process_that_hydra_does_not_run_in_names_a_run_alike() -> None:
+    typed = [("optimizer=adam", "model.depth=7"), ("experiment=init_study", "regularizer=[l2,dropout]", "seed=2")]
+    composed = [compose("config", list(overrides), return_hydra_config=True) for overrides in typed]
+    sent = pickle.dumps([(without_hydra(cfg), cfg.hydra) for cfg in composed])
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=sent, capture_output=True, check=True)
+    assert pickle.loads(done.stdout) == [identity(*overrides) for overrides in typed]

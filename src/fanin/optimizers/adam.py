@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
-from fanin.optimizers.base import GroupOptimizer
+from fanin.optimizers.base import GroupOptimizer, add_ratio, add_square, spread
 
 
 class Adam(GroupOptimizer):
@@ -54,19 +53,20 @@ class Adam(GroupOptimizer):
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """Both moments, then theta; t counts the steps in which the parameter had a gradient."""
-        beta1, beta2 = group["beta1"], group["beta2"]
+        beta1, beta2, lr = group["beta1"], group["beta2"], group["lr"]
         means, squares = self.slots(params, "mean"), self.slots(params, "square")
         times = self._tick(params)
-        torch._foreach_lerp_(means, grads, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
+        torch._foreach_lerp_(means, grads, spread(1 - beta1, means))
+        torch._foreach_mul_(squares, spread(beta2, squares))
+        add_square(squares, grads, 1 - beta2)
         scales = torch._foreach_sqrt(squares)
-        rates = [-group["lr"]] * len(params)
+        rates = dict.fromkeys(times, -lr)
         if group["bias_correction"]:
-            torch._foreach_div_(scales, [math.sqrt(1 - beta2**t) for t in times])
-            rates = [-group["lr"] / (1 - beta1**t) for t in times]
-        torch._foreach_add_(scales, group["eps"])
-        torch._foreach_addcdiv_(params, means, scales, rates)
+            roots = {t: (1 - beta2**t) ** 0.5 for t in rates}
+            torch._foreach_div_(scales, spread([roots[t] for t in times], scales))
+            rates = {t: -lr / (1 - beta1**t) for t in rates}
+        torch._foreach_add_(scales, spread(group["eps"], scales))
+        add_ratio(params, means, scales, [rates[t] for t in times])
 
     def _tick(self, params: list[Tensor]) -> list[int]:
         """Count this step for each parameter."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.optimizers.base import GroupOptimizer
+from fanin.optimizers.base import GroupOptimizer, add_multiple, spread
 
 
 class Momentum(GroupOptimizer):
@@ -37,6 +37,6 @@ class Momentum(GroupOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """v <- rho v - a g;  theta <- theta + v."""
         velocities = self.slots(params, "velocity")
-        torch._foreach_mul_(velocities, group["momentum"])
-        torch._foreach_add_(velocities, grads, alpha=-group["lr"])
+        torch._foreach_mul_(velocities, spread(group["momentum"], velocities))
+        add_multiple(velocities, grads, -group["lr"])
         torch._foreach_add_(params, velocities)

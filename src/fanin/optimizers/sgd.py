@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.optimizers.base import GroupOptimizer
+from fanin.optimizers.base import GroupOptimizer, add_multiple
 
 
 class SGD(GroupOptimizer):
@@ -30,4 +29,4 @@ class SGD(GroupOptimizer):
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """theta <- theta - a g."""
-        torch._foreach_add_(params, grads, alpha=-group["lr"])
+        add_multiple(params, grads, -group["lr"])

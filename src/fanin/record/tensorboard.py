@@ -57,8 +57,8 @@ class EventFile:
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        # The serial number keeps two files of one second and one process apart.
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}"
+        # The serial number keeps two files of one second and one process apart, and in order: readers sort by name.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{next(_serial):06d}"
         self._file = (folder / name).open("ab", buffering=BUFFER)
         self._templates: dict[tuple[str, ...], Event] = {}
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))

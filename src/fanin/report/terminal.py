@@ -92,4 +92,4 @@ def _line(console: Console, text: str) -> None:
 def _near(path: Path) -> str:
     """The path as seen from here where that is shorter."""
     relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) and not relative.startswith("../..") else str(path)
+    return relative if len(relative) < len(str(path)) and not relative.startswith("..") else str(path)

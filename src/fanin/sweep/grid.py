@@ -14,6 +14,7 @@ from rich.console import Console
 from fanin.errors import UserError
 from fanin.identity import NO_EXPERIMENT, experiment_of
 from fanin.record.folder import RunFolder
+from fanin.sweep.launchers import check_launcher, launch
 from fanin.sweep.plan import plan_grid
 
 
@@ -41,6 +42,9 @@ def run_grid(
         launcher.warm_up()  # type: ignore[attr-defined]
     plan = plan_grid(master, loader, [job for batch in batches for job in batch])
     folders, grid = plan.folders, plan.folders[0].parent
+    name = str(master.hydra.runtime.choices.get("hydra/launcher"))
+    if plan.finished < len(folders):
+        check_launcher(name, launcher)
     known = f", {plan.finished} of them finished before" if plan.finished else ""
     Console(highlight=False, stderr=True).print(f"{len(folders)} runs in {grid}{known}", soft_wrap=True)
     grid.mkdir(parents=True, exist_ok=True)
@@ -50,14 +54,16 @@ def run_grid(
         if ours is not None:
             returns.append(ours(list(plan.runs.values())))
         else:
-            for batch in batches:
-                returns.append(launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+            returns = launch(name, launcher, plan, batches)
     finally:
         # A study's folder is the study, however often it was extended; without one, other runs lie beside these.
         _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
-    failed = [folder for folder in folders if RunFolder(folder).status.get("state") == "failed"]
+    states = {folder: RunFolder(folder).status.get("state") for folder in folders}
+    failed = [folder for folder, state in states.items() if state == "failed"]
     if failed:
         raise FailedRuns(f"{len(failed)} of {len(folders)} runs failed; the first: {failed[0] / 'run.log'}")
+    if stopped := sum(state == "interrupted" for state in states.values()):
+        raise FailedRuns(f"{stopped} of {len(folders)} runs were interrupted; the same command goes on")
     return returns
 
 

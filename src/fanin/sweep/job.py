@@ -54,8 +54,12 @@ class Viewer(Protocol):
         """Anything else there is to say of it."""
 
 
-def run_job(cfg: DictConfig) -> Outcome:
+def run_job(cfg: DictConfig, *, bar: bool = True) -> Outcome:
     """Run one composed configuration in the folder that Hydra has made for it: the task of Hydra's own launchers.
+
+    Args:
+        cfg: without its hydra node.
+        bar: whether a progress bar may be shown.
 
     Raises:
         KeyboardInterrupt: the user asked to stop; the run is checkpointed and marked as interrupted.
@@ -63,10 +67,11 @@ def run_job(cfg: DictConfig) -> Outcome:
     hydra_cfg = HydraConfig.get()
     identity = identify(cfg, hydra_cfg)  # type: ignore[arg-type]  # HydraConf is its schema, a DictConfig its value
     job = Job(cfg, identity, Path(hydra_cfg.runtime.output_dir))
-    with stop_on_signal() as stop, Display(job.folder, enabled=bool(cfg.trainer.progress)) as display:
+    with stop_on_signal() as stop, Display(job.folder, enabled=bar and bool(cfg.trainer.progress)) as display:
         outcome = execute(job, display, stop)
     outcomes.append(outcome)
     if outcome["state"] == "interrupted":
+        stop.pass_on()
         raise KeyboardInterrupt
     return outcome
 

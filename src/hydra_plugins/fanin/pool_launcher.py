@@ -1,7 +1,8 @@
-"""Hydra's launcher for a pool of processes: `hydra/launcher=pool`, the default of fanin."""
+"""Hydra's launchers of fanin's own: `hydra/launcher=pool` (the default), `fused` and `auto`."""
 
 # No `from __future__ import annotations`: Hydra executes this module before it is in sys.modules, where a
 # dataclass would look its own annotations up.
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -20,21 +21,33 @@ class PoolLauncherConf:
     Args:
         n_jobs: runs at a time; None for as many as there are cores, or GPUs.
         jobs_per_gpu: where runs compute on GPUs, how many share one.
+        fuse: never (pool); always (fused), saying what cannot be; or auto, where possible.
+        max_fused: runs that are trained as one program, or "auto" for what fits into the memory.
     """
 
     _target_: str = "hydra_plugins.fanin.pool_launcher.PoolLauncher"
     n_jobs: Optional[int] = None  # noqa: UP045 (OmegaConf)
     jobs_per_gpu: int = 1
+    fuse: str = "never"
+    max_fused: Any = "auto"
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="pool", node=PoolLauncherConf, provider="fanin")
+for name, fuse in (("pool", "never"), ("fused", "always"), ("auto", "auto")):
+    entry = PoolLauncherConf(fuse=fuse)
+    ConfigStore.instance().store(group="hydra/launcher", name=name, node=entry, provider="fanin")
 
 
 class PoolLauncher(Launcher):
-    """Runs jobs in worker processes that fail apart; see fanin.sweep.pool."""
+    """Runs jobs in worker processes that fail apart, several as one program if asked to; see fanin.sweep.pool."""
 
-    def __init__(self, n_jobs: Optional[int] = None, jobs_per_gpu: int = 1) -> None:  # noqa: UP045
-        self.n_jobs, self.jobs_per_gpu = n_jobs, jobs_per_gpu
+    def __init__(
+        self,
+        n_jobs: Optional[int] = None,  # noqa: UP045
+        jobs_per_gpu: int = 1,
+        fuse: str = "never",
+        max_fused: Any = "auto",
+    ) -> None:
+        self.n_jobs, self.jobs_per_gpu, self.fuse, self.max_fused = n_jobs, jobs_per_gpu, fuse, max_fused
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Remember what Hydra gives."""
@@ -66,9 +79,16 @@ class PoolLauncher(Launcher):
         """Run what fanin's sweeper has planned."""
         from fanin.sweep.pool import pool_size, run_pool
 
-        if all(run.finished for run in runs):  # not even torch is needed
+        waiting = [run for run in runs if not run.finished]
+        if not waiting:  # not even torch is needed
             return []
-        size, devices = pool_size(
-            self.n_jobs, self.jobs_per_gpu, [run.composed.plain["trainer"]["device"] for run in runs]
-        )
-        return run_pool([[run] for run in runs if not run.finished], size, devices)
+        wanted = [run.composed.plain["trainer"]["device"] for run in waiting]
+        size, devices = pool_size(self.n_jobs, self.jobs_per_gpu, wanted)
+        if self.fuse == "never":
+            return run_pool([[run] for run in waiting], size, devices)
+        from fanin.sweep.fuse import fuse
+
+        groups, alone = fuse(waiting, self.max_fused, size, gpu=devices != [None])
+        if alone and self.fuse == "always":
+            print(f"{alone} of {len(waiting)} runs cannot be fused and go to the pool", file=sys.stderr)
+        return run_pool(groups, size, devices)

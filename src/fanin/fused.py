@@ -1,0 +1,243 @@
+"""The learner of many runs of one structure: their tensors stacked, their steps one program."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Generator, Tensor
+
+from fanin.learner import Batch, Culprit, Learner, SingleLearner, StepResult
+from fanin.losses import cross_entropy, error
+from fanin.optimizers.base import GroupOptimizer, spread
+from fanin.optimizers.stack import common, put, set_rates, stacked, take
+from fanin.probes.capture import Observation
+from fanin.probes.measures import norms
+from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, WEIGHT, measure_curves
+from fanin.program import Look, Program, Tensors
+from fanin.regularizers import DropoutModule
+
+CHUNK = 250
+"""Examples that all runs are evaluated on at once."""
+
+
+class FusedLearner:
+    """R runs of one structure trained as one program, each as it would be alone.
+
+    Parameters, buffers and the optimizer's state lie stacked on a leading axis R. The gradient of the losses' sum is,
+    slice by slice, that of each run's own loss, so one run's NaN touches no other. The learners of the single runs
+    go on as views of the slices: they know what is a run's own (dropout stream, checkpoint, where it broke).
+
+    Args:
+        members: learners of one run each, of one structure and one class of `GroupOptimizer`; they belong to this
+            learner from now on.
+    """
+
+    def __init__(self, members: Sequence[SingleLearner]) -> None:
+        first, models = members[0], [member.model for member in members]
+        self.members = list(members)
+        self.runs = len(members)
+        self.parameter_count = first.parameter_count
+        self.program = Program(first.model, first.autocast)
+        self.parameters = _stack([dict(model.named_parameters()) for model in models], self.program.stacked_weights)
+        self.buffers = _stack([dict(model.named_buffers()) for model in models])
+        names = {id(parameter): name for name, parameter in first.model.named_parameters()}
+        self.weights = {name: self.parameters[names[id(weight)]] for name, weight in first.weights.items()}
+        self.initial = {name: torch.cat([member.initial[name] for member in members]) for name in self.weights}
+        for run, member in enumerate(members):
+            member.initial = {name: weights[run : run + 1] for name, weights in self.initial.items()}
+        self._norms: Tensor | None = None
+        self._trained = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
+        self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
+        strengths = [sum(penalty.strength for penalty in member.penalties) for member in members]
+        self._strength = common(strengths, self._trained[0].device)
+        modules = {name: [model.get_submodule(name) for model in models] for name in self.program.dropouts}
+        self._dropout = {name: [cast(DropoutModule, one).p for one in ones] for name, ones in modules.items()}
+        self._halted: dict[int, dict[str, Any]] = {}  # the states of broken runs that take no further step
+        for run, member in enumerate(members):
+            self.load_state(run, member.state(0))
+
+    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
+        """One update of every run; see Learner."""
+        inputs, targets = batch
+        refused = list(self._halted)
+        if len(refused) == self.runs:
+            lost = torch.full((self.runs,), torch.nan, device=inputs.device)
+            return StepResult(lost, lost)
+        trace = self.program.trace(inputs) if curves or self.program.dropouts else None
+        flows, sees = (not group.keys().isdisjoint(curves) for group in (ACTIVATION_GRADIENT, ACTIVATION))
+        look = Look(trace, trace.seen.block_ends if trace and (flows or sees) else [], inputs, gradients=flows)
+        streams = {run: member.dropout for run, member in enumerate(self.members) if run not in self._halted}
+        logits = self._forward(inputs, self.buffers, streams, look)
+        losses = cross_entropy(logits, targets)
+        for parameter, gradient in zip(self._trained, look.gradients(losses, self._trained), strict=True):
+            parameter.grad = gradient
+        self._penalize()
+        result = StepResult(losses.detach(), error(logits.detach(), targets))
+        self._find_broken(batch, result, refused)
+        if len(self._halted) == self.runs:
+            return result
+        if curves:  # the update changes weights in place
+            gradients = {name: weight.grad for name, weight in self.weights.items()}
+            seen = self._observation(look, inputs, gradients, copy=not set(WEIGHT).isdisjoint(curves))
+        set_rates(self.optimizer, rates)
+        self.optimizer.step()
+        for run, state in self._halted.items():
+            self.members[run].load_weights(0, state["model"])
+        if curves:
+            seen.updated = [self.weights[name].detach() for name in seen.weight_names]
+            result = result._replace(curves=measure_curves(seen, curves))
+        return result
+
+    def observe(self, batch: Batch) -> Observation:
+        """A look without a trace; see Learner. Gradients are of the data loss alone."""
+        inputs, targets = batch
+        trace = self.program.trace(inputs)
+        look = Look(trace, range(len(trace.seen.modules)), inputs, gradients=True)
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        streams = {
+            run: member.probe_dropout() if member.probe_dropout else member.dropout
+            for run, member in enumerate(self.members)
+        }
+        losses = cross_entropy(self._forward(inputs, buffers, streams, look), targets)
+        gradients = dict(zip(self.weights, look.gradients(losses, list(self.weights.values())), strict=True))
+        return self._observation(look, inputs, gradients, copy=False)
+
+    @torch.no_grad()
+    def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean losses and errors over a data set, some hundred examples at a time."""
+        self.program.train(False)
+        sums = torch.zeros(2, self.runs, dtype=torch.float64, device=inputs.device)
+        for start in range(0, len(inputs), CHUNK):
+            logits = self.program(self.parameters | self.buffers, inputs[start : start + CHUNK], shared=True)
+            y = targets[start : start + CHUNK].expand(self.runs, -1)
+            sums += torch.stack([cross_entropy(logits, y).double(), error(logits, y)]) * y.shape[1]
+        means = sums / len(inputs)
+        return means[0], means[1]
+
+    def culprit(self, run: int) -> Culprit | None:
+        """Where the run broke; see Learner."""
+        return self.members[run].culprit(0)
+
+    def state(self, run: int) -> dict[str, Any]:
+        """What the run's own learner would give: either kind of learner can go on from it."""
+        if run in self._halted:
+            return self._halted[run]
+        member, optimizer = self._member(run)
+        take(self.optimizer, run, optimizer)
+        state: dict[str, Any] = _copied(member.state(0))
+        optimizer.state.clear()
+        return state
+
+    def load_state(self, run: int, state: dict[str, Any]) -> None:
+        """Go on from a state; the runs that are on their way have to have taken equally many steps."""
+        member, optimizer = self._member(run)
+        member.load_state(0, state)
+        self._halted.pop(run, None)
+        if member.stop_when_diverged and member.culprit(0):
+            self._halted[run] = _copied(state)
+        else:
+            put(self.optimizer, run, optimizer)
+        optimizer.state.clear()
+
+    def select(self, indices: Sequence[int]) -> Learner:
+        """A learner of some of the runs, which move to it; of one run it is the run's own."""
+        for run in indices:
+            self.members[run].load_state(0, self.state(run))
+        chosen = [self.members[run] for run in indices]
+        if len(chosen) > 1:
+            return FusedLearner(chosen)
+        for member in chosen:
+            for tensor in (*member.model.parameters(), *member.model.buffers()):
+                tensor.data = _copied(tensor)
+            member.initial = _copied(member.initial)
+        return chosen[0] if chosen else self
+
+    def best_weights(self, run: int) -> dict[str, Tensor]:
+        """A copy of the run's model state."""
+        weights: dict[str, Tensor] = _copied(self.members[run].model.state_dict())
+        return weights
+
+    def load_weights(self, run: int, weights: dict[str, Tensor]) -> None:
+        """Replace the run's model state."""
+        self.members[run].load_weights(0, weights)
+        if run in self._halted:
+            self._halted[run]["model"] = self.best_weights(run)
+
+    def _forward(self, inputs: Tensor, buffers: Tensors, streams: Mapping[int, Generator | None], look: Look) -> Tensor:
+        """A training pass whose dropout masks come from a stream for each run; a run without one keeps every unit."""
+        self.program.train(True)
+        masks = []
+        for name, shape in look.trace.dropouts if look.trace else ():
+            masks.append(torch.ones(self.runs, *shape.shape[1:], dtype=shape.dtype, device=inputs.device))
+            for run, stream in streams.items():
+                keep = 1 - self._dropout[name][run]
+                if keep < 1:
+                    masks[-1][run].bernoulli_(keep, generator=stream).div_(keep)
+        return self.program(self.parameters | buffers, inputs, masks=masks, look=look)
+
+    def _penalize(self) -> None:
+        """Add the penalties' gradients, strength * w: through autograd they would cost a seventh of the step."""
+        if any(member.penalties for member in self.members):
+            weights = list(self.weights.values())
+            for weight in weights:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            with torch.no_grad():
+                pulls = torch._foreach_mul(weights, spread(self._strength, weights))
+                torch._foreach_add_([cast(Tensor, weight.grad) for weight in weights], pulls)
+
+    def _find_broken(self, batch: Batch, result: StepResult, refused: Sequence[int]) -> None:
+        """Find what broke the runs whose loss is not finite, and halt them; those that were halted report NaN."""
+        result.loss[refused], result.error[refused] = torch.nan, torch.nan
+        for run in (~torch.isfinite(result.loss)).nonzero().flatten().tolist():
+            member = self.members[run]
+            if member.culprit(0) is None:
+                member.locate(batch[0][run], batch[1][run])
+                if member.stop_when_diverged:
+                    self._halted[run] = self.state(run)
+
+    def _observation(
+        self, look: Look, inputs: Tensor, gradients: Mapping[str, Tensor | None], *, copy: bool
+    ) -> Observation:
+        """What was seen, with the weights that the pass met; a copy of them where an update follows."""
+        seen = look.observation(inputs)
+        for name in seen.weight_names:
+            weight, gradient = self.weights[name].detach(), gradients[name]
+            seen.weights.append(weight.clone() if copy else weight)
+            seen.gradients.append(torch.zeros_like(weight) if gradient is None else gradient)
+            seen.initial.append(self.initial[name])
+        seen.initial_norms = partial(self._initial_norms, seen.initial)
+        return seen
+
+    def _initial_norms(self, initial: Sequence[Tensor]) -> Tensor:
+        if self._norms is None:
+            self._norms = norms(initial)
+        return self._norms
+
+    def _member(self, run: int) -> tuple[SingleLearner, GroupOptimizer]:
+        return self.members[run], cast(GroupOptimizer, self.members[run].optimizer)
+
+
+def _stack(tensors: Sequence[Mapping[str, Tensor]], straight: Collection[str] = ()) -> Tensors:
+    """R tensors of each name as one [R, ...]; the R become views of it."""
+    stacks = {}
+    for name, first in tensors[0].items():
+        stack = torch.stack([one[name].detach() for one in tensors])
+        if stack.ndim == 3 and name not in straight:
+            # vmap gives the gradients of matrices transposed. Matrices that lie so too spare a copy of each.
+            stack = stack.mT.contiguous().mT
+        for run, one in enumerate(tensors):
+            one[name].data = stack[run]
+        stacks[name] = stack.requires_grad_(first.requires_grad)
+    return stacks
+
+
+def _copied(value: Any) -> Any:
+    """A state with copies of its tensors: a view would drag the whole stack along."""
+    if isinstance(value, Tensor):
+        return value.detach().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,65 @@
+"""Which configurations can be trained as one program: those that differ in numbers only."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig
+
+from fanin.options import container
+
+L2, DROPOUT, EARLY_STOPPING = (f"fanin.regularizers.{name}" for name in ("L2", "Dropout", "EarlyStopping"))
+EQUAL = ("data", "model", "activation", "normalization", "probe", "trainer")
+"""Groups whose every key shapes the program."""
+
+
+def structure_key(cfg: DictConfig) -> str | None:
+    """What runs must have in common to be trained together; None where a run can only be trained alone.
+
+    Free to differ: seed, initializer, schedule, early stopping, the optimizer's numbers, the strength of penalties,
+    and dropout's probabilities as long as the same ones are above 0 (at 0 there is no layer).
+
+    Only parts of fanin's own are known to be functions of their inputs; a user's model, activation, normalization,
+    regularizer or optimizer may hold anything, and is trained alone.
+
+    Args:
+        cfg: a composed configuration without mistakes.
+
+    Returns:
+        equal strings for configurations that can be trained together.
+    """
+    parts = {group: container(cfg, group) for group in EQUAL}
+    regularizers = container(cfg, "regularizer")
+    optimizer = container(cfg, "optimizer")
+    computing = [str(parts[group]["_target_"]) for group in ("model", "activation", "normalization")]
+    kinds = {name: part["_target_"] for name, part in regularizers.items()}
+    if not (
+        all(target.startswith("fanin.") for target in computing)
+        and {L2, DROPOUT, EARLY_STOPPING}.issuperset(kinds.values())
+        and _stackable(optimizer["_target_"])
+    ):
+        return None
+    penalties = {name: kind for name, kind in kinds.items() if kind != EARLY_STOPPING}
+    dropout = [
+        {key: value > 0 for key, value in regularizers[name].items() if _is_number(value)}
+        for name, kind in kinds.items()
+        if kind == DROPOUT
+    ]
+    words = {name: "a number" if _is_number(value) else value for name, value in optimizer.items()}
+    return json.dumps([parts, penalties, dropout, words], sort_keys=True)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@lru_cache
+def _stackable(target: str) -> bool:
+    """Whether an optimizer is one of fanin's that take a number per run."""
+    from fanin.optimizers.base import GroupOptimizer  # torch
+
+    found = get_object(target) if target.startswith("fanin.optimizers.") else None
+    return isinstance(found, type) and issubclass(found, GroupOptimizer)

@@ -1,0 +1,108 @@
+"""The launchers `fused` and `auto`: the folders that the pool would have written, and nobody harmed by a neighbour."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from command_line import Said, end, fanin, read, runs, start, table
+from slow_runs import NAP, own_parts, states, steps_of, wait_for
+
+GRID = (
+    "-m", "initializer=variance_scaling", "initializer.c=1,2,3000", "seed=0,1", "optimizer.lr=0.01,0.05",
+    "model.depth=6", "model.width=16", "data.limit=300", "trainer.steps=20", "trainer.log_every=2", "probe.every=5",
+    "trainer.device=cpu", "model.bias=false",
+)  # fmt: skip
+TIMES = ("seconds", "started", "updated")
+
+
+@pytest.fixture(scope="module")
+def grids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Said, Path]]:
+    """The same grid by three launchers."""
+    place = tmp_path_factory.mktemp("grids")
+    said = {}
+    for launcher in ("pool", "fused", "auto"):
+        said[launcher] = (
+            fanin(place, *GRID, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}"),
+            place / launcher,
+        )
+    return said
+
+
+@pytest.mark.parametrize("launcher", ["fused", "auto"])
+def test_the_folders_are_those_of_the_pool(grids: dict[str, tuple[Said, Path]], launcher: str) -> None:
+    (alone, pool), (together, fused) = grids["pool"], grids[launcher]
+    assert (alone.code, together.code) == (0, 0)
+    assert sorted(runs(pool)) == sorted(runs(fused))
+    for name, run in runs(pool).items():
+        other = fused / name
+        assert {path.name for path in run.rglob("*") if "events" not in path.name} == {
+            path.name for path in other.rglob("*") if "events" not in path.name
+        }
+        ours, theirs = read(other / "result.json"), read(run / "result.json")
+        for key in ("state", "outcome", "steps", "diverged", "overrides", "config_hash", "seeds", "parameters"):
+            assert ours[key] == theirs[key]
+        for a, b in zip(table(run / "metrics.csv"), table(other / "metrics.csv"), strict=True):
+            assert_close(
+                {key: a[key] for key in a if key != "seconds"}, {key: b[key] for key in b if key != "seconds"}, 1e-4
+            )
+        for a, b in zip(table(run / "profiles.csv"), table(other / "profiles.csv"), strict=True):
+            if a["snapshot"] == "init":  # the same weights, the same examples: rounding alone
+                assert_close(a, b, 1e-5)
+        assert (other / ".hydra" / "config.yaml").read_text() == (run / ".hydra" / "config.yaml").read_text()
+    assert {row["run"]: row["state"] for row in table(pool / "summary.csv")} == {
+        row["run"]: row["state"] for row in table(fused / "summary.csv")
+    }
+    assert "diverged" in states(fused).values()
+    assert "done" in states(fused).values()
+
+
+def assert_close(one: dict[str, str], other: dict[str, str], relative: float) -> None:
+    """Equal words; numbers to a relative tolerance, as float32 sums in another order give."""
+    for key, word in one.items():
+        try:
+            number = float(word)
+        except ValueError:
+            assert other[key] == word
+            continue
+        if math.isfinite(number):
+            assert float(other[key]) == pytest.approx(number, rel=relative, abs=1e-7)
+        else:
+            assert other[key] == word
+
+
+def test_what_differs_in_structure_goes_to_the_pool(tmp_path: Path) -> None:
+    place = own_parts(tmp_path)
+    words = ("-m", "--config-dir=own", "activation=slow,relu", "seed=0,1", "model.depth=3", "model.width=8")
+    said = fanin(place, *words, "data.limit=300", "trainer.steps=4", "hydra/launcher=fused")
+    assert said.code == 0
+    assert "2 of 4 runs cannot be fused and go to the pool" in said.err
+    logs = {name: (run / "run.log").read_text() for name, run in runs(place / "outputs" / "runs").items()}
+    # One worker a core, so two runs of one structure are one group on one core, and one each on two.
+    together = [name for name, log in logs.items() if "trained together" in log]
+    assert all("slow" not in name for name in together)
+    assert set(states(place / "outputs" / "runs").values()) == {"done"}
+
+
+def test_a_group_whose_process_is_killed_is_tried_run_by_run(tmp_path: Path) -> None:
+    words = [*GRID, "hydra/launcher=fused", "hydra.launcher.n_jobs=1", "trainer.steps=3000", "initializer.c=2"]
+    process = start(tmp_path, *words, NAP=NAP)
+    grid = tmp_path / "outputs" / "runs"
+    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 4)
+    pids = {read(run / "status.json")["pid"] for run in runs(grid).values()}
+    assert len(pids) == 1  # all four in one process
+    os.kill(pids.pop(), signal.SIGKILL)
+    said = end(process, 120)
+    assert said.code == 0
+    assert set(states(grid).values()) == {"done"}
+    assert len(runs(grid)) == 4
+
+
+def test_a_wrong_number_of_fused_runs_is_one_line(tmp_path: Path) -> None:
+    said = fanin(tmp_path, *GRID, "hydra/launcher=fused", "hydra.launcher.max_fused=0")
+    assert said.code == 1
+    assert said.err[-1] == "fanin: hydra.launcher.max_fused=0: must be auto or an integer >= 1"

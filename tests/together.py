@@ -1,0 +1,111 @@
+"""The same runs twice: each alone, and all of them fused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine import batch, network
+from fanin.fused import FusedLearner
+from fanin.learner import Batch, Learner, SingleLearner
+from fanin.optimizers import SGD
+from fanin.regularizers import L2, Dropout
+from fanin.streams import generator
+
+
+def single(
+    seed: int,
+    optimizer: Any = SGD,
+    *,
+    numbers: dict[str, float] | None = None,
+    p: float = 0.0,
+    strength: float | None = None,
+    learning: dict[str, Any] | None = None,
+    device: str = "cpu",
+    **net: Any,
+) -> SingleLearner:
+    """The learner of one run, by default without dropout (`p`) and penalty (`strength`)."""
+    dropout = Dropout(p=p, input_p=p / 2) if p else None
+    model = network(seed, dropout=dropout, **{"in_features": 12, "width": 24, **net}).to(device)
+    streams = {
+        "dropout": generator(seed, "dropout", device=device),
+        "probe_dropout": partial(generator, seed, "probe", "dropout", device=device),
+    }
+    return SingleLearner(
+        model,
+        optimizer(list(model.parameters()), lr=0.1, **(numbers or {})),
+        penalties=[] if strength is None else [L2(strength=strength)],
+        **(streams if dropout else {}),
+        **(learning or {}),
+    )
+
+
+def pair(runs: Sequence[dict[str, Any]]) -> tuple[list[SingleLearner], FusedLearner]:
+    """Learners of some runs, given by the keywords of `single`: each alone, and fused."""
+    return [single(**run) for run in runs], FusedLearner([single(**run) for run in runs])
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of R runs."""
+    inputs, targets = zip(*batches, strict=True)
+    return torch.cat(inputs), torch.cat(targets)
+
+
+def batches(runs: int, step: int, size: int = 20, scale: float = 1.0, **changes: Any) -> list[Batch]:
+    """Each run's own batch of a step; inputs of standard deviation `scale`."""
+    own = [batch(1000 * run + step, size, **{"features": (12,), **changes}) for run in range(runs)]
+    return [(scale * inputs, targets) for inputs, targets in own]
+
+
+def rates(runs: int, step: int, lr: float = 0.05) -> list[float]:
+    """Each run's own learning rate of a step."""
+    return [lr * (1 + run) / (runs * (1 + 0.1 * step)) for run in range(runs)]
+
+
+def train(
+    alone: Sequence[SingleLearner],
+    fused: Learner,
+    steps: range,
+    *,
+    curves: Sequence[str] = (),
+    lr: float = 0.05,
+    tolerance: dict[str, Any] | None = None,
+    **data: Any,
+) -> tuple[Tensor, Tensor]:
+    """Losses of both, [steps, R] each, in float64; curves, where asked for, are compared on the way."""
+    losses: tuple[list[Tensor], list[Tensor]] = [], []
+    tolerance = tolerance or {"rtol": 1e-10, "atol": 1e-12, "equal_nan": True}  # for float64
+    for step in steps:
+        own, each = batches(len(alone), step, **data), rates(len(alone), step, lr)
+        results = [one.step(mine, [rate], curves) for one, mine, rate in zip(alone, own, each, strict=True)]
+        together = fused.step(joined(own), each, curves)
+        losses[0].append(torch.cat([result.loss for result in results]).double())
+        losses[1].append(together.loss.double())
+        if curves and together.curves is not None:
+            for run, result in enumerate(results):
+                if result.curves is not None:  # a run that is broken has none
+                    assert together.curves[0] == result.curves[0]
+                    torch.testing.assert_close(together.curves[1][run], result.curves[1][0], **tolerance)
+    return torch.stack(losses[0]), torch.stack(losses[1])
+
+
+def close(first: Any, second: Any, rel: float, absolute: float = 0.0) -> bool:
+    """Whether two nested structures have the same form, and numbers that are equal up to a tolerance."""
+    if isinstance(first, Tensor):
+        if first.dtype != second.dtype or first.shape != second.shape:
+            return False
+        if not first.is_floating_point():
+            return torch.equal(first, second)
+        return bool(torch.allclose(first, second, rel, absolute, equal_nan=True))
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(close(first[k], second[k], rel, absolute) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(close(a, b, rel, absolute) for a, b in zip(first, second, strict=True))
+    if isinstance(first, float):
+        return math.isclose(first, second, rel_tol=rel, abs_tol=absolute) or first != first
+    return type(first) is type(second) and bool(first == second)
