@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from fanin.errors import OptionError, integer
 from fanin.sweep.plan import Planned
 
-CPU_LIMIT = 16
-"""Runs in a program on a core: more gain nothing there, for their activations leave the caches."""
+CPU_LIMIT = 64
+"""Runs in a program on a core: more gain nothing there."""
 
 GPU_LIMIT = 512
 FREE = ("seed", "initializer", "schedule")
