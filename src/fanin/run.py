@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
-import platform
-import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,12 +23,10 @@ from fanin.member import Run
 from fanin.overlay import Overlay
 from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
-from fanin.streams import generator, stream_seed
+from fanin.result import result_of
+from fanin.streams import generator
 
 log = logging.getLogger(__name__)
-
-NO_PROGRESS = 0.98
-"""A final training loss above this share of ln K, the loss of guessing, counts as no progress."""
 
 Shown = Callable[[int, int, float, float], None]  # step, steps, loss, error
 
@@ -109,7 +102,7 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
 
     def ended(one: Run) -> None:
         member, (its_recipe, overlay) = by_recorder[id(one.recorder)], theories[id(one.recorder)]
-        result = _result(one, member.identity, its_recipe, overlay, data.classes, loop.batches.steps_per_epoch)
+        result = result_of(one, member.identity, its_recipe, overlay, data.classes, loop.batches.steps_per_epoch)
         one.recorder.close(one.state)
         member.folder.write_status(one.state, **loop.position(one))
         result["parameters"] = parameters
@@ -128,33 +121,6 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
             folder.write_status("interrupted", error="stopped by the user", **loop.position(one))
             one.recorder.close()
         raise
-
-
-def _result(
-    one: Run, identity: Identity, made: Recipe, overlay: Overlay, classes: int, steps_per_epoch: int
-) -> dict[str, Any]:
-    """The content of result.json."""
-    purposes = ("init", "data", "dropout", "probe")
-    return {
-        "run": identity.name,
-        "experiment": identity.experiment,
-        "state": one.state,
-        "outcome": _outcome(one, classes),
-        "verdict": overlay.analysis.verdict if overlay.analysis else None,
-        "stopped_by": one.stopped_by or None,
-        "steps": one.step,
-        "epochs": one.step / steps_per_epoch,
-        "seconds": one.seconds,
-        "metrics": _final_metrics(one),
-        "init": _initial(overlay),
-        "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
-        "overrides": identity.overrides,
-        "config_hash": identity.config_hash,
-        "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
-        "versions": versions(),
-        "git": git_state(Path.cwd()),
-        "device": str(made.device),
-    }
 
 
 def assemble(
@@ -227,52 +193,3 @@ def checkpoint_of(folder: RunFolder, identity: Identity) -> dict[str, Any] | Non
         reason = f"it cannot be read ({type(error).__name__})"
     log.warning("%s is left aside: %s; starting afresh", path, reason)
     return None
-
-
-def _outcome(one: Run, classes: int) -> str:
-    """The run's outcome in the words of the study."""
-    if one.diverged:
-        return "diverged"
-    if one.step == 0:
-        return "init only"
-    loss = _final_metrics(one)["train_loss"]
-    return "no progress" if loss is None or loss > NO_PROGRESS * math.log(classes) else "learns"
-
-
-def _final_metrics(one: Run) -> dict[str, float | None]:
-    """Training loss and error over the last window of batches, the other parts as evaluated at the end."""
-    pairs = list(one.window)
-    train = [
-        math.fsum(column) / len(pairs) if _finite(column) else column[-1] for column in zip(*pairs, strict=True)
-    ] or [None] * 2
-    parts = {f"{part}_{what}": one.row.get(f"{part}_{what}") for part in ("val", "test") for what in ("loss", "error")}
-    return {"train_loss": train[0], "train_error": train[1]} | parts
-
-
-def _finite(column: tuple[float, ...]) -> bool:
-    return all(math.isfinite(value) for value in column)
-
-
-def _initial(overlay: Overlay) -> dict[str, Any] | None:
-    """What the profile at init says; None without a probe."""
-    return None if overlay.analysis is None else asdict(overlay.analysis) | overlay.ends
-
-
-@lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
-    """Of what computed the run."""
-    packages = ("fanin", "torch", "hydra-core", "omegaconf", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-@lru_cache(maxsize=1)
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of a folder, and whether it has uncommitted changes; None outside a repository."""
-    try:
-        commit, dirty = (
-            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5)
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return {"commit": commit.stdout.strip(), "dirty": bool(dirty.stdout.strip())} if commit.returncode == 0 else None

@@ -125,13 +125,19 @@ def pool_size(n_jobs: object, jobs_per_gpu: object, wanted: Sequence[str]) -> tu
     return count or len(os.sched_getaffinity(0)), [None]
 
 
-def run_pool(groups: Sequence[Sequence[Planned]], size: int, devices: Sequence[int | None]) -> list[Outcome]:
+def run_pool(
+    groups: Sequence[Sequence[Planned]],
+    size: int,
+    devices: Sequence[int | None],
+    prepare_process: Callable[[], None],
+) -> list[Outcome]:
     """Run groups of jobs, `size` groups at a time.
 
     Args:
         groups: in the order in which they are to be started; the jobs of a group are trained as one program.
         size: number of workers.
         devices: CUDA devices that the workers take in turn, or [None] for the CPU.
+        prepare_process: called in each worker before anything else; importable.
 
     Returns:
         What each run came to.
@@ -139,7 +145,7 @@ def run_pool(groups: Sequence[Sequence[Planned]], size: int, devices: Sequence[i
     Raises:
         KeyboardInterrupt: the user asked to stop; what was running is marked as interrupted, with a checkpoint.
     """
-    pool = Pool(deque([posted(run) for run in group] for group in groups), devices)
+    pool = Pool(deque([posted(run) for run in group] for group in groups), devices, prepare_process)
     jobs = sum(len(group) for group in groups)
     with stop_on_signal() as asked, Board(jobs) as board:
         try:
@@ -163,6 +169,7 @@ class Pool:
 
     waiting: deque[Task]
     devices: Sequence[int | None]
+    prepare_process: Callable[[], None]
     outcomes: list[Outcome] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     stop: Event = field(default_factory=CONTEXT.Event)
@@ -190,7 +197,7 @@ class Pool:
     def hire(self, device: int | None) -> None:
         """Start a worker."""
         ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=_work, args=(theirs, self.stop, device), daemon=True)
+        process = CONTEXT.Process(target=_work, args=(theirs, self.stop, device, self.prepare_process), daemon=True)
         process.start()
         theirs.close()
         self.workers.append(Worker(process, ours, device))
@@ -259,14 +266,12 @@ def _end_of(code: int | None) -> str:
     return f"exited with code {code}"
 
 
-def _work(connection: Connection, stop: Event, device: int | None) -> None:
+def _work(connection: Connection, stop: Event, device: int | None, prepare_process: Callable[[], None]) -> None:
     """A worker's life: take jobs until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
-    from fanin.resolvers import register_resolvers
-
-    register_resolvers()
+    prepare_process()
     line = Line(connection)
     while not line.orphaned:
         try:

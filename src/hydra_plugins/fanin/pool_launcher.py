@@ -78,6 +78,7 @@ class PoolLauncher(Launcher):
     def launch_runs(self, runs: list[Any]) -> list[dict[str, Any]]:
         """Run what fanin's sweeper has planned."""
         from fanin.sweep.pool import pool_size, run_pool
+        from fanin.task import prepare_process
 
         waiting = [run for run in runs if not run.finished]
         if not waiting:  # not even torch is needed
@@ -85,10 +86,10 @@ class PoolLauncher(Launcher):
         wanted = [run.composed.plain["trainer"]["device"] for run in waiting]
         size, devices = pool_size(self.n_jobs, self.jobs_per_gpu, wanted)
         if self.fuse == "never":
-            return run_pool([[run] for run in waiting], size, devices)
+            return run_pool([[run] for run in waiting], size, devices, prepare_process)
         from fanin.sweep.fuse import fuse
 
         groups, alone = fuse(waiting, self.max_fused, size, gpu=devices != [None])
         if alone and self.fuse == "always":
             print(f"{alone} of {len(waiting)} runs cannot be fused and go to the pool", file=sys.stderr)
-        return run_pool(groups, size, devices)
+        return run_pool(groups, size, devices, prepare_process)
