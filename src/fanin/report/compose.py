@@ -22,8 +22,6 @@ from fanin.report.summary import row_of, write_summary
 from fanin.report.tables import study_table, write_table_csv, write_table_markdown
 from fanin.report.tensorboard import write_tensorboard
 
-FIGURES = ("study", "movement", "curves")
-
 
 def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] | None) -> Report:
     """See write_report."""

@@ -117,12 +117,19 @@ def execute_together(
                 viewer.line(f"{folder.status['state']} before, not run again (force=true does)", "dim")
                 outcome["state"] = "skipped"
                 continue
-            prepare(job)
+            try:
+                prepare(job)
+            except OSError as error:
+                outcome |= {"state": "failed", "error": _mark_failed(error, folder, viewer)}
+                continue
             ours.append((job, folder, viewer))
         for name, state in _attempt(ours, stop_requested).items():
             outcomes[name] |= state
         for job, folder, _ in ours:
-            update_summary(job.folder.parent, folder.path)
+            try:
+                update_summary(job.folder.parent, folder.path)
+            except OSError as error:  # a full disk; what the run left is whole, and a report makes the table anew
+                log.warning("summary.csv was not written: %s", error)
     return list(outcomes.values())
 
 
