@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-all lint bench bench-grid report tensorboard figures clean
+.PHONY: help setup study test test-all lint bench bench-grid report tensorboard reference figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ report: $(READY)  ## tables, figures and a page from everything in outputs/
 
 tensorboard: $(READY)  ## TensorBoard on everything in outputs/
 	$(BIN)/tensorboard --logdir outputs --samples_per_plugin scalars=100000,images=100 $(ARGS)
+
+reference: $(READY)  ## docs/reference/ and the README's table of groups, from conf/ and docstrings
+	$(BIN)/python scripts/reference.py $(ARGS)
 
 figures: $(READY)  ## the pictures of the README, from a real MNIST run (needs MNIST and Chromium)
 	$(BIN)/python scripts/readme_figures.py $(ARGS)

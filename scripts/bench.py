@@ -32,7 +32,7 @@ from fanin.data import Dataset, Digits
 from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
 from fanin.resolvers import register_resolvers
-from fanin.run import assemble
+from fanin.run import assemble, batches_of
 
 STUDY = [
     "initializer=variance_scaling", "model.depth=50", "model.width=100", "model.bias=false", "optimizer.lr=0.003",
@@ -115,7 +115,7 @@ def fanin_variant(overrides: list[str], folder: Path) -> Callable[[int], float]:
         made = recipe(compose("config", [*STUDY, *overrides, f"trainer.steps={steps}"]))
         data = load_digits()
         recorder = Recorder(RunFolder(folder))
-        loop, _ = assemble([made], data, [recorder], [""], [lambda *_: None])
+        loop, _ = assemble([made], data, batches_of([made], data), [recorder], [""], [lambda *_: None])
         loop.train()
         recorder.close("done")
         return loop.seconds

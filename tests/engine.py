@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,22 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from fanin import activations
-from fanin.build import Recipe
 from fanin.data import Dataset, Gaussian
 from fanin.initializers import Initializer, VarianceScaling
-from fanin.learner import Batch, SingleLearner
+from fanin.learner import Batch
 from fanin.loop import Loop
+from fanin.method import Method
 from fanin.models import Mlp
 from fanin.normalization import NoNorm
 from fanin.optimizers import SGD
 from fanin.overlay import Overlay
 from fanin.probes import NoProbe
+from fanin.recipe import Recipe
 from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
-from fanin.regularizers import Dropout
-from fanin.run import assemble
+from fanin.regularizers import Dropout, Penalty
+from fanin.run import assemble, batches_of
 from fanin.schedules import Constant
 from fanin.settings import Trainer
+from fanin.single import SingleLearner
 from fanin.streams import generator
 
 EPSILON = 2.0**-24  # relative rounding error of one float32 operation
@@ -65,9 +68,15 @@ def perturbed(model: nn.Module) -> nn.Module:
     return model
 
 
-def learner(model: nn.Module, optimizer: Callable[..., torch.optim.Optimizer] = SGD, **changes: Any) -> SingleLearner:
+def learner(
+    model: nn.Module,
+    optimizer: Callable[..., torch.optim.Optimizer] = SGD,
+    penalties: Sequence[Penalty] = (),
+    **changes: Any,
+) -> SingleLearner:
     """A learner of a network; the learning rate comes with each step."""
-    return SingleLearner(model, optimizer(list(model.parameters()), lr=0.0), **changes)
+    method = changes.pop("method", Method(penalties=penalties))
+    return SingleLearner(model, optimizer(list(model.parameters()), lr=0.0), method, **changes)
 
 
 def batch(seed: int, size: int = 8, features: Sequence[int] = (7,), dtype: torch.dtype = torch.float32) -> Batch:
@@ -103,12 +112,12 @@ def recipe(**changes: Any) -> Recipe:
         "seed": 0,
         "trainer": Trainer(**trainer),
         "data": None,
-        "make_model": lambda inputs, outputs: Mlp(in_features=inputs, out_features=outputs, **model),
+        "make_model": lambda shape, outputs: Mlp(in_features=math.prod(shape), out_features=outputs, **model),
         "initializer": VarianceScaling(c=2.0),
         "make_optimizer": partial(optimizer, lr=lr, **keys),
         "lr": lr,
         "schedule": Constant(),
-        "penalties": [],
+        "method": Method(penalties=changes.pop("penalties", [])),
         "dropout": None,
         "early_stopping": None,
         "probe": NoProbe(),
@@ -132,7 +141,9 @@ def loop(
     folder.mkdir(parents=True, exist_ok=True)
     recorder = Recorder(run_folder, resume_step)
     shown = [lambda *_: None]
-    one, (overlay,) = assemble([made], clouds() if data is None else data, [recorder], ["hash"], shown, stop_requested)
+    data = clouds() if data is None else data
+    batches = batches_of([made], data)
+    one, (overlay,) = assemble([made], data, batches, [recorder], ["hash"], shown, stop_requested)
     one.first = one.runs[0]  # type: ignore[attr-defined]  # a run that ends early leaves the loop
     return one, overlay
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from engine import batch, same
 from fanin import activations
 from fanin.fused import CHUNK, FusedLearner
-from fanin.learner import SingleLearner
 from fanin.normalization import BatchNorm, LayerNorm, NoNorm
 from fanin.optimizers import SGD, Adam, Momentum
 from fanin.probes.probe import QUANTITIES, measure_profile
+from fanin.single import SingleLearner
 from together import batches, close, joined, pair, rates, single, train
 
 RUNS = 8

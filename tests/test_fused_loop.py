@@ -16,23 +16,27 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine import clouds, recipe, rows, trained
-from fanin.build import Recipe
+from fanin.averaging import Ema
+from fanin.clipping import ClipNorm
 from fanin.config_folder import config_folder
 from fanin.data import Dataset
 from fanin.fused import FusedLearner
 from fanin.identity import Identity
 from fanin.initializers import VarianceScaling
 from fanin.loop import Interrupted, Loop
+from fanin.losses import CrossEntropy
 from fanin.member import Run
+from fanin.method import Method
 from fanin.normalization import BatchNorm, LayerNorm
 from fanin.optimizers import Adam, Momentum
 from fanin.probes import Probe
 from fanin.probes.probe import QUANTITIES
+from fanin.recipe import Recipe
 from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
-from fanin.regularizers import L2, Dropout, EarlyStopping
+from fanin.regularizers import L1, L2, Dropout, EarlyStopping, MaxNorm, WeightDecay
 from fanin.resolvers import register_resolvers
-from fanin.run import Member, assemble, run, run_together
+from fanin.run import Member, assemble, batches_of, run, run_together
 from fanin.schedules import Cosine, Step
 from together import close
 
@@ -53,7 +57,7 @@ def fused(place: Path, recipes: Sequence[Recipe], data: Dataset) -> tuple[Loop, 
         (place / str(number)).mkdir(parents=True)
         recorders.append(Recorder(RunFolder(place / str(number))))
     hashes, shown = ["hash"] * len(recipes), [lambda *_: None] * len(recipes)
-    loop, _ = assemble(recipes, data, recorders, hashes, shown)
+    loop, _ = assemble(recipes, data, batches_of(recipes, data), recorders, hashes, shown)
     assert isinstance(loop.learner, FusedLearner)
     runs = list(loop.runs)
     loop.train()
@@ -120,7 +124,7 @@ def several(count: int = 4, **changes: Any) -> list[Recipe]:
 
 
 def test_runs_with_everything_that_has_a_memory(tmp_path: Path) -> None:
-    """Each with a schedule, a penalty, dropout and a patience of its own; they stop early, each at its own step."""
+    """Each with a schedule, penalties, bounds and a patience of its own; they stop early, each at its own step."""
     settings = {
         "optimizer": Momentum,
         "model": {"normalization": BatchNorm(), "depth": 4},
@@ -131,7 +135,14 @@ def test_runs_with_everything_that_has_a_memory(tmp_path: Path) -> None:
         replace(
             one,
             schedule=(Cosine(warmup_steps=2 * run), Step(size=5 + run, gamma=0.7))[run % 2],
-            penalties=[L2(strength=0.01 * run)],
+            method=Method(
+                smoothed=CrossEntropy().smoothed(0.05),
+                penalties=[L2(strength=0.01 * run), L1(strength=0.001 / (1 + run))],
+                decays=[WeightDecay(rate=0.002 * run)],
+                bounds=[MaxNorm(bound=2.5 + 0.1 * run)],
+                clipping=ClipNorm(bound=2.0),
+                averaging=Ema(decay=0.8),
+            ),
             early_stopping=EarlyStopping(patience=2 + run, monitor=("val_loss", "train_loss")[run % 2]),
         )
         for run, one in enumerate(several(**settings, dropout=Dropout(p=0.2, input_p=0.1)))

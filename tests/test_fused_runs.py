@@ -13,10 +13,11 @@ import torch
 
 from engine import same
 from fanin.fused import FusedLearner
-from fanin.learner import Batch, Culprit, Learner, SingleLearner
+from fanin.learner import Batch, Culprit, Learner
 from fanin.normalization import BatchNorm
 from fanin.optimizers import SGD, Adam, Momentum
 from fanin.probes.probe import QUANTITIES
+from fanin.single import SingleLearner
 from together import batches, close, joined, pair, rates, single, train
 
 OPTIMIZERS = pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam])

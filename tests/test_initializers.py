@@ -14,13 +14,25 @@ from torch import Tensor, nn
 from fanin import activations, streams
 from fanin.errors import OptionError
 from fanin.initializers import (
+    Constant,
+    Dirac,
+    Fixup,
+    Identity,
     Initializer,
     KaimingNormal,
+    KaimingUniform,
+    LecunNormal,
+    Lsuv,
+    Normal,
     Orthogonal,
+    Pretrained,
     Stream,
     TorchDefault,
+    TruncatedNormal,
+    Uniform,
     VarianceScaling,
     XavierNormal,
+    XavierUniform,
     Zeros,
 )
 from fanin.models import Mlp
@@ -74,6 +86,12 @@ KURTOSIS = {
         (KaimingNormal(mode="fan_out", slope=0.5), 2 / (1.25 * 400), "normal"),
         (XavierNormal(gain=3), 9 * 2 / 700, "normal"),
         (TorchDefault(), 1 / 900, "uniform"),
+        (Normal(std=0.3), 0.09, "normal"),
+        (Uniform(bound=0.3), 0.03, "uniform"),
+        (TruncatedNormal(std=0.3), 0.09 * float(stats.truncnorm(-2, 2).var()), "truncated_normal"),
+        (XavierUniform(gain=3), 9 * 2 / 700, "uniform"),
+        (KaimingUniform(mode="fan_out", slope=0.5), 2 / (1.25 * 400), "uniform"),
+        (LecunNormal(), 1 / 300, "normal"),
     ],
 )
 def test_mean_and_variance_of_a_draw(initializer: Initializer, variance: float, law: str, seed: int) -> None:
@@ -103,6 +121,11 @@ def test_distribution_function_of_a_draw(law: str, reference) -> None:  # type: 
         (VarianceScaling(c=2, distribution="uniform"), math.sqrt(6 / 300)),
         (VarianceScaling(c=2, distribution="truncated_normal"), 2 * math.sqrt(2 / 300) / 0.8796256610342398),
         (TorchDefault(), 1 / math.sqrt(300)),
+        (Uniform(bound=0.7), 0.7),
+        (TruncatedNormal(std=0.7), 1.4),
+        (XavierUniform(gain=2), 2 * math.sqrt(6 / 700)),
+        (KaimingUniform(), math.sqrt(6 / 300)),
+        (KaimingUniform(mode="fan_out", slope=2), math.sqrt(6 / (5 * 400))),
     ],
 )
 def test_support_is_exact_and_used(initializer: Initializer, bound: float) -> None:
@@ -139,6 +162,14 @@ def test_torch_default_is_the_law_of_nn_linear() -> None:
             lambda w, g: nn.init.xavier_uniform_(w, generator=g),
         ),
         (Orthogonal(gain=1.3), lambda w, g: nn.init.orthogonal_(w, 1.3, generator=g)),
+        (Normal(std=0.2), lambda w, g: nn.init.normal_(w, 0.0, 0.2, generator=g)),
+        (Uniform(bound=0.2), lambda w, g: nn.init.uniform_(w, -0.2, 0.2, generator=g)),
+        (XavierUniform(gain=1.7), lambda w, g: nn.init.xavier_uniform_(w, 1.7, generator=g)),
+        (
+            KaimingUniform(mode="fan_out", slope=0.2),
+            lambda w, g: nn.init.kaiming_uniform_(w, 0.2, mode="fan_out", generator=g),
+        ),
+        (LecunNormal(), lambda w, g: nn.init.kaiming_normal_(w, nonlinearity="linear", generator=g)),
     ],
 )
 @pytest.mark.parametrize("shape", [(40, 30), (30, 40), (16, 8, 3, 3)])
@@ -151,6 +182,31 @@ def test_equals_torch_from_the_same_generator(
     theirs = reference(torch.empty(shape), torch.Generator().manual_seed(seed))
     # torch decomposes in float32, and shifts its uniforms before it scales: some roundings of entries up to 1
     torch.testing.assert_close(filled(initializer, seed, shape), theirs, rtol=1e-5, atol=2e-6)
+
+
+def test_truncated_normal_is_the_law_of_torch() -> None:
+    theirs = torch.empty(SHAPE)
+    nn.init.trunc_normal_(theirs, std=0.3, a=-0.6, b=0.6, generator=torch.Generator().manual_seed(1))
+    ours = filled(TruncatedNormal(std=0.3), 2)
+    # Two samples of N: their distribution functions differ by more than 2.5 sqrt(2/N) with probability 7e-6.
+    distance = stats.ks_2samp(ours.flatten().numpy(), theirs.flatten().numpy()).statistic
+    assert distance < 2.5 * math.sqrt(2 / ours.numel())
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        (Normal(std=0.01), Normal(std=0.02)),
+        (Uniform(bound=0.05), Uniform(bound=0.1)),
+        (TruncatedNormal(std=0.01), TruncatedNormal(std=0.02)),
+        (XavierUniform(gain=1), XavierUniform(gain=2)),
+        (KaimingUniform(slope=1), XavierUniform(gain=2)),  # 1/fan_in and, for a square matrix, 4/fan_in
+        (LecunNormal(), VarianceScaling(c=4)),
+    ],
+)
+def test_one_seed_gives_rescaled_copies_of_one_draw(small: Initializer, large: Initializer) -> None:
+    one, two = filled(small, 3, (30, 30)), filled(large, 3, (30, 30))
+    assert torch.equal(2 * one, two)  # a factor of 2 is exact in binary
 
 
 @pytest.mark.parametrize("law", ["normal", "uniform", "truncated_normal"])
@@ -205,14 +261,26 @@ def test_zeros() -> None:
         (Orthogonal(), False),
         (Zeros(), False),
         (TorchDefault(), False),
+        (Normal(), True),
+        (LecunNormal(), True),
+        (Uniform(), False),
+        (TruncatedNormal(), False),
+        (XavierUniform(), False),
+        (KaimingUniform(), False),
+        (Constant(), False),
+        (Identity(), False),
+        (Dirac(), False),
+        (Lsuv(), False),
+        (Fixup(), False),
+        (Pretrained(), False),
     ],
 )
 def test_the_band_of_the_theory_is_claimed_for_normals_only(initializer: Initializer, exact: bool) -> None:
     assert initializer.exact_normal is exact
 
 
-def test_orthogonal_entries_are_not_independent() -> None:
-    initializer: Initializer = Orthogonal()
+@pytest.mark.parametrize("initializer", [Orthogonal(), Identity(), Dirac(), Lsuv(), Fixup(), Pretrained()])
+def test_no_variance_without_an_independent_law(initializer: Initializer) -> None:
     assert initializer.variance(4, 4) is None
 
 
@@ -315,6 +383,14 @@ def test_parameters_still_want_gradients() -> None:
         (lambda: KaimingNormal(slope=None), "slope=null: must be a finite number"),  # type: ignore[arg-type]
         (lambda: XavierNormal(gain=-1), "gain=-1: must be a finite number > 0"),
         (lambda: Orthogonal(gain=0), "gain=0: must be a finite number > 0"),
+        (lambda: Normal(std=0), "std=0: must be a finite number > 0"),
+        (lambda: Uniform(bound=-1), "bound=-1: must be a finite number > 0"),
+        (lambda: TruncatedNormal(std=math.nan), "std=nan: must be a finite number > 0"),
+        (lambda: Constant(value="one"), "value=one: must be a finite number"),  # type: ignore[arg-type]
+        (lambda: XavierUniform(gain=0), "gain=0: must be a finite number > 0"),
+        (lambda: KaimingUniform(mode="fan_avg"), "mode=fan_avg: must be one of fan_in, fan_out; did you mean fan_in?"),
+        (lambda: Lsuv(tolerance=0), "tolerance=0: must be a finite number > 0"),
+        (lambda: Lsuv(max_tries=0), "max_tries=0: must be an integer >= 1"),
     ],
 )
 def test_bad_values_give_one_line(make: Callable[[], Initializer], message: str) -> None:

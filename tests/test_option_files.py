@@ -13,11 +13,15 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ("activation", "initializer", "normalization", "regularizer", "optimizer", "schedule", "model")
+GROUPS = (
+    "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss", "regularizer", "optimizer",
+    "clipping", "averaging", "schedule", "batch", "lr_scaling",
+)  # fmt: skip
 FILES = sorted(path for group in GROUPS for path in (CONF / group).glob("*.yaml"))
 GIVEN_BY_THE_BUILDER = {
     "params",
     "in_features",
+    "input_shape",
     "out_features",
     "activation",
     "normalization",
@@ -28,7 +32,7 @@ GIVEN_BY_THE_BUILDER = {
 def options(path: Path) -> dict[str, Any]:
     """The option's own keys: those of a regularizer lie one level down, under its name."""
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
-    own: dict[str, Any] = content.get(path.stem, {}) if path.parent.name == "regularizer" else content
+    own: dict[str, Any] = content.get(path.stem, {}) if path.parent.name in ("regularizer", "augment") else content
     return own
 
 
@@ -55,7 +59,7 @@ def test_the_keys_are_the_parameters(path: Path) -> None:
 def test_the_object_holds_the_values(path: Path) -> None:
     keys = options(path)
     made = instantiate(keys)
-    assert type(made).__module__ + "." + type(made).__name__ == keys["_target_"]
+    assert type(made) is get_object(keys["_target_"])
     values = {key: value for key, value in keys.items() if not key.startswith("_")}
     assert {key: getattr(made, key) for key in values} == values
 

@@ -16,13 +16,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from engine import clouds, loop, metrics, recipe, rows, same
 from fanin import activations
-from fanin.build import Recipe
 from fanin.config_folder import config_folder
 from fanin.identity import Identity
 from fanin.loop import Interrupted, Loop
 from fanin.normalization import BatchNorm
 from fanin.optimizers import Adam, Momentum
 from fanin.probes import Probe
+from fanin.recipe import Recipe
 from fanin.record.folder import RunFolder
 from fanin.regularizers import L2, Dropout, EarlyStopping
 from fanin.resolvers import register_resolvers

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.optim import lr_scheduler as theirs
 
 from fanin.errors import OptionError
-from fanin.schedules import Constant, Cosine, Schedule, Step
+from fanin.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    InverseTime,
+    Linear,
+    NaturalExponential,
+    OneCycle,
+    Piecewise,
+    Polynomial,
+    Schedule,
+    Step,
+    Triangular,
+    WarmRestarts,
+)
 
 LR = 0.3
+DEFAULTS = (
+    *(Constant, Cosine, Exponential, InverseTime, Linear, NaturalExponential),
+    *(OneCycle, Piecewise, Polynomial, Step, Triangular, WarmRestarts),
+)
+SHORT = (
+    Exponential(beta=0.9),
+    InverseTime(beta=0.2),
+    NaturalExponential(beta=0.1),
+    Piecewise(milestones=[4, 9], factors=[0.5, 0.1]),
+    Triangular(half_cycle=5, decay=0.5),
+    WarmRestarts(T0=4, T_mult=2),
+)
 
 
 def ours(schedule: Schedule, steps: int) -> list[float]:
@@ -87,7 +114,7 @@ def test_cosine_without_a_length_says_so() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
-@pytest.mark.parametrize("kind", [Constant, Step, Cosine])
+@pytest.mark.parametrize("kind", DEFAULTS)
 @pytest.mark.parametrize(
     ("warmup", "factor"),
     [
@@ -104,6 +131,13 @@ def test_warm_up_composes_with_any(
     warmed.fit(30 + steps)
     expected = [LR * factor(step, steps) for step in range(steps)] + ours(plain, 30)
     assert ours(warmed, steps + 30) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SHORT, ids=lambda schedule: type(schedule).__name__)
+def test_a_schedule_starts_when_the_warm_up_is_over(schedule: Schedule) -> None:
+    warmed = replace(schedule, warmup_steps=3)
+    assert ours(warmed, 33)[3:] == ours(schedule, 30)
+    assert len(set(ours(schedule, 30))) > 2
 
 
 @pytest.mark.parametrize("warmup", ["linear", "cosine"])

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from engine import clouds, recipe
 from fanin.errors import OptionError
+from fanin.run import batches_of, steps_of
 from fanin.settings import Trainer
 
 
@@ -21,8 +23,10 @@ from fanin.settings import Trainer
         (8, 17, 600, 17),
     ],
 )
-def test_total_steps(epochs: float, steps: int | None, per_epoch: int, expected: int) -> None:
-    assert Trainer(epochs=epochs, steps=steps).total_steps(per_epoch) == expected
+def test_updates_of_a_run(epochs: float, steps: int | None, per_epoch: int, expected: int) -> None:
+    data = clouds(examples=30 + 3 * per_epoch, val_size=30)
+    made = recipe(trainer={"epochs": epochs, "steps": steps, "batch_size": 3})
+    assert steps_of(made, batches_of([made], data)) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,6 @@ def test_the_ends_of_the_ranges_are_allowed(accepted: dict[str, Any]) -> None:
 
 
 def test_a_batch_may_be_the_whole_training_set_but_no_more() -> None:
-    Trainer(batch_size=50).check_batch(50)
+    assert Trainer(batch_size=50).batch(50) == Trainer(batch_size="all").batch(50) == 50
     with pytest.raises(OptionError, match="batch_size=51: must be at most the 50 training examples"):
-        Trainer(batch_size=51).check_batch(50)
+        Trainer(batch_size=51).batch(50)

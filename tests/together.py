@@ -12,9 +12,11 @@ from torch import Tensor
 
 from engine import batch, network
 from fanin.fused import FusedLearner
-from fanin.learner import Batch, Learner, SingleLearner
+from fanin.learner import Batch, Learner
+from fanin.method import Method
 from fanin.optimizers import SGD
 from fanin.regularizers import L2, Dropout
+from fanin.single import SingleLearner
 from fanin.streams import generator
 
 
@@ -39,7 +41,7 @@ def single(
     return SingleLearner(
         model,
         optimizer(list(model.parameters()), lr=0.1, **(numbers or {})),
-        penalties=[] if strength is None else [L2(strength=strength)],
+        method=Method(penalties=[] if strength is None else [L2(strength=strength)]),
         **(streams if dropout else {}),
         **(learning or {}),
     )

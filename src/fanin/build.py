@@ -6,10 +6,11 @@ Mistakes are collected, so that a user sees all of them at once and before anyth
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.utils import instantiate
@@ -17,83 +18,27 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fanin.data import Dataset
-from fanin.errors import OptionError, UserError, flag, integer
-from fanin.initializers import Initializer
-from fanin.models.layers import fans, weight_layers
-from fanin.options import UnknownKey, container, make, option
-from fanin.overlay import Overlay
-from fanin.probes import Probe
-from fanin.regularizers import L2, Dropout, EarlyStopping
-from fanin.schedules import Schedule
+from fanin.errors import OptionError, UserError, flag, integer, told_of
+from fanin.fit import check_together
+from fanin.method import Method
+from fanin.options import UnknownKey, container, is_neutral, make, option
+from fanin.recipe import Recipe
+from fanin.regularizers import SAM, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, Penalty, WeightDecay
 from fanin.settings import Trainer
-from fanin.theory import Layer, law_for
 
 GROUPS = (
-    "data", "model", "activation", "initializer", "normalization", "regularizer", "optimizer", "schedule", "probe",
-    "trainer",
+    "data", "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss", "regularizer",
+    "optimizer", "clipping", "averaging", "schedule", "batch", "lr_scaling", "probe", "trainer",
 )  # fmt: skip
+REGULARIZERS = (Penalty, WeightDecay, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, SAM)
+
+SINGLE = tuple(group for group in GROUPS if group not in ("model", "regularizer", "augment", "optimizer", "trainer"))
+"""Groups whose one option is an object that needs nothing else to be made."""
+
 TRIAL = [nn.Parameter(torch.zeros(2, 2))]
 """Parameters that an optimizer is tried on."""
 
 KEYS = (*GROUPS, "seed", "force")
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
-
-
-@dataclass
-class Recipe:
-    """The options of one configuration, made and checked.
-
-    Args:
-        make_model: (in_features, out_features) -> a model whose weights are yet to be drawn.
-        make_optimizer: parameters -> optimizer.
-        theory: whether the exact finite-width theory holds for this recipe.
-        activation: name of the activation, the key of its law.
-    """
-
-    seed: int
-    trainer: Trainer
-    data: Any
-    make_model: Callable[[int, int], nn.Module]
-    initializer: Initializer
-    make_optimizer: Callable[..., torch.optim.Optimizer]
-    lr: float
-    schedule: Schedule
-    penalties: list[L2]
-    dropout: Dropout | None
-    early_stopping: EarlyStopping | None
-    probe: Probe
-    activation: str
-    theory: bool
-
-    @property
-    def device(self) -> torch.device:
-        """Where the run computes."""
-        wanted = self.trainer.device
-        return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of weights and inputs."""
-        return DTYPES[self.trainer.precision]
-
-    @property
-    def autocast(self) -> torch.dtype | None:
-        """Of the forward pass, where it is lower than that of the weights."""
-        return torch.bfloat16 if self.trainer.precision == "bfloat16" else None
-
-    def overlay(self, model: nn.Module) -> Overlay:
-        """The theory of the model as this recipe initializes it, empty where none applies."""
-        law = law_for(self.activation) if self.theory else None
-        if law is None:
-            return Overlay()
-        layers = []
-        for name, module in weight_layers(model):
-            fan_in, fan_out = fans(module.get_parameter("weight"))
-            variance = self.initializer.variance(fan_in, fan_out)
-            if variance is None or variance <= 0:
-                return Overlay()
-            layers.append(Layer(name, fan_in, fan_out, fan_in * variance))
-        return Overlay(layers, law)
 
 
 def check(cfg: DictConfig) -> list[UserError]:
@@ -118,19 +63,22 @@ def recipe(cfg: DictConfig) -> Recipe:
 
 
 @lru_cache(maxsize=4)
-def _load(data_json: str) -> Dataset:
-    dataset: Dataset = instantiate(json.loads(data_json)).load()
-    return dataset
+def _load(data_json: str, preprocess_json: str) -> Dataset:
+    with told_of("data"):
+        dataset: Dataset = instantiate(json.loads(data_json)).load()
+    with told_of("preprocess"):
+        return cast(Dataset, instantiate(json.loads(preprocess_json))(dataset))
 
 
 @lru_cache(maxsize=4)
-def _load_on(data_json: str, device: torch.device, dtype: torch.dtype) -> Dataset:
-    return _load(data_json).to(device, dtype)
+def _load_on(data_json: str, preprocess_json: str, device: torch.device, dtype: torch.dtype) -> Dataset:
+    return _load(data_json, preprocess_json).to(device, dtype)
 
 
 def load_data(cfg: DictConfig, device: torch.device, dtype: torch.dtype) -> Dataset:
-    """The data set of a configuration on a device; the runs of one process share it."""
-    return _load_on(json.dumps(container(cfg, "data"), sort_keys=True), device, dtype)
+    """The preprocessed data set of a configuration on a device; the runs of one process share it."""
+    texts = (json.dumps(container(cfg, group), sort_keys=True) for group in ("data", "preprocess"))
+    return _load_on(*texts, device, dtype)
 
 
 def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
@@ -147,78 +95,81 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
     seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
     attempt(lambda: flag("force", cfg.get("force")))
     trainer = attempt(lambda: _trainer(cfg))
-    parts = {name: attempt(partial(option, cfg, name)) for name in ("activation", "initializer", "normalization")}
-    regularizers = attempt(lambda: _regularizers(cfg)) or []
-    dropout = next((item for item in regularizers if isinstance(item, Dropout)), None)
-    offered = {"activation": parts["activation"], "normalization": parts["normalization"], "dropout": dropout}
-
-    def make_model(in_features: int, out_features: int) -> nn.Module:
-        model: nn.Module = option(cfg, "model", in_features=in_features, out_features=out_features, **offered)
-        return model
-
-    if parts["activation"] and parts["normalization"]:
-        attempt(lambda: _model_on_meta(cfg, make_model))
-    schedule, probe, data = (attempt(partial(option, cfg, name)) for name in ("schedule", "probe", "data"))
+    parts = {name: attempt(partial(option, cfg, name)) for name in SINGLE}
+    regularizers = attempt(lambda: _listed(cfg, "regularizer")) or []
+    augmentations = attempt(lambda: _listed(cfg, "augment")) or []
     optimizer = attempt(lambda: _optimizer(cfg))
-    if errors:
+    method = attempt(lambda: _method(parts, regularizers)) if not errors else None
+    dropout = next((item for item in regularizers if isinstance(item, Dropout)), None)
+    if errors or method is None:
+        if parts["activation"] and parts["normalization"]:  # its own keys, whatever else is wrong
+            with torch.device("meta"):
+                attempt(lambda: _make_model(cfg, parts, dropout, (1, 28, 28), 10))
         return None
     made = Recipe(
         seed=seed,
         trainer=trainer,
-        data=data,
-        make_model=make_model,
+        data=parts["data"],
+        make_model=partial(_make_model, cfg, parts, dropout),
         initializer=parts["initializer"],
         make_optimizer=optimizer,
-        lr=float(cfg.optimizer.lr),
-        schedule=schedule,
-        penalties=[item for item in regularizers if isinstance(item, L2)],
+        lr=float(cfg.optimizer.get("lr", 0.0)),
+        schedule=parts["schedule"],
+        method=method,
         dropout=dropout,
         early_stopping=next((item for item in regularizers if isinstance(item, EarlyStopping)), None),
-        probe=probe,
+        probe=parts["probe"],
         activation=getattr(getattr(parts["activation"], "func", None), "__name__", ""),
-        theory=parts["initializer"].exact_normal and parts["normalization"].make(1) is None and dropout is None
+        theory=parts["initializer"].exact_normal and is_neutral(parts["normalization"]) and dropout is None
         and str(cfg.model._target_) == "fanin.models.Mlp",
+        batch=parts["batch"],
+        lr_scaling=parts["lr_scaling"],
+        # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
+        augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
     )  # fmt: skip
-    attempt(lambda: _check_together(cfg, made))
+    if getattr(optimizer(TRIAL), "full_batch", False):
+        made.trainer = replace(made.trainer, batch_size="all")
+    attempt(lambda: check_together(cfg, made, lambda: load_data(cfg, torch.device("cpu"), torch.float32)))
     return made
 
 
-def _check_together(cfg: DictConfig, made: Recipe) -> None:
-    """What no option can see alone; loads the data, so that a missing file shows before anything is written."""
-    if made.trainer.device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("trainer.device", "cuda", "cpu or auto", "torch finds no CUDA device here")
-    if made.trainer.batch_size == 1 and str(cfg.normalization._target_).endswith("BatchNorm"):
-        raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
-    if "lr" not in cfg.optimizer:
-        raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
+def _make_model(
+    cfg: DictConfig, parts: dict[str, Any], dropout: Dropout | None, input_shape: tuple[int, ...], outputs: int
+) -> nn.Module:
+    model: nn.Module = option(
+        cfg,
+        "model",
+        in_features=math.prod(input_shape),
+        input_shape=input_shape,
+        out_features=outputs,
+        activation=parts["activation"],
+        normalization=parts["normalization"],
+        dropout=dropout,
+    )
+    return model
+
+
+def _method(parts: dict[str, Any], regularizers: Sequence[Any]) -> Method:
+    """The parts of a step."""
+
+    def kind(wanted: type) -> list[Any]:
+        return [item for item in regularizers if isinstance(item, wanted)]
+
+    smoothing = math.fsum(item.eps for item in kind(LabelSmoothing))
     try:
-        data = load_data(cfg, torch.device("cpu"), torch.float32)
+        smoothed = parts["loss"].smoothed(smoothing) if smoothing else None
     except OptionError as error:
-        raise error.within("data") from None
-    try:
-        made.trainer.check_batch(len(data.train_x))
-    except OptionError as error:
-        raise error.within("trainer") from None
-    if made.probe.batch_size > len(data.train_x):
-        raise OptionError(
-            "probe.batch_size", made.probe.batch_size, f"at most the {len(data.train_x)} training examples"
-        )
-    stopping = made.early_stopping
-    if stopping and stopping.monitor.startswith("val") and not len(data.val_x):
-        key, fix = "regularizer.early_stopping.monitor", "or set data.val_size"
-        raise OptionError(key, stopping.monitor, "train_loss or train_error while data.val_size=0", fix)
-
-
-_sound_models: set[str] = set()
-
-
-def _model_on_meta(cfg: DictConfig, make_model: Callable[[int, int], nn.Module]) -> None:
-    """Try the model, shapes only: a width of a million costs nothing; the runs of a grid mostly share one."""
-    key = json.dumps([container(cfg, group) for group in ("model", "activation", "normalization", "regularizer")])
-    if key not in _sound_models:
-        with torch.device("meta"):
-            make_model(784, 10)
-        _sound_models.add(key)
+        raise error.within("regularizer") from None
+    return Method(
+        loss=parts["loss"],
+        smoothed=smoothed,
+        penalties=kind(Penalty),
+        sam=next(iter(kind(SAM)), None),
+        clipping=parts["clipping"],
+        decays=kind(WeightDecay),
+        bounds=kind(MaxNorm),
+        averaging=parts["averaging"],
+    )
 
 
 def _trainer(cfg: DictConfig) -> Trainer:
@@ -229,10 +180,17 @@ def _trainer(cfg: DictConfig) -> Trainer:
 def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
     """The optimizer, awaiting its parameters; tried on one, for it checks its keys only then."""
     node = container(cfg, "optimizer")
+    if "lr" not in node:
+        raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
     awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node | {"_partial_": True}, params=TRIAL)
     return awaiting
 
 
-def _regularizers(cfg: DictConfig) -> list[Any]:
-    """The list of regularizers: each option of the group brings its own name as a key."""
-    return [make(f"regularizer.{name}", dict(node)) for name, node in container(cfg, "regularizer").items()]
+def _listed(cfg: DictConfig, group: str) -> list[Any]:
+    """The options of a group that takes a list: each brings its own name as a key."""
+    made = [(name, make(f"{group}.{name}", dict(node))) for name, node in container(cfg, group).items()]
+    for name, item in made:
+        if group == "regularizer" and not isinstance(item, REGULARIZERS):
+            kinds = ", ".join(kind.__name__ for kind in REGULARIZERS)
+            raise UserError(f"regularizer.{name}: {type(item).__name__} must derive from one of {kinds}")
+    return [item for _, item in made]

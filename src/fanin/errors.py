@@ -7,7 +7,8 @@ nor Hydra: the command line and every building block use it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -36,6 +37,15 @@ class OptionError(UserError, ValueError):
     def within(self, group: str) -> OptionError:
         """The same error with its group in front: "c" becomes "initializer.c"."""
         return OptionError(f"{group}.{self.name}", self.value, self.allowed, self.fix)
+
+
+@contextmanager
+def told_of(group: str) -> Iterator[None]:
+    """Put a group's name before the key of an error that comes from within."""
+    try:
+        yield
+    except OptionError as error:
+        raise error.within(group) from None
 
 
 def number(

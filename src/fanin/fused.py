@@ -9,15 +9,17 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor
 
-from fanin.learner import Batch, Culprit, Learner, SingleLearner, StepResult
-from fanin.losses import cross_entropy, error
-from fanin.optimizers.base import GroupOptimizer, spread
-from fanin.optimizers.stack import common, put, set_rates, stacked, take
+from fanin.graph import Repeated
+from fanin.learner import Batch, Culprit, Learner, StepResult
+from fanin.optimizers.base import GroupOptimizer
+from fanin.optimizers.stack import put, set_rates, stacked, take
 from fanin.probes.capture import Observation
 from fanin.probes.measures import norms
 from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, WEIGHT, measure_curves
-from fanin.program import Look, Program, Tensors
+from fanin.program import Look, Program, Tensors, Trace
 from fanin.regularizers import DropoutModule
+from fanin.single import SingleLearner
+from fanin.update import Average, Update
 
 CHUNK = 250
 """Examples that all runs are evaluated on at once."""
@@ -51,10 +53,14 @@ class FusedLearner:
         self._norms: Tensor | None = None
         self._trained = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
         self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
-        strengths = [sum(penalty.strength for penalty in member.penalties) for member in members]
-        self._strength = common(strengths, self._trained[0].device)
+        self._trained_weights = [self.weights[name] for name in first.trained_weights]
+        self._loss, self._smoothed = first.method.loss, first.method.smoothed
+        self._update = Update([member.method for member in members], self._trained[0].device)
+        self._average = self._stacked_average()
         modules = {name: [model.get_submodule(name) for model in models] for name in self.program.dropouts}
         self._dropout = {name: [cast(DropoutModule, one).p for one in ones] for name, ones in modules.items()}
+        on_gpu = self._trained[0].device.type == "cuda"
+        self._repeated = Repeated(self._pass, list(self.buffers.values())) if on_gpu else None
         self._halted: dict[int, dict[str, Any]] = {}  # the states of broken runs that take no further step
         for run, member in enumerate(members):
             self.load_state(run, member.state(0))
@@ -70,22 +76,30 @@ class FusedLearner:
         flows, sees = (not group.keys().isdisjoint(curves) for group in (ACTIVATION_GRADIENT, ACTIVATION))
         look = Look(trace, trace.seen.block_ends if trace and (flows or sees) else [], inputs, gradients=flows)
         streams = {run: member.dropout for run, member in enumerate(self.members) if run not in self._halted}
-        logits = self._forward(inputs, self.buffers, streams, look)
-        losses = cross_entropy(logits, targets)
-        for parameter, gradient in zip(self._trained, look.gradients(losses, self._trained), strict=True):
+        masks = self._masks(look.trace, inputs.device, streams)
+        self.program.train(True)
+        if self._repeated is not None and not curves:
+            losses, errors, *gradients = self._repeated(inputs, targets, *masks)
+        else:
+            losses, errors, *gradients = self._pass(inputs, targets, *masks, look=look)
+        result = StepResult(cast(Tensor, losses).clone(), cast(Tensor, errors).clone())
+        for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
-        self._penalize()
-        result = StepResult(losses.detach(), error(logits.detach(), targets))
         self._find_broken(batch, result, refused)
         if len(self._halted) == self.runs:
             return result
-        if curves:  # the update changes weights in place
-            gradients = {name: weight.grad for name, weight in self.weights.items()}
-            seen = self._observation(look, inputs, gradients, copy=not set(WEIGHT).isdisjoint(curves))
-        set_rates(self.optimizer, rates)
-        self.optimizer.step()
+        if curves:  # the update changes weights in place, and penalties and clipping their gradients
+            copy = not set(WEIGHT).isdisjoint(curves)
+            slopes = {name: weight.grad for name, weight in self.weights.items()}
+            if self._update.penalties or self._update.clipping:
+                slopes = {name: None if held is None else held.clone() for name, held in slopes.items()}
+            seen = self._observation(look, inputs, slopes, copy=copy)
+        self._step(rates)
         for run, state in self._halted.items():
-            self.members[run].load_weights(0, state["model"])
+            member = self.members[run]
+            member.model.load_state_dict(state["model"])
+            if member.average is not None:
+                member.average.replace(state["average"]["tensors"])
         if curves:
             seen.updated = [self.weights[name].detach() for name in seen.weight_names]
             result = result._replace(curves=measure_curves(seen, curves))
@@ -101,21 +115,32 @@ class FusedLearner:
             run: member.probe_dropout() if member.probe_dropout else member.dropout
             for run, member in enumerate(self.members)
         }
-        losses = cross_entropy(self._forward(inputs, buffers, streams, look), targets)
-        gradients = dict(zip(self.weights, look.gradients(losses, list(self.weights.values())), strict=True))
+        masks = self._masks(trace, inputs.device, streams)
+        self.program.train(True)
+        losses = self._loss(self.program(self.parameters | buffers, inputs, masks=masks, look=look), targets, inputs)
+        names = list(self.members[0].trained_weights)
+        gradients = dict(zip(names, look.gradients(losses, [self.weights[name] for name in names]), strict=True))
         return self._observation(look, inputs, gradients, copy=False)
 
     @torch.no_grad()
     def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mean losses and errors over a data set, some hundred examples at a time."""
-        self.program.train(False)
         sums = torch.zeros(2, self.runs, dtype=torch.float64, device=inputs.device)
-        for start in range(0, len(inputs), CHUNK):
-            logits = self.program(self.parameters | self.buffers, inputs[start : start + CHUNK], shared=True)
-            y = targets[start : start + CHUNK].expand(self.runs, -1)
-            sums += torch.stack([cross_entropy(logits, y).double(), error(logits, y)]) * y.shape[1]
+        for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
+            outputs, y = self._evaluated(x), y.expand(self.runs, -1)
+            x = x.expand(self.runs, *x.shape)
+            sums += torch.stack([self._loss(outputs, y, x).double(), self._loss.error(outputs, y, x)]) * y.shape[1]
         means = sums / len(inputs)
         return means[0], means[1]
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Outputs for a data set, some hundred examples at a time."""
+        return torch.cat([self._evaluated(x) for x in torch.split(inputs, CHUNK)], dim=1)
+
+    def point(self, run: int) -> Tensor:
+        """All trained parameters of a run as one vector."""
+        return self.members[run].point(0)
 
     def culprit(self, run: int) -> Culprit | None:
         """Where the run broke; see Learner."""
@@ -127,6 +152,8 @@ class FusedLearner:
             return self._halted[run]
         member, optimizer = self._member(run)
         take(self.optimizer, run, optimizer)
+        if member.average is not None and self._average is not None:
+            member.average.updates = self._average.updates
         state: dict[str, Any] = _copied(member.state(0))
         optimizer.state.clear()
         return state
@@ -140,6 +167,8 @@ class FusedLearner:
             self._halted[run] = _copied(state)
         else:
             put(self.optimizer, run, optimizer)
+            if member.average is not None and self._average is not None:
+                self._average.updates = member.average.updates
         optimizer.state.clear()
 
     def select(self, indices: Sequence[int]) -> Learner:
@@ -153,40 +182,80 @@ class FusedLearner:
             for tensor in (*member.model.parameters(), *member.model.buffers()):
                 tensor.data = _copied(tensor)
             member.initial = _copied(member.initial)
+            if member.average is not None:
+                member.average.tensors = _copied(member.average.tensors)
         return chosen[0] if chosen else self
 
     def best_weights(self, run: int) -> dict[str, Tensor]:
         """A copy of the run's model state."""
-        weights: dict[str, Tensor] = _copied(self.members[run].model.state_dict())
+        weights: dict[str, Tensor] = _copied(self.members[run].best_weights(0))
         return weights
 
     def load_weights(self, run: int, weights: dict[str, Tensor]) -> None:
         """Replace the run's model state."""
         self.members[run].load_weights(0, weights)
         if run in self._halted:
-            self._halted[run]["model"] = self.best_weights(run)
+            self._halted[run]["model"] = _copied(self.members[run].model.state_dict())
 
-    def _forward(self, inputs: Tensor, buffers: Tensors, streams: Mapping[int, Generator | None], look: Look) -> Tensor:
-        """A training pass whose dropout masks come from a stream for each run; a run without one keeps every unit."""
-        self.program.train(True)
+    def _pass(
+        self, inputs: Tensor, targets: Tensor, *masks: Tensor, look: Look | None = None
+    ) -> Sequence[Tensor | None]:
+        """Losses and errors, [R] each, and the gradients of all trained parameters; changes running statistics."""
+        look = look or Look(None, [], inputs, gradients=False)
+        outputs = self.program(self.parameters | self.buffers, inputs, masks=masks, look=look)
+        losses = self._loss(outputs, targets, inputs)
+        errors = self._loss.error(outputs.detach(), targets, inputs)
+        minimized = losses if self._smoothed is None else self._smoothed(outputs, targets, inputs)
+        return losses.detach(), errors, *look.gradients(minimized, self._trained)
+
+    def _masks(
+        self, trace: Trace | None, device: torch.device, streams: Mapping[int, Generator | None]
+    ) -> list[Tensor]:
+        """Dropout masks of a training pass, from a stream for each run; a run without one keeps every unit."""
         masks = []
-        for name, shape in look.trace.dropouts if look.trace else ():
-            masks.append(torch.ones(self.runs, *shape.shape[1:], dtype=shape.dtype, device=inputs.device))
+        for name, shape in trace.dropouts if trace else ():
+            masks.append(torch.ones(self.runs, *shape.shape[1:], dtype=shape.dtype, device=device))
             for run, stream in streams.items():
                 keep = 1 - self._dropout[name][run]
                 if keep < 1:
                     masks[-1][run].bernoulli_(keep, generator=stream).div_(keep)
-        return self.program(self.parameters | buffers, inputs, masks=masks, look=look)
+        return masks
 
-    def _penalize(self) -> None:
-        """Add the penalties' gradients, strength * w: through autograd they would cost a seventh of the step."""
-        if any(member.penalties for member in self.members):
-            weights = list(self.weights.values())
+    def _evaluated(self, inputs: Tensor) -> Tensor:
+        """Outputs [R, B, K] in evaluation mode, of the averages where there are some."""
+        self.program.train(False)
+        tensors = self.parameters | self.buffers if self._average is None else self._average.tensors
+        return self.program(tensors, inputs, shared=True)
+
+    def _step(self, rates: Sequence[float]) -> None:
+        """From the gradients of the losses to new weights."""
+        weights, update = self._trained_weights, self._update
+        if update.penalties:
             for weight in weights:
                 weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            with torch.no_grad():
-                pulls = torch._foreach_mul(weights, spread(self._strength, weights))
-                torch._foreach_add_([cast(Tensor, weight.grad) for weight in weights], pulls)
+        with torch.no_grad():
+            if update.penalties:
+                update.pull(weights, [cast(Tensor, weight.grad) for weight in weights])
+            update.clip([one.grad for one in self._trained if one.grad is not None])
+            update.decay(weights)
+            set_rates(self.optimizer, rates)
+            self.optimizer.step()
+            update.project(weights)
+            if self._average is not None:
+                self._average.add(self.parameters | self.buffers)
+
+    def _stacked_average(self) -> Average | None:
+        """The members' averages as one; theirs become views of it."""
+        first = self.members[0].average
+        if first is None:
+            return None
+        averages = [cast(Average, member.average) for member in self.members]
+        made = Average(first.averaging, {})
+        made.tensors = {name: torch.stack([one.tensors[name] for one in averages]) for name in first.tensors}
+        made.updates = first.updates
+        for run, one in enumerate(averages):
+            one.tensors = {name: tensor[run] for name, tensor in made.tensors.items()}
+        return made
 
     def _find_broken(self, batch: Batch, result: StepResult, refused: Sequence[int]) -> None:
         """Find what broke the runs whose loss is not finite, and halt them; those that were halted report NaN."""
@@ -204,7 +273,7 @@ class FusedLearner:
         """What was seen, with the weights that the pass met; a copy of them where an update follows."""
         seen = look.observation(inputs)
         for name in seen.weight_names:
-            weight, gradient = self.weights[name].detach(), gradients[name]
+            weight, gradient = self.weights[name].detach(), gradients.get(name)
             seen.weights.append(weight.clone() if copy else weight)
             seen.gradients.append(torch.zeros_like(weight) if gradient is None else gradient)
             seen.initial.append(self.initial[name])

@@ -10,8 +10,8 @@ from fanin.config_folder import config_folder
 
 HIDDEN = ("hydra",)
 ORDER = (
-    "experiment", "data", "model", "activation", "initializer", "normalization", "regularizer",
-    "optimizer", "schedule", "probe", "trainer", "debug",
+    "experiment", "data", "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss",
+    "regularizer", "optimizer", "clipping", "averaging", "schedule", "batch", "lr_scaling", "probe", "trainer", "debug",
 )  # fmt: skip
 
 USAGE = f"""\
@@ -40,7 +40,7 @@ def help_text(arguments: Sequence[str] = ()) -> str:
     folders = [config_folder(), *_user_folders(arguments)]
     lines = []
     for group in _groups(folders):
-        default = _defaults(folders[0]).get(group)
+        default = defaults(folders[0]).get(group)
         lines.append(f"  {group}")
         for name, description in _options(folders, group).items():
             lines.append(f"   {'*' if name == default else ' '} {name:18} {description}")
@@ -72,10 +72,11 @@ def _groups(folders: Sequence[Path]) -> list[str]:
 def _options(folders: Sequence[Path], group: str) -> dict[str, str]:
     """Each option with the first comment of its YAML."""
     files = {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
-    return {name: _description(path) for name, path in files.items()}
+    return {name: description(path) for name, path in files.items()}
 
 
-def _description(path: Path) -> str:
+def description(path: Path) -> str:
+    """The first comment of an option's YAML."""
     for line in path.read_text().splitlines():
         text = line.lstrip("# ").strip()
         if line.startswith("#") and text and not text.startswith("@"):
@@ -83,7 +84,7 @@ def _description(path: Path) -> str:
     return ""
 
 
-def _defaults(folder: Path) -> dict[str, str]:
+def defaults(folder: Path) -> dict[str, str]:
     """The defaults list of config.yaml, read by eye: YAML would cost an import."""
     defaults = {}
     for line in (folder / "config.yaml").read_text().splitlines():

@@ -29,7 +29,7 @@ NOT_IDENTITY = ("force", "data.root", "trainer.progress")
 NO_EXPERIMENT = "runs"
 """The folder of runs that belong to no experiment."""
 
-LISTS = ("regularizer",)
+LISTS = ("regularizer", "augment")
 """Groups of which several options can be chosen."""
 
 LONGEST_NAME = 180

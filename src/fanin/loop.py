@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fanin.batches import Batches
 from fanin.data import Dataset
+from fanin.evaluation import evaluate
 from fanin.learner import Batch, Culprit, Learner
 from fanin.member import Run, State
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
@@ -36,6 +37,7 @@ class Loop:
         probe: when to look.
         probe_data: the fixed batch of the profiles, [R, size, ...].
         runs: the R runs, those that are still on their way; one that ends leaves.
+        classifies: whether the networks' outputs are scores of classes.
         stop_requested: asked before every step; true ends all runs as interrupted, checkpointed.
         ended: told of every run that ends, as soon as its last file but the result is written.
     """
@@ -48,6 +50,7 @@ class Loop:
     probe_data: Batch
     runs: list[Run]
     stop_requested: Callable[[], bool] = lambda: False
+    classifies: bool = True
     ended: Callable[[Run], None] = lambda run: None
     seconds: float = 0.0
     pending: list[Tensor] = field(default_factory=list)
@@ -70,6 +73,8 @@ class Loop:
             if wanted and self.probe.curve_batch == "fixed":
                 self.curves(step, measure_curves(self.learner.observe(self.probe_data), wanted))
                 wanted = ()
+            if self.probe.trajectory:
+                self.trajectory(step)
             result = self.learner.step(self.batches(step), [run.rate(step) for run in self.runs], wanted)
             self.pending.append(torch.stack([result.loss.double(), result.error]))
             if result.curves is not None:
@@ -93,7 +98,7 @@ class Loop:
     @property
     def steps(self) -> int:
         """Updates of a whole run."""
-        return self.trainer.total_steps(self.batches.steps_per_epoch)
+        return self.batches.steps(self.trainer.epochs) if self.trainer.steps is None else self.trainer.steps
 
     @property
     def window(self) -> int:
@@ -121,6 +126,12 @@ class Loop:
             if self.trains(index):
                 run.recorder.curves(step, self.tags, row)
 
+    def trajectory(self, step: int) -> None:
+        """Write the parameters of every run as they are before a step."""
+        for index, run in enumerate(self.runs):
+            if self.trains(index) or step == run.step:
+                run.recorder.trajectory(step, self.learner.point(index).tolist())
+
     def log(self, done: int) -> None:
         """Fetch the losses and errors since the last row, one copy to the host for all runs, into new rows."""
         fetched = torch.stack(self.pending).cpu()  # [steps since the last row, 2, R]
@@ -130,7 +141,7 @@ class Loop:
             losses, errors, culprit = fetched[:, 0, index], fetched[:, 1, index], self.learner.culprit(index)
             stop = self.trainer.stop_when_diverged
             run.log(first_step, losses, errors, culprit, stop=stop, window=self.window)
-            run.row["epoch"] = run.step / self.batches.steps_per_epoch
+            run.row["epoch"] = self.batches.epoch(run.step)
 
     def evaluate(self, part: str, inputs: Tensor, targets: Tensor) -> None:
         """Add a part's loss and error to the rows of all runs."""
@@ -138,6 +149,14 @@ class Loop:
             losses, errors = (values.tolist() for values in self.learner.evaluate(inputs, targets))
             for run, loss, error in zip(self.runs, losses, errors, strict=True):
                 run.row |= {f"{part}_loss": loss, f"{part}_error": error}
+
+    def judge(self) -> None:
+        """Hold the final answers to the test part against the truth: precision, recall, confusion, ..."""
+        if len(self.data.test_x) and self.classifies:
+            outputs = self.learner.predict(self.data.test_x)
+            for index, run in enumerate(self.runs):
+                if run.state == "done":
+                    run.evaluation = evaluate(outputs[index], self.data.test_y)
 
     def write_rows(self) -> None:
         """Write the new row of every run."""
@@ -173,10 +192,13 @@ class Loop:
             run.state = "diverged" if run.diverged else "done"
             if run.stopped_by == "early_stopping" and run.best_weights is not None:
                 self.learner.load_weights(index, run.best_weights)
-            run.row = {"step": run.step, "epoch": run.step / self.batches.steps_per_epoch, "seconds": run.seconds}
+            run.row = {"step": run.step, "epoch": self.batches.epoch(run.step), "seconds": run.seconds}
         if self.steps > 0:
             self.evaluate("val", self.data.val_x, self.data.val_y)
             self.evaluate("test", self.data.test_x, self.data.test_y)
+            self.judge()
+            if self.probe.trajectory:
+                self.trajectory(self.runs[0].step)
             for run in self.runs:
                 run.recorder.metrics(run.row)
                 losses = [value for key, value in run.row.items() if key.endswith("_loss") and value is not None]
@@ -230,7 +252,7 @@ class Loop:
 
     def position(self, run: Run) -> dict[str, Any]:
         """Where a run is, in the words of status.json."""
-        epoch = run.step / self.batches.steps_per_epoch
+        epoch = self.batches.epoch(run.step)
         return {"step": run.step, "steps": self.steps, "epoch": epoch, "seconds": run.seconds}
 
     def paused(self, tic: float, work: Callable[[], object]) -> float:

@@ -31,6 +31,7 @@ class Run:
         monitor: the column of metrics.csv that early stopping and the best checkpoint watch.
         annotate: makes profile rows, with theory beside them, from labels and values.
         config_hash: of its configuration; a checkpoint bears it, so that only the same run goes on from it.
+        scale: factor of the learning rate at a step, for the size of its batch.
         shown: called at every logged row with (step, loss, error): the progress bar.
     """
 
@@ -42,6 +43,7 @@ class Run:
     annotate: Callable[[str, list[Any], list[float]], list[ProfileRow]]
     config_hash: str
     shown: Callable[[int, float, float], None]
+    scale: Callable[[int], float] = lambda step: 1.0
     window: deque[tuple[float, float]] = field(default_factory=deque)
     row: dict[str, float | None] = field(default_factory=dict)
     best: float = math.inf
@@ -51,10 +53,11 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     diverged: tuple[int, Culprit] | None = None
+    evaluation: dict[str, Any] | None = None
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        return self.schedule(step, self.lr)
+        return self.schedule(step, self.lr) * self.scale(step)
 
     def log(
         self, first_step: int, losses: Tensor, errors: Tensor, culprit: Culprit | None, *, stop: bool, window: int

@@ -70,7 +70,7 @@ def make(group: str, node: dict[str, Any], **offered: Any) -> Any:
             if key not in parameters:
                 raise UnknownKey(f"{group}.{key}", value, target, own)
         for part in ("normalization", "dropout"):
-            if offered.get(part) is not None and part not in parameters and not _is_neutral(offered[part]):
+            if offered.get(part) is not None and part not in parameters and not is_neutral(offered[part]):
                 raise UserError(f"{group}: {target} takes no {part}; choose none")
         offered = {key: value for key, value in offered.items() if key in parameters}
     try:
@@ -101,6 +101,6 @@ def _holds_targets(value: Any) -> bool:
     return isinstance(value, list) and any(_holds_targets(item) for item in value)
 
 
-def _is_neutral(part: Any) -> bool:
-    """A normalization that makes nothing."""
-    return hasattr(part, "make") and hasattr(part, "placement") and part.make(1) is None
+def is_neutral(part: Any) -> bool:
+    """Whether a part does nothing: the option `none` of its group."""
+    return bool(getattr(part, "neutral", False))

@@ -11,32 +11,33 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fanin.build import Recipe
 from fanin.identity import Identity
 from fanin.member import Run
 from fanin.overlay import Overlay
+from fanin.recipe import Recipe
 from fanin.streams import stream_seed
 
 NO_PROGRESS = 0.98
-"""A final training loss above this share of ln K, the loss of guessing, counts as no progress."""
+"""A final training loss above this share of the loss of guessing, ln K for cross-entropy, counts as no progress."""
 
 
 def result_of(
-    one: Run, identity: Identity, made: Recipe, overlay: Overlay, classes: int, steps_per_epoch: int
+    one: Run, identity: Identity, made: Recipe, overlay: Overlay, classes: int, epochs: float
 ) -> dict[str, Any]:
     """The content of result.json."""
-    purposes = ("init", "data", "dropout", "probe")
+    purposes = ("init", "data", "dropout", "augment", "probe")
     return {
         "run": identity.name,
         "experiment": identity.experiment,
         "state": one.state,
-        "outcome": _outcome(one, classes),
+        "outcome": _outcome(one, made.method.loss.guess(classes)),
         "verdict": overlay.analysis.verdict if overlay.analysis else None,
         "stopped_by": one.stopped_by or None,
         "steps": one.step,
-        "epochs": one.step / steps_per_epoch,
+        "epochs": epochs,
         "seconds": one.seconds,
         "metrics": _final_metrics(one),
+        "evaluation": None if one.evaluation is None else {"test": one.evaluation},
         "init": _initial(overlay),
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
@@ -48,14 +49,14 @@ def result_of(
     }
 
 
-def _outcome(one: Run, classes: int) -> str:
-    """The run's outcome in the words of the study."""
+def _outcome(one: Run, guess: float | None) -> str:
+    """The run's outcome in the words of the study; `guess` is the loss of guessing, where that is known."""
     if one.diverged:
         return "diverged"
     if one.step == 0:
         return "init only"
     loss = _final_metrics(one)["train_loss"]
-    return "no progress" if loss is None or loss > NO_PROGRESS * math.log(classes) else "learns"
+    return "no progress" if loss is None or (guess is not None and loss > NO_PROGRESS * guess) else "learns"
 
 
 def _final_metrics(one: Run) -> dict[str, float | None]:
@@ -65,7 +66,8 @@ def _final_metrics(one: Run) -> dict[str, float | None]:
         math.fsum(column) / len(pairs) if _finite(column) else column[-1] for column in zip(*pairs, strict=True)
     ] or [None] * 2
     parts = {f"{part}_{what}": one.row.get(f"{part}_{what}") for part in ("val", "test") for what in ("loss", "error")}
-    return {"train_loss": train[0], "train_error": train[1]} | parts
+    gap = None if train[1] is None or parts["test_error"] is None else parts["test_error"] - train[1]
+    return {"train_loss": train[0], "train_error": train[1]} | parts | {"generalization_gap": gap}
 
 
 def _finite(column: tuple[float, ...]) -> bool:

@@ -6,24 +6,27 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from fanin.batches import Batches, probe_batch
-from fanin.build import Recipe, load_data, recipe
+from fanin.build import load_data, recipe
 from fanin.data import Dataset
+from fanin.evaluation import flops_of_step
 from fanin.fused import FusedLearner
 from fanin.identity import Identity
-from fanin.learner import SingleLearner
+from fanin.learner import Learner
 from fanin.loop import Interrupted, Loop
 from fanin.member import Run
 from fanin.overlay import Overlay
+from fanin.recipe import Recipe
 from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
 from fanin.result import result_of
+from fanin.single import SingleLearner
 from fanin.streams import generator
 
 log = logging.getLogger(__name__)
@@ -80,7 +83,8 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
         torch.set_num_threads(made.trainer.threads)
     states = [None if one.cfg.force else checkpoint_of(one.folder, one.identity) for one in members]
     data = load_data(members[0].cfg, made.device, made.dtype)
-    steps = made.trainer.total_steps(len(data.train_x) // made.trainer.batch_size)
+    batches = batches_of(recipes, data)
+    steps = steps_of(made, batches)
     recorders, by_recorder = [], {}
     for member, state in zip(members, states, strict=True):
         recorder = Recorder(member.folder, None if state is None else state["step"])
@@ -92,20 +96,24 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
     loop, overlays = assemble(
         recipes,
         data,
+        batches,
         recorders,
         [member.identity.config_hash for member in members],
         [member.shown for member in members],
         stop_requested,
     )
     theories = dict(zip(map(id, recorders), zip(recipes, overlays, strict=True), strict=True))
-    parameters = loop.learner.parameter_count
+    counts = {
+        "parameters": loop.learner.parameter_count,
+        "flops_per_step": flops_of(made, loop.learner, batches),
+    }
 
     def ended(one: Run) -> None:
         member, (its_recipe, overlay) = by_recorder[id(one.recorder)], theories[id(one.recorder)]
-        result = result_of(one, member.identity, its_recipe, overlay, data.classes, loop.batches.steps_per_epoch)
+        result = result_of(one, member.identity, its_recipe, overlay, data.classes, loop.batches.epoch(one.step))
         one.recorder.close(one.state)
         member.folder.write_status(one.state, **loop.position(one))
-        result["parameters"] = parameters
+        result |= counts
         member.folder.write_result(result)
         member.ended(result)
 
@@ -126,6 +134,7 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
 def assemble(
     recipes: Sequence[Recipe],
     data: Dataset,
+    batches: Batches,
     recorders: Sequence[Recorder],
     hashes: Sequence[str],
     shown: Sequence[Shown],
@@ -133,14 +142,14 @@ def assemble(
 ) -> tuple[Loop, list[Overlay]]:
     """The loop of R runs, ready to train from step 0, and the theory of each."""
     first = recipes[0]
-    models = [initialized(made, data) for made in recipes]
+    fixed = probe_batch(data.train_x, data.train_y, first.probe.batch_size, batches.seeds)
+    models = [initialized(made, data, inputs) for made, inputs in zip(recipes, fixed[0], strict=True)]
     overlays = [made.overlay(model) for made, model in zip(recipes, models, strict=True)]
-    seeds = [made.seed for made in recipes]
-    batches = Batches(data.train_x, data.train_y, first.trainer.batch_size, seeds)
-    steps = first.trainer.total_steps(batches.steps_per_epoch)
+    steps = steps_of(first, batches)
     runs = []
     for made, recorder, overlay, config_hash, show in zip(recipes, recorders, overlays, hashes, shown, strict=True):
         made.schedule.fit(steps)
+        made.method.averaging.fit(steps)
         one = Run(
             recorder=recorder,
             lr=made.lr,
@@ -149,32 +158,57 @@ def assemble(
             monitor=made.early_stopping.monitor if made.early_stopping else "val_loss",
             annotate=overlay.annotate,
             config_hash=config_hash,
+            scale=lambda step, made=made: made.lr_scaling.factor(batches.size(step)),  # type: ignore[misc]
             shown=lambda step, loss, error, show=show: show(step, steps, loss, error),  # type: ignore[misc]
         )
         runs.append(one)
-    singles = [single_learner(made, model) for made, model in zip(recipes, models, strict=True)]
+    singles = [single_learner(made, model, batches) for made, model in zip(recipes, models, strict=True)]
     learner = FusedLearner(singles) if len(singles) > 1 else singles[0]
-    fixed = probe_batch(data.train_x, data.train_y, first.probe.batch_size, seeds)
-    return Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested), overlays
+    classifies = first.method.loss.classification
+    loop = Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
+    return loop, overlays
 
 
-def initialized(made: Recipe, data: Dataset) -> nn.Module:
-    """The model of a recipe on its device, its weights drawn."""
-    model = made.make_model(data.in_features, data.classes).to(device=made.device, dtype=made.dtype)
+def flops_of(made: Recipe, learner: Learner, batches: Batches) -> int:
+    """Floating point operations of a step of one run, counted once for runs of one structure."""
+    model = learner.members[0].model if isinstance(learner, FusedLearner) else cast(SingleLearner, learner).model
+    inputs = batches.inputs[:1].expand(batches.batch_size, *batches.inputs.shape[1:])
+    return flops_of_step(model, inputs, structure=repr(model))
+
+
+def batches_of(recipes: Sequence[Recipe], data: Dataset) -> Batches:
+    """The training batches of some runs."""
+    first, seeds = recipes[0], [made.seed for made in recipes]
+    size = first.trainer.batch(len(data.train_x))
+    return Batches(data.train_x, data.train_y, size, seeds, first.batch, first.augmentations)
+
+
+def steps_of(made: Recipe, batches: Batches) -> int:
+    """Updates of a whole run."""
+    return batches.steps(made.trainer.epochs) if made.trainer.steps is None else made.trainer.steps
+
+
+def initialized(made: Recipe, data: Dataset, inputs: Tensor) -> nn.Module:
+    """The model of a recipe on its device, its weights drawn; `inputs` are a batch to calibrate them on."""
+    model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
+    model = model.to(device=made.device, dtype=made.dtype)
     made.initializer(model, lambda name: generator(made.seed, "init", name))
+    made.initializer.calibrate(model, inputs)
     return model
 
 
-def single_learner(made: Recipe, model: nn.Module) -> SingleLearner:
+def single_learner(made: Recipe, model: nn.Module, batches: Batches) -> SingleLearner:
     """The learner of one run."""
+    draws = any(hasattr(module, "generator") for module in model.modules())
     return SingleLearner(
         model=model,
         optimizer=made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad]),
-        penalties=made.penalties,
-        dropout=generator(made.seed, "dropout", device=made.device) if made.dropout else None,
-        probe_dropout=partial(generator, made.seed, "probe", "dropout", device=made.device) if made.dropout else None,
+        method=made.method,
+        dropout=generator(made.seed, "dropout", device=made.device) if draws else None,
+        probe_dropout=partial(generator, made.seed, "probe", "dropout", device=made.device) if draws else None,
         autocast=made.autocast,
         stop_when_diverged=made.trainer.stop_when_diverged,
+        batches=batches,
     )
 
 

@@ -16,7 +16,7 @@ class Trainer:
     Args:
         epochs: passes over the training set; counts when `steps` is null.
         steps: updates; 0 measures profiles at init and trains nothing.
-        batch_size: examples of a batch.
+        batch_size: examples of a batch, or "all" for the whole training set.
         log_every: steps between two rows of metrics.csv.
         eval_every: steps between two evaluations on the validation part; null for once an epoch.
         checkpoint_every: steps between two checkpoints; null for once an epoch, 0 for the end only.
@@ -32,7 +32,7 @@ class Trainer:
 
     epochs: float = 5
     steps: int | None = None
-    batch_size: int = 100
+    batch_size: int | str = 100
     log_every: int = 10
     eval_every: int | None = None
     checkpoint_every: int | None = None
@@ -48,8 +48,12 @@ class Trainer:
         number("epochs", self.epochs, 0, open_low=True)
         if self.steps is not None:
             integer("steps", self.steps, 0)
-        for name in ("batch_size", "log_every"):
-            integer(name, getattr(self, name), 1)
+        integer("log_every", self.log_every, 1)
+        if self.batch_size != "all":
+            try:
+                integer("batch_size", self.batch_size, 1)
+            except OptionError as error:
+                raise OptionError("batch_size", error.value, "an integer >= 1, or all") from None
         for name, low in (("eval_every", 1), ("checkpoint_every", 0), ("target_window", 1), ("threads", 1)):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), low)
@@ -60,15 +64,14 @@ class Trainer:
         choice("precision", self.precision, PRECISIONS)
         choice("device", self.device, ("auto", "cpu", "cuda"))
 
-    def total_steps(self, steps_per_epoch: int) -> int:
-        """The number of updates of a whole run."""
-        return self.steps if self.steps is not None else max(1, round(self.epochs * steps_per_epoch))
-
-    def check_batch(self, examples: int) -> None:
-        """Refuse a batch larger than the training set.
+    def batch(self, examples: int) -> int:
+        """Examples of a batch from a training set of some size.
 
         Raises:
-            OptionError: with the largest batch allowed.
+            OptionError: a batch is larger than the training set, with the largest batch allowed.
         """
+        if isinstance(self.batch_size, str):
+            return examples
         if self.batch_size > examples:
             raise OptionError("batch_size", self.batch_size, f"at most the {examples} training examples")
+        return self.batch_size

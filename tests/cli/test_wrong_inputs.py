@@ -12,19 +12,29 @@ from command_line import Said, fanin
 
 Typed = Callable[..., Said]
 
+CONF = Path(__file__).parents[2] / "conf"
+GROUPS = sorted(
+    [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "experiment", "debug")]
+)
+
+
+def every(group: str) -> str:
+    """The names of a group's options, as a message lists them."""
+    return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+
+
 UNKNOWN_OPTIONS = {
-    "optimizer=sgdd": "optimizer=sgdd: must be one of adam, momentum, sgd; did you mean sgd?",
-    "experiment=init_studdy": "experiment=init_studdy: must be one of init_layernorm, init_persistence, init_study;",
-    "regularizer=[l2,l3]": "regularizer=l3: must be one of dropout, early_stopping, l2, none",
-    "model=3": "model=3: must be one of mlp",
-    "optimizer=null": "optimizer=null: must be one of adam, momentum, sgd",
+    "optimizer=sgdd": f"optimizer=sgdd: must be one of {every('optimizer')}; did you mean sgd?",
+    "experiment=init_studdy": f"experiment=init_studdy: must be one of {every('experiment')};",
+    "regularizer=[l2,l3]": f"regularizer=l3: must be one of {every('regularizer')}",
+    "model=3": f"model=3: must be one of {every('model')}",
+    "optimizer=null": f"optimizer=null: must be one of {every('optimizer')}",
     "activation=[relu,tanh]": "activation=[relu,tanh]: must be one option, not a list; -m activation=relu,tanh tries",
     "experiment=[init_study]": "experiment=[init_study]: must be one option, not a list",
 }
 UNKNOWN_KEYS = {
-    "modell.depth=3": "unknown key modell.depth: fanin knows activation, data, force, initializer, model, "
-    "normalization, optimizer, probe, regularizer, schedule, seed, trainer; did you mean model?",
-    "mdoel=mlp": "unknown key mdoel: fanin knows activation, data,",
+    "modell.depth=3": f"unknown key modell.depth: fanin knows {', '.join(sorted([*GROUPS, 'force', 'seed']))}; did you mean model?",
+    "mdoel=mlp": "unknown key mdoel: fanin knows activation, augment,",
     "model.depht=3": "unknown key model.depht: model knows bias, depth, width; did you mean depth?",
     "model.depth.deeper=3": "unknown key model.depth.deeper: model.depth knows no keys",
     "initializer.c=2": "unknown key initializer.c: initializer knows mode, slope",
@@ -131,7 +141,7 @@ def test_all_mistakes_of_a_grid_are_told_before_its_first_run(typed: Typed, tmp_
     ]
     assert not list(tmp_path.iterdir())
     # An option that does not exist shows even where only one of the runs would have it.
-    said = typed("-m", "initializer=zeros,orthogonall", "trainer.steps=1")
+    assert said.err[0].startswith(f"fanin: initializer=orthogonall: must be one of {every('initializer')};")
     assert (said.code, said.out, len(said.err)) == (1, [], 1)
     assert said.err[0].startswith("fanin: initializer=orthogonall: must be one of kaiming_normal,")
     assert said.err[0].endswith("did you mean orthogonal?")

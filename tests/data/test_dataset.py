@@ -26,19 +26,19 @@ class Numbers(Source):
 
 def test_validation_and_training_are_disjoint_and_complete() -> None:
     source = Numbers(val_size=30, limit=None)
-    train, val = source.hold_out(source.split_order(100))
+    train, val = source.hold_out(source.split_order(100), torch.zeros(100))
     assert len(train) == 70
     assert len(val) == 30
     assert sorted([*train.tolist(), *val.tolist()]) == list(range(100))
 
 
 def test_limit_keeps_the_first_training_examples_whatever_val_size() -> None:
-    whole, _ = Numbers(val_size=0, limit=None).hold_out(torch.arange(100))
+    whole, _ = Numbers(val_size=0, limit=None).hold_out(torch.arange(100), torch.zeros(100))
     for val_size in (0, 10, 90):
-        train, val = Numbers(val_size=val_size, limit=10).hold_out(torch.arange(100))
+        train, val = Numbers(val_size=val_size, limit=10).hold_out(torch.arange(100), torch.zeros(100))
         assert torch.equal(train, whole[:10])
         assert len(val) == val_size
-    train, _ = Numbers(val_size=95, limit=10).hold_out(torch.arange(100))
+    train, _ = Numbers(val_size=95, limit=10).hold_out(torch.arange(100), torch.zeros(100))
     assert len(train) == 5  # fewer than the limit: all of them
 
 
@@ -55,7 +55,7 @@ def test_split_depends_on_the_name_alone() -> None:
 @pytest.mark.parametrize("val_size", [10, 11])
 def test_val_size_must_leave_something_to_train_on(val_size: int) -> None:
     with pytest.raises(OptionError, match=f"val_size={val_size}: must be smaller than numbers's 10"):
-        Numbers(val_size=val_size, limit=None).hold_out(torch.arange(10))
+        Numbers(val_size=val_size, limit=None).hold_out(torch.arange(10), torch.zeros(10))
 
 
 @pytest.mark.parametrize("option", OPTIONS.values())
@@ -124,7 +124,8 @@ def test_input_shape_and_in_features() -> None:
 
 def test_neither_torchvision_nor_sklearn_is_imported_before_it_is_needed() -> None:
     program = (
-        "import sys; from fanin.data import *; Mnist(), FashionMnist(); Gaussian().load(); Digits().load(); "
+        "import sys; from fanin.data import *; from fanin.preprocess import *; Mnist(), FashionMnist(fold=0); "
+        "Standardize(), PcaWhiten(); Gaussian().load(); Digits(classes=[0, 1]).load(); "
         "print(sorted({'torchvision', 'sklearn'} & set(sys.modules)))"
     )
     command, path = [sys.executable, "-c", program], os.pathsep.join(sys.path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fanin.models.layers import empty_linear, fans, weight_layers
+from fanin.models.layers import empty_conv, empty_linear, fans, is_weight_layer, weight_layers
 
 
 def test_weight_layers_are_matrices_and_kernels_in_order() -> None:
@@ -63,3 +63,28 @@ def test_empty_linear_draws_nothing_and_is_a_linear_layer() -> None:
         layer.bias.fill_(1)
     assert layer(torch.ones(1, 7)).tolist() == [[15, 15, 15]]
     assert empty_linear(7, 3, bias=False).bias is None
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (1, 2)])
+def test_empty_conv_draws_nothing_and_keeps_the_maps_sides(kernel: int, stride: int) -> None:
+    before = torch.random.get_rng_state()
+    layer = empty_conv(2, 4, kernel, bias=True, stride=stride)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert fans(layer.weight) == (2 * kernel**2, 4 * kernel**2)
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.weight.fill_(2)
+        layer.bias.fill_(1)
+    maps = layer(torch.ones(1, 2, 7, 8))
+    assert maps.shape == (1, 4, -(-7 // stride), -(-8 // stride))
+    assert maps[0, 0, 3 // stride + 1, 2].item() == 2 * 2 * kernel**2 + 1  # away from the border
+    assert empty_conv(2, 4, kernel, bias=False).bias is None
+
+
+def test_a_container_is_no_weight_layer_and_neither_is_a_normalization() -> None:
+    layer = nn.Linear(2, 3)
+    assert [is_weight_layer(module) for module in (layer, nn.Sequential(layer), nn.BatchNorm1d(3))] == [
+        True,
+        False,
+        False,
+    ]

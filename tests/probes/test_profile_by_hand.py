@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from engine import EPSILON, batch, learner, network, perturbed
 from fanin import activations
-from fanin.learner import Batch, SingleLearner
+from fanin.learner import Batch
 from fanin.normalization import BatchNorm, LayerNorm
 from fanin.probes.probe import QUANTITIES, Label, measure_curves, measure_profile
 from fanin.regularizers import L2, Dropout
+from fanin.single import SingleLearner
 from fanin.streams import generator
 from oracles import by_hand
 

@@ -7,13 +7,14 @@ alone, so that runs of different seeds, on different machines, train on and are 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fanin.errors import OptionError, integer
+from fanin.errors import OptionError, flag, integer
 from fanin.streams import generator
 
 
@@ -64,17 +65,29 @@ class Source:
     """An option of the group `data`: settings checked at once, files touched by `load()` only.
 
     Args:
-        val_size: training examples held out for validation, >= 0 and fewer than the training set has.
+        val_size: training examples held out for validation, >= 0 and fewer than the training set has; not used where
+            a fold is chosen.
         limit: only the first so many training examples after the split; all where it is null or more.
+        folds: k of k-fold cross-validation, >= 2 and at most the training examples.
+        fold: the fold that is held out for validation, 0..folds-1, so that a sweep over all of them is a
+            cross-validation; null: val_size examples are held out instead.
+        stratified: whether each class's examples are dealt out to the folds evenly.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, *, val_size: int, limit: int | None) -> None:
+    def __init__(
+        self, *, val_size: int, limit: int | None, folds: int = 5, fold: int | None = None, stratified: bool = True
+    ) -> None:
         self.val_size = integer("val_size", val_size, low=0)
         self.limit = limit
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise OptionError("limit", limit, "null or an integer >= 1")
+        self.folds = integer("folds", folds, low=2)
+        self.fold = fold
+        if fold is not None and (not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < folds):
+            raise OptionError("fold", fold, f"null or an integer >= 0 and <= {folds - 1}", f"there are {folds} folds")
+        self.stratified = flag("stratified", stratified)
 
     def load(self) -> Dataset:
         """The data set, split and scaled."""
@@ -84,16 +97,42 @@ class Source:
         """A random order [examples] of 0..examples-1, the same in every run: the stream is the name's."""
         return torch.randperm(examples, generator=generator(0, "split", self.name))
 
-    def hold_out(self, order: Tensor) -> tuple[Tensor, Tensor]:
-        """The order's indices as (training, validation).
+    def hold_out(self, order: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The order's indices as (training, validation), each in that order.
 
-        Validation is taken from the end and training from the start, so that the first `limit` training
-        examples are the same for every val_size.
+        Without a fold, validation is taken from the end and training from the start, so that the first `limit`
+        training examples are the same for every val_size.
+
+        Args:
+            order: indices [n] of the training examples, validation included.
+            labels: of all examples, those of the order among them.
 
         Raises:
-            OptionError: val_size leaves nothing to train on.
+            OptionError: val_size leaves nothing to train on, or there are more folds than examples.
         """
+        if self.fold is not None:
+            held = self._fold(labels[order])
+            return order[~held][: self.limit], order[held]
         remaining = len(order) - self.val_size
         if remaining < 1:
             raise OptionError("val_size", self.val_size, f"smaller than {self.name}'s {len(order)} training examples")
         return order[:remaining][: self.limit], order[remaining:]
+
+    def _fold(self, labels: Tensor) -> Tensor:
+        """Which of the examples, given by their labels [n] in the split's order, are in the fold; bool [n]."""
+        from sklearn.model_selection import KFold, StratifiedKFold  # takes a second
+
+        most = int(labels.bincount().max()) if self.stratified else len(labels)
+        if self.folds > most and self.stratified and self.folds <= len(labels):
+            fix = "or take data.stratified=false"
+            raise OptionError("folds", self.folds, f"at most {most}, the examples of the largest class", fix)
+        if self.folds > len(labels):
+            raise OptionError("folds", self.folds, f"at most {self.name}'s {len(labels)} training examples")
+        # The order is random already: sklearn need not shuffle.
+        splitter = (StratifiedKFold if self.stratified else KFold)(self.folds)
+        with warnings.catch_warnings():  # a class with fewer examples than folds is missing from some of them
+            warnings.simplefilter("ignore", UserWarning)
+            held_out = [held for _, held in splitter.split(labels, labels)][self.fold or 0]
+        chosen = torch.zeros(len(labels), dtype=torch.bool)
+        chosen[torch.from_numpy(held_out)] = True
+        return chosen

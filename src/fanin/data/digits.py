@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fanin.data.dataset import Dataset, Source
+from fanin.data.selection import checked_classes, keep, renumber
 from fanin.errors import integer
 
 TEST_SIZE = 297  # of 1797, so that 1500 remain for training
@@ -27,6 +29,9 @@ class Digits(Source):
         val_size: training examples held out for validation, 0..1499.
         limit: only the first so many training examples; null for all.
         root: not used, for there is no file to look for; accepted for sweeps over data sets.
+        folds, fold, stratified: cross-validation in place of val_size; see Source.
+        classes: the digits that are kept, numbered from 0 in the order given; null for all ten. The test part is
+            what they leave of the ten-class one.
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (1998), its test part.
     """
@@ -34,9 +39,19 @@ class Digits(Source):
     name = "digits"
 
     def __init__(
-        self, *, image_size: int = 28, val_size: int = 200, limit: int | None = None, root: str | None = None
+        self,
+        *,
+        image_size: int = 28,
+        val_size: int = 200,
+        limit: int | None = None,
+        root: str | None = None,
+        folds: int = 5,
+        fold: int | None = None,
+        stratified: bool = True,
+        classes: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(val_size=val_size, limit=limit)
+        super().__init__(val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified)
+        self.classes = checked_classes(classes, 10)
         self.image_size = integer("image_size", image_size, low=1, high=256)
 
     def load(self) -> Dataset:
@@ -45,10 +60,12 @@ class Digits(Source):
         labels = torch.from_numpy(table[:, 64].astype(np.int64))
         images = enlarge(torch.from_numpy(table[:, :64].astype(np.float32)) / 16, self.image_size)
         rest, test = stratified(self.split_order(len(labels)), labels, TEST_SIZE)
-        train, val = self.hold_out(rest)
+        rest, test = (keep(self.classes, part, labels) for part in (rest, test))
+        train, val = self.hold_out(rest, labels)
+        labels = renumber(self.classes, labels)
         return Dataset(
             self.name,
-            10,
+            10 if self.classes is None else len(self.classes),
             train_x=images[train],
             train_y=labels[train],
             val_x=images[val],

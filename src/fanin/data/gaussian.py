@@ -28,6 +28,7 @@ class Gaussian(Source):
         limit: only the first so many training examples; null for all.
         seed: of the data themselves, apart from the run's seed.
         root: not used, for there is no file to look for; accepted for sweeps over data sets.
+        folds, fold, stratified: cross-validation in place of val_size; see Source.
     """
 
     name = "gaussian"
@@ -44,15 +45,18 @@ class Gaussian(Source):
         limit: int | None = None,
         seed: int = 0,
         root: str | None = None,
+        folds: int = 5,
+        fold: int | None = None,
+        stratified: bool = True,
     ) -> None:
-        super().__init__(val_size=val_size, limit=limit)
+        super().__init__(val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified)
         self.classes = integer("classes", classes, low=2)
         self.examples = integer("examples", examples, low=self.classes)
         self.features = integer("features", features, low=1)
         self.separation = number("separation", separation, low=0)
         self.test_size = integer("test_size", test_size, low=1)
         self.seed = integer("seed", seed, low=0)
-        if val_size >= examples:
+        if val_size >= examples and fold is None:
             raise OptionError("val_size", val_size, f"smaller than examples={examples}")
 
     def centres(self) -> Tensor:
@@ -63,7 +67,7 @@ class Gaussian(Source):
     def load(self) -> Dataset:
         """The data set, inputs [N, features] float32, the same for the same settings."""
         x, y = self._draw("train", self.examples)
-        train, val = self.hold_out(self.split_order(self.examples))
+        train, val = self.hold_out(self.split_order(self.examples), y)
         test_x, test_y = self._draw("test", self.test_size)
         return Dataset(
             self.name,

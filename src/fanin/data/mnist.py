@@ -20,7 +20,7 @@ import shutil
 import socket
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from fanin.data.dataset import Dataset, Source
+from fanin.data.selection import checked_classes, keep, renumber
 from fanin.errors import OptionError, UserError
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class Mnist(Source):
             else "data" under the current folder.
         val_size: training examples held out for validation, smaller than the training set.
         limit: only the first so many training examples; null for all.
+        folds, fold, stratified: cross-validation in place of val_size; see Source.
+        classes: the labels that are kept, numbered from 0 in the order given; null for all ten.
 
     Source: LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (1998).
     """
@@ -53,9 +56,18 @@ class Mnist(Source):
     patience: ClassVar[float] = 5.0  # seconds a server may be silent; a host may have eight addresses to try
 
     def __init__(
-        self, *, root: str | os.PathLike[str] | None = None, val_size: int = 5000, limit: int | None = None
+        self,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        val_size: int = 5000,
+        limit: int | None = None,
+        folds: int = 5,
+        fold: int | None = None,
+        stratified: bool = True,
+        classes: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(val_size=val_size, limit=limit)
+        super().__init__(val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified)
+        self.classes = checked_classes(classes, 10)
         if root is not None and not isinstance(root, (str, os.PathLike)):
             raise OptionError("root", root, "a folder's path or null")
         chosen = root or os.environ.get("FANIN_DATA") or "data"
@@ -78,16 +90,18 @@ class Mnist(Source):
         except FAILURES as error:
             raise self._unusable(source, error) from error
         (images, labels), (test_images, test_labels) = ((part.data, part.targets) for part in parts)
-        train, val = self.hold_out(self.split_order(len(labels)))
+        train, val = self.hold_out(keep(self.classes, self.split_order(len(labels)), labels), labels)
+        test = keep(self.classes, torch.arange(len(test_labels)), test_labels)
+        labels, test_labels = (renumber(self.classes, each) for each in (labels, test_labels))
         return Dataset(
             self.name,
-            10,
+            10 if self.classes is None else len(self.classes),
             train_x=scaled(images[train]),
             train_y=labels[train],
             val_x=scaled(images[val]),
             val_y=labels[val],
-            test_x=scaled(test_images),
-            test_y=test_labels,
+            test_x=scaled(test_images[test]),
+            test_y=test_labels[test],
         )
 
     def _torchvision(self) -> Any:

@@ -20,12 +20,13 @@ def weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     >>> [name for name, _ in weight_layers(model)]
     ['0', '2']
     """
-    found = []
-    for name, module in model.named_modules():
-        weight = dict(module.named_parameters(recurse=False)).get("weight")
-        if weight is not None and weight.ndim >= 2:
-            found.append((name, module))
-    return found
+    return [(name, module) for name, module in model.named_modules() if is_weight_layer(module)]
+
+
+def is_weight_layer(module: nn.Module) -> bool:
+    """Whether the module itself owns a weight matrix (or kernel)."""
+    weight = dict(module.named_parameters(recurse=False)).get("weight")
+    return weight is not None and weight.ndim >= 2
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
@@ -67,4 +68,21 @@ def empty_linear(in_features: int, out_features: int, bias: bool) -> nn.Linear:
     layer.weight = nn.Parameter(torch.empty(out_features, in_features))
     if bias:
         layer.bias = nn.Parameter(torch.empty(out_features))
+    return layer
+
+
+def empty_conv(in_channels: int, out_channels: int, kernel: int, bias: bool, stride: int = 1) -> nn.Conv2d:
+    """A convolution y = W * x + b with its memory set aside but nothing drawn; see `empty_linear`.
+
+    Zeros around the maps make up for the kernel's width: H x W becomes ceil(H / stride) x ceil(W / stride).
+
+    Args:
+        in_channels, out_channels, kernel: W is [out_channels, in_channels, kernel, kernel], kernel odd.
+        bias: whether there is a b [out_channels].
+        stride: places from one output to the next.
+    """
+    layer = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=bias, device="meta")
+    layer.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
+    if bias:
+        layer.bias = nn.Parameter(torch.empty(out_channels))
     return layer

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from fanin.errors import flag, integer
+from fanin.models.blocks import Hidden
 from fanin.models.layers import empty_linear
 from fanin.normalization import Normalization
 from fanin.regularizers import Dropout
@@ -31,12 +33,15 @@ class Mlp(nn.Sequential):
         width: units of every hidden layer.
         bias: whether the linear layers have biases.
         activation: called once per hidden layer for a fresh module.
-        normalization: its `placement` says whether it stands before or after the activation.
+        normalization: its `placement` says whether it stands before or after the activation; one of the weights acts
+            on all matrices but the last.
         dropout: p after each hidden layer, input_p before the first matrix; None for none.
 
     Raises:
-        OptionError: a size is not a positive integer, bias not a boolean.
+        OptionError: a size is not a positive integer, bias not a boolean, the normalization does not fit the width.
     """
+
+    stackable: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -55,23 +60,14 @@ class Mlp(nn.Sequential):
         integer("depth", depth, 1)
         integer("width", width, 1)
         flag("bias", bias)
+        hidden = Hidden(activation, normalization, dropout)
         sizes = [in_features, *[width] * (depth - 1), out_features]
-        parts: OrderedDict[str, nn.Module] = OrderedDict()
-        if dropout and dropout.input_p > 0:
-            parts["dropout_0"] = dropout.make(dropout.input_p)
+        parts = hidden.inputs()
         for index in range(1, depth):
-            parts[f"linear_{index}"] = empty_linear(sizes[index - 1], sizes[index], bias)
-            act, norm = activation(), normalization.make(sizes[index])
-            block = [(type(act), act), (type(normalization), norm)]
-            if normalization.placement == "pre_activation":
-                block.reverse()
-            for kind, module in block:
-                if module is not None:
-                    parts[f"{kind.__name__.lower()}_{index}"] = module
-            if dropout and dropout.p > 0:
-                parts[f"dropout_{index}"] = dropout.make(dropout.p)
+            parts[f"linear_{index}"] = hidden.weight(empty_linear(sizes[index - 1], sizes[index], bias))
+            parts |= hidden.after(index, sizes[index])
         parts[f"linear_{depth}"] = empty_linear(sizes[-2], sizes[-1], bias)
-        super().__init__(parts)
+        super().__init__(OrderedDict(parts))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, out_features] of inputs [B, ...], whose further axes are flattened to in_features."""

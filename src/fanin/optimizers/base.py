@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from inspect import unwrap
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -58,8 +58,22 @@ def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor
         torch._foreach_addcdiv_(tensors, above, list(below), cast(Sequence[float], factors))
 
 
+def shrink(tensors: list[Tensor], rate: Number) -> None:
+    """tensors <- (1 - rate) tensors, in place; at a rate of 0 nothing is touched."""
+    if isinstance(rate, Tensor) or rate:
+        torch._foreach_mul_(tensors, spread(1 - rate, tensors))
+
+
 class GroupOptimizer(torch.optim.Optimizer):
-    """An optimizer whose `update` takes lists of tensors, for torch's fused list operations (`_foreach`)."""
+    """An optimizer whose `update` takes lists of tensors, for torch's fused list operations (`_foreach`).
+
+    Attributes:
+        full_batch: whether a step asks for the gradient over the whole training set.
+        runs: how many runs lie stacked in each parameter [R, ...]; None for parameters of one run, without that axis.
+    """
+
+    full_batch: ClassVar[bool] = False
+    runs: int | None = None
 
     # torch wraps these to keep torch.compile out of them, and imports it for that: a second at every start.
     add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
@@ -89,3 +103,9 @@ class GroupOptimizer(torch.optim.Optimizer):
             if name not in self.state[param]:
                 self.state[param][name] = torch.zeros_like(param)
         return [self.state[param][name] for param in params]
+
+    def tick(self, params: list[Tensor]) -> list[int]:
+        """Count this step for each parameter: t, from 1, of the steps in which it had a gradient."""
+        for param in params:
+            self.state[param]["step"] = self.state[param].get("step", 0) + 1
+        return [self.state[param]["step"] for param in params]

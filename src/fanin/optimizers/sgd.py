@@ -1,8 +1,8 @@
-"""Stochastic gradient descent."""
+"""Gradient descent, on a batch or on the whole training set."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -30,3 +30,19 @@ class SGD(GroupOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """theta <- theta - a g."""
         add_multiple(params, grads, -group["lr"])
+
+
+class GD(SGD):
+    """Gradient descent on the gradient g over the whole training set: the same step as SGD on a batch of everything.
+
+    theta <- theta - a g. Source: Cauchy 1847.
+
+    Args:
+        params: what to optimize.
+        lr: a, >= 0.
+
+    Raises:
+        OptionError: lr is out of range.
+    """
+
+    full_batch: ClassVar[bool] = True

@@ -33,6 +33,7 @@ def stacked(optimizers: Sequence[GroupOptimizer], params: list[Tensor]) -> Group
     numbers = {key: common([group[key] for group in groups], device) for key in groups[0] if key != "params"}
     made = object.__new__(type(optimizers[0]))
     torch.optim.Optimizer.__init__(made, params, numbers)  # its own __init__ would refuse tensors
+    made.runs = len(optimizers)
     return made
 
 

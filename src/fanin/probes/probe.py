@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fanin.errors import OptionError, choice, integer
+from fanin.errors import OptionError, choice, flag, integer
 from fanin.probes import measures
 from fanin.probes.capture import Observation
 
@@ -41,6 +41,7 @@ class Probe:
         every: steps between two points of the curves; 0 for no curves.
         curves: names of the quantities of the curves.
         curve_batch: "train" or "fixed".
+        trajectory: write all parameters at every step to trajectory.csv, for models of a few parameters.
 
     Raises:
         OptionError: a value that is not allowed, with what is.
@@ -54,6 +55,7 @@ class Probe:
         every: int = 50,
         curves: Sequence[str] = ("activation_norm", "gradient_norm"),
         curve_batch: str = "train",
+        trajectory: bool = False,
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
         if isinstance(steps, (str, int)):
@@ -63,6 +65,7 @@ class Probe:
         if isinstance(curves, str):
             raise OptionError("curves", curves, "a list of quantities", f"type curves=[{curves}]")
         self.curves = tuple(choice("curves", name, QUANTITIES) for name in curves)
+        self.trajectory = flag("trajectory", trajectory)
         self.curve_batch = choice("curve_batch", curve_batch, ("train", "fixed"))
 
     def profile_due(self, step: int) -> bool:
@@ -78,7 +81,7 @@ class NoProbe(Probe):
     """No look at all: no profiles, no curves, no verdict on the initialization."""
 
     def __init__(self) -> None:
-        super().__init__(every=0, curves=())
+        super().__init__(batch_size=1, every=0, curves=())
 
     def profile_due(self, step: int) -> bool:
         """Never."""

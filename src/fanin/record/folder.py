@@ -98,7 +98,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an earlier attempt left; Hydra's record and the log of what was said stay."""
-        for name in ("result.json", "metrics.csv", "profiles.csv"):
+        for name in ("result.json", "metrics.csv", "profiles.csv", "trajectory.csv"):
             (self.path / name).unlink(missing_ok=True)
         for events in self.path.glob("events.out.tfevents.*"):
             events.unlink()

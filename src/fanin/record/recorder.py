@@ -69,6 +69,8 @@ class Recorder:
 
         self.metrics_file = CsvFile(folder.path / "metrics.csv", METRICS, kept_metrics)
         self.profiles_file = CsvFile(folder.path / "profiles.csv", PROFILES, kept_profiles)
+        self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
+        self._resume_step = resume_step
         self._flushed = time.monotonic()
         self.events = EventFile(folder.path, None if resume_step is None else resume_step + 1)
         # The new file hides later "steps" of the old ones, and the step of a profile is a layer: told once more.
@@ -92,6 +94,16 @@ class Recorder:
         """Record per-layer values at a training step; the tags are layers/<quantity>/<index>_<layer>."""
         self.events.series(tags, values, step)
 
+    def trajectory(self, step: int, point: Sequence[float]) -> None:
+        """Record all parameters before a training step."""
+        if self.trajectory_file is None:
+            columns = ("step", *(f"theta_{index}" for index in range(1, len(point) + 1)))
+            path, resume_step = self.folder.path / "trajectory.csv", self._resume_step
+            self.trajectory_file = CsvFile(
+                path, columns, lambda row: resume_step is not None and int(row["step"]) < resume_step
+            )
+        self.trajectory_file.write_cells([(step, *map(_number, point))])
+
     def describe(self, name: str, hparams: Mapping[str, Any]) -> None:
         """Tell TensorBoard the hyperparameters of the run and how to lay its charts out."""
         self.events.plugin(*hparams_start(name, hparams))
@@ -113,8 +125,9 @@ class Recorder:
         if state is not None:
             self.events.plugin(*hparams_end(success=state in ("done", "pruned")))
         self.events.close()
-        self.metrics_file.close()
-        self.profiles_file.close()
+        for file in (self.metrics_file, self.profiles_file, self.trajectory_file):
+            if file is not None:
+                file.close()
 
 
 def _by_index(snapshot: str, rows: Sequence[ProfileRow]) -> dict[tuple[str, int], dict[str, float]]:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from fanin.report.tables import StudyRow
+    from fanin.report.studies.base import Claim
+    from fanin.report.tables import StudyRow, Table
 
 __all__ = ["Report", "print_study", "write_report"]
 
@@ -27,9 +28,12 @@ class Report:
         summary: a row per run, with the columns of summary.csv.
         summary_path: where it was written.
         study: a row per configuration.
+        table: the table for people.
+        claims: of the experiments that are studies, judged.
+        captions: of the studies' own figures, by the name of the figure, which is the experiment's.
         tables, figures: the files written.
         index: the page.
-        notes: what is not as it should be, a line each, beginning with the run's name.
+        notes: what is not as it should be, a line each, beginning with the name of the run or the experiment.
     """
 
     title: str
@@ -39,6 +43,9 @@ class Report:
     summary: pd.DataFrame
     summary_path: Path
     study: list[StudyRow]
+    table: Table
+    claims: list[Claim]
+    captions: dict[str, str]
     tables: list[Path]
     figures: list[Path]
     index: Path

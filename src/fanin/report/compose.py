@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from fanin.errors import UserError
 from fanin.report import Report
 from fanin.report.config import display
+from fanin.report.confusion import confusion_figure
 from fanin.report.curves import curves_figure
 from fanin.report.figures import study_figure
-from fanin.report.folders import Run, common_parent, find_runs, read_runs
+from fanin.report.folders import Run, find_runs, grid_of, read_runs, titled
 from fanin.report.groups import Configuration, canonical, group_runs, short_keys, varying_keys
 from fanin.report.html import write_page
+from fanin.report.judge import Judged, judge, table_of, write_claims
 from fanin.report.movement import movement_figure
 from fanin.report.series import Metrics, Profiles, read_metrics, read_profiles
+from fanin.report.studies import STUDIES
 from fanin.report.style import Sheet, look, save
 from fanin.report.summary import row_of, write_summary
 from fanin.report.tables import study_table, write_table_csv, write_table_markdown
@@ -25,10 +27,7 @@ from fanin.report.tensorboard import write_tensorboard
 
 def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] | None) -> Report:
     """See write_report."""
-    found = find_runs(folders)
-    if not found:
-        raise UserError(f"{', '.join(map(str, folders))}: no runs here; a run's folder holds a status.json")
-    grid = _grid(found, folders)
+    grid, found = grid_of(folders)
     runs = read_runs(found, grid)
     configurations = group_runs(runs, group_by)
     runs, configurations = _in_table_order(runs, configurations)
@@ -36,31 +35,28 @@ def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] |
     report_folder.mkdir(parents=True, exist_ok=True)
 
     profiles, metrics = read_profiles(runs), read_metrics(runs)
-    sheet = Sheet(_title(runs), _setting(runs, configurations), configurations)
-    figures = _draw(sheet, runs, profiles, metrics, report_folder)
-    study = study_table(runs, configurations)
+    sheet = Sheet(titled(runs), _setting(runs, configurations), configurations)
+    studies, notes = judge(runs, profiles, metrics)
+    claims = [claim for one in studies for claim in one.claims]
+    figures = _draw(sheet, runs, profiles, metrics, studies, report_folder)
+    study, table = study_table(runs, configurations), table_of(studies, runs, configurations)
     tables = [report_folder / "table.csv", report_folder / "table.md"]
     write_table_csv(tables[0], study)
-    write_table_markdown(tables[1], sheet.title, study)
+    write_table_markdown(tables[1], sheet.title, study, table, claims)
+    tables += _write_claims(report_folder / "claims.csv", studies)
     rows = [row_of(run.files) | {"run": run.name} for run in runs]
     summary_path = _write_summary(rows, found, grid, report_folder, explicit=out is not None)
     write_tensorboard(report_folder, configurations, profiles, figures)
-    notes = [f"{run.name}: {note}" for run in runs for note in _notes(run)]
+    notes += [note for one in studies for note in one.notes]
+    notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
     report = Report(
         title=sheet.title, setting=sheet.setting, grid=grid, out=report_folder, summary=pd.DataFrame(rows),
-        summary_path=summary_path, study=study, tables=tables, figures=figures,
+        summary_path=summary_path, study=study, table=table, claims=claims,
+        captions={one.experiment: one.study.caption for one in studies}, tables=tables, figures=figures,
         index=report_folder / "index.html", notes=notes,
     )  # fmt: skip
     write_page(report, runs)
     return report
-
-
-def _grid(found: Sequence[Path], folders: Sequence[Path]) -> Path:
-    """The folder common to all runs; of a single run the grid folder that was asked for, or its own."""
-    common = common_parent(found)
-    if len(found) == 1 and all(folder.resolve() != common for folder in folders):
-        return common.parent
-    return common
 
 
 def _in_table_order(runs: list[Run], configurations: list[Configuration]) -> tuple[list[Run], list[Configuration]]:
@@ -71,11 +67,6 @@ def _in_table_order(runs: list[Run], configurations: list[Configuration]) -> tup
         one.members = list(range(start, start + len(one.members)))
         start += len(one.members)
     return [runs[position] for position in order], configurations
-
-
-def _title(runs: Sequence[Run]) -> str:
-    """The experiment's name, or those of several."""
-    return ", ".join(sorted({run.experiment for run in runs if run.experiment})) or "runs"
 
 
 def _setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> str:
@@ -92,22 +83,33 @@ def _setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> st
     return ", ".join([*words, f"{seeds} seed{'s' if seeds > 1 else ''}"])
 
 
-def _draw(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics, out: Path) -> list[Path]:
-    """Draw what there is data for; figures of an earlier report that no longer apply are removed."""
-    paths: list[Path] = []
+def _write_claims(path: Path, studies: Sequence[Judged]) -> list[Path]:
+    """claims.csv where there are claims; that of an earlier report is removed where there are none."""
+    if not any(one.claims for one in studies):
+        path.unlink(missing_ok=True)
+        return []
+    write_claims(path, studies)
+    return [path]
+
+
+def _draw(
+    sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics, studies: Sequence[Judged], out: Path
+) -> list[Path]:
+    """Draw what there is data for, studies' own figures first; those of an earlier report that no longer apply go."""
+    usual = len(studies) != 1 or studies[0].study.profiles
     with look():
-        drawn = {
-            "study": study_figure(sheet, runs, profiles, metrics),
+        drawn = {one.experiment: one.draw(_setting, out) for one in studies}
+        figures = {
+            "study": study_figure(sheet, runs, profiles, metrics) if usual else None,
             "movement": movement_figure(sheet, runs, profiles),
             "curves": curves_figure(sheet, runs, metrics),
+            "confusion": confusion_figure(sheet, runs),
         }
-        for name, figure in drawn.items():
-            if figure is None:
-                for kind in ("png", "svg"):
-                    (out / f"{name}.{kind}").unlink(missing_ok=True)
-            else:
-                paths += save(figure, out, name)
-    return paths
+        drawn |= {name: save(figure, out, name) for name, figure in figures.items() if figure is not None}
+    for name in {*STUDIES, *figures} - {name for name, paths in drawn.items() if paths}:
+        for kind in ("png", "svg"):
+            (out / f"{name}.{kind}").unlink(missing_ok=True)
+    return [path for paths in drawn.values() for path in paths]
 
 
 def _write_summary(

@@ -53,17 +53,27 @@ class RunConfig:
         return _keys(self.config, "")
 
     def option(self, group: str) -> str | None:
-        """The option chosen in a group; without Hydra's record of it the name of the class it makes."""
+        """The option chosen in a group; without Hydra's record of it the name of the class it makes.
+
+        Hydra does not record the choice of a list of options; their names are keys, and read "dropout+l2" here.
+        """
         chosen = self.choices.get(group)
         if chosen is None:
-            target = _walk(self.config, f"{group}._target_")
-            chosen = target.rsplit(".", 1)[-1].lower() if isinstance(target, str) else None
-        return None if chosen is None else str(chosen)
+            made = _walk(self.config, group)
+            if not isinstance(made, dict):
+                return None
+            if isinstance(made.get("_target_"), str):
+                return str(made["_target_"]).rsplit(".", 1)[-1].lower()
+            listed = made if all(isinstance(one, dict) and "_target_" in one for one in made.values()) else None
+            return None if listed is None else "+".join(sorted(map(str, listed))) or "none"
+        return str(chosen)
 
     @property
     def classes(self) -> int | None:
         """K, the number of classes, where the configuration or the data set's name tells."""
         classes = _walk(self.config, "data.classes")
+        if isinstance(classes, list):  # the labels that are kept
+            return len(classes)
         return classes if isinstance(classes, int) else CLASSES.get(self.option("data") or "")
 
     def setting(self, varying: Collection[str] = ()) -> list[str]:

@@ -84,6 +84,28 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
+def grid_of(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
+    """The folder common to all runs at or below the given paths, and the runs' folders.
+
+    Of a single run it is the grid folder that was asked for, or the run's own.
+
+    Raises:
+        UserError: no runs, or as find_runs.
+    """
+    found = find_runs(paths)
+    if not found:
+        raise UserError(f"{', '.join(map(str, paths))}: no runs here; a run's folder holds a status.json")
+    common = common_parent(found)
+    if len(found) == 1 and all(path.resolve() != common for path in paths):
+        return common.parent, found
+    return common, found
+
+
+def titled(runs: Sequence[Run]) -> str:
+    """The experiment's name, or those of several."""
+    return ", ".join(sorted({run.experiment for run in runs if run.experiment})) or "runs"
+
+
 def read_runs(folders: Sequence[Path], root: Path) -> list[Run]:
     """The runs in these folders, named by their paths below `root`."""
     runs = []

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from fanin.report.folders import Run
 from fanin.report.summary import METRICS, STATES
-from fanin.report.tables import STUDY_HEADER
 
 if TYPE_CHECKING:
     from fanin.report import Report
@@ -21,7 +20,13 @@ CAPTIONS = {
     "theory's median at this width, shaded: one standard deviation of a single seed around it; dotted: mean square.",
     "movement": "Before (pale) and after training (dashed), and how far the weights of each layer moved.",
     "curves": "Mean over seeds with its 95 % t-interval, as long as half of the seeds go on.",
+    "confusion": "What the examples of each class were taken for, in percent of the class, over all finished runs.",
 }
+BADGES = {True: "done", False: "failed", None: "unknown"}
+INITIALIZATION = (
+    "Factors and gradient norms are geometric means over seeds. The deviation is that of the last hidden activation "
+    "norm from theory's median, in standard deviations of the finite-width band of one seed: mean [range]. "
+)
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --soft: #666; --line: #ddd; --paper: #fff; --card: #f6f6f6 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --soft: #a0a0a0; --line: #3a3a3a; --paper: #161616;
@@ -38,6 +43,7 @@ a { color: inherit } code { font-size: .88em; background: var(--card); padding: 
 .badge { color: #fff; border-radius: 9px; padding: .05rem .55rem; font-size: .8rem; white-space: nowrap }
 .done { background: #00745a } .diverged { background: #b34700 } .failed { background: #a3153a }
 .running { background: #005f99 } .interrupted, .pruned, .unknown { background: #666 }
+.claims { list-style: none; padding: 0 }
 li { margin: .2rem 0; overflow-wrap: anywhere }
 """
 
@@ -49,18 +55,21 @@ def write_page(report: Report, runs: Sequence[Run]) -> None:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{head}<style>{STYLE}</style></head><body>',
         f'<h1>{escape(report.title)}</h1><p class="setting">{escape(report.setting)}</p>',
         "<p>" + _counts(runs) + "</p>",
+        *(line for name in report.captions for line in _figure(report, name)),
+        *_claims(report),
         *_figure(report, "study"),
         "<h2>Configurations</h2>",
         _table(
-            STUDY_HEADER,
-            [[_cell(text, i in range(1, 7)) for i, text in enumerate(r.cells())] for r in report.study],
+            report.table.header,
+            [[_cell(text, i in report.table.numeric) for i, text in enumerate(row)] for row in report.table.rows],
         ),
-        '<p class="small">Factors and gradient norms are geometric means over seeds. The deviation is that of the last '
-        "hidden activation norm from theory's median, in standard deviations of the finite-width band of one seed: "
-        f"mean [range]. Means and intervals of everything: {_link(report, report.tables[0])}, "
+        '<p class="small">'
+        + (INITIALIZATION if report.table.initialization else "")
+        + f"Means and intervals of everything: {_link(report, report.tables[0])}, "
         f"{_link(report, report.tables[1])}; one row per run: {_link(report, report.summary_path)}.</p>",
         *_figure(report, "movement"),
         *_figure(report, "curves"),
+        *_figure(report, "confusion"),
         *_notes(report),
         f"<h2>Runs</h2>{_runs(report, runs)}",
         f'<p class="small">TensorBoard: <code>tensorboard --logdir {escape(str(report.grid))}</code></p></body></html>',
@@ -74,6 +83,18 @@ def _counts(runs: Sequence[Run]) -> str:
     return " ".join(_badge(state, f"{count} {state}") for state, count in counts.items() if count)
 
 
+def _claims(report: Report) -> list[str]:
+    """Each claim with its verdict and the numbers behind it."""
+    if not report.claims:
+        return []
+    items = [
+        f"<li>{_badge(BADGES[claim.holds], f'claim {claim.verdict}')} {escape(claim.text)} "
+        f'<span class="small">({escape(claim.evidence)})</span></li>'
+        for claim in report.claims
+    ]
+    return ["<h2>Claims</h2>", '<ul class="claims">', *items, "</ul>"]
+
+
 def _figure(report: Report, name: str) -> list[str]:
     """The figure, linked to its vector form, or nothing where it was not drawn."""
     paths = {path.suffix: path for path in report.figures if path.stem == name}
@@ -81,7 +102,8 @@ def _figure(report: Report, name: str) -> list[str]:
         return []
     png, svg = (quote(paths[kind].name) for kind in (".png", ".svg"))
     image = f'<a href="{svg}"><img src="{png}" alt="{name} figure"></a>'
-    return [f"<figure>{image}<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>"]
+    caption = CAPTIONS.get(name) or report.captions.get(name, "")
+    return [f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"]
 
 
 def _runs(report: Report, runs: Sequence[Run]) -> str:

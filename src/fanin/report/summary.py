@@ -24,7 +24,8 @@ INIT = (
     "gradient_first", "gradient_last", "activation_first", "activation_last",
 )  # fmt: skip
 FIRST = ("run", "state", "outcome", "verdict")
-LAST = (*METRICS, "steps", "epochs", "seconds", *INIT, "diverged_step", "diverged_layer", "error")
+EVALUATION = ("accuracy", "f1", "roc_auc", "generalization_gap", "parameters", "flops_per_step")
+LAST = (*METRICS, "steps", "epochs", "seconds", *INIT, "diverged_step", "diverged_layer", "error", *EVALUATION)
 
 
 @dataclass
@@ -65,6 +66,17 @@ class RunFiles:
     def init(self, name: str) -> float | None:
         """A quantity at initialization; None where it was not measured."""
         return as_number(_mapping(self.result.get("init")).get(name))
+
+    def evaluation(self, part: str = "test") -> dict[str, Any]:
+        """What the final evaluation on a part of the data says beside loss and error, {} where there was none."""
+        return _mapping(_mapping(self.result.get("evaluation")).get(part))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Every number of result.json by its name: final metrics, the test's evaluation, the rest, those at init."""
+        sources = (self.metrics, self.evaluation(), self.result, _mapping(self.result.get("init")))
+        named = [(name, as_number(value)) for source in reversed(sources) for name, value in source.items()]
+        return {name: number for name, number in named if number is not None}
 
     @property
     def outcome(self) -> str:
@@ -121,6 +133,7 @@ def row_of(run: RunFiles) -> dict[str, object]:
     if "seed" in overrides:
         overrides["seed"] = overrides.pop("seed")
     extra = [name for name in run.metrics if name not in METRICS]
+    numbers = run.numbers
     return {
         **dict(zip(FIRST, (run.folder.name, run.state, run.outcome, run.verdict), strict=True)),
         **overrides,
@@ -132,6 +145,7 @@ def row_of(run: RunFiles) -> dict[str, object]:
         "diverged_step": as_number(run.diverged.get("step")),
         "diverged_layer": run.diverged.get("layer"),
         "error": run.error,
+        **{name: numbers.get(name) for name in EVALUATION},
     }
 
 

@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanin.report.folders import Run
 from fanin.report.groups import Configuration
 from fanin.report.statistics import NOTHING, Interval, geometric_interval, mean_interval
 from fanin.report.summary import INIT, METRICS, STATES, as_number, as_text
+
+if TYPE_CHECKING:
+    from fanin.report.studies.base import Claim
 
 # Positive quantities that live on a logarithmic scale get geometric means.
 GEOMETRIC = ("factor_per_layer", "gradient_first", "gradient_last", "activation_first", "activation_last")
@@ -77,6 +80,25 @@ class StudyRow:
             return ""
         low, high = self.z_range
         return f"{z.mean:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if low < high else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people: texts below a header; `numeric` are the positions of columns of numbers."""
+
+    header: tuple[str, ...]
+    rows: list[list[str]]
+    numeric: frozenset[int]
+
+    @property
+    def initialization(self) -> bool:
+        """Whether it is the usual one, about initialization."""
+        return self.header == STUDY_HEADER
+
+    @classmethod
+    def usual(cls, rows: Sequence[StudyRow]) -> Table:
+        """The study table: factors, gradients, outcome, verdict, deviation."""
+        return cls(STUDY_HEADER, [row.cells() for row in rows], frozenset(range(1, 7)))
 
 
 def study_table(runs: Sequence[Run], configurations: Sequence[Configuration]) -> list[StudyRow]:
@@ -166,20 +188,28 @@ def write_table_csv(path: Path, rows: Sequence[StudyRow]) -> None:
             writer.writerow([as_text(value) for value in line])
 
 
-def write_table_markdown(path: Path, title: str, rows: Sequence[StudyRow]) -> None:
-    """The study table and the final metrics in Markdown."""
+def write_table_markdown(
+    path: Path, title: str, rows: Sequence[StudyRow], table: Table, claims: Sequence[Claim] = ()
+) -> None:
+    """The claims with their verdicts, the table and the final metrics in Markdown."""
     metrics = [name for name in METRICS if any(row.metrics[name].n for row in rows)]
-    lines = [f"# {_escape(title)}", "", *_markdown(STUDY_HEADER, [row.cells() for row in rows]), ""]
-    lines += ["Factors and gradient norms are geometric means over seeds; the deviation is that of the last hidden"]
-    lines += ["activation norm from theory's median, in standard deviations of the finite-width band: mean [range]."]
-    if metrics:
-        cells = [[row.label, *(interval_text(row.metrics[name], row.runs) for name in metrics)] for row in rows]
+    lines = [f"# {_escape(title)}", ""]
+    if claims:
+        told = [f"- claim **{claim.verdict}**: {_escape(f'{claim.text} ({claim.evidence})')}" for claim in claims]
+        lines += ["## Claims", "", *told, "", "## Configurations", ""]
+    lines += markdown(table.header, table.rows)
+    if table.initialization:
         lines += [
             "",
-            "## Final metrics",
-            "",
-            *_markdown(["configuration", *(m.replace("_", " ") for m in metrics)], cells),
+            "Factors and gradient norms are geometric means over seeds; the deviation is that of the last hidden",
         ]
+        lines += [
+            "activation norm from theory's median, in standard deviations of the finite-width band: mean [range]."
+        ]
+    if metrics:
+        cells = [[row.label, *(interval_text(row.metrics[name], row.runs) for name in metrics)] for row in rows]
+        header = ["configuration", *(name.replace("_", " ") for name in metrics)]
+        lines += ["", "## Final metrics", "", *markdown(header, cells)]
         lines += ["", "Mean [95 % t-interval over seeds], and from how many of the runs where not from all."]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -203,7 +233,8 @@ def _or_empty(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown, a text for each line."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines]
 

@@ -14,6 +14,7 @@ from fanin.record.tensorboard import EventFile, with_log10
 from fanin.report.groups import Configuration
 from fanin.report.lines import Floats, geometric_mean
 from fanin.report.series import Profiles
+from fanin.report.studies import STUDIES
 
 MOST_THEORIES = 24  # configurations; each makes four runs in TensorBoard's list
 GROUPS = {"weight": "profile_init", "module": "profile_init_module"}
@@ -50,19 +51,19 @@ def write_tensorboard(
 
 
 def _write_figures(folder: Path, configurations: Sequence[Configuration], figures: Sequence[Path]) -> None:
-    """The grid's hyperparameters, and the study figure as an image."""
+    """The grid's hyperparameters, and the study's figures as images."""
     columns = list(dict.fromkeys(key for one in configurations for key in one.values))
-    study = next((path for path in figures if path.name == "study.png"), None)
-    if not columns and study is None:
+    images = [path for path in figures if path.suffix == ".png" and path.stem in ("study", *STUDIES)]
+    if not columns and not images:
         return
     events = EventFile(folder)
     if columns:
         values = {key: [one.values.get(key) for one in configurations] for key in columns}
         events.plugin(*hparams_experiment(values | {"seed": [0]}))
-    if study is not None:
-        png = study.read_bytes()
+    for path in images:
+        png = path.read_bytes()
         width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # PNG's header
-        events.image("figures/study", png, width, height)
+        events.image(f"figures/{path.stem}", png, width, height)
     events.close()
 
 

@@ -16,7 +16,7 @@ CPU_LIMIT = 64
 """Runs in a program on a core: more gain nothing there."""
 
 GPU_LIMIT = 512
-FREE = ("seed", "initializer", "schedule")
+FREE = ("seed", "initializer", "schedule", "lr_scaling")
 """Parts of a configuration that never keep runs apart."""
 
 SHARE = 0.25
@@ -83,9 +83,9 @@ def bytes_of_a_run(cfg: DictConfig) -> int:
     made = recipe(cfg)
     data = load_data(cfg, torch.device("cpu"), torch.float32)
     with torch.device("meta"):
-        model = made.make_model(data.in_features, data.classes)
+        model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
     weights = sum(parameter.numel() for parameter in model.parameters())
     units = sum(fans(layer.get_parameter("weight"))[1] for _, layer in weight_layers(model)) + data.in_features
     # Weights: themselves, their start, gradient, best copy and two moments; activations: before and after the
     # nonlinearity, with their gradients.
-    return 4 * (6 * weights + 4 * made.trainer.batch_size * units)
+    return 4 * (6 * weights + 4 * made.trainer.batch(len(data.train_x)) * units)

@@ -11,8 +11,12 @@ from omegaconf import DictConfig
 
 from fanin.options import container
 
-L2, DROPOUT, EARLY_STOPPING = (f"fanin.regularizers.{name}" for name in ("L2", "Dropout", "EarlyStopping"))
-EQUAL = ("data", "model", "activation", "normalization", "probe", "trainer")
+DROPOUT, EARLY_STOPPING, SAM = (f"fanin.regularizers.{name}" for name in ("Dropout", "EarlyStopping", "SAM"))
+SMOOTHING = "fanin.regularizers.LabelSmoothing"
+EQUAL = (
+    "data", "preprocess", "augment", "model", "activation", "normalization", "loss", "clipping", "averaging", "batch",
+    "probe", "trainer",
+)  # fmt: skip
 """Groups whose every key shapes the program."""
 
 
@@ -34,26 +38,35 @@ def structure_key(cfg: DictConfig) -> str | None:
     parts = {group: container(cfg, group) for group in EQUAL}
     regularizers = container(cfg, "regularizer")
     optimizer = container(cfg, "optimizer")
-    computing = [str(parts[group]["_target_"]) for group in ("model", "activation", "normalization")]
-    kinds = {name: part["_target_"] for name, part in regularizers.items()}
+    kinds = {name: str(part["_target_"]) for name, part in regularizers.items()}
+    computing = [str(part["_target_"]) for part in parts.values() if "_target_" in part]
     if not (
-        all(target.startswith("fanin.") for target in computing)
-        and {L2, DROPOUT, EARLY_STOPPING}.issuperset(kinds.values())
+        all(target.startswith("fanin.") for target in (*computing, *kinds.values()))
+        and _takes_stacks(str(parts["model"]["_target_"]))
+        and SAM not in kinds.values()
         and _stackable(optimizer["_target_"])
     ):
         return None
     penalties = {name: kind for name, kind in kinds.items() if kind != EARLY_STOPPING}
+    smoothing = [regularizers[name] for name, kind in kinds.items() if kind == SMOOTHING]
     dropout = [
         {key: value > 0 for key, value in regularizers[name].items() if _is_number(value)}
         for name, kind in kinds.items()
         if kind == DROPOUT
     ]
     words = {name: "a number" if _is_number(value) else value for name, value in optimizer.items()}
-    return json.dumps([parts, penalties, dropout, words], sort_keys=True)
+    frozen = container(cfg, "initializer").get("freeze")
+    return json.dumps([parts, penalties, smoothing, frozen, dropout, words], sort_keys=True)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@lru_cache
+def _takes_stacks(target: str) -> bool:
+    """Whether a model is a function of its tensors and inputs, for vmap to stack."""
+    return bool(getattr(get_object(target), "stackable", False))
 
 
 @lru_cache

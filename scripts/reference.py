@@ -1,0 +1,157 @@
+"""The generated reference: one page a group in docs/reference/, and the README's table of groups.
+
+`make reference` writes them from the YAML of conf/ and the docstrings of what it names; with --check nothing is
+written, and what is not current makes the command fail. So the count of options in the README is proven by a script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from hydra.utils import get_object
+
+from fanin.config_folder import config_folder
+from fanin.help import ORDER, description
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "reference"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- groups: written by `make reference` -->", "<!-- end of groups -->"
+WORDS = {
+    "experiment": "a study: settings and the grid they are swept over",
+    "data": "what is learned",
+    "preprocess": "fitted on the training part, applied to all",
+    "augment": "a list: what is done to training batches",
+    "model": "the network",
+    "activation": "between its layers",
+    "initializer": "of the weights; biases are 0",
+    "normalization": "each with `placement=pre_activation` or `post_activation`",
+    "loss": "of the data",
+    "regularizer": "a list: on the weights, activations, targets, or the end of training",
+    "optimizer": "from gradients to steps",
+    "clipping": "of the gradient",
+    "averaging": "of the iterates; evaluation is on the average",
+    "schedule": "of the learning rate, each with a warm-up",
+    "batch": "the batch size over the steps",
+    "lr_scaling": "of the learning rate with the batch size",
+    "probe": "what is measured inside",
+    "trainer": "device, steps, cadences, precision",
+    "debug": "laid over everything else",
+}
+
+
+def main() -> int:
+    """Write all pages, or check that they are current."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where something is not current")
+    check = parser.parse_args().check
+    stale = [path for path, text in contents().items() if not path.is_file() or path.read_text() != text]
+    unknown = sorted(set(PAGES.glob("*.md")) - contents().keys()) if PAGES.is_dir() else []
+    for path in (*stale, *unknown):
+        print(f"{path.relative_to(ROOT)}: not current; make reference" if check else path.relative_to(ROOT))
+    if check:
+        return 1 if stale or unknown else 0
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(contents()[path])
+    for path in unknown:
+        path.unlink()
+    return 0
+
+
+def contents() -> dict[Path, str]:
+    """Every file that this script writes, with its text."""
+    pages = {PAGES / f"{group}.md": page(group) for group in groups()}
+    readme = README.read_text()
+    before, _, rest = readme.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return pages | {README: f"{before}{BEGIN}\n{table()}{END}{after}"}
+
+
+def groups() -> list[str]:
+    """The groups of conf/ in the order of fanin --help."""
+    return [group for group in ORDER if (config_folder() / group).is_dir()]
+
+
+def options(group: str) -> list[Path]:
+    """The YAML files of a group."""
+    return sorted((config_folder() / group).glob("*.yaml"))
+
+
+def table() -> str:
+    """The README's table of groups, with the number of options of each."""
+    lines = ["| group | | options | |", "|---|---|---|---|"]
+    total = 0
+    for group in groups():
+        names = [path.stem for path in options(group)]
+        total += len(names)
+        told = ", ".join(f"`{name}`" for name in names)
+        lines.append(f"| [`{group}`](docs/reference/{group}.md) | {len(names)} | {told} | {WORDS[group]} |")
+    lines.append(f"| {len(groups())} groups | {total} | | |")
+    return "\n".join(lines) + "\n"
+
+
+def page(group: str) -> str:
+    """The page of a group."""
+    parts = [f"# {group}: {WORDS[group]}\n", f"{len(options(group))} options; written by `make reference`.\n"]
+    for path in options(group):
+        text = path.read_text()
+        keys = "".join(f"{line}\n" for line in text.splitlines() if not re.match(r"#|\s*_partial_", line))
+        typed = f"{group}=[{path.stem}]" if group in ("regularizer", "augment") else f"{group}={path.stem}"
+        parts.append(f"## `{typed}`\n")
+        parts.append(f"{description(path)}\n")
+        parts += [f"```yaml\n{keys.strip()}\n```\n"] if keys.strip(" {}\n") else []
+        parts += [f"{told(target)}\n" for target in targets(yaml.safe_load(text))]
+    return "\n".join(parts)
+
+
+def targets(node: object) -> Iterator[str]:
+    """Every `_target_` in a YAML."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "_target_":
+                yield str(value)
+            else:
+                yield from targets(value)
+
+
+def told(target: str) -> str:
+    """A target's docstring as Markdown: its sentence, its formulas as they stand, its arguments as a list."""
+    text = inspect.getdoc(get_object(target)) or ""
+    body, *sections = re.split(r"^(Args|Returns|Raises|Attributes):\n", text, flags=re.MULTILINE)
+    sentence, _, formulas = body.strip().partition("\n\n")
+    parts = [f"`{target}`", sentence]
+    if formulas.strip():
+        parts.append(f"```text\n{formulas.strip()}\n```")
+    for name, listing in zip(sections[::2], sections[1::2], strict=True):
+        indented, _, rest = re.sub(r"\n(?=\S)", "\0", listing, count=1).partition("\0")
+        items = re.sub(r"\n\s{5,}", " ", inspect.cleandoc(indented)).splitlines()
+        parts.append(f"*{name}*\n\n" + "\n".join(_item(item) for item in re.split(r"\n(?=\S)", _joined(items))))
+        parts += [f"```text\n{rest.strip()}\n```"] if rest.strip() else []
+    return "\n\n".join(parts)
+
+
+def _joined(lines: list[str]) -> str:
+    """Lines of a docstring's section, each item on one line."""
+    items: list[str] = []
+    for line in lines:
+        if line.startswith(" ") and items:
+            items[-1] += " " + line.strip()
+        elif line.strip():
+            items.append(line.strip())
+    return "\n".join(items)
+
+
+def _item(line: str) -> str:
+    name, colon, rest = line.partition(": ")
+    return f"- `{name}`: {rest}" if colon else f"- {line}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

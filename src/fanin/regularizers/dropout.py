@@ -1,0 +1,74 @@
+"""Dropout: noise on the activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import number
+
+
+@dataclass(kw_only=True)
+class Dropout:
+    """Which share of the units is dropped where; `make` gives the module for one place.
+
+    Source: Srivastava et al. 2014.
+
+    Args:
+        p: probability of dropping a hidden unit, in [0, 1).
+        input_p: probability of dropping an input, in [0, 1).
+
+    Raises:
+        OptionError: a probability is out of range.
+    """
+
+    p: float = 0.5
+    input_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.p = number("p", self.p, 0, 1, open_high=True)
+        self.input_p = number("input_p", self.input_p, 0, 1, open_high=True)
+
+    def make(self, p: float) -> DropoutModule:
+        """A fresh dropout layer with drop probability p."""
+        return DropoutModule(p)
+
+
+class DropoutModule(nn.Module):
+    """Inverted dropout with a random generator of its own.
+
+    y = x * mask / (1 - p), mask ~ Bernoulli(1 - p) for each entry, so that E y = x; y = x at evaluation.
+
+    Args:
+        p: drop probability in [0, 1).
+
+    Attributes:
+        generator: draws the masks, on the device of x; whoever trains sets it; None: torch's global one.
+        masks: ready masks [B, ...] with entries 0 and 1/(1 - p), one for each call, that are taken instead of drawing.
+
+    Raises:
+        OptionError: p is out of range.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = number("p", p, 0, 1, open_high=True)
+        self.generator: torch.Generator | None = None
+        self.masks: Iterator[Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x of any shape, with entries dropped in training."""
+        if not self.training or self.p == 0:
+            return x
+        if self.masks is not None:
+            return x * next(self.masks)
+        keep = 1 - self.p
+        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
+        return x * mask.div_(keep)
+
+    def extra_repr(self) -> str:
+        """The drop probability, for print(model)."""
+        return f"p={self.p}"

@@ -1,0 +1,163 @@
+"""What a study is made of: claims checked from files, a figure, columns of its table, and the evidence they read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fanin.report.folders import Run
+from fanin.report.groups import Configuration
+from fanin.report.series import Floats, Metrics, Profiles
+from fanin.report.sides import same_value, value_of
+from fanin.report.style import Sheet
+
+VERDICTS = {True: "holds", False: "does not hold", None: "cannot be judged"}
+ENDED = ("done", "diverged")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a study claims, and whether its runs bear it out.
+
+    Attributes:
+        text: the claim, one sentence without a full stop.
+        holds: whether the runs bear it out; None where runs that it needs are missing.
+        evidence: the numbers that decide, short; where runs are missing, which.
+    """
+
+    text: str
+    holds: bool | None
+    evidence: str
+
+    @property
+    def verdict(self) -> str:
+        """In words: "holds", "does not hold" or "cannot be judged"."""
+        return VERDICTS[self.holds]
+
+    @classmethod
+    def missing(cls, text: str, *needed: Mapping[str, Any] | str) -> Claim:
+        """The claim where these runs are missing, each told by its choices or in words."""
+        words = [
+            one if isinstance(one, str) else " ".join(f"{key}={value}" for key, value in one.items()) for one in needed
+        ]
+        return cls(text, None, f"no finished runs of {', '.join(words)}" if words else "no finished runs")
+
+
+class Evidence:
+    """The runs of one experiment and what their files say, as claims and figures ask for it.
+
+    Attributes:
+        runs: all runs, finished or not, in the order of their configurations and seeds.
+        configurations: what the runs share when seeds are left aside; `members` are positions in `runs`.
+        profiles, metrics: of all runs, by position in `runs`.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], configurations: Sequence[Configuration], profiles: Profiles, metrics: Metrics
+    ) -> None:
+        self.runs, self.configurations = runs, configurations
+        self.profiles, self.metrics = profiles, metrics
+        self._position = {id(run): position for position, run in enumerate(runs)}
+
+    def position(self, run: Run) -> int:
+        """The position of a run in `runs`, the row of `profiles` and `metrics` that is its."""
+        return self._position[id(run)]
+
+    def runs_with(self, choices: Mapping[str, Any], *, ended: bool = True) -> list[Run]:
+        """The runs with these values, ordered as in `runs`.
+
+        Args:
+            choices: values by key as typed on the command line: {"normalization": "batch", "initializer.c": 1}. A group
+                is its option's name, a list of options a list; what an experiment fixes can be asked for as well.
+            ended: only runs that are done or have diverged; False for failed and unfinished ones too.
+        """
+        return [
+            run
+            for run in self.runs
+            if (run.state in ENDED or not ended) and all(same_value(value_of(run, k), v) for k, v in choices.items())
+        ]
+
+    def values(self, key: str) -> list[Any]:
+        """The different values of a key over all runs, in the order of the table."""
+        seen: list[Any] = []
+        for run in self.runs:
+            value = value_of(run, key)
+            if not any(same_value(value, other) for other in seen):
+                seen.append(value)
+        return seen
+
+    def metric(self, name: str, choices: Mapping[str, Any]) -> list[float]:
+        """A number of result.json for each finished run with these values that has it; nan and inf stay.
+
+        Args:
+            name: of a final metric ("train_loss"), of the test's evaluation ("accuracy"), of a quantity at init
+                ("gradient_first") or of another number of result.json ("steps").
+            choices: as for runs_with.
+        """
+        numbers = [run.files.numbers.get(name) for run in self.runs_with(choices)]
+        return [number for number in numbers if number is not None]
+
+    def curve(self, run: Run, column: str) -> tuple[Floats, Floats]:
+        """Steps and values of a column of the run's metrics.csv, where it was evaluated; empty where it never was."""
+        return self.metrics.series(self.position(run), column)
+
+    def profile(self, run: Run, snapshot: str, axis: str, quantity: str, column: str = "value") -> Floats:
+        """A profile of one run over depth, [layers]; empty where it was not measured.
+
+        Args:
+            run: one of `runs`.
+            snapshot: "init", "final" or a step.
+            axis: "module" or "weight".
+            quantity: its name in profiles.csv.
+            column: "value", "theory", "band_low" or "band_high".
+        """
+        position = self.position(run)
+        length = int(self.profiles.lengths(snapshot, axis, quantity)[position])
+        return self.profiles.matrix(snapshot, axis, quantity, column)[position, :length]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the report of an experiment adds to that of any grid.
+
+    Attributes:
+        claims: the experiment's claims, judged from the evidence; one whose runs are missing is told by Claim.missing,
+            for a user may have narrowed the grid, and seeds may be any number from one on.
+        figure: draws report/<experiment>.png and .svg, the first of the page; returns None where nothing can be drawn.
+            The sheet has a colour for each configuration of the evidence.
+        caption: what the page says below the figure.
+        columns: (header, text of it for the runs of one configuration), which stand between the seeds and the outcome
+            in place of the columns about initialization; None for the usual table.
+        profiles: whether the usual figure of profiles over depth is drawn beside the study's own.
+    """
+
+    claims: Callable[[Evidence], list[Claim]]
+    figure: Callable[[Sheet, Evidence], Figure | None] | None = None
+    caption: str = ""
+    columns: Sequence[tuple[str, Callable[[list[Run]], str]]] | None = None
+    profiles: bool = True
+
+
+def numbers_of(runs: Sequence[Run], name: str) -> list[float]:
+    """A number of result.json for each run that has it, for the columns of a table; nan and inf stay."""
+    return [number for number in (run.files.numbers.get(name) for run in runs) if number is not None]
+
+
+def spread(values: Sequence[float], digits: int = 3, percent: bool = False) -> str:
+    """The range of values over seeds in a few letters: "0.12 to 0.34", one number where all round to it.
+
+    Args:
+        values: any number of them; nan and inf are told as such.
+        digits: significant ones.
+        percent: values are shares, told in percent.
+    """
+    finite = np.array([value for value in values if math.isfinite(value)]) * (100 if percent else 1)
+    ends = [f"{end:.{digits}g}" for end in (finite.min(), finite.max())] if len(finite) else []
+    words = [" to ".join(dict.fromkeys(ends)) + (" %" if percent else "")] if ends else []
+    lost = len(values) - len(finite)
+    return " and ".join([*words, *([f"{lost} not finite"] if lost else [])]) or "nothing"

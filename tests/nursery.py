@@ -1,0 +1,161 @@
+"""A process that has imported all that a command imports, and turns into a command as often as it is asked: by fork.
+
+A command is then there in milliseconds instead of two seconds, and yet a process of its own with its own arguments,
+folder, environment and streams, as `python -m fanin.cli` makes it; so is the fork server of its pool. Nothing but
+modules is shared, and the hash seed. command_line.py starts one such process for each process of tests.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from fcntl import F_DUPFD, fcntl
+from multiprocessing import process, util
+from pathlib import Path
+from typing import Any, NoReturn
+
+LOADED = ("hydra._internal.hydra", "fanin.run", "fanin.fused", "fanin.sweep.pool", "fanin.sweep.grid", "fanin.sweep.fuse",
+          "fanin.report.compose", "fanin.report.terminal", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg")  # fmt: skip
+"""What a command imports sooner or later."""
+
+
+def send(connection: socket.socket, content: dict[str, Any], descriptors: list[int]) -> None:
+    """Send JSON and open files to another process."""
+    body = json.dumps(content).encode()
+    socket.send_fds(connection, [len(body).to_bytes(4, "big")], descriptors)
+    connection.sendall(body)
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """What was sent, or None when the other side is gone."""
+    head, descriptors, *_ = socket.recv_fds(connection, 4, 8)
+    if not head:
+        return None
+    with connection.makefile("rb", buffering=0) as file:
+        left, body = int.from_bytes(head, "big"), b""
+        while len(body) < left:
+            body += file.read(left - len(body))
+    return json.loads(body), descriptors
+
+
+def serve(control: socket.socket) -> dict[str, Any] | None:
+    """Fork for every request: returns what is asked for in the new process, and None at the end of all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while (received := receive(control)) is not None:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:  # those who have waited
+                pass
+        request, (out, err, told) = received
+        if os.fork() == 0:
+            control.close()
+            command = os.fork()
+            if command == 0:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                os.dup2(out, 1)
+                os.dup2(err, 2)
+                os.closerange(3, max(out, err, told) + 1)
+                return request
+            os.close(out)
+            os.close(err)
+            os.write(told, b"%d\n" % command)
+            code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
+            os.write(told, b"%d\n" % code)
+            os._exit(0)
+        for descriptor in (out, err, told):
+            os.close(descriptor)
+    return None
+
+
+def settle(folder: str, environment: dict[str, str]) -> None:
+    """Take a working directory and an environment, as if started there with it."""
+    os.chdir(folder)
+    process.ORIGINAL_DIR = folder  # type: ignore[attr-defined]
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def stand_by() -> None:
+    """Fork the process that becomes the fork server of the command's pool when multiprocessing starts one.
+
+    It is as empty as a fresh interpreter: nothing of the command has happened in it.
+    """
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        received = receive(theirs)
+        theirs.close()
+        if received is None:  # the command ended without a pool
+            os._exit(0)
+        request, descriptors = received
+        settle(request["folder"], request["environment"])
+        high = [fcntl(descriptor, F_DUPFD, 100) for descriptor in descriptors]
+        os.closerange(3, 100)
+        for descriptor, number in zip(high, request["numbers"], strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        sys.argv = ["-c"]
+        exec(request["code"], {"__name__": "__main__"})
+        os._exit(0)
+    theirs.close()
+    start = util.spawnv_passfds  # type: ignore[attr-defined]
+
+    def start_warm(path: bytes, arguments: list[str], descriptors: list[int]) -> int:
+        if "multiprocessing.forkserver" not in arguments[-1]:
+            return int(start(path, arguments, descriptors))
+        request = {"code": arguments[-1], "folder": str(Path.cwd()), "environment": dict(os.environ)}
+        send(ours, request | {"numbers": list(descriptors)}, list(descriptors))
+        util.spawnv_passfds = start  # type: ignore[attr-defined]  # a second one, after the death of this, is a real one
+        return child
+
+    util.spawnv_passfds = start_warm  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    """Serve commands; in the process of each, run it to its end."""
+    typed_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = [entry for entry in sys.path[1:] if entry not in typed_path]
+    for name in LOADED:
+        importlib.import_module(name)
+    assert len(os.listdir("/proc/self/task")) == 1, "a thread would not survive the fork"  # noqa: PTH208
+    gc.freeze()
+    request = serve(socket.socket(fileno=int(sys.argv[1])))
+    if request is None:
+        return
+    settle(request["folder"], request["environment"])
+    typed_path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    sys.path[:] = [request["folder"], *typed_path, *path]
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+    sys.argv[1:] = request["arguments"]
+    if request["pool"]:
+        stand_by()
+    try:
+        runpy.run_module("fanin.cli", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise
+        leave(int(end.code or 0))
+    leave(0)
+
+
+def leave(code: int) -> NoReturn:
+    """End as an interpreter does, but for taking apart every module of torch."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
