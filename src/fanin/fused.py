@@ -47,9 +47,9 @@ class FusedLearner:
         self.buffers = _stack([dict(model.named_buffers()) for model in models])
         names = {id(parameter): name for name, parameter in first.model.named_parameters()}
         self.weights = {name: self.parameters[names[id(weight)]] for name, weight in first.weights.items()}
-        self.initial = {name: torch.cat([member.initial[name] for member in members]) for name in self.weights}
+        self.initial = {name: torch.cat([member.looks.initial[name] for member in members]) for name in self.weights}
         for run, member in enumerate(members):
-            member.initial = {name: weights[run : run + 1] for name, weights in self.initial.items()}
+            member.looks.initial = {name: weights[run : run + 1] for name, weights in self.initial.items()}
         self._norms: Tensor | None = None
         self._trained = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
         self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
@@ -181,7 +181,7 @@ class FusedLearner:
         for member in chosen:
             for tensor in (*member.model.parameters(), *member.model.buffers()):
                 tensor.data = _copied(tensor)
-            member.initial = _copied(member.initial)
+            member.looks.initial = _copied(member.looks.initial)
             if member.average is not None:
                 member.average.tensors = _copied(member.average.tensors)
         return chosen[0] if chosen else self

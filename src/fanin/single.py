@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,12 +12,12 @@ from torch import Tensor, nn
 
 from fanin.batches import Batches
 from fanin.learner import Batch, Culprit, StepResult
+from fanin.looks import Looks
 from fanin.method import Method
 from fanin.models.layers import weight_layers
 from fanin.optimizers.objective import Objective, ObjectiveOptimizer, replaying
-from fanin.probes.capture import Named, Observation, capturing, leaves
-from fanin.probes.measures import norms
-from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, GRADIENT, WEIGHT, measure_curves
+from fanin.probes.capture import Observation, capturing
+from fanin.probes.probe import GRADIENT, WEIGHT, measure_curves
 from fanin.regularizers import SAM
 from fanin.update import Average, Update
 
@@ -58,11 +57,8 @@ class SingleLearner:
         self.weights = {name: layer.get_parameter("weight") for name, layer in weight_layers(self.model)}
         self.trained_weights = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
-        self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in self.weights.items()}
+        self.looks = Looks(self.model, self.weights)
         self._culprit: Culprit | None = None
-        self._norms: Tensor | None = None
-        self._leaves = leaves(self.model)
-        self._blocks: tuple[list[str], list[Named]] | None = None  # weight layers, and the last module of each block
         self._update = Update([self.method], next(self.model.parameters()).device)
         averaging = self.method.averaging
         self.average = None if averaging.neutral else Average(averaging, self.tensors)
@@ -82,7 +78,7 @@ class SingleLearner:
             return StepResult(lost, lost)
         self._training()
         again = replaying([self.dropout] if self.dropout is not None else []) if self._passes_again else nullcontext
-        with self._looking(inputs, curves) if curves else nullcontext() as seen:
+        with self.looks.during(inputs, curves) if curves else nullcontext() as seen:
             outputs = self._forward(inputs)
             loss = self.method.loss(outputs, targets, inputs)
             wrong = self.method.loss.error(outputs.detach(), targets, inputs)
@@ -103,9 +99,9 @@ class SingleLearner:
             after_update = "update_ratio" in curves
             if not GRADIENT.keys().isdisjoint(curves):
                 gradients = {name: weight.grad for name, weight in self.weights.items()}
-                self._add_gradients(seen, gradients, copy=after_update)
+                self.looks.add_gradients(seen, gradients, copy=after_update)
             if not set(WEIGHT).isdisjoint(curves):
-                self._add_weights(seen, copy=after_update)
+                self.looks.add_weights(seen, copy=after_update)
             if not after_update:
                 result = result._replace(curves=measure_curves(seen, curves))
         self._step(inputs, targets, rates[0], again)
@@ -118,11 +114,11 @@ class SingleLearner:
         """A look without a trace; see Learner. Gradients are of the data loss alone."""
         inputs, targets = batch[0][0], batch[1][0]
         self._training()
-        with self._untouched(), capturing(self._leaves, inputs, gradients=True) as seen:
+        with self._untouched(), capturing(self.looks.leaves, inputs, gradients=True) as seen:
             loss = self.method.loss(self._forward(inputs), targets, inputs)
             gradients = torch.autograd.grad(loss, list(self.trained_weights.values()), allow_unused=True)
-        self._add_gradients(seen, dict(zip(self.trained_weights, gradients, strict=True)), copy=False)
-        self._add_weights(seen, copy=False)
+        self.looks.add_gradients(seen, dict(zip(self.trained_weights, gradients, strict=True)), copy=False)
+        self.looks.add_weights(seen, copy=False)
         return seen
 
     @torch.no_grad()
@@ -154,7 +150,7 @@ class SingleLearner:
     def locate(self, inputs: Tensor, targets: Tensor) -> None:
         """Keep where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
         self._training()
-        with torch.no_grad(), self._untouched(), capturing(self._leaves, inputs) as seen:
+        with torch.no_grad(), self._untouched(), capturing(self.looks.leaves, inputs) as seen:
             self._forward(inputs)
         weights = [(name, "weight", self.weights[name]) for name in seen.weight_names]
         outputs = [(name, "activation", out) for name, out in zip(seen.modules, seen.activations, strict=True)]
@@ -261,43 +257,6 @@ class SingleLearner:
             replay=again,
             autocast=self.autocast,
         )
-
-    @contextmanager
-    def _looking(self, inputs: Tensor, curves: Sequence[str]) -> Iterator[Observation]:
-        """Capture what the curves need: after a first full look only the ends of the blocks, if those at all."""
-        gradients = not ACTIVATION_GRADIENT.keys().isdisjoint(curves)
-        if self._blocks is None:
-            with capturing(self._leaves, inputs, gradients=gradients) as seen:
-                yield seen
-            # A module that is called twice bears a name of its own then: such a network gets the full look every time.
-            if set(seen.modules[1:]) <= {name for name, _ in self._leaves}:
-                ends = {seen.modules[end] for end in seen.block_ends}
-                self._blocks = (seen.weight_names, [named for named in self._leaves if named[0] in ends])
-            return
-        names, ends_of_blocks = self._blocks
-        needed = ends_of_blocks if gradients or not ACTIVATION.keys().isdisjoint(curves) else []
-        with capturing(needed, gradients=gradients) as seen:
-            yield seen
-        seen.weight_names, seen.block_ends = names, list(range(len(needed)))
-
-    def _add_gradients(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
-        """Add the gradients of the weights that the pass met; 0 where the loss does not depend on a weight."""
-        for name in seen.weight_names:
-            gradient = gradients.get(name)
-            held = torch.zeros_like(self.weights[name]) if gradient is None else gradient
-            seen.gradients.append((held.detach().clone() if copy else held.detach()).unsqueeze(0))
-
-    def _add_weights(self, seen: Observation, *, copy: bool) -> None:
-        """Add the weights that the pass met, in the order it met them; a copy where an update follows."""
-        weights = [self.weights[name].detach().unsqueeze(0) for name in seen.weight_names]
-        seen.weights = [weight.clone() for weight in weights] if copy else weights
-        seen.initial = [self.initial[name] for name in seen.weight_names]
-        seen.initial_norms = partial(self._initial_norms, seen.initial)
-
-    def _initial_norms(self, initial: Sequence[Tensor]) -> Tensor:
-        if self._norms is None:
-            self._norms = norms(initial)
-        return self._norms
 
     def _draw_masks_from(self, generator: torch.Generator | None) -> None:
         for module in self.model.modules():
