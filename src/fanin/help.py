@@ -43,7 +43,7 @@ def help_text(arguments: Sequence[str] = ()) -> str:
         default = defaults(folders[0]).get(group)
         lines.append(f"  {group}")
         for name, description in _options(folders, group).items():
-            lines.append(f"   {'*' if name == default else ' '} {name:18} {description}")
+            lines.append(f"   {'*' if name == default else ' '} {name:20} {description}")
     return USAGE + "\n".join(lines) + "\n" + FOOTER
 
 
