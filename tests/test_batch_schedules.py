@@ -76,7 +76,7 @@ def test_scaled_learning_rates(base: int, times: int, lr: float) -> None:
         (lambda: Growing(factor=0.9), "factor=0.9: must be a finite number >= 1"),
         (lambda: Growing(every=0), "every=0: must be an integer >= 1"),
         (lambda: Growing(max=0), "max=0: must be null or an integer >= 1"),
-        (lambda: Growing(max=True), "max=True: must be null or an integer >= 1"),
+        (lambda: Growing(max=True), "max=true: must be null or an integer >= 1"),
         (lambda: Linear(base_batch_size=0), "base_batch_size=0: must be an integer >= 1"),
         (lambda: Sqrt(base_batch_size=1.5), "base_batch_size=1.5: must be an integer >= 1"),  # type: ignore[arg-type]
     ],

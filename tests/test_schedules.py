@@ -168,7 +168,7 @@ def test_constant_warm_up_equals_torch() -> None:
     ("make", "message"),
     [
         (lambda: Constant(warmup_steps=-1), "warmup_steps=-1: must be an integer >= 0"),
-        (lambda: Constant(warmup_steps=True), "warmup_steps=True: must be an integer >= 0"),
+        (lambda: Constant(warmup_steps=True), "warmup_steps=true: must be an integer >= 0"),
         (
             lambda: Constant(warmup="cosin"),
             "warmup=cosin: must be one of linear, cosine, constant; did you mean cosine?",

@@ -6,6 +6,7 @@ nor Hydra: the command line and every building block use it.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ class OptionError(UserError, ValueError):
         super().__init__(name, value, allowed, fix)
 
     def __str__(self) -> str:
-        shown = "null" if self.value is None else self.value
+        in_yaml = self.value is None or isinstance(self.value, bool)
+        shown = json.dumps(self.value) if in_yaml else self.value
         return f"{self.name}={shown}: must be {self.allowed}" + (f"; {self.fix}" if self.fix else "")
 
     def within(self, group: str) -> OptionError:
