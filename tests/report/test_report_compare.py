@@ -16,7 +16,8 @@ import pytest
 from scipy import stats
 
 from fanin.errors import UserError
-from fanin.report.compare import Compared, compare
+from fanin.report.compare import compare
+from fanin.report.comparison import Compared
 
 WriteRun = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -5,68 +5,22 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from fanin.errors import UserError, did_you_mean
 from fanin.report.compare_figure import compare_figure
 from fanin.report.compare_text import write_markdown
+from fanin.report.comparison import Compared, Comparison, Spread
 from fanin.report.folders import Run, grid_of, read_runs, titled
-from fanin.report.paired import Paired, paired
-from fanin.report.sides import Match, Matched, Side, match, read_sides, value_of
+from fanin.report.paired import paired
+from fanin.report.sides import Matched, Side, match, read_sides, value_of
 from fanin.report.style import Sheet, look, save
 from fanin.report.summary import as_text
 
 FOLD, FOLDS = "data.fold", "data.folds"
 TOO_FEW = "an interval needs at least two pairs"
-
-
-class Spread(NamedTuple):
-    """Of one side's values over the pairs that count."""
-
-    mean: float
-    sd: float
-    median: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One side against the first.
-
-    Attributes:
-        first, side: what was typed.
-        pairs: those that count, with the metric's values in `values`, [pairs][first, side].
-        statistics: of the differences, side - first; None with fewer than two pairs.
-        spreads: of the first and of the side.
-        notes: what was left out and how to read it, a line each.
-        counts: the same numbers by the names of their columns in compare.csv.
-        folds: k where pairs are folds of a cross-validation, else None.
-    """
-
-    first: str
-    side: str
-    pairs: list[Match]
-    values: list[tuple[float, float]]
-    statistics: Paired | None
-    spreads: tuple[Spread, Spread] | None
-    notes: list[str]
-    counts: dict[str, int]
-    folds: int | None
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A written comparison."""
-
-    title: str
-    metric: str
-    comparisons: list[Comparison]
-    out: Path
-    tables: list[Path]
-    figures: list[Path]
 
 
 def compare(

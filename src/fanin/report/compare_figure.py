@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from fanin.report.style import GREY, OKABE_ITO, Sheet, plain
 
 if TYPE_CHECKING:
-    from fanin.report.compare import Comparison
+    from fanin.report.comparison import Comparison
 
 
 def compare_figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:

@@ -15,7 +15,7 @@ from fanin.report.tables import markdown
 from fanin.report.terminal import line, near
 
 if TYPE_CHECKING:
-    from fanin.report.compare import Compared, Comparison
+    from fanin.report.comparison import Compared, Comparison
 
 MOST_PAIRS = 200
 
