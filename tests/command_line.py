@@ -43,13 +43,13 @@ class Command:
 
     _nursery: ClassVar[tuple[socket.socket, subprocess.Popen[bytes]] | None] = None
 
-    def __init__(self, folder: Path, arguments: Sequence[str], given: dict[str, str]) -> None:
+    def __init__(self, module: str, folder: Path, arguments: Sequence[str], given: dict[str, str], *, figures: bool):
         self.returncode: int | None = None
         ends = [os.pipe() for _ in ("out", "err", "told")]
         self._out, self._err, self._told = (os.fdopen(end, "rb", buffering=0) for end, _ in ends)
         grid = any(one == "-m" or one.startswith(("--multirun", "experiment=")) for one in arguments)
-        request = {"folder": str(folder), "arguments": list(arguments), "environment": given, "pool": grid}
-        send(self._nursery_of_this_process(), request, [end for _, end in ends])
+        request = {"module": module, "folder": str(folder), "arguments": list(arguments), "environment": given}
+        send(self._nursery_of_this_process(), request | {"grid": grid, "figures": figures}, [end for _, end in ends])
         for _, end in ends:
             os.close(end)
         self.pid = int(self._told.readline())
@@ -110,11 +110,22 @@ class Command:
 Started = Command | subprocess.Popen[str]
 
 
-def start(folder: Path, *arguments: str, fresh: bool = False, **more: str) -> Started:
-    """The command, started in a folder and not waited for; `fresh` by an interpreter of its own, as a user starts it."""
+def start(
+    folder: Path, *arguments: str, module: str = "fanin.cli", fresh: bool = False, figures: bool = False, **more: str
+) -> Started:
+    """A command, started in a folder and not waited for.
+
+    Args:
+        folder: where it is typed.
+        arguments: what is typed.
+        module: the program, `python -m module`.
+        fresh: by an interpreter of its own, as a user starts it; else by the nursery.
+        figures: whether the nursery's command draws the figures of a report or leaves them white.
+        more: variables of its environment.
+    """
     if not fresh:
-        return Command(folder, arguments, environment(**more))
-    command = [sys.executable, "-m", "fanin.cli", *arguments]
+        return Command(module, folder, arguments, environment(**more), figures=figures)
+    command = [sys.executable, "-m", module, *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environment(**more), stdout=pipe, stderr=pipe, text=True)
 
@@ -130,7 +141,7 @@ def end(process: Started, seconds: float = 120) -> Said:
 
 
 def fanin(folder: Path, *arguments: str, seconds: float = 120, fresh: bool = False, **more: str) -> Said:
-    """The command, run in a folder to its end."""
+    """The command, run in a folder to its end; see `start`."""
     return end(start(folder, *arguments, fresh=fresh, **more), seconds)
 
 

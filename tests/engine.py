@@ -139,7 +139,7 @@ def loop(
     """The loop of one run in a folder, ready to train, as a command would make it."""
     run_folder = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    recorder = Recorder(run_folder, resume_step)
+    recorder = Recorder(run_folder, resume_step, full=made.trainer.eval_train)
     shown = [lambda *_: None]
     data = clouds() if data is None else data
     batches = batches_of([made], data)

@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from command_line import read, runs, table
 
-NAP = "0.03"
-"""Seconds that each of the two activations of a step sleeps: a run of 60 steps takes 4 s and no processor."""
-
 OWN = """
-import os, time
+import os, signal, time
+from pathlib import Path
 from torch import nn
+
+steps = 0
 
 class Slow(nn.ReLU):
     def forward(self, x):
+        global steps
         if self.training:
-            time.sleep(float(os.environ.get("NAP", 0)))
-            if "EXIT" in os.environ and os.path.exists("exit"):
-                os.unlink("exit")
-                os._exit(3)
+            if os.path.exists("slow"):
+                time.sleep(0.03)
+            for file in ("exit", "interrupt"):
+                try:
+                    at = int(Path(file).read_text())
+                    steps += 0.5
+                    if steps >= at:
+                        os.unlink(file)  # one process alone
+                        os._exit(3) if file == "exit" else signal.raise_signal(signal.SIGINT)
+                except FileNotFoundError:
+                    pass
         return super().forward(x)
 """
 
 
 def own_parts(folder: Path) -> Path:
-    """Put an activation that takes its time where NAP says so, and exits where EXIT does, into a folder."""
+    """Put an activation into a folder that is told what to do by files beside it; a model of depth 3 has two.
+
+    While a file `slow` is there, each sleeps for 0.03 s: a run of 60 steps then takes 4 s and no processor.
+    Where `exit` or `interrupt` hold a number of steps, the first process that has taken so many takes the file away and
+    exits with code 3, or sends itself a SIGINT.
+    """
     (folder / "own" / "activation").mkdir(parents=True)
     (folder / "own" / "activation" / "slow.yaml").write_text("# slow\n_target_: slow.Slow\n_partial_: true\n")
     (folder / "slow.py").write_text(OWN)
     return folder
+
+
+@contextmanager
+def slowly(folder: Path) -> Iterator[None]:
+    """Runs in a folder are slow while the block runs."""
+    (folder / "slow").touch()
+    try:
+        yield
+    finally:
+        (folder / "slow").unlink()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -86,6 +86,8 @@ def configuration(base: DictConfig, root: Path, choices: dict[str, Any]) -> Dict
     if choices.get("model") in DEPTHS:
         cfg.model.depth = DEPTHS[choices["model"]]
     cfg.data.root = str(root)
+    if choices.get("data") == "point":
+        cfg.trainer.batch_size = "all"
     if "classes" in cfg.data and choices.get("data") == "gaussian":
         cfg.data.classes = 5
     return cfg
@@ -109,6 +111,10 @@ def ending(cfg: DictConfig, folder: Path) -> str:
 
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "vae"): {"loss": "elbo"},
+    ("model", "surface"): {"loss": "value", "probe": "trajectory"},
+    ("loss", "value"): {"model": "surface", "probe": "trajectory"},
+    ("probe", "trajectory"): {"model": "surface", "loss": "value"},
+    ("data", "point"): {"model": "surface", "loss": "value", "probe": "trajectory"},
     ("loss", "elbo"): {"model": "vae"},
     ("initializer", "fixup"): {"model": "residual_mlp"},
     ("normalization", "instance"): {"model": "cnn"},

@@ -25,6 +25,7 @@ MEAN_LOG_RATIO = {32: -0.082540, 100: -0.025421}  # E ln r at c = 2, study.md
 VARIANCE_LOG_RATIO = {32: 0.177498, 100: 0.051940}  # Var ln r
 
 
+@lru_cache
 def profile(seed: int, c: float, *, examples: int = 20, width: int = WIDTH) -> dict[Label, float]:
     model = network(seed, c=c, in_features=40, depth=DEPTH, width=width)
     labels, values = measure_profile(learner(model).observe(batch(seed, examples, features=(40,))))

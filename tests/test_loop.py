@@ -71,6 +71,30 @@ def test_rows_at_the_first_step_at_the_cadence_at_evaluations_and_at_the_end(
     assert one.first.state == "done"
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_whole_training_part_is_evaluated_where_asked_for(tmp_path: Path, seed: int) -> None:
+    """At each evaluation the loss of the weights that a run of just so many steps ends with, by numpy in float64."""
+    settings = {"eval_every": 7, "log_every": 3, "eval_train": True}
+    trained(tmp_path / "long", recipe(seed=seed, trainer={"steps": 16, **settings}))
+    table = metrics(tmp_path / "long")
+    evaluated = [row for row in table if row["full_loss"] is not None]
+    assert [row["step"] for row in evaluated] == [7, 14, 16, 16]  # the last row is that of the final weights
+    data = engine.clouds()
+    for row in evaluated[:3]:
+        steps = int(row["step"])  # type: ignore[arg-type]
+        state = weights(trained(tmp_path / str(steps), recipe(seed=seed, trainer={"steps": steps})))
+        x = data.train_x.double().numpy()
+        for i in (1, 2, 3):  # the engine's network has no biases
+            x = x @ state[f"linear_{i}.weight"].numpy().T.astype(float)
+            x = np.maximum(x, 0) if i < 3 else x
+        answers = x[np.arange(len(x)), data.train_y.numpy()]
+        loss = (np.log(np.exp(x).sum(axis=1)) - answers).mean()
+        # float32 products over 12 and 16 terms, and their exponentials: some 100 roundings of 6e-8
+        assert row["full_loss"] == pytest.approx(loss, rel=1e-5)
+        assert row["full_error"] == pytest.approx((answers < x.max(axis=1)).mean(), abs=1e-12)
+    assert "full_loss" not in metrics(tmp_path / "7")[0]
+
+
 @pytest.mark.parametrize("log_every", [1, 3, 7, 50])
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_row_is_the_mean_over_the_batches_since_the_last_one(tmp_path: Path, log_every: int, seed: int) -> None:

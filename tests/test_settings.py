@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ def test_updates_of_a_run(epochs: float, steps: int | None, per_epoch: int, expe
         ("batch_size", None),
         ("log_every", 0),
         ("eval_every", 0),
+        ("eval_train", "yes"),
         ("checkpoint_every", -1),
         ("target_error", -0.1),
         ("target_error", 5),
@@ -60,7 +62,7 @@ def test_updates_of_a_run(epochs: float, steps: int | None, per_epoch: int, expe
 def test_refuses(key: str, value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         Trainer(**{key: value})
-    shown = "null" if value is None else value
+    shown = json.dumps(value) if value is None or value is True else value
     assert str(caught.value).startswith(f"{key}={shown}: must be ")
     assert "\n" not in str(caught.value)
 

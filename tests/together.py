@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -10,38 +11,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine import batch, network
+from engine import batch
+from fanin import activations
 from fanin.fused import FusedLearner
+from fanin.initializers import VarianceScaling
 from fanin.learner import Batch, Learner
 from fanin.method import Method
+from fanin.models import Attention, Cnn, Gru, LinearModel, Lstm, Mlp, ResidualMlp, Resnet, Rnn
+from fanin.normalization import NoNorm
 from fanin.optimizers import SGD
 from fanin.regularizers import L2, Dropout
 from fanin.single import SingleLearner
 from fanin.streams import generator
 
 
+FLAT, IMAGE, ROWS = {"in_features": 12}, {"input_shape": (1, 6, 4)}, {"input_shape": (1, 4, 3)}
+SIZES: dict[type[Any], dict[str, Any]] = {
+    Mlp: {**FLAT, "width": 24, "depth": 4},
+    ResidualMlp: {**FLAT, "width": 12, "depth": 6, "scale": "depth"},
+    LinearModel: FLAT,
+    Cnn: {**IMAGE, "channels": (3, 4), "width": 8},
+    Resnet: {**IMAGE, "channels": (3, 4)},
+    Rnn: {**ROWS, "width": 6, "layers": 2},
+    Lstm: {**ROWS, "width": 6, "variational": True},
+    Gru: {**ROWS, "width": 6},
+    Attention: {**ROWS, "width": 8, "heads": 2, "hidden": 6, "layers": 1},
+}
+"""Small networks of every kind, for examples of 12 entries or of 24."""
+
+
+def model_of(kind: type[Any], seed: int, *, c: float = 2.0, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
+    """A network with weights of variance c / fan_in drawn from a seed, 4 outputs, by default of ReLUs alone."""
+    known = inspect.signature(kind).parameters
+    settings = {"activation": activations.relu, "normalization": NoNorm(), **SIZES[kind], "out_features": 4, **changes}
+    model = kind(**{key: value for key, value in settings.items() if key in known}).to(dtype)
+    VarianceScaling(c=c)(model, lambda name: generator(seed, "init", name))
+    return model
+
+
 def single(
     seed: int,
     optimizer: Any = SGD,
     *,
+    kind: type[Any] = Mlp,
     numbers: dict[str, float] | None = None,
     p: float = 0.0,
     strength: float | None = None,
+    method: dict[str, Any] | None = None,
     learning: dict[str, Any] | None = None,
     device: str = "cpu",
     **net: Any,
 ) -> SingleLearner:
     """The learner of one run, by default without dropout (`p`) and penalty (`strength`)."""
     dropout = Dropout(p=p, input_p=p / 2) if p else None
-    model = network(seed, dropout=dropout, **{"in_features": 12, "width": 24, **net}).to(device)
+    model = model_of(kind, seed, dropout=dropout, **net).to(device)
     streams = {
         "dropout": generator(seed, "dropout", device=device),
         "probe_dropout": partial(generator, seed, "probe", "dropout", device=device),
     }
+    penalties = {} if strength is None else {"penalties": [L2(strength=strength)]}
     return SingleLearner(
         model,
-        optimizer(list(model.parameters()), lr=0.1, **(numbers or {})),
-        method=Method(penalties=[] if strength is None else [L2(strength=strength)]),
+        optimizer([one for one in model.parameters() if one.requires_grad], lr=0.1, **(numbers or {})),
+        method=Method(**penalties, **(method or {})),
         **(streams if dropout else {}),
         **(learning or {}),
     )

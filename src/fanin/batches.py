@@ -75,6 +75,11 @@ class Batches:
         """How many epochs the steps before this one have taken."""
         return self.schedule.seen(step, self.batch_size, len(self.inputs)) / self._epoch_length
 
+    def ends_epoch(self, step: int) -> bool:
+        """Whether the batch of a step holds the end of an epoch, or of several."""
+        before, after = (self.schedule.seen(at, self.batch_size, len(self.inputs)) for at in (step, step + 1))
+        return before // self._epoch_length < after // self._epoch_length
+
     def steps(self, epochs: float) -> int:
         """Steps in a number of epochs, at least 1."""
         if isinstance(self.schedule, Constant):

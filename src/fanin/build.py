@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -20,6 +20,7 @@ from torch import nn
 from fanin.data import Dataset
 from fanin.errors import OptionError, UserError, flag, integer, told_of
 from fanin.fit import check_together
+from fanin.kinds import check_dataset, check_kind, check_step, own_fault
 from fanin.method import Method
 from fanin.options import UnknownKey, container, is_neutral, make, option
 from fanin.recipe import Recipe
@@ -30,8 +31,6 @@ GROUPS = (
     "data", "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss", "regularizer",
     "optimizer", "clipping", "averaging", "schedule", "batch", "lr_scaling", "probe", "trainer",
 )  # fmt: skip
-REGULARIZERS = (Penalty, WeightDecay, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, SAM)
-
 SINGLE = tuple(group for group in GROUPS if group not in ("model", "regularizer", "augment", "optimizer", "trainer"))
 """Groups whose one option is an object that needs nothing else to be made."""
 
@@ -64,10 +63,10 @@ def recipe(cfg: DictConfig) -> Recipe:
 
 @lru_cache(maxsize=4)
 def _load(data_json: str, preprocess_json: str) -> Dataset:
-    with told_of("data"):
-        dataset: Dataset = instantiate(json.loads(data_json)).load()
-    with told_of("preprocess"):
-        return cast(Dataset, instantiate(json.loads(preprocess_json))(dataset))
+    with told_of("data"), own_fault("data"):
+        dataset = check_dataset("data", instantiate(json.loads(data_json)).load())
+    with told_of("preprocess"), own_fault("preprocess"):
+        return check_dataset("preprocess", instantiate(json.loads(preprocess_json))(dataset))
 
 
 @lru_cache(maxsize=4)
@@ -95,7 +94,7 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
     seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
     attempt(lambda: flag("force", cfg.get("force")))
     trainer = attempt(lambda: _trainer(cfg))
-    parts = {name: attempt(partial(option, cfg, name)) for name in SINGLE}
+    parts = {name: attempt(partial(_single, cfg, name)) for name in SINGLE}
     regularizers = attempt(lambda: _listed(cfg, "regularizer")) or []
     augmentations = attempt(lambda: _listed(cfg, "augment")) or []
     optimizer = attempt(lambda: _optimizer(cfg))
@@ -136,16 +135,18 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
 def _make_model(
     cfg: DictConfig, parts: dict[str, Any], dropout: Dropout | None, input_shape: tuple[int, ...], outputs: int
 ) -> nn.Module:
-    model: nn.Module = option(
-        cfg,
-        "model",
-        in_features=math.prod(input_shape),
-        input_shape=input_shape,
-        out_features=outputs,
-        activation=parts["activation"],
-        normalization=parts["normalization"],
-        dropout=dropout,
-    )
+    with own_fault("model"):
+        model: nn.Module = option(
+            cfg,
+            "model",
+            in_features=math.prod(input_shape),
+            input_shape=input_shape,
+            out_features=outputs,
+            activation=parts["activation"],
+            normalization=parts["normalization"],
+            dropout=dropout,
+        )
+    check_kind("model", model)
     return model
 
 
@@ -182,15 +183,27 @@ def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
     node = container(cfg, "optimizer")
     if "lr" not in node:
         raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
-    awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node | {"_partial_": True}, params=TRIAL)
+    with own_fault("optimizer"):
+        awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node | {"_partial_": True}, params=TRIAL)
+        tried = awaiting(TRIAL)
+    check_kind("optimizer", tried)
+    check_step(node["_target_"], tried)
     return awaiting
+
+
+def _single(cfg: DictConfig, group: str) -> Any:
+    """The option of a group of which there is one."""
+    with own_fault(group):
+        made = option(cfg, group)
+    check_kind(group, made)
+    return made
 
 
 def _listed(cfg: DictConfig, group: str) -> list[Any]:
     """The options of a group that takes a list: each brings its own name as a key."""
-    made = [(name, make(f"{group}.{name}", dict(node))) for name, node in container(cfg, group).items()]
-    for name, item in made:
-        if group == "regularizer" and not isinstance(item, REGULARIZERS):
-            kinds = ", ".join(kind.__name__ for kind in REGULARIZERS)
-            raise UserError(f"regularizer.{name}: {type(item).__name__} must derive from one of {kinds}")
-    return [item for _, item in made]
+    made = []
+    for name, node in container(cfg, group).items():
+        with own_fault(f"{group}.{name}"):
+            made.append(make(f"{group}.{name}", dict(node)))
+        check_kind(group, made[-1], name)
+    return made

@@ -7,15 +7,19 @@ from collections.abc import Callable
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from fanin.data import Dataset
 from fanin.errors import OptionError, UserError, told_of
+from fanin.losses import Loss
 from fanin.optimizers.objective import ObjectiveOptimizer
 from fanin.optimizers.saga import SAGA
 from fanin.optimizers.svrg import SVRG
 from fanin.options import container
 from fanin.recipe import Recipe
+
+TRAJECTORY = 100
+"""Parameters whose every step can be written."""
 
 SHAPING = ("model", "activation", "normalization", "regularizer", "loss")
 """Groups whose keys say what the model is made of."""
@@ -42,11 +46,17 @@ def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -
         raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
     model = _model_on_meta(cfg, made, data)
     _check_loss(model, made)
+    if not is_ours(made.method.loss):
+        _check_own_loss(made.method.loss, data)
     with told_of("loss"):
         made.method.loss.check(data.train_x)
     with told_of("initializer"):
         made.initializer.check(model)
-    _check_optimizer(cfg, made, sum(one.numel() for one in model.parameters()), len(data.train_x), batch_size)
+    parameters = sum(one.numel() for one in model.parameters())
+    if made.probe.trajectory and parameters > TRAJECTORY:
+        allowed = f"false for a model of {parameters} parameters, more than {TRAJECTORY}"
+        raise OptionError("probe.trajectory", True, allowed, "take model=surface or another small one")
+    _check_optimizer(cfg, made, parameters, len(data.train_x), batch_size)
 
 
 def _check_data(made: Recipe, data: Dataset) -> None:
@@ -104,6 +114,60 @@ def _model_on_meta(cfg: DictConfig, made: Recipe, data: Dataset) -> nn.Module:
     parts = [container(cfg, group) for group in SHAPING]
     key = json.dumps([parts, data.input_shape, data.classes], sort_keys=True)
     if key not in _meta_models:
-        with torch.device("meta"):
-            _meta_models[key] = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
+        outputs = made.method.loss.out_features(data.classes)
+        own = not str(cfg.model._target_).startswith("fanin.")
+        with torch.random.fork_rng(devices=[], enabled=own):
+            model = _shaped(lambda: made.make_model(data.input_shape, outputs))
+            if own:
+                _check_own_model(model, made.method.loss, data, outputs)
+        _meta_models[key] = model
     return _meta_models[key]
+
+
+def _shaped(make: Callable[[], nn.Module]) -> nn.Module:
+    """A model on the meta device or, where it wants to see its numbers while it is made, on the CPU."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except UserError as error:
+        if not isinstance(error.__cause__, RuntimeError):  # by which torch refuses to look into a meta tensor
+            raise
+    return make()
+
+
+def _check_own_model(model: nn.Module, loss: Loss, data: Dataset, outputs: int) -> None:
+    """A user's model has something to train, and scores for all classes where the loss wants them."""
+    name, parameter = type(model).__name__, next(model.parameters(), None)
+    if parameter is None:
+        raise UserError(f"model: {name} has no parameters to train")
+    if not loss.classification or not is_ours(loss):
+        return
+    try:
+        with torch.no_grad():
+            found = model(torch.zeros(2, *data.input_shape, device=parameter.device))
+    except Exception:  # it may want numbers, and the run itself tells more of what goes wrong
+        return
+    if not isinstance(found, Tensor) or found.shape != (2, outputs):
+        shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"model: {name} must give outputs [examples, {outputs}]; of 2 examples it gives {shape}")
+
+
+def _check_own_loss(loss: Loss, data: Dataset) -> None:
+    """A user's loss is one number, which depends on the outputs."""
+    count = min(2, len(data.train_x))
+    outputs = torch.zeros(count, loss.out_features(data.classes), requires_grad=True)
+    try:
+        found = loss(outputs, data.train_y[:count], data.train_x[:count])
+    except Exception:  # as above; it may be made for outputs of another shape
+        return
+    name = type(loss).__name__
+    if not isinstance(found, Tensor) or found.shape:
+        shape = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"loss: {name} must give a scalar tensor, the mean over the batch, not {shape}")
+    if not found.requires_grad:
+        raise UserError(f"loss: {name} must depend on the outputs, so that there is a gradient")
+
+
+def is_ours(part: object) -> bool:
+    """Whether a part is fanin's own, and not a user's."""
+    return type(part).__module__.startswith("fanin.")

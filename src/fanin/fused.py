@@ -35,6 +35,9 @@ class FusedLearner:
     Args:
         members: learners of one run each, of one structure and one class of `GroupOptimizer`; they belong to this
             learner from now on.
+
+    Raises:
+        ValueError: they do not train the same parameters.
     """
 
     def __init__(self, members: Sequence[SingleLearner]) -> None:
@@ -62,8 +65,8 @@ class FusedLearner:
         on_gpu = self._trained[0].device.type == "cuda"
         self._repeated = Repeated(self._pass, list(self.buffers.values())) if on_gpu else None
         self._halted: dict[int, dict[str, Any]] = {}  # the states of broken runs that take no further step
-        for run, member in enumerate(members):
-            self.load_state(run, member.state(0))
+        for run in range(self.runs):
+            self._take_in(run)
 
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
         """One update of every run; see Learner."""
@@ -160,11 +163,15 @@ class FusedLearner:
 
     def load_state(self, run: int, state: dict[str, Any]) -> None:
         """Go on from a state; the runs that are on their way have to have taken equally many steps."""
-        member, optimizer = self._member(run)
-        member.load_state(0, state)
+        self.members[run].load_state(0, state)
         self._halted.pop(run, None)
+        self._take_in(run)
+
+    def _take_in(self, run: int) -> None:
+        """Go on from what the run's own learner holds beside the tensors, which it shares."""
+        member, optimizer = self._member(run)
         if member.stop_when_diverged and member.culprit(0):
-            self._halted[run] = _copied(state)
+            self._halted[run] = _copied(member.state(0))
         else:
             put(self.optimizer, run, optimizer)
             if member.average is not None and self._average is not None:
@@ -293,6 +300,8 @@ def _stack(tensors: Sequence[Mapping[str, Tensor]], straight: Collection[str] = 
     """R tensors of each name as one [R, ...]; the R become views of it."""
     stacks = {}
     for name, first in tensors[0].items():
+        if any(one[name].requires_grad != first.requires_grad for one in tensors):
+            raise ValueError(f"{name} is trained in some of the runs only: they are of different structures")
         stack = torch.stack([one[name].detach() for one in tensors])
         if stack.ndim == 3 and name not in straight:
             # vmap gives the gradients of matrices transposed. Matrices that lie so too spare a copy of each.

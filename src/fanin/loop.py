@@ -58,9 +58,7 @@ class Loop:
 
     def train(self, start: int = 0) -> None:
         """Train from step `start` until every run has ended: schedule, step, probe, evaluate, stop, checkpoint."""
-        steps, epoch = self.steps, self.batches.steps_per_epoch
-        eval_every = self.trainer.eval_every or epoch
-        checkpoint_every = epoch if self.trainer.checkpoint_every is None else self.trainer.checkpoint_every
+        steps = self.steps
         tic = time.perf_counter()
         for step in range(start, steps):
             if self.stop_requested():
@@ -81,17 +79,17 @@ class Loop:
                 self.curves(step, result.curves)
 
             done, last = step + 1, step + 1 == steps
-            evaluate = done % eval_every == 0 or last
+            evaluate = self.due(self.trainer.eval_every, done) or last
             if done == 1 or done % self.trainer.log_every == 0 or evaluate:
                 self.log(done)
                 if evaluate:
-                    tic = self.paused(tic, partial(self.evaluate, "val", self.data.val_x, self.data.val_y))
+                    tic = self.paused(tic, self.evaluate_due)
                 self.seconds, tic = self.seconds + time.perf_counter() - tic, time.perf_counter()
                 self.write_rows()
                 tic = self.paused(tic, partial(self.decide, evaluated=evaluate))
                 if not self.runs:
                     return
-            if checkpoint_every and done % checkpoint_every == 0 and not last:
+            if self.due(self.trainer.checkpoint_every, done) and not last:
                 self.checkpoint(done)
         self.finish()
 
@@ -99,6 +97,12 @@ class Loop:
     def steps(self) -> int:
         """Updates of a whole run."""
         return self.batches.steps(self.trainer.epochs) if self.trainer.steps is None else self.trainer.steps
+
+    def due(self, every: int | None, done: int) -> bool:
+        """Whether something that is done every so many steps, 0 for never, None for once an epoch, is due now."""
+        if every is None:
+            return self.batches.ends_epoch(done - 1)
+        return every > 0 and done % every == 0
 
     @property
     def window(self) -> int:
@@ -142,6 +146,12 @@ class Loop:
             stop = self.trainer.stop_when_diverged
             run.log(first_step, losses, errors, culprit, stop=stop, window=self.window)
             run.row["epoch"] = self.batches.epoch(run.step)
+
+    def evaluate_due(self) -> None:
+        """Add what is looked at while training goes on: the validation part and, where asked for, the training part."""
+        self.evaluate("val", self.data.val_x, self.data.val_y)
+        if self.trainer.eval_train:
+            self.evaluate("full", self.batches.inputs, self.batches.targets)
 
     def evaluate(self, part: str, inputs: Tensor, targets: Tensor) -> None:
         """Add a part's loss and error to the rows of all runs."""
@@ -194,7 +204,7 @@ class Loop:
                 self.learner.load_weights(index, run.best_weights)
             run.row = {"step": run.step, "epoch": self.batches.epoch(run.step), "seconds": run.seconds}
         if self.steps > 0:
-            self.evaluate("val", self.data.val_x, self.data.val_y)
+            self.evaluate_due()
             self.evaluate("test", self.data.test_x, self.data.test_y)
             self.judge()
             if self.probe.trajectory:

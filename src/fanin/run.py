@@ -27,7 +27,8 @@ from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
 from fanin.result import result_of
 from fanin.single import SingleLearner
-from fanin.streams import generator
+from fanin.streams import generator, stream_seed
+from fanin.torch_stream import draws_from_it, torch_stream
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
     steps = steps_of(made, batches)
     recorders, by_recorder = [], {}
     for member, state in zip(members, states, strict=True):
-        recorder = Recorder(member.folder, None if state is None else state["step"])
+        resume_step = None if state is None else state["step"]
+        recorder = Recorder(member.folder, resume_step, full=made.trainer.eval_train)
         member.folder.write_status("running", step=0 if state is None else state["step"], steps=steps)
         if state is None:
             recorder.describe(member.identity.name, member.identity.hparams)
@@ -173,7 +175,8 @@ def flops_of(made: Recipe, learner: Learner, batches: Batches) -> int:
     """Floating point operations of a step of one run, counted once for runs of one structure."""
     model = learner.members[0].model if isinstance(learner, FusedLearner) else cast(SingleLearner, learner).model
     inputs = batches.inputs[:1].expand(batches.batch_size, *batches.inputs.shape[1:])
-    return flops_of_step(model, inputs, structure=repr(model))
+    with torch.random.fork_rng(devices=[]):  # it is not in every run of a process
+        return flops_of_step(model, inputs, structure=repr(model))
 
 
 def batches_of(recipes: Sequence[Recipe], data: Dataset) -> Batches:
@@ -190,21 +193,26 @@ def steps_of(made: Recipe, batches: Batches) -> int:
 
 def initialized(made: Recipe, data: Dataset, inputs: Tensor) -> nn.Module:
     """The model of a recipe on its device, its weights drawn; `inputs` are a batch to calibrate them on."""
-    model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
-    model = model.to(device=made.device, dtype=made.dtype)
-    made.initializer(model, lambda name: generator(made.seed, "init", name))
-    made.initializer.calibrate(model, inputs)
+    with torch.random.fork_rng(devices=[]):  # a user's model may draw from it, while it is made and after
+        torch.default_generator.manual_seed(stream_seed(made.seed, "init"))
+        model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
+        model = model.to(device=made.device, dtype=made.dtype)
+        made.initializer(model, lambda name: generator(made.seed, "init", name))
+        made.initializer.calibrate(model, inputs)
     return model
 
 
 def single_learner(made: Recipe, model: nn.Module, batches: Batches) -> SingleLearner:
     """The learner of one run."""
     draws = any(hasattr(module, "generator") for module in model.modules())
+    dropout = generator(made.seed, "dropout", device=made.device) if draws else None
+    if draws_from_it(model):
+        draws, dropout = True, torch_stream(made.device).manual_seed(stream_seed(made.seed, "dropout"))
     return SingleLearner(
         model=model,
         optimizer=made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad]),
         method=made.method,
-        dropout=generator(made.seed, "dropout", device=made.device) if draws else None,
+        dropout=dropout,
         probe_dropout=partial(generator, made.seed, "probe", "dropout", device=made.device) if draws else None,
         autocast=made.autocast,
         stop_when_diverged=made.trainer.stop_when_diverged,

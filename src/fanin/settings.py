@@ -19,6 +19,7 @@ class Trainer:
         batch_size: examples of a batch, or "all" for the whole training set.
         log_every: steps between two rows of metrics.csv.
         eval_every: steps between two evaluations on the validation part; null for once an epoch.
+        eval_train: evaluate the whole training part as well, at the same steps: columns full_loss and full_error.
         checkpoint_every: steps between two checkpoints; null for once an epoch, 0 for the end only.
         target_error: stop as soon as the training error, mean over the last `target_window` batches, is at most
             this; looked at when a row is logged. null never stops.
@@ -35,6 +36,7 @@ class Trainer:
     batch_size: int | str = 100
     log_every: int = 10
     eval_every: int | None = None
+    eval_train: bool = False
     checkpoint_every: int | None = None
     target_error: float | None = None
     target_window: int | None = None
@@ -59,6 +61,7 @@ class Trainer:
                 integer(name, getattr(self, name), low)
         if self.target_error is not None:
             number("target_error", self.target_error, 0, 1)
+        flag("eval_train", self.eval_train)
         flag("stop_when_diverged", self.stop_when_diverged)
         flag("progress", self.progress)
         choice("precision", self.precision, PRECISIONS)

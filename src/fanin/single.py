@@ -63,7 +63,9 @@ class SingleLearner:
         averaging = self.method.averaging
         self.average = None if averaging.neutral else Average(averaging, self.tensors)
         self._passes_again = self.method.sam is not None or isinstance(self.optimizer, ObjectiveOptimizer)
-        self._draw_masks_from(self.dropout)
+        for module in self.model.modules():
+            if hasattr(module, "generator"):
+                cast(Any, module).generator = self.dropout
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -116,8 +118,10 @@ class SingleLearner:
         self._training()
         with self._untouched(), capturing(self.looks.leaves, inputs, gradients=True) as seen:
             loss = self.method.loss(self._forward(inputs), targets, inputs)
-            gradients = torch.autograd.grad(loss, list(self.trained_weights.values()), allow_unused=True)
-        self.looks.add_gradients(seen, dict(zip(self.trained_weights, gradients, strict=True)), copy=False)
+            # Of all that is trained: all weights may be frozen and biases not.
+            gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        found = dict(zip(map(id, self.parameters), gradients, strict=True))
+        self.looks.add_gradients(seen, {name: found.get(id(one)) for name, one in self.weights.items()}, copy=False)
         self.looks.add_weights(seen, copy=False)
         return seen
 
@@ -248,7 +252,9 @@ class SingleLearner:
         return Objective(
             model=self.model,
             loss=self.method.minimized,
-            penalty=(lambda: torch.stack([one.penalty(weights) for one in penalties]).sum()) if penalties else None,
+            penalty=(lambda: torch.stack([one.penalty(weights) for one in penalties]).sum())
+            if penalties and weights
+            else None,
             inputs=inputs,
             targets=targets,
             rows=self.batches.rows[0],
@@ -258,21 +264,19 @@ class SingleLearner:
             autocast=self.autocast,
         )
 
-    def _draw_masks_from(self, generator: torch.Generator | None) -> None:
-        for module in self.model.modules():
-            if hasattr(module, "generator"):
-                cast(Any, module).generator = generator
-
     @contextmanager
     def _untouched(self) -> Iterator[None]:
         """Keep running statistics and training's dropout stream as they are; masks are the probe's."""
-        if self.probe_dropout is not None:
-            self._draw_masks_from(self.probe_dropout())
+        kept = None
+        if self.dropout is not None and self.probe_dropout is not None:
+            kept = self.dropout.get_state()
+            self.dropout.set_state(self.probe_dropout().get_state())
         try:
             with self._kept_buffers():
                 yield
         finally:
-            self._draw_masks_from(self.dropout)
+            if self.dropout is not None and kept is not None:
+                self.dropout.set_state(kept)
 
     @contextmanager
     def _kept_buffers(self) -> Iterator[None]:

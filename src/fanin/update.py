@@ -44,7 +44,7 @@ class Update:
             weights: [R, ...] each.
             gradients: of each of them; changed in place.
         """
-        for penalty, strength in self.penalties:
+        for penalty, strength in self.penalties if weights else ():  # none where every one is frozen
             torch._foreach_add_(list(gradients), penalty.pull(weights, strength))
 
     def clip(self, gradients: Sequence[Tensor]) -> None:
@@ -54,7 +54,7 @@ class Update:
 
     def decay(self, weights: Sequence[Tensor]) -> None:
         """Shrink the weights before the optimizer's step."""
-        for decay, rate in self.decays:
+        for decay, rate in self.decays if weights else ():
             decay.shrink(weights, rate)
 
     def project(self, weights: Sequence[Tensor]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ STUDY = ("experiment=init_study", "initializer.c=2,3000", *SMALL)
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Path]:
     """A small study: its own three seeds, two variances of the command line; and where its runs lie."""
     folder = tmp_path_factory.mktemp("study")
-    return fanin(folder, *STUDY), folder / "outputs" / "init_study"
+    return fanin(folder, *STUDY, fresh=True), folder / "outputs" / "init_study"
 
 
 def test_a_study_brings_its_axes_and_the_command_line_replaces_them(study: tuple[Said, Path]) -> None:
@@ -79,11 +78,9 @@ def test_divergence_is_a_result(study: tuple[Said, Path]) -> None:
         assert first == where["layer"]
 
 
-def test_a_finished_grid_runs_nothing_and_a_missing_run_alone_is_run(
-    study: tuple[Said, Path], typed: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_grid_runs_nothing_and_a_missing_run_alone_is_run(study: tuple[Said, Path]) -> None:
     _, grid = study
-    monkeypatch.chdir(grid.parents[1])
+    place = grid.parents[1]
 
     def written() -> dict[str, tuple[int, ...]]:
         files = ("result.json", "status.json", "metrics.csv", "profiles.csv", "checkpoints/last.pt")
@@ -91,14 +88,14 @@ def test_a_finished_grid_runs_nothing_and_a_missing_run_alone_is_run(
 
     before, summary = written(), (grid / "summary.csv").read_text()
     page = (grid / "report" / "index.html").stat().st_mtime_ns
-    said = typed(*reversed(STUDY), "seed=0,1,2", "optimizer=sgd")
+    said = fanin(place, *reversed(STUDY), "seed=0,1,2", "optimizer=sgd")
     assert (said.code, said.err) == (0, ["6 runs in outputs/init_study, 6 of them finished before"])
     assert (written(), (grid / "summary.csv").read_text()) == (before, summary)
     assert (grid / "report" / "index.html").stat().st_mtime_ns > page
     missing = sorted(before)[1]
     old = read(grid / missing / "result.json")
     shutil.rmtree(grid / missing)
-    said = typed(*STUDY)
+    said = fanin(place, *STUDY)
     assert (said.code, said.err) == (0, ["6 runs in outputs/init_study, 5 of them finished before"])
     after = written()
     assert {name for name in after if after[name] != before.get(name)} == {missing}
@@ -106,9 +103,10 @@ def test_a_finished_grid_runs_nothing_and_a_missing_run_alone_is_run(
     assert len(table(grid / "summary.csv")) == 6
 
 
-def test_a_plain_grid_elsewhere_with_duplicates(typed: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_plain_grid_elsewhere_with_duplicates(tmp_path: Path) -> None:
     elsewhere = tmp_path / "there"
-    said = typed("-m", *TINY, "seed=1,0,1,0", "optimizer.lr=0.1,1e-1,0.2", f"hydra.sweep.dir={elsewhere}")
+    typed = ("-m", *TINY, "seed=1,0,1,0", "optimizer.lr=0.1,1e-1,0.2", f"hydra.sweep.dir={elsewhere}")
+    said = fanin(tmp_path, *typed)
     assert (said.code, said.err) == (0, [f"4 runs in {elsewhere}"])
     assert sum("train loss" in line for line in said.out) == 4
     names = [f"data.limit=300,model.depth=3,model.width=16,optimizer.lr={lr},seed={seed},trainer.steps=6"

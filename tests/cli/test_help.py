@@ -33,7 +33,7 @@ def loaded(arguments: list[str], call: str) -> Said:
 
 
 def test_help_lists_every_option_with_its_description(tmp_path: Path) -> None:
-    said = fanin(tmp_path, "--help")
+    said = fanin(tmp_path, "--help", fresh=True)
     assert (said.code, said.err) == (0, [])
     listed: dict[str, dict[str, str]] = {}
     chosen = {}
@@ -76,13 +76,13 @@ def test_help_and_version_import_nothing_heavy(tmp_path: Path) -> None:
     starts = []
     for _ in range(3):
         begin = time.perf_counter()
-        assert fanin(tmp_path, "-h").out[0].startswith(f"fanin {__version__}")
+        assert fanin(tmp_path, "-h", fresh=True).out[0].startswith(f"fanin {__version__}")
         starts.append(time.perf_counter() - begin)
     assert min(starts) < 0.6
 
 
 def test_cfg_prints_the_configuration_and_runs_nothing(tmp_path: Path) -> None:
-    said = fanin(tmp_path, "model.depth=20", "optimizer=adam", "--cfg", "job")
+    said = fanin(tmp_path, "model.depth=20", "optimizer=adam", "--cfg", "job", fresh=True)
     assert (said.code, said.err) == (0, [])
     cfg = OmegaConf.create("\n".join(said.out))
     assert (cfg.model.depth, cfg.optimizer.beta2, cfg.seed) == (20, 0.999, 0)

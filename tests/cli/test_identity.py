@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fanin.config_folder import config_folder
@@ -34,7 +34,7 @@ DEFAULTS = (
 NOT_WHAT_IS_RUN = ("force=true", "trainer.progress=false")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def hydra() -> Iterator[None]:
     """Hydra, ready to compose fanin's configuration."""
     register_resolvers()
@@ -48,10 +48,7 @@ def identity(*overrides: str) -> Identity:
     return identify(without_hydra(cfg), cfg.hydra)
 
 
-# The fixture is entered once for all examples, which is what they need.
-@settings(
-    max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, deadline=None, phases=[Phase.generate])
 @given(st.data())
 def test_neither_order_nor_spelling_nor_a_default_changes_a_run(data: st.DataObject) -> None:
     spelled = [data.draw(st.sampled_from(row)) for row in TYPED]

@@ -5,19 +5,16 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from command_line import Said, end, fanin, read, runs, start, table, untimed
-from fanin.options import find_target
+from command_line import Said, Started, end, fanin, read, runs, start, table, untimed
+from slow_runs import own_parts, slowly, steps_of, wait_for
 
-STEPS = 90
+STEPS = 60
 # 3 batches an epoch; every stream and every kind of state that a run has.
 COMMAND = (
     "--config-dir=own", "activation=slow", "model.depth=3", "model.width=16", "data.limit=300",
@@ -25,73 +22,30 @@ COMMAND = (
     "trainer.log_every=2", "trainer.checkpoint_every=7", "optimizer=adam", "schedule=cosine", "normalization=batch",
     "regularizer=[dropout,l2]", "trainer.device=cpu", "probe.steps=[20]",
 )  # fmt: skip
-NAP = 0.03
-"""Seconds that a slowed step sleeps: a run of 90 steps then takes 3 s or, to be interrupted, 6 s, and no processor."""
-
-OWN = """
-import os, signal, time
-from torch import nn
-
-passes = 0
-
-class Slow(nn.ReLU):
-    def forward(self, x):
-        global passes
-        if self.training:
-            passes += 1
-            time.sleep(float(os.environ.get("NAP", 0)) / 2)  # two activations a step
-            if passes == 2 * int(os.environ.get("INTERRUPT_AT", 0)):
-                os.kill(os.getpid(), signal.SIGINT)
-        return super().forward(x)
-"""
-
-
-def make_own_parts(folder: Path) -> None:
-    """An activation that takes its time, or presses Ctrl-C, where the variables NAP and INTERRUPT_AT say so."""
-    (folder / "own" / "activation").mkdir(parents=True)
-    option = "# a ReLU that can be slow\n_target_: own_activation.Slow\n_partial_: true\n"
-    (folder / "own" / "activation" / "slow.yaml").write_text(option)
-    (folder / "own_activation.py").write_text(OWN)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which all commands are typed; the current folder is on the path of `python -m`."""
-    folder = tmp_path_factory.mktemp("interrupt")
-    make_own_parts(folder)
-    return folder
+    return own_parts(tmp_path_factory.mktemp("interrupt"))
 
 
-@pytest.fixture
-def again(place: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """The same command once more, into the grid folder given; in this process, at full speed."""
-    monkeypatch.chdir(place)
-    monkeypatch.syspath_prepend(place)
-    monkeypatch.delitem(sys.modules, "own_activation", raising=False)
-    find_target.cache_clear()  # it would go on counting in the module of an earlier test
-    return lambda grid, *more: typed(*more[:1], *COMMAND, f"hydra.sweep.dir={grid}", *more[1:])
-
-
-@pytest.fixture
-def undisturbed(place: Path, again: Callable[..., Said]) -> Path:
-    """The run as it is when nothing happens; run once."""
-    assert again("undisturbed").code == 0
+@pytest.fixture(scope="module")
+def undisturbed(place: Path) -> Path:
+    """The run as it is when nothing happens."""
+    assert fanin(place, *COMMAND, "hydra.sweep.dir=undisturbed").code == 0
     (run,) = runs(place / "undisturbed").values()
     assert read(run / "status.json")["state"] == "done"
     return run
 
 
-def started(place: Path, grid: str, past: int) -> tuple[subprocess.Popen[str], Path]:
-    """A slow run on its way, past a step; and its folder."""
-    process = start(place, *COMMAND, f"hydra.sweep.dir={grid}", NAP=str(2 * NAP))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
-        for run in runs(place / grid).values():
-            if (run / "metrics.csv").exists() and any(int(row["step"]) > past for row in table(run / "metrics.csv")):
-                return process, run
-    process.kill()
-    raise AssertionError(f"no step {past}: {process.communicate()}")
+def started(place: Path, grid: str, past: int, *, fresh: bool = False) -> tuple[Started, Path]:
+    """A run on its way, past a step; and its folder."""
+    process = start(place, *COMMAND, f"hydra.sweep.dir={grid}", fresh=fresh)
+    wait_for(lambda: process.poll() is not None or any(step > past for step in steps_of(place / grid).values()))
+    assert process.poll() is None, process.communicate(timeout=1)
+    (run,) = runs(place / grid).values()
+    return process, run
 
 
 def assert_undisturbed(run: Path, undisturbed: Path) -> None:
@@ -106,14 +60,14 @@ def assert_undisturbed(run: Path, undisturbed: Path) -> None:
 
 @pytest.fixture(scope="module")
 def interrupted(place: Path) -> tuple[Said, Path]:
-    """A run that got a SIGINT past step 30, and what its command said."""
-    process, run = started(place, "interrupted", past=30)
-    while read(run / "status.json")["step"] == 0:  # written once a second
-        time.sleep(0.02)
-    status = read(run / "status.json")
-    assert (status["state"], status["steps"], status["pid"]) == ("running", STEPS, process.pid)
-    process.send_signal(signal.SIGINT)
-    return end(process), run
+    """A run that got a SIGINT past step 20, and what its command said."""
+    with slowly(place):
+        process, run = started(place, "interrupted", past=20, fresh=True)
+        wait_for(lambda: read(run / "status.json")["step"] > 0)  # written once a second
+        status = read(run / "status.json")
+        assert (status["state"], status["steps"], status["pid"]) == ("running", STEPS, process.pid)
+        process.send_signal(signal.SIGINT)
+        return end(process), run
 
 
 def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(
@@ -125,7 +79,7 @@ def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(
     assert said.out[0].endswith("interrupted; the same command goes on")
     status = read(stopped / "status.json")
     assert status["state"] == "interrupted"
-    assert 30 < status["step"] < STEPS
+    assert 20 < status["step"] < STEPS
     assert not (stopped / "result.json").exists()
     step = torch.load(stopped / "checkpoints" / "last.pt", weights_only=True)["step"]
     assert step - 1 <= status["step"] <= step  # rows are logged every two steps
@@ -146,7 +100,7 @@ def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign"])
 def test_a_checkpoint_that_does_not_fit_is_left_aside(
-    place: Path, interrupted: tuple[Said, Path], undisturbed: Path, again: Callable[..., Said], damage: str
+    place: Path, interrupted: tuple[Said, Path], undisturbed: Path, damage: str
 ) -> None:
     run = shutil.copytree(interrupted[1].parent, place / damage) / interrupted[1].name
     last = run / "checkpoints" / "last.pt"
@@ -154,25 +108,29 @@ def test_a_checkpoint_that_does_not_fit_is_left_aside(
         last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     else:
         torch.save(torch.load(last, weights_only=True) | {"config_hash": "0" * 16}, last)
-    assert again(damage).code == 0
+    assert fanin(place, *COMMAND, f"hydra.sweep.dir={damage}").code == 0
     log = (run / "run.log").read_text()
     assert "last.pt is left aside" in log
     assert "starting afresh" in log
     assert_undisturbed(run, undisturbed)
 
 
-def test_a_kill_at_any_moment_costs_only_time(place: Path, undisturbed: Path, again: Callable[..., Said]) -> None:
-    process, run = started(place, "killed", past=random.randrange(STEPS // 2))
-    time.sleep(random.uniform(0, 0.3))
-    process.kill()
-    assert end(process).code == -signal.SIGKILL
+def test_a_kill_at_any_moment_costs_only_time(place: Path, undisturbed: Path) -> None:
+    with slowly(place):
+        process, run = started(place, "killed", past=random.randrange(STEPS // 2))
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        assert end(process).code == -signal.SIGKILL
     assert read(run / "status.json")["state"] == "running"
-    assert again("killed").code == 0
+    assert fanin(place, *COMMAND, "hydra.sweep.dir=killed").code == 0
     assert_undisturbed(run, undisturbed)
 
 
 def test_two_commands_at_once_make_one_run(place: Path, undisturbed: Path) -> None:
-    both = [end(process) for process in [start(place, *COMMAND, "hydra.sweep.dir=twice", NAP=str(NAP)) for _ in "ab"]]
+    with slowly(place):
+        two = [start(place, *COMMAND, "hydra.sweep.dir=twice") for _ in "ab"]
+        wait_for(lambda: any(process.poll() is not None for process in two))
+    both = [end(process) for process in two]
     assert [(said.code, said.err, len(said.out)) for said in both] == [(0, [], 1), (0, [], 1)]
     # The other found the folder owned, or, on a slow machine, the run finished.
     idle = ("is being run by another process", "done before, not run again (force=true does)")
@@ -183,18 +141,16 @@ def test_two_commands_at_once_make_one_run(place: Path, undisturbed: Path) -> No
     assert len(table(run.parent / "summary.csv")) == 1
 
 
-def test_ctrl_c_ends_a_grid_and_the_same_command_finishes_it(
-    place: Path, undisturbed: Path, again: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("INTERRUPT_AT", str(random.randrange(5, STEPS)))
-    said = again("grid", "-m", "seed=0,1", "hydra/launcher=basic")  # whose jobs run in the process that is interrupted
-    monkeypatch.delenv("INTERRUPT_AT")
+def test_ctrl_c_ends_a_grid_and_the_same_command_finishes_it(place: Path, undisturbed: Path) -> None:
+    grid = ("-m", *COMMAND, "seed=0,1", "hydra.sweep.dir=grid")
+    (place / "interrupt").write_text(str(random.randrange(5, STEPS)))
+    said = fanin(place, *grid, "hydra/launcher=basic")  # whose jobs run in the process that is interrupted
     assert (said.code, said.err) == (130, ["2 runs in grid"])
     (run,) = runs(place / "grid").values()
     assert (run.name, read(run / "status.json")["state"]) == (undisturbed.name, "interrupted")
     assert [row["state"] for row in table(place / "grid" / "summary.csv")] == ["interrupted"]
     assert (place / "grid" / "report" / "index.html").exists()
-    said = again("grid", "-m", "seed=0,1")
+    said = fanin(place, *grid)
     assert (said.code, said.err) == (0, ["2 runs in grid"])
     assert [read(run / "status.json")["state"] for run in runs(place / "grid").values()] == ["done", "done"]
     assert_undisturbed(run, undisturbed)

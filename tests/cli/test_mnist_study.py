@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy.special import polygamma
 
-from command_line import Said, fanin, read, runs, table
+from command_line import fanin, read, runs, table
 
 DATA = os.environ.get("FANIN_DATA", "")
 pytestmark = pytest.mark.skipif(not DATA, reason="needs real MNIST: set FANIN_DATA")
@@ -56,8 +55,8 @@ def values(run: Path, snapshot: str, quantity: str) -> list[float]:
     return [row["value"] for row in profile(run, snapshot, "weight", quantity).values()]
 
 
-def test_the_first_figure_and_the_first_steps(typed: Callable[..., Said], tmp_path: Path) -> None:
-    said = typed("experiment=init_study", "data=mnist", f"data.root={DATA}", "seed=0", "trainer.steps=30")
+def test_the_first_figure_and_the_first_steps(tmp_path: Path) -> None:
+    said = fanin(tmp_path, "experiment=init_study", "data=mnist", f"data.root={DATA}", "seed=0", "trainer.steps=30")
     assert (said.code, said.err) == (0, ["3 runs in outputs/init_study"])
     study = by_c(tmp_path / "outputs" / "init_study")
     assert sorted(study) == [1, 2, 3]

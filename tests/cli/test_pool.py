@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Said, end, fanin, read, runs, start, table, untimed
-from slow_runs import NAP, own_parts, states, steps_of, wait_for
+from slow_runs import own_parts, slowly, states, steps_of, wait_for
 
 STEPS = 60
 COMMAND = (
@@ -49,11 +49,12 @@ def assert_completed_by_the_same_command(place: Path, undisturbed: Path) -> Said
 
 
 def test_ctrl_c_keeps_everything(place: Path, undisturbed: Path) -> None:
-    process = start(place, *COMMAND, NAP=NAP)
     grid = place / "outputs" / "runs"
-    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
-    process.send_signal(signal.SIGINT)
-    said = end(process, 30)
+    with slowly(place):
+        process = start(place, *COMMAND)
+        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+        process.send_signal(signal.SIGINT)
+        said = end(process, 30)
     assert said.code == 130
     assert sorted(states(grid).values()) == ["interrupted", "interrupted"]  # the third was never begun
     for run in runs(grid).values():
@@ -65,11 +66,12 @@ def test_ctrl_c_keeps_everything(place: Path, undisturbed: Path) -> None:
 
 
 def test_a_killed_worker_fails_alone(place: Path, undisturbed: Path) -> None:
-    process = start(place, *COMMAND, NAP=NAP)
     grid = place / "outputs" / "runs"
-    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
-    victim = sorted(steps_of(grid))[0]
-    os.kill(read(grid / victim / "status.json")["pid"], signal.SIGKILL)
+    with slowly(place):
+        process = start(place, *COMMAND)
+        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+        victim = sorted(steps_of(grid))[0]
+        os.kill(read(grid / victim / "status.json")["pid"], signal.SIGKILL)
     said = end(process, 60)
     assert said.code == 1
     assert states(grid) == {name: "failed" if name == victim else "done" for name in runs(undisturbed)}
@@ -81,19 +83,20 @@ def test_a_killed_worker_fails_alone(place: Path, undisturbed: Path) -> None:
 
 
 def test_a_killed_parent_leaves_nobody_waiting(place: Path, undisturbed: Path) -> None:
-    process = start(place, *COMMAND, NAP=NAP)
     grid = place / "outputs" / "runs"
-    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
-    process.kill()
-    process.wait()
-    # The workers find out at their next word to the parent, and keep what they have.
-    wait_for(lambda: sorted(states(grid).values()) == ["interrupted", "interrupted"], 10)
+    with slowly(place):
+        process = start(place, *COMMAND)
+        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+        process.kill()
+        process.wait()
+        # The workers find out at their next word to the parent, and keep what they have.
+        wait_for(lambda: sorted(states(grid).values()) == ["interrupted", "interrupted"], 10)
     assert_completed_by_the_same_command(place, undisturbed)
 
 
 def test_a_job_that_ends_its_process_fails_alone(place: Path, undisturbed: Path) -> None:
-    (place / "exit").touch()
-    said = fanin(place, *COMMAND, EXIT="1")
+    (place / "exit").write_text("2")
+    said = fanin(place, *COMMAND)
     assert said.code == 1
     failed = [name for name, state in states(place / "outputs" / "runs").items() if state == "failed"]
     assert len(failed) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ WEIGHTS = ["linear_1", "linear_2", "linear_3"]
 def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Path]:
     """What the command said, and the folder it was typed in."""
     folder = tmp_path_factory.mktemp("single")
-    return fanin(folder, *TINY), folder
+    return fanin(folder, *TINY, fresh=True), folder
 
 
 @pytest.fixture(scope="module")
@@ -179,18 +178,15 @@ def test_the_summary_has_the_runs_row(single: tuple[Said, Path], run: Path) -> N
     assert float(row["test_loss"]) == result["metrics"]["test_loss"]
 
 
-def test_the_same_configuration_is_the_same_run(
-    single: tuple[Said, Path], run: Path, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_configuration_is_the_same_run(single: tuple[Said, Path], run: Path) -> None:
     folder = single[1]
-    monkeypatch.chdir(folder)
     before = read(run / "result.json")
     again = fanin(folder, *reversed(TINY), "optimizer=sgd", "optimizer.lr=1e-2", "trainer.epochs=5.0", "seed=0")
     assert (again.code, again.err) == (0, [])
     assert len(again.out) == 1
     assert again.out[0].endswith(f"{NAME}  done before, not run again (force=true does)")
     assert read(run / "result.json") == before
-    assert typed(*TINY, "force=true").code == 0
+    assert fanin(folder, *TINY, "force=true").code == 0
     after = read(run / "result.json")
     assert after["seconds"] != before["seconds"]  # measured anew; nothing else may change
     assert after | {"seconds": 0} == before | {"seconds": 0}
@@ -200,10 +196,10 @@ def test_the_same_configuration_is_the_same_run(
 
 
 def test_a_run_elsewhere_keeps_the_contract_and_another_configuration_has_another_name(
-    tmp_path: Path, typed: Callable[..., Said]
+    tmp_path: Path,
 ) -> None:
     elsewhere = tmp_path / "else where"
-    said = typed(*TINY, f"hydra.sweep.dir={elsewhere}", "regularizer=[l2,dropout]", "trainer.steps=0")
+    said = fanin(tmp_path, *TINY, f"hydra.sweep.dir={elsewhere}", "regularizer=[l2,dropout]", "trainer.steps=0")
     assert said.code == 0
     name = "data.limit=300,model.depth=3,model.width=16,regularizer=dropout+l2,seed=0,trainer.steps=0"
     assert list(runs(elsewhere)) == [name]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ import numpy as np
 import pytest
 from scipy.special import digamma, polygamma
 from scipy.stats import binom
+
+from command_line import start
 
 PROFILE_HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
 METRICS_HEADER = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
@@ -29,17 +29,13 @@ def write_run() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the real command in a process of its own, as a shell would."""
+    """Run the command in a process of its own; `fresh` in an interpreter of its own too, as a shell would."""
 
-    def run(*arguments: object, columns: int = 80) -> subprocess.CompletedProcess[str]:
-        # PYTHONPATH for a checkout that is not installed.
-        environment = os.environ | {
-            "COLUMNS": str(columns),
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "OMP_NUM_THREADS": "1",
-        }
-        line = [sys.executable, "-m", "fanin.report.cli", *map(str, arguments)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    def run(*arguments: object, columns: int = 80, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+        typed = [str(one) for one in arguments]
+        process = start(Path.cwd(), *typed, module="fanin.report.cli", fresh=fresh, figures=True, COLUMNS=str(columns))
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(typed, process.wait(), out, err)
 
     return run
 

@@ -49,7 +49,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, write_run: WriteRun, comm
     write_run(grid, c=2, seed=11, state="failed", error=f"Traceback:\n  File 'x'\n{ERROR}\n", **size)
     write_run(grid, c=2, seed=12, state="running", **size)
     write_run(grid, c=2, seed=13, state="interrupted", **size)
-    done = command(grid)
+    done = command(grid, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     return Reported(grid, done.stdout)
 

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fanin.report import write_report
+from fanin.report import Report, write_report
 from fanin.report.curves import curves_figure
 from fanin.report.figures import study_figure
 from fanin.report.folders import read_runs
@@ -178,23 +178,21 @@ def test_labels_are_neither_mathematics_nor_hidden(tmp_path: Path, write_run: Wr
     assert {path.name for path in report.figures} == {"study.png", "study.svg", "curves.png", "curves.svg"}
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
-def test_the_terminal_table_fits(tmp_path: Path, write_run: WriteRun, width: int) -> None:
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory, write_run: WriteRun) -> Report:
+    """Of four configurations with long names."""
+    grid = tmp_path_factory.mktemp("wide")
     for lr in (0.1, 0.00025):
-        write_run(
-            tmp_path, overrides={"normalization": "layer", "optimizer.lr": lr, "x.y": "z"}, depth=3, width=4, count=2
-        )
-        write_run(
-            tmp_path,
-            overrides={"normalization": "none", "optimizer.lr": lr, "x.y": "z"},
-            c=3,
-            depth=3,
-            width=4,
-            count=2,
-        )
-    report = write_report([tmp_path])
+        for name, c in (("layer", 2), ("none", 3)):
+            overrides = {"normalization": name, "optimizer.lr": lr, "x.y": "z"}
+            write_run(grid, overrides=overrides, c=c, depth=3, width=4, count=2)
+    return write_report([grid])
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_the_terminal_table_fits(wide: Report, width: int) -> None:
     out = io.StringIO()
-    print_study(report, Console(file=out, width=width))
+    print_study(wide, Console(file=out, width=width))
     text = out.getvalue()
     table = text[: text.index("figure  ")].splitlines()
     assert max(map(len, table)) <= width

@@ -113,6 +113,23 @@ def test_metrics_align_on_steps(tmp_path: Path, write_run: WriteRun) -> None:
     assert metrics.matrix([0, 1], "test_loss")[0].size == 0
 
 
+def test_columns_that_not_every_run_has(tmp_path: Path, write_run: WriteRun) -> None:
+    """Files with and without the columns of the whole training part, in one report; one of them of unusual form."""
+    folders = [write_run(tmp_path, seed=seed, depth=2, width=4, count=2) for seed in range(4)]
+    for seed in (1, 3):
+        path = folders[seed] / "metrics.csv"
+        header, *lines = path.read_text().splitlines()
+        wide = [f"{header},full_loss,full_error", *(f"{line},{seed}.25,0.5" for line in lines)]
+        wide[-1] = wide[-1].rpartition(",")[0] + ',"0.75"' if seed == 3 else wide[-1]  # quoted: read line by line
+        path.write_text("\n".join(wide) + "\n")
+    runs = read_runs(folders, tmp_path)
+    metrics = read_metrics(runs)
+    assert [metrics.series(i, "full_loss")[1].tolist() for i in range(4)] == [[], [1.25, 1.25], [], [3.25, 3.25]]
+    assert metrics.series(3, "full_error")[1].tolist() == [0.5, 0.75]
+    assert [len(metrics.series(i, "train_loss")[0]) for i in range(4)] == [2, 2, 2, 2]
+    assert [run.notes for run in runs] == [[], [], [], []]
+
+
 @pytest.mark.parametrize("n", [2, 3, 7, 30])
 def test_interval_is_that_of_student(n: int) -> None:
     values = np.random.default_rng(n).normal(3, 2, n)

@@ -78,7 +78,7 @@ def jobs(draw: st.DrawFn) -> list[str]:
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_the_result_is_that_of_hydra(hydra: Hydra, master: DictConfig, data: st.DataObject) -> None:

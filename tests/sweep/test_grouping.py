@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -56,11 +59,18 @@ OWN = [
 ]
 
 
-def configuration(*overrides: str) -> DictConfig:
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    """Hydra, ready to compose fanin's configuration."""
     register_resolvers()
-    base = ("optimizer=momentum", "regularizer=[l2,dropout,early_stopping]")
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return compose("config", [*base, *overrides])
+        yield
+
+
+@lru_cache
+def configuration(*overrides: str) -> DictConfig:
+    base = ("optimizer=momentum", "regularizer=[l2,dropout,early_stopping]")
+    return compose("config", [*base, *overrides])
 
 
 @pytest.mark.parametrize("overrides", FREE, ids=" ".join)

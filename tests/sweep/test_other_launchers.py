@@ -19,7 +19,7 @@ import pytest
 
 from command_line import TINY, Said, end, environment, fanin, read, runs, start, table, untimed
 from fanin.config_folder import config_folder
-from slow_runs import NAP, own_parts, states, steps_of, wait_for
+from slow_runs import own_parts, slowly, states, steps_of, wait_for
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "slurm": "submitit", "ray": "ray"}
 """The entries of conf/hydra/launcher, and the extra that brings the plugin of each."""
@@ -48,7 +48,7 @@ class Way:
 
     def __call__(self, place: Path) -> Said:
         """The grid, by this launcher."""
-        return fanin(place, *GRID, *self.typed, **self.environment)
+        return fanin(place, *GRID, *self.typed, **self.environment, fresh=bool(self.environment))
 
 
 def plugin(launcher: str) -> None:
@@ -218,11 +218,12 @@ def test_a_run_whose_time_is_over_is_queued_again_and_goes_on(tmp_path: Path) ->
         "-m", "--config-dir=own", "activation=slow", "model.depth=3", "model.width=16", "data.limit=300", "seed=0,1",
         "trainer.steps=60", "trainer.log_every=2", "trainer.checkpoint_every=0",
     )  # fmt: skip
-    process = start(place, *command, "hydra/launcher=submitit_local", NAP=NAP)
     grid = place / "outputs" / "runs"
-    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
-    warned = min(steps_of(grid))
-    os.kill(read(grid / warned / "status.json")["pid"], signal.SIGUSR2)  # as Slurm does some time before the end
+    with slowly(place):
+        process = start(place, *command, "hydra/launcher=submitit_local")
+        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+        warned = min(steps_of(grid))
+        os.kill(read(grid / warned / "status.json")["pid"], signal.SIGUSR2)  # as Slurm does some time before the end
     said = end(process)
     assert (said.code, set(states(grid).values())) == (0, {"done"})
     # There is no checkpoint but that of the interruption: the run goes on where it was stopped.
@@ -252,11 +253,14 @@ for launcher in list(sys.argv[1:]):
 """
 
 
-def test_a_launcher_whose_plugin_is_not_installed_names_the_extra(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WITHOUT_PLUGINS, *PLUGINS]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert done.stdout.splitlines() == [f"{launcher} 1" for launcher in PLUGINS]
-    assert done.stderr.splitlines() == [
+def test_a_launcher_whose_plugin_is_not_installed_names_the_extra(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "without_plugins.py").write_text(WITHOUT_PLUGINS)
+    said = end(start(tmp_path, *PLUGINS, module="without_plugins", PYTHONPATH=str(elsewhere)))
+    assert said.out == [f"{launcher} 1" for launcher in PLUGINS]
+    assert said.err == [
         f"fanin: hydra/launcher={launcher}: needs an extra; pip install 'fanin[{extra}]'"
         for launcher, extra in PLUGINS.items()
     ]

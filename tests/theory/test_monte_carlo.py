@@ -6,6 +6,7 @@ draws is sqrt((m4 - v^2) / N), with m4 the fourth central moment.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ class Networks(NamedTuple):
     gradient: Array
 
 
-def draw(layers: list[Layer], law: ActivationLaw, seed: int) -> Networks:
+@lru_cache
+def draw(layers: tuple[Layer, ...], law: ActivationLaw, seed: int) -> Networks:
     """One input of norm 3, a fixed gradient at the logits, weights drawn anew in every network."""
     rng = np.random.default_rng(seed)
     direction = rng.standard_normal(layers[0].fan_in)
@@ -52,11 +54,11 @@ def draw(layers: list[Layer], law: ActivationLaw, seed: int) -> Networks:
     return Networks(np.stack(pre, 1), np.stack(post, 1), np.stack(gradient[::-1], 1))
 
 
-def chain(widths: list[int], cs: list[float]) -> list[Layer]:
-    return [
+def chain(widths: list[int], cs: list[float]) -> tuple[Layer, ...]:
+    return tuple(
         Layer(f"linear_{index}", fan_in, fan_out, c)
         for index, (fan_in, fan_out, c) in enumerate(zip(widths, widths[1:], cs, strict=False), 1)
-    ]
+    )
 
 
 def assert_mean(sample: Array, expected: float) -> None:
@@ -81,7 +83,7 @@ SEEDS = pytest.mark.parametrize("seed", [0, 1])
 @NETWORKS
 @LAWS
 @SEEDS
-def test_log_norms_over_depth(layers: list[Layer], law: ActivationLaw, seed: int) -> None:
+def test_log_norms_over_depth(layers: tuple[Layer, ...], law: ActivationLaw, seed: int) -> None:
     """Mean and variance of ln||.||^2, of the networks alive up to the layer below."""
     found = draw(layers, law, seed)
     theory = forward_theory(layers, 3.0, law)
@@ -95,7 +97,7 @@ def test_log_norms_over_depth(layers: list[Layer], law: ActivationLaw, seed: int
 @NETWORKS
 @LAWS
 @SEEDS
-def test_mean_square_over_depth(layers: list[Layer], law: ActivationLaw, seed: int) -> None:
+def test_mean_square_over_depth(layers: tuple[Layer, ...], law: ActivationLaw, seed: int) -> None:
     """E||.||^2 over all networks, the dead ones with 0."""
     found = draw(layers, law, seed)
     theory = forward_theory(layers, 3.0, law)
@@ -107,7 +109,7 @@ def test_mean_square_over_depth(layers: list[Layer], law: ActivationLaw, seed: i
 @NETWORKS
 @LAWS
 @SEEDS
-def test_gradient_shape(layers: list[Layer], law: ActivationLaw, seed: int) -> None:
+def test_gradient_shape(layers: tuple[Layer, ...], law: ActivationLaw, seed: int) -> None:
     """E||dL/dW_l||^2 over the squared line is the same in every layer: differences to layer 2 have mean 0."""
     gradient = draw(layers, law, seed).gradient
     line = gradient_line(layers, np.sqrt((gradient**2).mean(0)).tolist())
@@ -120,7 +122,7 @@ def test_gradient_shape(layers: list[Layer], law: ActivationLaw, seed: int) -> N
 @pytest.mark.parametrize("layers", [EQUAL, RECTANGULAR], ids=["equal", "rectangular"])
 @LAWS
 @SEEDS
-def test_slope_over_the_hidden_layers(layers: list[Layer], law: ActivationLaw, seed: int) -> None:
+def test_slope_over_the_hidden_layers(layers: tuple[Layer, ...], law: ActivationLaw, seed: int) -> None:
     """Slope of ln norm per unit, by its definition, from layer 1 to layer L-1."""
     post = draw(layers, law, seed).post
     alive = post[post[:, -2] > 0]

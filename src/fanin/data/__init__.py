@@ -4,5 +4,6 @@ from fanin.data.dataset import Dataset, Source
 from fanin.data.digits import Digits
 from fanin.data.gaussian import Gaussian
 from fanin.data.mnist import FashionMnist, Mnist
+from fanin.data.point import Point
 
-__all__ = ["Dataset", "Digits", "FashionMnist", "Gaussian", "Mnist", "Source"]
+__all__ = ["Dataset", "Digits", "FashionMnist", "Gaussian", "Mnist", "Point", "Source"]

@@ -8,6 +8,7 @@ from fanin.models.mlp import Mlp
 from fanin.models.recurrent import Gru, Lstm, Rnn
 from fanin.models.residual_mlp import ResidualMlp
 from fanin.models.resnet import Resnet
+from fanin.models.surface import Surface
 from fanin.models.vae import Vae
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ResidualMlp",
     "Resnet",
     "Rnn",
+    "Surface",
     "Vae",
     "fans",
     "weight_layers",

@@ -88,6 +88,14 @@ class NoProbe(Probe):
         return False
 
 
+class Trajectory(NoProbe):
+    """The parameters at every step, in trajectory.csv, and no other look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trajectory = True
+
+
 def measure_profile(seen: Observation) -> Measured:
     """Every quantity on both axes."""
     table = _Table()
@@ -109,7 +117,7 @@ def measure_curves(seen: Observation, quantities: Sequence[str]) -> Measured:
 def _weight_quantities(table: _Table, seen: Observation, quantities: Sequence[str], norms: Norms) -> None:
     """Add the chosen quantities on the weight axis."""
     labels = _labels(seen.weight_names)
-    for name in quantities:
+    for name in quantities if labels else ():  # a model may have no weight layers
         if name in ACTIVATION:
             values = _each(ACTIVATION[name], [seen.activations[end] for end in seen.block_ends], norms)
         elif name in ACTIVATION_GRADIENT:

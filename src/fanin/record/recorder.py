@@ -19,10 +19,13 @@ from fanin.record.tensorboard import EventFile, with_log10
 METRICS = (
     "step", "epoch", "lr", "train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error", "seconds",
 )  # fmt: skip
+FULL = ("full_loss", "full_error")
+"""Further columns of runs that evaluate their whole training part (trainer.eval_train)."""
+
 PROFILES = ("snapshot", "axis", "index", "layer", "quantity", "value", "theory", "band_low", "band_high")
 TAGS = {
     "lr": "optim/lr",
-    **{f"{part}_{what}": f"{part}/{what}" for part in ("train", "val", "test") for what in ("loss", "error")},
+    **{f"{part}_{what}": f"{part}/{what}" for part in ("train", "val", "test", "full") for what in ("loss", "error")},
 }
 
 
@@ -51,9 +54,10 @@ class Recorder:
     Args:
         folder: the run's folder, owned by this process.
         resume_step: go on after this step: what earlier files say of later steps is dropped. None starts afresh.
+        full: whether metrics.csv has the columns of the whole training part, too.
     """
 
-    def __init__(self, folder: RunFolder, resume_step: int | None = None) -> None:
+    def __init__(self, folder: RunFolder, resume_step: int | None = None, *, full: bool = False) -> None:
         self.folder = folder
         if resume_step is None:
             folder.clear()
@@ -67,7 +71,8 @@ class Recorder:
             taken = {"init": 0, "final": sys.maxsize}
             return resume_step is not None and (taken[snapshot] if snapshot in taken else int(snapshot)) < resume_step
 
-        self.metrics_file = CsvFile(folder.path / "metrics.csv", METRICS, kept_metrics)
+        columns = METRICS + FULL if full else METRICS
+        self.metrics_file = CsvFile(folder.path / "metrics.csv", columns, kept_metrics)
         self.profiles_file = CsvFile(folder.path / "profiles.csv", PROFILES, kept_profiles)
         self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
         self._resume_step = resume_step

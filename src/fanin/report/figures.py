@@ -12,7 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fanin.report.folders import Run
-from fanin.report.lines import draw_profile, geometric_mean, mark_handles, mean_width, positive, seeds_drawn
+from fanin.report.lines import (
+    MOST_SEEDS,
+    cloud_size,
+    draw_profile,
+    geometric_mean,
+    mark_handles,
+    mean_width,
+    positive,
+)
 from fanin.report.loss import loss_panel
 from fanin.report.series import Metrics, Profiles
 from fanin.report.style import GREY, Sheet, darker, log_axis, panel
@@ -70,13 +78,15 @@ def draw_over_depth(axes: Axes, sheet: Sheet, profiles: Profiles, axis: str, qua
         if count <= MOST_BANDS:
             band = geometric_mean(low[members]), geometric_mean(high[members])
             axes.fill_between(np.arange(1, len(band[0]) + 1), *band, color=colour, alpha=0.13, lw=0, zorder=1.5)
+            for edge in band if len(members) > MOST_SEEDS else ():  # through the cloud, which hides the shade
+                axes.plot(np.arange(1, len(edge) + 1), positive(edge), color=darker(colour), lw=0.6, zorder=3.3)
             line = geometric_mean(mean_square[members])
             axes.plot(np.arange(1, len(line) + 1), positive(line), ":", color=darker(colour), lw=0.9, zorder=3.4)
         if count <= MOST_THEORY:
             line = geometric_mean(theory[members])
             axes.plot(np.arange(1, len(line) + 1), positive(line), ls=DASHES, color=darker(colour), lw=0.9, zorder=3.5)
         draw_profile(
-            axes, values[members], lengths[members], colour, seeds=seeds_drawn(count), log=True, lw=mean_width(count)
+            axes, values[members], lengths[members], colour, seeds=cloud_size(count), log=True, lw=mean_width(count)
         )
     log_axis(axes)
 
@@ -86,8 +96,8 @@ def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     handles: list[Artist] = []
     count = len(sheet.configurations)
     most = max(len(one.members) for one in sheet.configurations)
-    if most > 1 and seeds_drawn(count) > 1:
-        drawn = seeds_drawn(count)
+    if most > 1 and cloud_size(count) > 1:
+        drawn = cloud_size(count)
         label = "one seed" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
         handles += [Line2D([], [], color=GREY, lw=0.7, alpha=0.7, label=label)]
     if most > 1:

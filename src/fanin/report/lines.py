@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -17,8 +19,13 @@ MOST_SEEDS = 8
 
 
 def seeds_drawn(configurations: int) -> int:
-    """How many seeds of each configuration get a line of their own."""
+    """How many seeds of each configuration get a line of their own over steps."""
     return max(1, min(MOST_SEEDS, MOST_LINES // max(1, configurations)))
+
+
+def cloud_size(configurations: int) -> int:
+    """How many seeds of each configuration get a line of their own over depth."""
+    return max(1, MOST_LINES // max(1, configurations))
 
 
 def mean_width(configurations: int) -> float:
@@ -66,7 +73,7 @@ def draw_profile(
     depth = np.arange(1, values.shape[1] + 1)
     shown = positive(values) if log else np.where(np.isfinite(values), values, np.nan)
     if len(values) > 1 and seeds > 1:
-        axes.plot(depth, shown[:seeds].T, color=colour, lw=0.6, alpha=0.4, zorder=2.2)
+        draw_cloud(axes, depth, shown[:seeds], colour)
     line: dict[str, Any] = {"color": colour, "lw": 1.5, "zorder": 3, **mean_style}
     axes.plot(depth, mean_while_all(values, lengths, log=log), **line)
     marked = set()
@@ -75,6 +82,19 @@ def draw_profile(
         if len(gaps) and (gap := int(gaps[0])) not in marked:
             marked.add(gap)
             mark_end(axes, depth[gap], row[gap - 1] if gap else None, colour, zero=bool(raw[gap] == 0))
+
+
+def draw_cloud(axes: Axes, depth: NDArray[np.intp], rows: Floats, colour: str) -> None:
+    """Draw a thin line for each row [n, K], the fainter the more there are; many of them as one artist."""
+    if len(rows) <= MOST_SEEDS:
+        axes.plot(depth, rows.T, color=colour, lw=0.6, alpha=0.4, zorder=2.2)
+        return
+    alpha = max(0.1, 0.4 * math.sqrt(MOST_SEEDS / len(rows)))
+    lines = [np.column_stack([depth, row]) for row in rows]
+    axes.add_collection(LineCollection(lines, colors=colour, lw=0.5, alpha=alpha, zorder=2.2), autolim=False)
+    there = np.isfinite(rows)
+    axes.update_datalim(np.column_stack([np.broadcast_to(depth, rows.shape)[there], rows[there]]))
+    axes.autoscale_view()
 
 
 def mark_end(axes: Axes, x: float, y: float | None, colour: str, *, zero: bool = False) -> None:

@@ -24,6 +24,7 @@ PROFILES = ("snapshot", "axis", "index", "layer", "quantity", "value", "theory",
 METRICS = (
     "step", "epoch", "lr", "train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error", "seconds",
 )  # fmt: skip
+FULL = ("full_loss", "full_error")  # in the files of runs that evaluate their whole training part
 TEXT = ("snapshot", "axis", "layer", "quantity")
 LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
@@ -69,7 +70,7 @@ class Metrics:
 
     def __init__(self, table: pd.DataFrame, runs: int) -> None:
         table = table[np.isfinite(table["step"].to_numpy())]
-        self._columns = {name: table[name].to_numpy() for name in METRICS}
+        self._columns = {name: table[name].to_numpy() for name in (*METRICS, *FULL)}
         self._ends = np.searchsorted(table["run"].to_numpy(), np.arange(runs + 1))
 
     def series(self, run: int, column: str) -> tuple[Floats, Floats]:
@@ -91,11 +92,12 @@ class Metrics:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of CSV file: its name, header and the columns to read."""
+    """A kind of CSV file: its name, header, the columns to read, and those at the end that not every file has."""
 
     name: str
     header: tuple[str, ...]
     columns: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
     @property
     def text(self) -> list[str]:
@@ -103,7 +105,7 @@ class _Kind:
 
 
 _PROFILES = _Kind("profiles.csv", PROFILES, tuple(name for name in PROFILES if name != "layer"))
-_METRICS = _Kind("metrics.csv", METRICS, METRICS)
+_METRICS = _Kind("metrics.csv", METRICS + FULL, METRICS + FULL, FULL)
 
 
 def read_profiles(runs: Sequence[Run]) -> Profiles:
@@ -161,11 +163,13 @@ def _body(path: Path, kind: _Kind, notes: list[str]) -> bytes | None:
     start, end = data.find(b"\n") + 1, data.rfind(b"\n") + 1
     if not data:
         return b""
-    if data[:start].strip() != ",".join(kind.header).encode() or b'"' in data or b"\0" in data:
+    header, body = data[:start].strip().split(b","), data[start:end]
+    lacking = [name for name in kind.optional if name.encode() not in header]
+    usual = [name.encode() for name in kind.header if name not in lacking]
+    if header != usual or b'"' in data or b"\0" in data or body.count(b",") != body.count(b"\n") * (len(header) - 1):
         return None
-    body = data[start:end]
-    if body.count(b",") != body.count(b"\n") * (len(kind.header) - 1):
-        return None
+    if lacking:
+        body = body.replace(b"\n", b"," * len(lacking) + b"\n")
     if end != len(data):
         notes.append(f"{path.name} ends in the middle of a line, which is left out")
     return body
@@ -205,7 +209,7 @@ def _read_lines(path: Path, kind: _Kind, notes: list[str]) -> pd.DataFrame:
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in kind.columns if name not in (reader.fieldnames or ())]
+            missing = [name for name in kind.columns if name not in (*(reader.fieldnames or ()), *kind.optional)]
             for record in reader if not missing else ():
                 row = _row(record, kind)
                 rows += [row] if row else []
@@ -222,7 +226,7 @@ def _read_lines(path: Path, kind: _Kind, notes: list[str]) -> pd.DataFrame:
 def _row(record: Mapping[str, str | None], kind: _Kind) -> dict[str, Any] | None:
     convert: Callable[[str], float] = lambda text: float(text) if text else np.nan  # noqa: E731
     try:
-        values = {name: record[name] or "" for name in kind.columns}
+        values = {name: record.get(name, "") or "" for name in kind.columns}
         if None in record.values() or None in record:
             return None
         return {name: text if name in TEXT else convert(text) for name, text in values.items()}

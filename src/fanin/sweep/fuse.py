@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -16,9 +15,6 @@ CPU_LIMIT = 64
 """Runs in a program on a core: more gain nothing there."""
 
 GPU_LIMIT = 512
-FREE = ("seed", "initializer", "schedule", "lr_scaling")
-"""Parts of a configuration that never keep runs apart."""
-
 SHARE = 0.25
 """Of the memory that is free, for all programs together."""
 
@@ -38,14 +34,9 @@ def fuse(runs: Sequence[Planned], max_fused: object, workers: int, *, gpu: bool)
     from fanin.sweep.grouping import structure_key
 
     alike: dict[str, list[Planned]] = {}
-    keys: dict[str, str | None] = {}
     alone: list[list[Planned]] = []
     for run in runs:
-        told = {key: value for key, value in run.composed.plain.items() if key not in FREE}
-        text = json.dumps(told, sort_keys=True, default=str)
-        if text not in keys:
-            keys[text] = structure_key(run.composed.task)
-        key = keys[text]
+        key = structure_key(run.composed.resolved)
         if key is None:
             alone.append([run])
         else:
@@ -53,10 +44,18 @@ def fuse(runs: Sequence[Planned], max_fused: object, workers: int, *, gpu: bool)
     groups = []
     for members in alike.values():
         largest = most_together(members[0].composed.task, max_fused, workers, gpu=gpu)
-        # As many groups as workers where there are runs enough, and all of about one size: nobody waits for the last.
-        count = max(math.ceil(len(members) / largest), min(workers, len(members)))
+        count = number_of_groups(len(members), largest, workers)
         groups += [members[place::count] for place in range(count)]
     return [*groups, *alone], len(alone)
+
+
+def number_of_groups(runs: int, largest: int, workers: int) -> int:
+    """How many groups of at most so many runs: as many for each worker, and as few as that allows.
+
+    All are of about one size, so that no worker waits for another.
+    """
+    rounds = math.ceil(math.ceil(runs / largest) / workers)
+    return min(rounds * workers, runs)
 
 
 def most_together(cfg: DictConfig, max_fused: object, workers: int, *, gpu: bool) -> int:
@@ -68,24 +67,8 @@ def most_together(cfg: DictConfig, max_fused: object, workers: int, *, gpu: bool
             raise OptionError("hydra.launcher.max_fused", error.value, "auto or an integer >= 1") from None
     import torch
 
+    from fanin.sweep.memory import bytes_of_a_run
+
     free = torch.cuda.mem_get_info()[0] if gpu else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fitting = int(SHARE * free / workers / bytes_of_a_run(cfg))
     return max(1, min(fitting, GPU_LIMIT if gpu else CPU_LIMIT))
-
-
-def bytes_of_a_run(cfg: DictConfig) -> int:
-    """About what a run takes in memory: weights with their copies, activations with their gradients."""
-    import torch
-
-    from fanin.build import load_data, recipe
-    from fanin.models.layers import fans, weight_layers
-
-    made = recipe(cfg)
-    data = load_data(cfg, torch.device("cpu"), torch.float32)
-    with torch.device("meta"):
-        model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    units = sum(fans(layer.get_parameter("weight"))[1] for _, layer in weight_layers(model)) + data.in_features
-    # Weights: themselves, their start, gradient, best copy and two moments; activations: before and after the
-    # nonlinearity, with their gradients.
-    return 4 * (6 * weights + 4 * made.trainer.batch(len(data.train_x)) * units)

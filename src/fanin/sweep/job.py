@@ -125,10 +125,13 @@ def execute_together(
             ours.append((job, folder, viewer))
         for name, state in _attempt(ours, stop_requested).items():
             outcomes[name] |= state
+        grids: dict[Path, list[Path]] = {}
         for job, folder, _ in ours:
+            grids.setdefault(job.folder.parent, []).append(folder.path)
+        for grid, folders in grids.items():
             try:
-                update_summary(job.folder.parent, folder.path)
-            except OSError as error:  # a full disk; what the run left is whole, and a report makes the table anew
+                update_summary(grid, folders)
+            except OSError as error:  # a full disk; what the runs left is whole, and a report makes the table anew
                 log.warning("summary.csv was not written: %s", error)
     return list(outcomes.values())
 

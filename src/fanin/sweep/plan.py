@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
@@ -13,7 +14,7 @@ from fanin.errors import OptionError, UserError
 from fanin.help import group_options
 from fanin.identity import LISTS, Identity, identify, without_hydra
 from fanin.record.folder import RunFolder
-from fanin.sweep.compose import Composed, Composer, as_plain
+from fanin.sweep.compose import Composed, Composer, as_config, as_plain
 
 
 class InvalidRuns(UserError):
@@ -39,6 +40,7 @@ class Plan:
     runs: dict[str, Planned] = field(default_factory=dict)
     mistakes: dict[str, None] = field(default_factory=dict)
     per_job: list[str] = field(default_factory=list)
+    _checked: set[str] = field(default_factory=set)
 
     @property
     def folders(self) -> list[Path]:
@@ -52,7 +54,7 @@ class Plan:
 
     def add(self, composed: Composed) -> Identity:
         """Take in one job; its mistakes are kept for later."""
-        identity = identify(composed.plain, composed.hydra)
+        identity = identify(composed.resolved, composed.hydra)
         self.per_job.append(identity.name)
         if identity.name in self.runs:
             return identity
@@ -60,11 +62,20 @@ class Plan:
         finished = RunFolder(folder).finished(identity.config_hash) and not composed.plain.get("force")
         self.runs[identity.name] = Planned(composed, identity, folder, finished, len(self.runs))
         if not finished:
+            self.mistakes |= dict.fromkeys(map(str, _lists(composed.overrides)))
+            self._check(composed)
+        return identity
+
+    def _check(self, composed: Composed) -> None:
+        """Find the mistakes in a configuration; those of one that differs in its seed alone are the same."""
+        seed = composed.resolved.get("seed")
+        good = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
+        text = repr(composed.resolved | {"seed": None if good else repr(seed)})
+        if text not in self._checked:
             from fanin.build import check  # torch: not before there is something to run
 
-            mistakes = [*_lists(composed.overrides), *check(composed.task)]
-            self.mistakes |= dict.fromkeys(map(str, mistakes))
-        return identity
+            self._checked.add(text)
+            self.mistakes |= dict.fromkeys(map(str, check(composed.task)))
 
     def refuse_mistakes(self) -> None:
         """Raise InvalidRuns, with all mistakes, if there are any."""
@@ -87,7 +98,9 @@ def plan_run(cfg: DictConfig) -> Identity:
         InvalidRuns: it cannot be run.
     """
     plan = Plan(Path(cfg.hydra.sweep.dir))
-    identity = plan.add(Composed(as_plain(without_hydra(cfg)), cfg.hydra, list(cfg.hydra.overrides.task), ""))
+    plain = as_plain(without_hydra(cfg))
+    composed = Composed(plain, partial(as_config, plain), cfg.hydra, {}, list(cfg.hydra.overrides.task), "")
+    identity = plan.add(composed)
     plan.refuse_mistakes()
     return identity
 

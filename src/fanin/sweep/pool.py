@@ -7,16 +7,21 @@ dead worker left behind.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import select
 import signal
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from multiprocessing.synchronize import Event
+from threading import Thread
 from typing import Any
 
 from fanin.errors import OptionError, integer
@@ -29,6 +34,12 @@ from fanin.sweep.signals import stop_on_signal
 from fanin.sweep.summary import update_summary
 
 CONTEXT = multiprocessing.get_context("forkserver")
+
+PRELOADED = ["fanin.run", "fanin.sweep.pool", "fanin.activations", "fanin.preprocess", "torch.utils.flop_counter"]
+"""What every run imports, here or later."""
+
+COLLECT_EVERY = 10_000
+"""New objects between two searches for garbage while a worker runs; at Python's 700 they take a tenth of its time."""
 
 
 @dataclass
@@ -97,7 +108,7 @@ class Remote:
 
 def warm_up() -> None:
     """Start the fork server, which imports torch while the parent plans."""
-    CONTEXT.set_forkserver_preload(["fanin.run", "fanin.sweep.pool"])
+    CONTEXT.set_forkserver_preload(PRELOADED)
     forkserver.ensure_running()
 
 
@@ -148,6 +159,7 @@ def run_pool(
     pool = Pool(deque([posted(run) for run in group] for group in groups), devices, prepare_process)
     jobs = sum(len(group) for group in groups)
     with stop_on_signal() as asked, Board(jobs) as board:
+        Thread(target=_prepare_report, daemon=True).start()
         try:
             pool.work(min(size, len(groups)), board, asked)
         finally:
@@ -155,6 +167,12 @@ def run_pool(
     if asked():
         raise KeyboardInterrupt
     return pool.outcomes
+
+
+def _prepare_report() -> None:
+    """Import what draws the report, for which workers leave time; what is wrong with it shows when it is drawn."""
+    with suppress(Exception):
+        import_module("fanin.report.compose")
 
 
 def posted(run: Planned) -> Posted:
@@ -172,7 +190,7 @@ class Pool:
     prepare_process: Callable[[], None]
     outcomes: list[Outcome] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
-    stop: Event = field(default_factory=CONTEXT.Event)
+    stopping: bool = False
 
     def work(self, size: int, board: Board, asked: Callable[[], bool]) -> None:
         """Hand out jobs until none is left, or the user asks to stop."""
@@ -185,8 +203,8 @@ class Pool:
                     worker.connection.send(worker.task)
                     for one in worker.task:
                         board.started(one.name)
-            if asked():
-                self.stop.set()
+            if asked() and not self.stopping:
+                self.hang_up()
             watched: list[Any] = [worker.connection for worker in self.workers]
             ready = wait([*watched, *(worker.process.sentinel for worker in self.workers)], timeout=0.2)
             for worker in list(self.workers):
@@ -197,10 +215,20 @@ class Pool:
     def hire(self, device: int | None) -> None:
         """Start a worker."""
         ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=_work, args=(theirs, self.stop, device, self.prepare_process), daemon=True)
+        process = CONTEXT.Process(target=_work, args=(theirs, device, self.prepare_process), daemon=True)
         process.start()
         theirs.close()
         self.workers.append(Worker(process, ours, device))
+
+    def hang_up(self) -> None:
+        """Tell the workers that nothing more comes: what runs is to stop, and what it came to is still heard.
+
+        They share no lock and no event: a worker that is killed would keep it, and all others would wait for it.
+        """
+        self.stopping = True
+        for worker in self.workers:
+            with socket.socket(fileno=os.dup(worker.connection.fileno())) as line:
+                line.shutdown(socket.SHUT_WR)
 
     def listen(self, worker: Worker, board: Board) -> None:
         """Take in all that a worker has to say, or its death."""
@@ -234,7 +262,7 @@ class Pool:
             note(folder, f"failed: {error}")
             said = folder.status
             folder.write_status("failed", error=error, **{k: said[k] for k in ("step", "steps", "epoch") if k in said})
-            update_summary(folder.path.parent, folder.path)
+            update_summary(folder.path.parent, [folder.path])
             board.told(one.name, "line", [f"failed: {error} (see {folder.path / 'run.log'})", "red"])
             outcome = {"run": one.name, "folder": str(folder.path), "state": "failed", "error": error}
             self.close(outcome, board)
@@ -242,12 +270,11 @@ class Pool:
             for one in worker.task:
                 board.finished(one.name, "")
                 self.waiting.append([one])
-        if self.waiting:
+        if self.waiting and not self.stopping:
             self.hire(worker.device)
 
     def dismiss(self) -> None:
         """Send the workers home; one that does not go within seconds, after a second Ctrl-C, is made to."""
-        self.stop.set()
         for worker in self.workers:
             worker.connection.close()
         for worker in self.workers:
@@ -266,13 +293,22 @@ def _end_of(code: int | None) -> str:
     return f"exited with code {code}"
 
 
-def _work(connection: Connection, stop: Event, device: int | None, prepare_process: Callable[[], None]) -> None:
-    """A worker's life: take jobs until the parent closes the connection."""
+def _hung_up(connection: Connection) -> Callable[[], bool]:
+    """Whether the parent is gone or has hung up, asked while nothing else is due from it; takes a microsecond."""
+    line = select.poll()
+    line.register(connection.fileno(), select.POLLIN)
+    return lambda: bool(line.poll(0))
+
+
+def _work(connection: Connection, device: int | None, prepare_process: Callable[[], None]) -> None:
+    """A worker's life: take jobs until the parent hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
+    gc.freeze()  # what the fork server has imported is no garbage
+    gc.set_threshold(COLLECT_EVERY)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
     prepare_process()
-    line = Line(connection)
+    line, hung_up = Line(connection), _hung_up(connection)
     while not line.orphaned:
         try:
             task: Task = connection.recv()
@@ -285,4 +321,5 @@ def _work(connection: Connection, stop: Event, device: int | None, prepare_proce
             write_record(job.folder, job.cfg, one.overrides, one.record)
 
         jobs = [(one.job, Remote(line, one.name)) for one in task]
-        line.send("outcomes", execute_together(jobs, lambda: stop.is_set() or line.orphaned, prepare))
+        line.send("outcomes", execute_together(jobs, lambda: line.orphaned or hung_up(), prepare))
+        gc.collect()  # the models of these runs

@@ -1,0 +1,133 @@
+"""Functions of two variables that optimizers race on, with their stationary points; plain arithmetic, so that tensors,
+arrays and floats can be put in, and no torch, so that a report can draw them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fanin.errors import choice, number
+
+KINDS = ("quadratic", "saddle", "rosenbrock", "valley")
+
+Point = tuple[float, float]
+Entries = tuple[float, float, float]  # of a symmetric matrix: xx, xy, yy
+
+CENTRE: Point = (0.5, -0.5)
+"""Where the quadratic has its minimum."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A function of two variables and what is known of it.
+
+    Args:
+        kind: one of KINDS.
+        value: (x, y) -> f, of any numbers of one shape.
+        start: where an optimizer starts unless told otherwise.
+        minima: the points where f has a local minimum, the deepest first.
+        saddles: the stationary points that are none.
+        gradient: (x, y) -> (df/dx, df/dy).
+        hessian: (x, y) -> the second derivatives xx, xy, yy.
+    """
+
+    kind: str
+    value: Callable[[Any, Any], Any]
+    start: Point
+    minima: tuple[Point, ...]
+    gradient: Callable[[Any, Any], tuple[Any, Any]]
+    hessian: Callable[[Any, Any], tuple[Any, Any, Any]]
+    saddles: tuple[Point, ...] = ()
+
+    @property
+    def lowest(self) -> float:
+        """The least value of f."""
+        return float(self.value(*self.minima[0]))
+
+
+def surface(kind: str, *, condition: float = 50.0, rotation: float = 30.0) -> Surface:
+    """One of the surfaces.
+
+    quadratic:  f = 1/2 x^T P x + q^T x, q = -P c, with its minimum at c = (0.5, -0.5); P has the eigenvalues 1 and
+                kappa, the direction of the first one turned by the rotation against the x axis
+    saddle:     f = x^2/2 - y^2/2 + y^4/4, a saddle at 0 between two minima of value -1/4; the start is so near to the
+                saddle's stable axis y = 0 that the gradient leads to it first
+    rosenbrock: f = (1 - x)^2 + 100 (y - x^2)^2, a bent valley down to (1, 1). Source: Rosenbrock 1960
+    valley:     f = x^4/4 - x^3/3 - x^2 + 2 (y - x^2/4)^2, whose floor y = x^2/4 rises from a shallow minimum at
+                x = -1, -5/12, over a pass at x = 0, 0, and falls to the deep one at x = 2, -8/3
+
+    Args:
+        kind: one of KINDS.
+        condition: kappa of the quadratic, >= 1; not used by the others.
+        rotation: of the quadratic, in degrees; not used by the others.
+
+    Raises:
+        OptionError: an unknown kind, or a number out of range.
+    """
+    made = {"quadratic": lambda: _quadratic(*bowl(condition, rotation)), "saddle": _saddle}
+    return (made | {"rosenbrock": _rosenbrock, "valley": _valley})[choice("kind", kind, KINDS)]()
+
+
+def bowl(condition: float, rotation: float) -> tuple[Entries, Point]:
+    """P, as its entries xx, xy, yy, and q of the quadratic."""
+    kappa, turned = number("condition", condition, 1), math.radians(number("rotation", rotation))
+    c, s = math.cos(turned), math.sin(turned)
+    xx, xy, yy = c * c + kappa * s * s, (1 - kappa) * c * s, s * s + kappa * c * c
+    x, y = CENTRE
+    return (xx, xy, yy), (-xx * x - xy * y, -xy * x - yy * y)
+
+
+def _quadratic(curvature: Entries, slope: Point) -> Surface:
+    (xx, xy, yy), (qx, qy) = curvature, slope
+    return Surface(
+        kind="quadratic",
+        value=lambda x, y: 0.5 * (xx * x * x + 2 * xy * x * y + yy * y * y) + qx * x + qy * y,
+        start=(-3.5, -1.5),
+        minima=(CENTRE,),
+        gradient=lambda x, y: (xx * x + xy * y + qx, xy * x + yy * y + qy),
+        hessian=lambda x, y: (xx + 0 * x, xy + 0 * x, yy + 0 * x),
+    )
+
+
+def _saddle() -> Surface:
+    return Surface(
+        kind="saddle",
+        value=lambda x, y: 0.5 * x * x - 0.5 * y * y + 0.25 * y * y * y * y,
+        start=(1.5, 0.02),
+        minima=((0.0, 1.0), (0.0, -1.0)),
+        saddles=((0.0, 0.0),),
+        gradient=lambda x, y: (x, y * y * y - y),
+        hessian=lambda x, y: (1 + 0 * x, 0 * x, 3 * y * y - 1),
+    )
+
+
+def _rosenbrock() -> Surface:
+    return Surface(
+        kind="rosenbrock",
+        value=lambda x, y: (1 - x) * (1 - x) + 100 * (y - x * x) * (y - x * x),
+        start=(-1.2, 1.0),
+        minima=((1.0, 1.0),),
+        gradient=lambda x, y: (2 * (x - 1) - 400 * x * (y - x * x), 200 * (y - x * x)),
+        hessian=lambda x, y: (2 + 1200 * x * x - 400 * y, -400 * x, 200 + 0 * x),
+    )
+
+
+def _valley() -> Surface:
+    return Surface(
+        kind="valley",
+        value=lambda x, y: x * x * (x * x / 4 - x / 3 - 1) + 2 * (y - x * x / 4) * (y - x * x / 4),
+        start=(-1.8, 2.0),
+        minima=((2.0, 1.0), (-1.0, 0.25)),
+        saddles=((0.0, 0.0),),
+        gradient=lambda x, y: (x * (x + 1) * (x - 2) - 2 * x * (y - x * x / 4), 4 * (y - x * x / 4)),
+        hessian=lambda x, y: (3 * x * x - 2 * x - 2 - 2 * y + 1.5 * x * x, -2 * x, 4 + 0 * x),
+    )
+
+
+def nearest(points: Sequence[Point], x: float, y: float) -> tuple[int, float]:
+    """Which of the points is the nearest to (x, y), and how far it is."""
+    far = [math.hypot(x - px, y - py) for px, py in points]
+    return far.index(min(far)), min(far)

@@ -1,0 +1,60 @@
+"""Settings that go with choices: which jobs get them, and who outdoes whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from hydra_plugins.fanin.grid_sweeper import GridSweeper
+
+PARAMS = {
+    "optimizer": "gd,adam",
+    "model.kind": "saddle,valley",
+    "optimizer=gd": "optimizer.lr=0.1 trainer.steps=5",
+    "optimizer=gd model.kind=valley": "optimizer.lr=0.2",
+    "model.kind=valley": "seed=3",
+    "optimizer=momentum": "optimizer.lr=9",
+}
+
+
+def jobs(params: dict[str, str], *typed: str) -> list[list[str]]:
+    """The jobs of a grid, as the sweeper makes them from an experiment's parameters and the command line."""
+    # Not by its constructor: Hydra reads the modules of its own plugins anew, and theirs then knows other classes.
+    sweeper = GridSweeper.__new__(GridSweeper)
+    sweeper.params = params
+    sweeper.config = OmegaConf.create({"hydra": {"sweeper": {"params": params}}, "k": 3})
+    parsed = OverridesParser.create().parse_overrides([*sweeper._parse_config(), *typed])
+    (batch,) = sweeper.split_arguments(parsed, None)
+    return [list(job) for job in batch]
+
+
+def test_settings_go_with_their_choices() -> None:
+    assert jobs(PARAMS) == [
+        ["optimizer.lr=0.1", "trainer.steps=5", "optimizer=gd", "model.kind=saddle"],
+        ["optimizer.lr=0.2", "trainer.steps=5", "seed=3", "optimizer=gd", "model.kind=valley"],
+        ["optimizer=adam", "model.kind=saddle"],
+        ["seed=3", "optimizer=adam", "model.kind=valley"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        (("optimizer.lr=1",), ["trainer.steps=5", "optimizer=gd", "model.kind=saddle", "optimizer.lr=1"]),
+        (("++optimizer.lr=1",), ["trainer.steps=5", "optimizer=gd", "model.kind=saddle", "++optimizer.lr=1"]),
+        (("optimizer=momentum",), ["optimizer.lr=9", "optimizer=momentum", "model.kind=saddle"]),
+        (("optimizer=sgd", "seed=0"), ["optimizer=sgd", "model.kind=saddle", "seed=0"]),
+    ],
+)
+def test_what_is_typed_outdoes_them(typed: tuple[str, ...], first: list[str]) -> None:
+    assert sorted(jobs(PARAMS, *typed)[0]) == sorted(first)
+
+
+def test_formulas_are_left_to_the_job() -> None:
+    made = jobs({"optimizer": "gd", "optimizer=gd": 'optimizer.lr=${f:"1/(2+${k})"}'})
+    (setting, _) = made[0]
+    value: Any = OverridesParser.create().parse_override(setting).value()
+    assert value == '${f:"1/(2+${k})"}'
