@@ -203,7 +203,10 @@ def _listed(cfg: DictConfig, group: str) -> list[Any]:
     """The options of a group that takes a list: each brings its own name as a key."""
     made = []
     for name, node in container(cfg, group).items():
+        if not isinstance(node, dict):
+            nested = "a mapping under the option's own name, for the group takes several: NAME: {_target_: ...}"
+            raise OptionError(f"{group}.{name}", node, nested)
         with own_fault(f"{group}.{name}"):
-            made.append(make(f"{group}.{name}", dict(node)))
+            made.append(make(f"{group}.{name}", node))
         check_kind(group, made[-1], name)
     return made

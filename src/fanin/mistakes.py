@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -60,6 +61,8 @@ def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, list
         options = group_options(group, arguments) or re.findall(r"^\t([\w.-]+)$", message, re.MULTILINE)
         hint = did_you_mean(option, options)
         return f"{group}={option}: must be one of {', '.join(options)}" + (hint and f"; {hint}")
+    if re.match(r"mismatched input|no viable alternative|extraneous input|token recognition|missing ", message):
+        return _unreadable(message, arguments)
     if unknown and (found := re.search(r"Could not override '([^']+)'", message)):
         group, _, last = unknown[0].rpartition(".")
         keys = sorted(name for name in unknown[1] if not name.startswith("_") and name != "hydra")
@@ -91,6 +94,19 @@ def _not_an_option(arguments: Sequence[str]) -> str:
         if options and option not in options and not option.startswith("["):
             return f"{argument}: must be one of {', '.join(options)}"
     return "a group takes the name of one of its options; fanin --help lists them"
+
+
+def _unreadable(message: str, arguments: Sequence[str]) -> str:
+    """The line for what is no key=value in Hydra's grammar."""
+    parser = OverridesParser.create()
+    for argument in arguments:
+        try:
+            parser.parse_override(argument)
+        except HydraException:
+            key, equals, value = argument.partition("=")
+            if equals and not argument.startswith("-"):
+                return f"{argument}: cannot be read; close its brackets, or quote the value: '{key}=\"{value}\"'"
+    return _flat(message)
 
 
 def _flat(message: str) -> str:

@@ -32,6 +32,11 @@ UNKNOWN_OPTIONS = {
     "activation=[relu,tanh]": "activation=[relu,tanh]: must be one option, not a list; -m activation=relu,tanh tries",
     "experiment=[init_study]": "experiment=[init_study]: must be one option, not a list",
 }
+UNREADABLE = {
+    "initializer.path=outputs/seed=0": "initializer.path=outputs/seed=0: cannot be read; close its brackets, or quote "
+    "the value: 'initializer.path=\"outputs/seed=0\"'",
+    "model.depth=[1": "model.depth=[1: cannot be read; close its brackets, or quote the value: 'model.depth=\"[1\"'",
+}
 UNKNOWN_KEYS = {
     "modell.depth=3": f"unknown key modell.depth: fanin knows {', '.join(sorted([*GROUPS, 'force', 'seed']))}; "
     "did you mean model?",
@@ -91,7 +96,9 @@ NOT_TOGETHER = {
 
 
 @pytest.mark.parametrize(
-    "table", [UNKNOWN_OPTIONS, UNKNOWN_KEYS, NOT_TOGETHER], ids=["unknown options", "unknown keys", "not together"]
+    "table",
+    [UNREADABLE, UNKNOWN_OPTIONS, UNKNOWN_KEYS, NOT_TOGETHER],
+    ids=["unreadable", "unknown options", "unknown keys", "not together"],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(typed: Typed, tmp_path: Path, table: dict[str, str]) -> None:
     (tmp_path / "a_file").touch()

@@ -1,0 +1,77 @@
+"""What the README shows of parts of one's own and of fine-tuning, word for word."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from command_line import fanin, read, runs
+from fanin.config_folder import config_folder
+from fanin.identity import identify, without_hydra
+from fanin.resolvers import register_resolvers
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """The sections of a Markdown text about parts of one's own: their lines by heading."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif heading.startswith("Your own"):
+            found.setdefault(heading, []).append(line)
+    return found
+
+
+def follow(lines: list[str], folder: Path) -> list[list[str]]:
+    """Write the files that a section shows, each after a line that begins with its name; returns its commands."""
+    commands: list[list[str]] = []
+    name, block, inside = "", list[str](), False
+    for line in lines:
+        if line.startswith("```"):
+            inside = not inside
+            if not inside and name:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text("\n".join(block) + "\n")
+            elif not inside:
+                commands += [shlex.split(one, comments=True)[1:] for one in block if one.startswith("fanin ")]
+            block, name = [], name if inside else ""
+        elif inside:
+            block.append(line)
+        elif line.startswith("`") and line.count("`") == 2:
+            name = line.split("`")[1]
+    return commands
+
+
+@pytest.mark.parametrize("heading", sections(README.read_text()))
+def test_the_readmes_examples_run(tmp_path: Path, heading: str) -> None:
+    """Word for word, but smaller and shorter."""
+    commands = follow(sections(README.read_text())[heading], tmp_path)
+    assert commands
+    small = ("data.limit=100", "data.image_size=8", "trainer.batch_size=50", "trainer.steps=2", "trainer.device=cpu")
+    for number, command in enumerate(commands):
+        said = fanin(tmp_path, *command, *small, "hydra.launcher.n_jobs=1", f"hydra.sweep.dir=out/{number}")
+        assert said.code == 0, said
+        states = [read(run / "status.json")["state"] for run in runs(tmp_path / "out" / str(number)).values()]
+        assert set(states) == {"done"}
+        if "initializer=edge" in command:  # of its own, and yet i.i.d. normal: theory speaks of it
+            for run in runs(tmp_path / "out" / str(number)).values():
+                assert read(run / "result.json")["init"]["theory_factor"] is not None
+
+
+def test_the_readmes_fine_tuning_names_the_run_that_it_takes() -> None:
+    text = README.read_text()
+    (first,) = [line for line in text.splitlines() if line.startswith("fanin model.depth=5 trainer.epochs=20")]
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg: Any = compose("config", shlex.split(first, comments=True)[1:], return_hydra_config=True)
+        identity = identify(without_hydra(cfg), cfg.hydra)
+    assert f"'initializer.path=\"outputs/{identity.experiment}/{identity.name}\"'" in text
