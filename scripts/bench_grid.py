@@ -28,6 +28,7 @@ GOALS = {
     "fused, time a run-step / matrix products of both cores": "at most 1.6",
     "ms a job, 1,000 one-step runs, auto": "at most 30",
     "s for the same command again": "at most 5",
+    "s for 3 x 64 profiles at init, auto, from return to report": "at most 10",
 }
 GRID = [part for part in STUDY if not part.startswith(("trainer.checkpoint", "trainer.progress"))]
 
@@ -54,6 +55,8 @@ def main() -> None:
         words = [f"seed=range(0,{options.jobs})", "trainer.steps=1", "hydra/launcher=auto"]
         first = command(words, Path(scratch) / "jobs")
         second = command(words, Path(scratch) / "jobs")
+        words = ["experiment=init_study", "trainer.steps=0", "seed=range(0,64)", "hydra/launcher=auto"]
+        profiles = command(words, Path(scratch) / "profiles")
     fused = rates["fused"]
     figures = [
         f"{fused / rates['Lightning, one after the other']:.2f}",
@@ -61,6 +64,7 @@ def main() -> None:
         f"{1 / fused / bound:.2f}",
         f"{1e3 * first / options.jobs:.1f}",
         f"{second:.1f}",
+        f"{profiles:.1f}",
     ]
     console = Console()
     table = Table(title=f"{options.runs} runs of {options.steps} steps, {cores} cores, torch {torch.__version__}")

@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
+from tiny_mnist import Tiny
 
 from fanin.build import GROUPS, check
 from fanin.config_folder import config_folder
@@ -21,7 +22,6 @@ from fanin.help import defaults
 from fanin.identity import Identity
 from fanin.resolvers import register_resolvers
 from fanin.sweep.job import Job, execute
-from tiny_mnist import Tiny
 
 CHOSEN = [group for group in GROUPS if group != "trainer"]
 LISTS = ("augment", "regularizer")
@@ -177,9 +177,7 @@ def choices() -> st.SearchStrategy[dict[str, Any]]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(chosen=choices())
-def test_random_recipes_end_well(
-    base: DictConfig, root: Path, tmp_path: Path, chosen: dict[str, Any]
-) -> None:
+def test_random_recipes_end_well(base: DictConfig, root: Path, tmp_path: Path, chosen: dict[str, Any]) -> None:
     end = ending(configuration(base, root, chosen), tmp_path / str(next(number)))
     ends.append(end)
     if end not in ("done", "diverged"):

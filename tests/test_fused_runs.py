@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from engine import same
+from fanin.averaging import Ema
 from fanin.fused import FusedLearner
 from fanin.learner import Batch, Culprit, Learner
 from fanin.normalization import BatchNorm
@@ -20,14 +21,14 @@ from fanin.probes.probe import QUANTITIES
 from fanin.single import SingleLearner
 from together import batches, close, joined, pair, rates, single, train
 
-OPTIMIZERS = pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam])
+OPTIMIZERS = pytest.mark.parametrize("optimizer", [Momentum, Adam])
 STOPS = pytest.mark.parametrize("stops", [True, False], ids=["stops", "goes on"])
 
 
 def four(optimizer: Any = Momentum, *, stops: bool = True, plain: bool = False, **common: Any) -> list[dict[str, Any]]:
-    """Runs that depend on running statistics, dropout masks, a penalty and the past; or, where `plain`, on none."""
+    """Runs that depend on running statistics, masks, a penalty, an average and the past; or, where `plain`, on none."""
     # No biases: before batch normalization their gradient is a rounding error, which Adam makes a step of.
-    noise = {} if plain else {"normalization": BatchNorm()}
+    noise = {} if plain else {"normalization": BatchNorm(), "method": {"averaging": Ema(decay=0.5)}}
     return [
         {"seed": run, "c": 1 + run / 3, "optimizer": optimizer, "learning": {"stop_when_diverged": stops}}
         | ({} if plain else {"p": 0.1 * (1 + run), "strength": 0.01 * run})

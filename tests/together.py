@@ -24,7 +24,6 @@ from fanin.regularizers import L2, Dropout
 from fanin.single import SingleLearner
 from fanin.streams import generator
 
-
 FLAT, IMAGE, ROWS = {"in_features": 12}, {"input_shape": (1, 6, 4)}, {"input_shape": (1, 4, 3)}
 SIZES: dict[type[Any], dict[str, Any]] = {
     Mlp: {**FLAT, "width": 24, "depth": 4},
@@ -47,6 +46,39 @@ def model_of(kind: type[Any], seed: int, *, c: float = 2.0, dtype: torch.dtype =
     model = kind(**{key: value for key, value in settings.items() if key in known}).to(dtype)
     VarianceScaling(c=c)(model, lambda name: generator(seed, "init", name))
     return model
+
+
+def numbers_of(optimizer: type[Any], run: int) -> dict[str, float]:
+    """Numbers of a run's own in place of all the optimizer's defaults, the flags and the learning rate apart."""
+    defaults = {key: one.default for key, one in inspect.signature(optimizer).parameters.items() if key != "lr"}
+    numbers = {key: default for key, default in defaults.items() if isinstance(default, float)}
+    return {key: default * (1 - 0.05 * run) if default else 0.05 * (1 + run) for key, default in numbers.items()}
+
+
+def different(
+    optimizer: Any = SGD, runs: int = 8, *, dropout: bool = False, l2: bool = False, **common: Any
+) -> list[dict[str, Any]]:
+    """Runs, as keywords of `single`, with seeds, variances and numbers of the optimizer of their own.
+
+    Args:
+        optimizer: its class.
+        runs: how many.
+        dropout: whether with dropout, at rates of their own.
+        l2: whether with a penalty, of strengths of their own.
+        common: what they share.
+    """
+    return [
+        {
+            "seed": run,
+            "c": 1 + run / 4,
+            "optimizer": optimizer,
+            "numbers": numbers_of(optimizer, run),
+            "p": 0.1 + 0.05 * run if dropout else 0.0,
+            "strength": 0.01 * run if l2 else None,
+            **common,
+        }
+        for run in range(runs)
+    ]
 
 
 def single(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ GRID = (
     "model.depth=6", "model.width=16", "data.limit=300", "trainer.steps=12", "trainer.log_every=2", "probe.every=5",
     "trainer.device=cpu", "model.bias=false",
 )  # fmt: skip
-TIMES = ("seconds", "started", "updated")
+PAIR = ("initializer.c=2", "seed=0", "probe.every=0")  # two learning rates
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +89,48 @@ def test_what_differs_in_structure_goes_to_the_pool(tmp_path: Path) -> None:
 
 
 def test_a_group_whose_process_is_killed_is_tried_run_by_run(tmp_path: Path) -> None:
-    words = [*GRID, "hydra/launcher=fused", "hydra.launcher.n_jobs=1", "trainer.steps=400", "initializer.c=2"]
-    process = start(tmp_path, *words, "probe.every=0")
+    words = [*GRID, *PAIR, "trainer.steps=400", "hydra/launcher=fused", "hydra.launcher.n_jobs=1"]
+    process = start(tmp_path, *words)
     grid = tmp_path / "outputs" / "runs"
-    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 4)
+    wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
     pids = {read(run / "status.json")["pid"] for run in runs(grid).values()}
-    assert len(pids) == 1  # all four in one process
+    assert len(pids) == 1  # both in one process
     os.kill(pids.pop(), signal.SIGKILL)
     said = end(process, 120)
     assert said.code == 0
     assert set(states(grid).values()) == {"done"}
-    assert len(runs(grid)) == 4
+    assert len(runs(grid)) == 2
+
+
+def test_what_fused_runs_began_the_pool_finishes(tmp_path: Path) -> None:
+    words = [*GRID, *PAIR, "trainer.steps=300", "trainer.checkpoint_every=10"]
+    process = start(tmp_path, *words, "hydra/launcher=fused", "hydra.launcher.n_jobs=1")
+    grid = tmp_path / "outputs" / "runs"
+    wait_for(lambda: sum(step > 20 for step in steps_of(grid).values()) == 2)
+    process.kill()
+    assert end(process).code == -signal.SIGKILL  # the worker has gone too: nobody has its streams any more
+    before = {name: untimed_rows(run) for name, run in runs(grid).items()}
+    assert set(states(grid).values()) == {"interrupted"}
+    said = fanin(tmp_path, *words)
+    assert (said.code, said.err) == (0, ["2 runs in outputs/runs"])
+    assert set(states(grid).values()) == {"done"}
+    for name, run in runs(grid).items():
+        (step,) = re.findall(r"going on from .* at step (\d+)", (run / "run.log").read_text())
+        rows = untimed_rows(run)
+        kept = [row for row in before[name] if int(row["step"]) <= int(step)]
+        assert len(kept) > 10
+        assert rows[: len(kept)] == kept
+    # Where the same runs were trained apart from the start, rounding alone makes a difference.
+    assert fanin(tmp_path, *words, "hydra.sweep.dir=alone").code == 0
+    for name, run in runs(tmp_path / "alone").items():
+        rows, ours = untimed_rows(run), untimed_rows(grid / name)
+        assert [row["step"] for row in ours] == [row["step"] for row in rows]
+        assert_close(rows[-1], ours[-1], 1e-2)
+
+
+def untimed_rows(run: Path) -> list[dict[str, str]]:
+    """metrics.csv without the clock."""
+    return [row | {"seconds": ""} for row in table(run / "metrics.csv")]
 
 
 def test_a_wrong_number_of_fused_runs_is_one_line(tmp_path: Path) -> None:

@@ -103,3 +103,14 @@ def test_a_job_that_ends_its_process_fails_alone(place: Path, undisturbed: Path)
     assert read(place / "outputs" / "runs" / failed[0] / "status.json")["error"] == "its process exited with code 3"
     assert said.err[-1].startswith("fanin: 1 of 3 runs failed; the first: outputs/runs/")
     assert_completed_by_the_same_command(place, undisturbed)
+
+
+def test_two_grids_at_once_do_each_run_once(place: Path, undisturbed: Path) -> None:
+    both = [end(process) for process in [start(place, *COMMAND) for _ in "ab"]]
+    assert [said.code for said in both] == [0, 0]
+    grid = place / "outputs" / "runs"
+    for name, run in runs(undisturbed).items():
+        assert (grid / name / "run.log").read_text().count(f"run {name}, configuration") == 1
+        assert untimed(grid / name) == untimed(run)
+    assert sorted(row["run"] for row in table(grid / "summary.csv")) == sorted(runs(undisturbed))
+    assert sum("train loss" in line for said in both for line in said.out) == 3

@@ -100,7 +100,8 @@ def test_folds_of_mnist(tiny: Tiny, tmp_path: Path) -> None:
 def test_a_fold_that_is_not_there(fold: object) -> None:
     with pytest.raises(OptionError) as caught:
         Gaussian(fold=fold)  # type: ignore[arg-type]
-    assert str(caught.value) == f"fold={fold}: must be null or an integer >= 0 and <= 4; there are 5 folds"
+    shown = "true" if fold is True else fold
+    assert str(caught.value) == f"fold={shown}: must be null or an integer >= 0 and <= 4; there are 5 folds"
 
 
 @pytest.mark.parametrize(

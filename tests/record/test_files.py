@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,6 +63,36 @@ def test_readers_see_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     stop.set()
     reader.join()
     assert broken == []
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    path, temporary = tmp_path / "a.json", r"\.a\.json\.\w{8}"
+    killed = (
+        "import os, sys; from pathlib import Path; from fanin.record.files import write_atomically\n"
+        "write_atomically(Path(sys.argv[1]), lambda file: (file.write(b'one'), os.kill(os.getpid(), 9)))"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", killed, path], check=False)
+    # The second one has removed what the first one had left.
+    (left,) = (one.name for one in tmp_path.iterdir())
+    assert re.fullmatch(temporary, left)
+    kept = {".b.json.abcdefgh", ".a.json.lock", "a.json.abcdefgh", ".lock"}
+    for name in kept:
+        (tmp_path / name).touch()
+
+    def among_others(file: BinaryIO) -> None:
+        """Half of it is written when another writer comes and goes."""
+        file.write(b"one")
+        (ours,) = (one.name for one in tmp_path.iterdir() if one.name not in kept)
+        assert re.fullmatch(temporary, ours)
+        assert ours != left
+        write_atomically(path, lambda file: file.write(b"another"))
+        assert (tmp_path / ours).exists()
+        file.write(b" and the other half")
+
+    write_atomically(path, among_others)
+    assert path.read_bytes() == b"one and the other half"
+    assert {one.name for one in tmp_path.iterdir()} == {*kept, "a.json"}
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

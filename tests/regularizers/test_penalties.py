@@ -97,4 +97,5 @@ def test_l1_ends_at_the_soft_threshold_and_l2_at_a_share(seed: int) -> None:
 def test_bad_values_give_one_line(kind: type[Penalty], strength: object) -> None:
     with pytest.raises(OptionError) as caught:
         kind(strength=strength)  # type: ignore[arg-type]
-    assert str(caught.value) == f"strength={strength}: must be a finite number >= 0"
+    shown = "true" if strength is True else strength
+    assert str(caught.value) == f"strength={shown}: must be a finite number >= 0"

@@ -152,7 +152,10 @@ def test_many_configurations_get_a_colour_scale(
         assert figure.axes[-1].get_ylabel() == "c"
 
 
-def test_only_so_many_seeds_are_drawn_and_the_legend_says_so(tmp_path: Path, write_run: WriteRun) -> None:
+def test_only_so_many_seeds_are_drawn_and_the_legend_says_so(
+    tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fanin.report.lines.MOST_LINES", 8)
     folders = [write_run(tmp_path, seed=seed, depth=3, width=4, count=0) for seed in range(11)]
     figure = draw(tmp_path, folders)["study"]
     assert "one seed (8 of 11 drawn)" in legend_of(figure)

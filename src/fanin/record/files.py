@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import math
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside its place and move it there: readers see the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file beside its place and move it there: readers see the old file or the new one, never a part.
+
+    What an earlier writer of the file has left beside it when it was killed goes.
+    """
+    _remove_leftovers(path)
+    handle, temporary = _new_file_beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 (mkstemp's 0600 would hide results from a group)
-        os.replace(temporary, path)  # noqa: PTH105
+            file.flush()
+            os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 (mkstemp's 0600 would hide results from a group)
+            os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _new_file_beside(path: Path) -> tuple[int, str]:
+    """A file that is locked as long as this process has it open: one that is not locked has no writer any more."""
+    while True:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # another writer took it for a leftover, before it was locked
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of a file have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}"):
+        with suppress(OSError), left.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

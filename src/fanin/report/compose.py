@@ -15,7 +15,7 @@ from fanin.report.figures import study_figure
 from fanin.report.folders import Run, find_runs, grid_of, read_runs, titled
 from fanin.report.groups import Configuration, canonical, group_runs, short_keys, varying_keys
 from fanin.report.html import write_page
-from fanin.report.judge import Judged, judge, table_of, write_claims
+from fanin.report.judge import Judged, judge, only, table_of, write_claims
 from fanin.report.movement import movement_figure
 from fanin.report.series import Metrics, Profiles, read_metrics, read_profiles
 from fanin.report.studies import STUDIES
@@ -96,7 +96,8 @@ def _draw(
     sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics, studies: Sequence[Judged], out: Path
 ) -> list[Path]:
     """Draw what there is data for, studies' own figures first; those of an earlier report that no longer apply go."""
-    usual = len(studies) != 1 or studies[0].study.profiles
+    study = only(studies, runs)
+    usual = study is None or study.study.profiles
     with look():
         drawn = {one.experiment: one.draw(_setting, out) for one in studies}
         figures = {

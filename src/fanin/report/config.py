@@ -80,7 +80,8 @@ class RunConfig:
         """The setting in a few words, e.g. ["MNIST", "50 layers of 100 units", ...], without what varies."""
 
         def fixed(key: str) -> Any:
-            return None if key in varying else self.value(key)
+            value = None if key in varying else self.value(key)
+            return None if isinstance(value, str) and "${" in value else value  # follows from what varies
 
         depth, width, lr, batch = (
             fixed(key) for key in ("model.depth", "model.width", "optimizer.lr", "trainer.batch_size")
@@ -91,7 +92,7 @@ class RunConfig:
         return [
             *_named(fixed("data")),
             *([" of ".join(size)] if size else []),
-            *_named(fixed("activation")),
+            *(_named(fixed("activation")) if self.option("model") != "linear" else []),
             *(_named(normalization) if normalization not in (None, "none", "nonorm") else []),
             *_named(fixed("optimizer")),
             *([f"lr {display(lr)}"] if lr is not None else []),

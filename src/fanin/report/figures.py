@@ -79,7 +79,7 @@ def draw_over_depth(axes: Axes, sheet: Sheet, profiles: Profiles, axis: str, qua
             band = geometric_mean(low[members]), geometric_mean(high[members])
             axes.fill_between(np.arange(1, len(band[0]) + 1), *band, color=colour, alpha=0.13, lw=0, zorder=1.5)
             for edge in band if len(members) > MOST_SEEDS else ():  # through the cloud, which hides the shade
-                axes.plot(np.arange(1, len(edge) + 1), positive(edge), color=darker(colour), lw=0.6, zorder=3.3)
+                axes.plot(np.arange(1, len(edge) + 1), positive(edge), color=darker(colour), lw=0.7, zorder=3.3)
             line = geometric_mean(mean_square[members])
             axes.plot(np.arange(1, len(line) + 1), positive(line), ":", color=darker(colour), lw=0.9, zorder=3.4)
         if count <= MOST_THEORY:

@@ -113,13 +113,15 @@ def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[li
     return studies, notes
 
 
+def only(studies: Sequence[Judged], runs: Sequence[Run]) -> Judged | None:
+    """The study that all runs belong to, None where there is none."""
+    return studies[0] if studies and {run.experiment for run in runs} == {studies[0].experiment} else None
+
+
 def table_of(studies: Sequence[Judged], runs: Sequence[Run], configurations: Sequence[Configuration]) -> Table:
     """The table of a report: that of its study where all runs belong to one and it has columns, else the usual one."""
-    rows = study_table(runs, configurations)
-    experiments = {run.experiment for run in runs}
-    own = None
-    if len(experiments) == len(studies) == 1:
-        own = studies[0].table(rows, [[runs[i] for i in one.members] for one in configurations])
+    rows, study = study_table(runs, configurations), only(studies, runs)
+    own = study.table(rows, [[runs[i] for i in one.members] for one in configurations]) if study else None
     return own or Table.usual(rows)
 
 

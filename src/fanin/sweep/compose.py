@@ -9,7 +9,7 @@ import copy
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ class Composer:
     def _compose(self, choices: Sequence[str]) -> _Choice:
         cfg = self.loader.load_sweep_config(self.master, list(choices))
         task = without_hydra(cfg)
+        OmegaConf.set_struct(task, True)  # as Hydra's own is: a key that is not there is a mistake
         plain = as_plain(task)
         return _Choice(task, plain, pickle.dumps(as_config(plain)), cfg.hydra, as_plain(cfg.hydra))
 
@@ -185,7 +186,27 @@ def write_record(folder: Path, task: DictConfig, overrides: list[str], record: d
     """Write .hydra as Hydra's own launchers do: config.yaml, overrides.yaml and hydra.yaml."""
     place = folder / ".hydra"
     place.mkdir(parents=True, exist_ok=True)
+    config = as_plain(task)
+    texts = {
+        "config": "".join(_section((key,), pickle.dumps(config[key])) for key in config),
+        "overrides": _yaml(overrides),
+        "hydra": "hydra:\n"
+        + "".join(_section(("hydra", key), pickle.dumps(node)) for key, node in record["hydra"].items()),
+    }
+    for name, text in texts.items():
+        (place / f"{name}.yaml").write_text(text)
+
+
+@lru_cache(maxsize=256)
+def _section(path: tuple[str, ...], pickled: bytes) -> str:
+    """The lines of a file that a node at a path makes; the jobs of a grid share most of theirs."""
+    content = pickle.loads(pickled)
+    for key in reversed(path):
+        content = {key: content}
+    return _yaml(content).split("\n", len(path) - 1)[-1]
+
+
+def _yaml(content: Any) -> str:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster where libyaml is there
-    contents = {"config": OmegaConf.to_container(task, resolve=False), "overrides": overrides, "hydra": record}
-    for name, content in contents.items():
-        (place / f"{name}.yaml").write_text(yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True))
+    text: str = yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return text

@@ -30,19 +30,21 @@ def bytes_of_a_run(cfg: DictConfig) -> int:
     """
     made = recipe(cfg)
     data = load_data(cfg, torch.device("cpu"), torch.float32)
-    model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
-    weights = sum(parameter.numel() for parameter in model.parameters())
+    model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes)).to(made.dtype)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
     copies = COPIES + slots(made) + (not made.method.averaging.neutral)
-    (kept, outputs), (kept_twice, _) = (_pass(model, (count, *data.input_shape)) for count in FEW)
-    each = (kept_twice - kept) / (FEW[1] - FEW[0])  # the rest are functions of the weights alone
-    rest = kept - FEW[0] * each
-
-    def kept_of(examples: int) -> float:
-        return rest + examples * each
-
-    looked_at = made.probe.batch_size if made.probe.profile_due(0) else 0
-    largest = max(kept_of(made.trainer.batch(len(data.train_x))), kept_of(looked_at) + 2 * looked_at * outputs / FEW[0])
-    return int(made.dtype.itemsize * (copies * weights + largest))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # starting others takes longer than what they would do
+    passes = [_pass(model, torch.zeros(count, *data.input_shape, dtype=made.dtype)) for count in FEW]
+    torch.set_num_threads(threads)
+    (kept, outputs), (kept_of_more, _) = passes
+    each = (kept_of_more - kept) / (FEW[1] - FEW[0])
+    rest = kept - FEW[0] * each  # functions of the weights alone
+    trained_on, looked_at = made.trainer.batch(len(data.train_x)), 0
+    if made.probe.profile_due(0):
+        looked_at = made.probe.batch_size
+    largest = max(trained_on * each, looked_at * (each + 2 * outputs / FEW[0]))
+    return int(copies * weights + rest + largest)
 
 
 def slots(made: Recipe) -> float:
@@ -55,8 +57,8 @@ def slots(made: Recipe) -> float:
     return sum(value.numel() for value in held) / weight.numel()
 
 
-def _pass(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Entries that autograd keeps of a training pass, those of the model apart, and entries of all modules' outputs.
+def _pass(model: nn.Module, inputs: Tensor) -> tuple[int, int]:
+    """Bytes that autograd keeps of a training pass, those of the model apart, and bytes of all modules' outputs.
 
     On the CPU: on the meta device torch imports sympy for it, two seconds.
     """
@@ -66,16 +68,16 @@ def _pass(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()  # views share one
-        kept[storage.data_ptr()] = storage.nbytes() // tensor.itemsize
+        kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
         nonlocal outputs
-        outputs += output.numel()
+        outputs += output.nbytes
 
     hooks = [module.register_forward_hook(count) for _, module in leaves(model)]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = model(torch.zeros(shape))  # held, or its memory would be used again
+        result = model(inputs)  # held, or its memory would be used again
     for hook in hooks:
         hook.remove()
     del result

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from fanin.report.folders import Run
 from fanin.report.groups import Configuration
@@ -63,6 +64,7 @@ class Evidence:
         self.runs, self.configurations = runs, configurations
         self.profiles, self.metrics = profiles, metrics
         self._position = {id(run): position for position, run in enumerate(runs)}
+        self._profiles: dict[tuple[str, ...], tuple[NDArray[np.intp], Floats]] = {}
 
     def position(self, run: Run) -> int:
         """The position of a run in `runs`, the row of `profiles` and `metrics` that is its."""
@@ -116,9 +118,12 @@ class Evidence:
             quantity: its name in profiles.csv.
             column: "value", "theory", "band_low" or "band_high".
         """
-        position = self.position(run)
-        length = int(self.profiles.lengths(snapshot, axis, quantity)[position])
-        return self.profiles.matrix(snapshot, axis, quantity, column)[position, :length]
+        key = (snapshot, axis, quantity, column)
+        if key not in self._profiles:
+            lengths = self.profiles.lengths(snapshot, axis, quantity)
+            self._profiles[key] = lengths, self.profiles.matrix(snapshot, axis, quantity, column)
+        lengths, matrix = self._profiles[key]
+        return matrix[self.position(run), : lengths[self.position(run)]]
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,12 @@ class Study:
     caption: str = ""
     columns: Sequence[tuple[str, Callable[[list[Run]], str]]] | None = None
     profiles: bool = True
+
+
+def number(run: Run, key: str) -> float | None:
+    """The run's value of a key where that is a number."""
+    value = value_of(run, key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def numbers_of(runs: Sequence[Run], name: str) -> list[float]:

@@ -1,2 +1,246 @@
-from fanin.report.studies.base import *
-STUDY = Study(claims=lambda e: [])
+"""normalization_study: what normalization does to 50 ReLU layers whose variance lets activations vanish or explode.
+
+A normalization divides by the scale of what it sees, so that activations do not depend on the variance c/n of the
+weights. Backwards, through weights N(0, c/n) and a ReLU, mean squares take the factor c/2 and the division's square:
+  - layer normalization before ReLU divides by the root mean square of W x, sqrt(c) times that of x, and the mean square
+    behind ReLU is half of that before: the gradient keeps its norm from layer to layer, as with c = 2;
+  - batch normalization, and layer normalization behind ReLU, also take the mean of rectified values away. The variance
+    of ReLU(z), z ~ N(0, 1), is 1/2 - 1/(2 pi), the gradient's share is 1/2: each layer multiplies the gradient's mean
+    square by 1/2 / (1/2 - 1/(2 pi)) = pi / (pi - 1), its norm by 1.211, and 50 of them by ten thousand.
+
+Source: Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz, A mean field theory of batch normalization (2019); Ioffe &
+Szegedy (2015); Ba, Kiros & Hinton (2016).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fanin.report.config import display
+from fanin.report.folders import Run
+from fanin.report.lines import mark_diverged, mark_handles
+from fanin.report.loss import diverged_at
+from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.drawing import (
+    DASHES,
+    chance_level,
+    colours_of,
+    draw_chance,
+    draw_curves,
+    entry,
+    own_legend,
+)
+from fanin.report.studies.gradients import draw_gradients, gradient_factor, slack_of
+from fanin.report.style import Sheet, log_axis, panel
+
+C = "initializer.c"
+KEPT, GROWS = 1.0, math.sqrt(math.pi / (math.pi - 1))
+ENDS = 4  # layers left out at each end of a profile: the first ones approach the law, the last ones see the loss
+EQUAL = 0.05  # relative difference that eps and rounding may make; where gradients grow, so do these over the layers
+
+
+class Arm(NamedTuple):
+    """A normalization and where it stands."""
+
+    normalization: str
+    placement: str
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What its runs have; without normalization no placement makes a difference."""
+        where = {} if self.normalization == "none" else {"normalization.placement": self.placement}
+        return {"normalization": self.normalization, **where}
+
+    @property
+    def name(self) -> str:
+        """In a few words."""
+        if self.normalization == "none":
+            return "no normalization"
+        return f"{self.normalization}, {'before' if self.placement == 'pre_activation' else 'behind'} ReLU"
+
+
+NONE = Arm("none", "")
+BATCH, BATCH_BEHIND = Arm("batch", "pre_activation"), Arm("batch", "post_activation")
+LAYER, LAYER_BEHIND = Arm("layer", "pre_activation"), Arm("layer", "post_activation")
+GROWTH = {LAYER: KEPT, BATCH: GROWS, LAYER_BEHIND: GROWS, BATCH_BEHIND: GROWS}
+"""Factor of the gradient's norm a layer, towards the input."""
+
+
+def claims(evidence: Evidence) -> list[Claim]:
+    """Who trains at which variance, that activations do not depend on it, and how gradients grow."""
+    guess = 1 - 1 / (_classes(evidence) or 10)
+    return [
+        _still(evidence),
+        _diverges(evidence),
+        _trains(evidence, LAYER, guess / 2, "below half of that of guessing"),
+        _trains(evidence, BATCH, guess - 0.1, "10 points below that of guessing"),
+        _behind(evidence),
+        _scale_free(evidence),
+        *(_growth(evidence, arm) for arm in GROWTH),
+    ]
+
+
+def _classes(evidence: Evidence) -> int | None:
+    chance = chance_level(evidence)
+    return None if chance is None else chance[0]
+
+
+def _still(evidence: Evidence) -> Claim:
+    text = "without normalization the net at variance 1/n makes no progress"
+    runs = _plain(evidence, 1)
+    if not runs:
+        return Claim.missing(text, {**NONE.choices, C: 1})
+    loss = spread(numbers_of(runs, "train_loss"), 5)
+    return Claim(text, all(run.files.outcome == "no progress" for run in runs), f"training loss {loss}")
+
+
+def _plain(evidence: Evidence, c: float) -> list[Run]:
+    """The runs without normalization, one of each seed: the grid has one for every placement of nothing."""
+    return list({str(run.seed): run for run in evidence.runs_with({**NONE.choices, C: c})}.values())
+
+
+def _diverges(evidence: Evidence) -> Claim:
+    text = "without normalization the net at variance 3/n diverges"
+    runs = _plain(evidence, 3)
+    if not runs:
+        return Claim.missing(text, {**NONE.choices, C: 3})
+    ended = [run for run in runs if run.state == "diverged"]
+    steps = spread([float(run.files.diverged.get("step", math.nan)) for run in ended])
+    return Claim(text, len(ended) == len(runs), f"{len(ended)} of {len(runs)} runs, at step {steps}")
+
+
+def _trains(evidence: Evidence, arm: Arm, bound: float, words: str) -> Claim:
+    """Judged at 1/n and 3/n, or at those of them that there are."""
+    text = f"with {arm.normalization} normalization before ReLU it trains at 1/n and 3/n: training error {words}"
+    errors = {c: evidence.metric("train_error", {**arm.choices, C: c}) for c in (1, 3)}
+    errors = {c: values for c, values in errors.items() if values}
+    if not errors:
+        return Claim.missing(text, arm.choices)
+    told = ", ".join(f"c={c}: {spread(values, percent=True)}" for c, values in errors.items())
+    return Claim(text, all(value < bound for values in errors.values() for value in values), told)
+
+
+def _behind(evidence: Evidence) -> Claim:
+    text = "layer normalization behind ReLU, which takes means away, trains worse than before it"
+    before, behind = (evidence.metric("train_error", arm.choices) for arm in (LAYER, LAYER_BEHIND))
+    if not before or not behind:
+        return Claim.missing(
+            text, *(arm.choices for arm, there in ((LAYER, before), (LAYER_BEHIND, behind)) if not there)
+        )
+    told = f"training error {spread(before, percent=True)} before, {spread(behind, percent=True)} behind"
+    return Claim(text, max(before) < min(behind), told)
+
+
+def _scale_free(evidence: Evidence) -> Claim:
+    """The draws of a seed are the same for all c up to scale, so that runs are compared seed by seed."""
+    text = "with normalization activation norms do not depend on the variance"
+    differences = [
+        difference
+        for arm in GROWTH
+        for one, other in _pairs(evidence, arm)
+        if (difference := _difference(evidence, one, other)) is not None
+    ]
+    if not differences:
+        return Claim.missing(text, f"two values of {C} with one seed")
+    without = [_difference(evidence, one, other) for one, other in _pairs(evidence, NONE)]
+    told = f"largest relative difference over layers {max(differences):.2g}"
+    known = [value for value in without if value is not None]
+    return Claim(text, max(differences) < EQUAL, told + (f", without normalization {max(known):.2g}" if known else ""))
+
+
+def _pairs(evidence: Evidence, arm: Arm) -> list[tuple[Run, Run]]:
+    """Runs of one seed at two different c."""
+    runs = evidence.runs_with(arm.choices)
+    return [
+        (one, other)
+        for one, other in product(runs, runs)
+        if one.seed == other.seed and (number(one, C) or math.inf) < (number(other, C) or 0.0)
+    ]
+
+
+def _difference(evidence: Evidence, one: Run, other: Run) -> float | None:
+    """The largest relative difference of activation norms at init, but of the output, which nothing normalizes."""
+    a, b = (evidence.profile(run, "init", "weight", "activation_norm")[:-1] for run in (one, other))
+    if not len(a) or len(a) != len(b):
+        return None
+    return float(np.max(np.abs(b / a - 1)))
+
+
+def _growth(evidence: Evidence, arm: Arm) -> Claim:
+    """Within three standard deviations of the law at this width, averaged over the layers: see growth_slack."""
+    expected = GROWTH[arm]
+    what = f"grow by {expected:.3f} a layer" if expected > KEPT else "keep their norm"
+    text = f"{arm.normalization} normalization {arm.name.rpartition(', ')[2]}: gradients {what} towards the input"
+    runs = evidence.runs_with({**arm.choices, "activation": "relu"})
+    found = [(gradient_factor(evidence, run, ENDS), slack_of(run, ENDS)) for run in runs]
+    factors = [(factor, slack) for factor, slack in found if factor is not None]
+    if not factors:
+        return Claim.missing(text, {**arm.choices, "activation": "relu"})
+    holds = all(abs(math.log(factor / expected)) < slack for factor, slack in factors)
+    most = expected * math.expm1(max(slack for _, slack in factors))
+    told = f"{spread([factor for factor, _ in factors], 4)} at init, {expected:.4g} ± {most:.2g} expected"
+    return Claim(text, holds, told)
+
+
+def figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
+    """Gradient norms over depth at init for the smallest c, then the training loss for each c, up to three."""
+    arms = [arm for arm in (NONE, *GROWTH) if evidence.runs_with(arm.choices)]
+    variances = sorted(float(c) for c in evidence.values(C) if isinstance(c, (int, float)))[:3]
+    if not arms or not variances:
+        return None
+    colours = colours_of((NONE, *GROWTH))
+    count = 1 + len(variances)
+    made, axes = sheet.figure(1, count, 1.5 + 3.9 * count, 4.5)
+    _gradients(axes[0], evidence, arms, variances[0], colours)
+    panel(axes[0], "a", f"gradient norm ‖∂L/∂W‖ at init, c={display(variances[0])}", "weight layer")
+    for letter, place, c in zip("bcd", axes[1:], variances, strict=False):
+        _losses(place, evidence, arms, c, colours)
+        panel(place, letter, f"training loss, c={display(c)}", "step")
+    handles = [entry(arm.name, colours[arm]) for arm in arms]
+    handles.append(entry("theory: 1.211 a layer, and 1", lw=1.1, ls=DASHES))
+    own_legend(sheet, made, axes, [*handles, *mark_handles(axes)])
+    return made
+
+
+def _of(evidence: Evidence, arm: Arm, c: float) -> list[Run]:
+    return _plain(evidence, c) if arm == NONE else evidence.runs_with({**arm.choices, C: c})
+
+
+def _gradients(axes: Axes, evidence: Evidence, arms: Sequence[Arm], c: float, colours: dict[Arm, str]) -> None:
+    axes.set_yscale("log")
+    for arm in arms:
+        draw_gradients(axes, evidence, _of(evidence, arm, c), colours[arm], GROWTH.get(arm))
+    log_axis(axes)
+
+
+def _losses(axes: Axes, evidence: Evidence, arms: Sequence[Arm], c: float, colours: dict[Arm, str]) -> None:
+    chance = chance_level(evidence)
+    top = 1.35 * chance[1] if chance else 3.0
+    draw_chance(axes, evidence)
+    for arm in arms:
+        runs = _of(evidence, arm, c)
+        draw_curves(axes, evidence, runs, "train_loss", colours[arm])
+        mark_diverged(axes, diverged_at(runs, range(len(runs))), 0.975 * top, colours[arm])
+    axes.set_ylim(0, top)
+    axes.set_xlim(left=0)
+
+
+STUDY = Study(
+    claims=claims,
+    figure=figure,
+    caption="Left: gradients at initialization, from the loss (right end) to the input. Thin: one seed, thick: their "
+    "mean. Dashed: what theory says of one layer, from the last layer on.",
+    columns=(
+        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
+        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
+        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
+    ),
+    profiles=False,
+)

@@ -1,0 +1,68 @@
+"""What the studies' figures have in common: colours by option, curves of runs, legends of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fanin.report.folders import Run
+from fanin.report.statistics import mean_curve
+from fanin.report.studies.base import Evidence
+from fanin.report.style import GREY, OKABE_ITO, Sheet, plain
+
+Option = TypeVar("Option", bound=Hashable)
+DOTS = (0, (1, 1.5))
+DASHES = (0, (4, 2.2))
+
+
+def colours_of(options: Sequence[Option]) -> dict[Option, str]:
+    """A colour for each option; past seven they come again."""
+    return {option: OKABE_ITO[i % len(OKABE_ITO)] for i, option in enumerate(options)}
+
+
+def draw_curves(axes: Axes, evidence: Evidence, runs: Sequence[Run], column: str, colour: str) -> None:
+    """A column of metrics.csv over steps: a thin line for each run, a thick one for their mean."""
+    steps, values = evidence.metrics.matrix([evidence.position(run) for run in runs], column)
+    values = np.where(np.isfinite(values), values, np.nan)
+    for row in values if len(values) > 1 else ():
+        there = ~np.isnan(row)
+        axes.plot(steps[there], row[there], color=colour, lw=0.6, alpha=0.4, zorder=2.2)
+    mean = mean_curve(values)[0]
+    there = ~np.isnan(mean)
+    axes.plot(steps[there], mean[there], color=colour, lw=1.6, zorder=3)
+
+
+def chance_level(evidence: Evidence) -> tuple[int, float] | None:
+    """K and ln K, the cross-entropy of guessing among K classes, where the runs tell K."""
+    classes = next((run.config.classes for run in evidence.runs if run.config.classes), None)
+    return (classes, math.log(classes)) if classes and classes > 1 else None
+
+
+def draw_chance(axes: Axes, evidence: Evidence) -> None:
+    """A dotted line at ln K, named at its left end."""
+    chance = chance_level(evidence)
+    if chance is None:
+        return
+    axes.axhline(chance[1], color=GREY, lw=0.9, ls=DOTS, zorder=1.8)
+    axes.annotate(
+        f"chance, ln {chance[0]}", (1, chance[1]), (-2, 3), xycoords=("axes fraction", "data"),
+        textcoords="offset points", color=GREY, fontsize=8, ha="right", va="bottom",
+    )  # fmt: skip
+
+
+def entry(label: str, colour: str = GREY, **style: object) -> Line2D:
+    """An entry of a legend."""
+    line: dict[str, object] = {"lw": 2.4} | style
+    return Line2D([], [], color=colour, label=plain(label, 40), **line)  # type: ignore[arg-type]
+
+
+def own_legend(sheet: Sheet, figure: Figure, axes: Sequence[Axes], handles: Sequence[Artist]) -> None:
+    """A legend of these entries below the panels instead of the configurations' colours."""
+    Sheet(sheet.title, sheet.setting, ()).legend(figure, axes, handles)

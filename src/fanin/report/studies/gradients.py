@@ -1,0 +1,68 @@
+"""Gradient norms over depth at initialization: the factor of a layer, how far it may stray, and the curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from fanin.report.folders import Run
+from fanin.report.lines import draw_profile
+from fanin.report.studies.base import Evidence, number
+from fanin.report.studies.drawing import DASHES
+from fanin.report.style import darker
+
+
+def gradient_factor(evidence: Evidence, run: Run, ends: int) -> float | None:
+    """Geometric mean over layers of |dL/dW_l| / |dL/dW_(l+1)| at init: above 1 where gradients grow towards the input.
+
+    Args:
+        evidence: of which the run is.
+        run: one whose profile at init was taken.
+        ends: layers left out at either end: the first has another fan-in, the last another fan-out.
+
+    Returns:
+        the factor; None where fewer than two norms are left, or one of them is 0 or not finite.
+    """
+    norms = evidence.profile(run, "init", "weight", "gradient_norm")
+    norms = norms[ends : len(norms) - ends]
+    if len(norms) < 2 or not np.isfinite(norms).all() or not (norms > 0).all():
+        return None
+    return float((norms[0] / norms[-1]) ** (1 / (len(norms) - 1)))
+
+
+def growth_slack(width: float, steps: float) -> float:
+    """How far ln gradient_factor may stray from its law at finite width: three standard deviations.
+
+    A layer of `width` ReLU units with weights N(0, 2/n) changes a squared norm by sum_k 2 g_k^2 / n over the n/2 units
+    that are on: mean 1, variance 5/n, so that the logarithm of the norm varies by sqrt(5/n)/2. A weight's gradient is
+    the product of the error behind it and the activation before it, sqrt(2) times that at most, and the mean of k
+    steps varies by 1/sqrt(k) of one. Smooth activations vary less.
+
+    Args:
+        width: n, units a layer.
+        steps: k, from one layer to the next.
+    """
+    return 3 * math.sqrt(2) * math.sqrt(5 / width) / 2 / math.sqrt(steps)
+
+
+def slack_of(run: Run, ends: int) -> float:
+    """growth_slack of the run's width and of the layers that gradient_factor averages over."""
+    width, depth = number(run, "model.width"), number(run, "model.depth")
+    return growth_slack(width, depth - 2 * ends - 1) if width and depth else math.nan
+
+
+def draw_gradients(axes: Axes, evidence: Evidence, runs: Sequence[Run], colour: str, factor: float | None) -> None:
+    """Gradient norms over weight layers, and dashed those of a constant factor a layer, from the last layer on."""
+    rows = [evidence.profile(run, "init", "weight", "gradient_norm") for run in runs]
+    depth = max((len(row) for row in rows), default=0)
+    if not depth:
+        return
+    values = np.array([np.pad(row, (0, depth - len(row)), constant_values=np.nan) for row in rows])
+    draw_profile(axes, values, np.array([len(row) for row in rows]), colour, seeds=len(rows), log=True)
+    level = float(np.nanmedian(values[:, -1]))
+    if factor is not None and level > 0:
+        layers = np.arange(1, depth + 1)
+        axes.plot(layers, level * factor ** (depth - layers), ls=DASHES, color=darker(colour), lw=0.9, zorder=3.5)

@@ -1,0 +1,74 @@
+"""Runs that differ in one choice, seed by seed, and what their differences say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fanin.report.folders import Run
+from fanin.report.groups import canonical
+from fanin.report.paired import Paired, paired
+from fanin.report.studies.base import Evidence
+
+Pair = tuple[Run, Run]
+
+
+def by_seed(evidence: Evidence, choices: Mapping[str, Any]) -> dict[str, Run]:
+    """The ended runs with these values, by seed; the first where a seed has several."""
+    found: dict[str, Run] = {}
+    for run in evidence.runs_with(choices):
+        found.setdefault(canonical(run.seed), run)
+    return found
+
+
+def pairs(evidence: Evidence, one: Mapping[str, Any], other: Mapping[str, Any], *over: str) -> list[Pair]:
+    """Each run with the values `one` and its partner with the values `other`.
+
+    Args:
+        evidence: of the study.
+        one, other: values by key, as for `runs_with`.
+        over: further keys that are swept, in whose values partners agree, as they do in their seed.
+    """
+    cases: list[dict[str, Any]] = [{}]
+    for key in over:
+        cases = [{**case, key: value} for case in cases for value in evidence.values(key)]
+    found: list[Pair] = []
+    for case in cases:
+        first, second = by_seed(evidence, {**case, **one}), by_seed(evidence, {**case, **other})
+        found += [(run, second[seed]) for seed, run in first.items() if seed in second]
+    return found
+
+
+def differences(some: Sequence[Pair], of: Callable[[Run], float | None]) -> Paired | None:
+    """What the differences, first less second, of a number of each run say; None for fewer than two finite ones."""
+    both = [(of(first), of(second)) for first, second in some]
+    there = [a - b for a, b in both if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)]
+    return paired(there) if len(there) > 1 else None
+
+
+def number(name: str, of: Callable[[float], float] = lambda value: value) -> Callable[[Run], float | None]:
+    """A function that reads a number of a run's result, maybe transformed, such as by a logarithm."""
+
+    def read(run: Run) -> float | None:
+        value = run.files.numbers.get(name)
+        return None if value is None else of(value)
+
+    return read
+
+
+def log(value: float) -> float:
+    """The natural logarithm; nan where there is none."""
+    return math.log(value) if value > 0 else math.nan
+
+
+def told(one: Paired, unit: str = "", scale: float = 1.0) -> str:
+    """A mean difference with its 95 % interval: "-8.5 points [-11, -6]"."""
+    mean, low, high = (f"{scale * value:+.2g}" for value in (one.mean, one.low, one.high))
+    return f"{mean}{unit} [{low}, {high}]"
+
+
+def factor(one: Paired) -> str:
+    """A mean difference of logarithms as a factor, with its interval: "x 0.4 [0.3, 0.5]"."""
+    mean, low, high = (f"{math.exp(min(value, 700)):.2g}" for value in (one.mean, one.low, one.high))
+    return f"x {mean} [{low}, {high}]"

@@ -1,0 +1,75 @@
+"""What a run takes in memory, against sums by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from fanin.build import recipe
+from fanin.config_folder import config_folder
+from fanin.resolvers import register_resolvers
+from fanin.sweep.memory import bytes_of_a_run, slots
+
+GAUSSIAN = (
+    "data=gaussian", "data.features=30", "data.classes=5", "data.examples=600", "model.width=20", "model.depth=3",
+    "trainer.batch_size=40", "probe=off",
+)  # fmt: skip
+MATRICES = 30 * 20 + 20 * 20 + 20 * 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    """Hydra, ready to compose fanin's configuration."""
+    register_resolvers()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        yield
+
+
+def configuration(*words: str) -> DictConfig:
+    return compose("config", [*GAUSSIAN, "model.bias=false", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "copies"),
+    [
+        ((), 4),
+        (("optimizer=adam",), 6),
+        (("averaging=ema",), 5),
+        (("trainer.precision=float64",), 8),
+    ],
+    ids=str,
+)
+def test_a_chain_of_matrices(words: tuple[str, ...], copies: int) -> None:
+    """Backpropagation needs the inputs of each of the three matrices, which ReLUs, needing their outputs, share."""
+    kept = 40 * (30 + 20 + 20) * (2 if "trainer.precision=float64" in words else 1)
+    assert bytes_of_a_run(configuration(*words)) == 4 * (copies * MATRICES + kept)
+
+
+def test_a_look_keeps_all_outputs_and_their_gradients() -> None:
+    """Of the modules linear, relu, linear, relu, linear: 20 + 20 + 20 + 20 + 5 entries an example."""
+    looked_at = 100 * (30 + 20 + 20) + 2 * 100 * (4 * 20 + 5)
+    assert bytes_of_a_run(configuration("probe=norms", "probe.batch_size=100")) == 4 * (4 * MATRICES + looked_at)
+
+
+def test_maps_count_with_their_places() -> None:
+    """A convolution's 5 maps of 28 x 28 outweigh its 45 weights: input, ReLU's output, pooled, its indices, hidden."""
+    words = ("data=digits", "model=cnn", "model.channels=[5]", "model.width=10", "trainer.batch_size=40", "probe=off")
+    weights = 5 * 9 + 5 * 14 * 14 * 10 + 10 * 10
+    each = 28 * 28 + 5 * 28 * 28 + 5 * 14 * 14 + 2 * 5 * 14 * 14 + 10  # indices have 8 bytes
+    assert bytes_of_a_run(compose("config", [*words, "model.bias=false"])) == 4 * (4 * weights + 40 * each)
+
+
+def test_functions_of_the_weights_do_not_grow_with_the_batch() -> None:
+    small, large = (
+        bytes_of_a_run(configuration("normalization=weight", f"trainer.batch_size={size}")) for size in (40, 80)
+    )
+    # Each of the layers keeps its input, or its input and its output, whatever torch chooses to keep.
+    assert 4 * 40 * 70 <= large - small <= 4 * 40 * (30 + 6 * 20)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("sgd", 0), ("momentum", 1), ("rmsprop", 1), ("adam", 2), ("lion", 1)])
+def test_slots_of_the_optimizer(name: str, kept: int) -> None:
+    assert slots(recipe(configuration(f"optimizer={name}"))) == kept
