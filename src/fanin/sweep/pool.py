@@ -35,9 +35,6 @@ from fanin.sweep.summary import update_summary
 
 CONTEXT = multiprocessing.get_context("forkserver")
 
-PRELOADED = ["fanin.run", "fanin.sweep.pool", "fanin.activations", "fanin.preprocess", "torch.utils.flop_counter"]
-"""What every run imports, here or later."""
-
 COLLECT_EVERY = 10_000
 """New objects between two searches for garbage while a worker runs; at Python's 700 they take a tenth of its time."""
 
@@ -108,7 +105,7 @@ class Remote:
 
 def warm_up() -> None:
     """Start the fork server, which imports torch while the parent plans."""
-    CONTEXT.set_forkserver_preload(PRELOADED)
+    CONTEXT.set_forkserver_preload(["fanin.sweep.preload"])
     forkserver.ensure_running()
 
 
@@ -303,7 +300,6 @@ def _hung_up(connection: Connection) -> Callable[[], bool]:
 def _work(connection: Connection, device: int | None, prepare_process: Callable[[], None]) -> None:
     """A worker's life: take jobs until the parent hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
-    gc.freeze()  # what the fork server has imported is no garbage
     gc.set_threshold(COLLECT_EVERY)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(device)

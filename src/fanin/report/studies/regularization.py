@@ -57,7 +57,7 @@ def smoothing_claim(evidence: Evidence) -> Claim:
 
 
 def stopping_claim(evidence: Evidence) -> Claim:
-    """A quarter of the steps saved, where 9 pairs of seeds saved a half to three quarters; a test loss within a tenth."""
+    """A quarter of the steps saved, where 9 pairs of seeds saved half or more; a test loss within a tenth."""
     text = "early stopping saves a quarter of the steps and more, and its test loss is no higher"
     some = _against_none(evidence, "early_stopping")
     loss = differences(some, number("test_loss", log))
