@@ -15,6 +15,7 @@ from fanin.identity import Identity
 from fanin.member import Run
 from fanin.overlay import Overlay
 from fanin.recipe import Recipe
+from fanin.record.recorder import FULL
 from fanin.streams import stream_seed
 
 NO_PROGRESS = 0.98
@@ -60,14 +61,15 @@ def _outcome(one: Run, guess: float | None) -> str:
 
 
 def _final_metrics(one: Run) -> dict[str, float | None]:
-    """Training loss and error over the last window of batches, the other parts as evaluated at the end."""
+    """Training loss and error over the last window of batches, what is evaluated as it was at the end."""
     pairs = list(one.window)
     train = [
         math.fsum(column) / len(pairs) if _finite(column) else column[-1] for column in zip(*pairs, strict=True)
     ] or [None] * 2
     parts = {f"{part}_{what}": one.row.get(f"{part}_{what}") for part in ("val", "test") for what in ("loss", "error")}
     gap = None if train[1] is None or parts["test_error"] is None else parts["test_error"] - train[1]
-    return {"train_loss": train[0], "train_error": train[1]} | parts | {"generalization_gap": gap}
+    full = {name: one.row[name] for name in FULL if name in one.row}
+    return {"train_loss": train[0], "train_error": train[1]} | parts | full | {"generalization_gap": gap}
 
 
 def _finite(column: tuple[float, ...]) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import gc
 
-import torch.utils.flop_counter
-
 import fanin.activations
 import fanin.preprocess
 import fanin.run

@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fanin.report.folders import Run
 from fanin.report.groups import canonical
 from fanin.report.paired import Paired, paired
+from fanin.report.series import Floats
 from fanin.report.studies.base import Evidence
 
 Pair = tuple[Run, Run]
@@ -45,6 +48,15 @@ def differences(some: Sequence[Pair], of: Callable[[Run], float | None]) -> Pair
     both = [(of(first), of(second)) for first, second in some]
     there = [a - b for a, b in both if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)]
     return paired(there) if len(there) > 1 else None
+
+
+def relative_gap(evidence: Evidence, one: Run, other: Run) -> tuple[Floats, Floats]:
+    """Steps that both have, and |f_1 - f_2| / f_1 there: losses over the whole training part, else of the batches."""
+    column = "full_loss" if len(evidence.curve(one, "full_loss")[0]) else "train_loss"
+    values = [dict(zip(*evidence.curve(run, column), strict=True)) for run in (one, other)]
+    steps = sorted(values[0].keys() & values[1].keys())
+    first, second = (np.array([value[step] for step in steps]) for value in values)
+    return np.array(steps), np.abs(first - second) / np.maximum(first, np.finfo(float).tiny)
 
 
 def number(name: str, of: Callable[[float], float] = lambda value: value) -> Callable[[Run], float | None]:

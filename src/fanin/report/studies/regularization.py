@@ -9,7 +9,7 @@ import numpy as np
 from fanin.report.folders import Run
 from fanin.report.sides import value_of
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
-from fanin.report.studies.pairs import by_seed, differences, factor, log, number, pairs, told
+from fanin.report.studies.pairs import by_seed, differences, factor, log, number, pairs, relative_gap, told
 from fanin.report.studies.regularization_figure import regularization_figure
 
 ON_WEIGHTS = ("l1", "l2", "weight_decay", "max_norm", "dropout")
@@ -98,26 +98,15 @@ def same_claim(evidence: Evidence) -> Claim:
 
 def other_claim(evidence: Evidence) -> Claim:
     """Adam divides the penalty's pull by the size of past gradients, and leaves the decay alone."""
-    text = "under adam, with the same numbers, they are not: other curves, and another training loss at the end"
-    some = pairs(evidence, {"regularizer": ["l2"], "optimizer": "adam"}, {"regularizer": ["weight_decay"]} | ADAM)
+    text = "under adam, with the same numbers, l2 and weight decay are two: their losses part, and end apart"
+    penalized, decayed = ({"regularizer": [name], "optimizer": "adam"} for name in ("l2", "weight_decay"))
+    some = pairs(evidence, penalized, decayed)
     loss = differences(some, number("train_loss", log))
     if loss is None:
         return Claim.missing(text, "l2 and weight_decay under adam with a seed in common, two pairs")
     apart = [float(relative_gap(evidence, *pair)[1].max()) for pair in some]
     holds = min(apart) >= 0.1 and (loss.low > 0 or loss.high < 0)
     return Claim(text, holds, f"{min(apart):.2g} apart at least on the way; at the end l2's loss is {factor(loss)}")
-
-
-ADAM = {"optimizer": "adam"}
-
-
-def relative_gap(evidence: Evidence, one: Run, other: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Steps that both have, and |f_1 - f_2| / f_1 there: losses over the whole training part, else of the batches."""
-    column = "full_loss" if len(evidence.curve(one, "full_loss")[0]) else "train_loss"
-    values = [dict(zip(*evidence.curve(run, column), strict=True)) for run in (one, other)]
-    steps = sorted(values[0].keys() & values[1].keys())
-    first, second = (np.array([value[step] for step in steps]) for value in values)
-    return np.array(steps), np.abs(first - second) / np.maximum(first, np.finfo(float).tiny)
 
 
 def claims(evidence: Evidence) -> list[Claim]:
@@ -139,9 +128,12 @@ def _matched(evidence: Evidence, optimizer: str) -> list[tuple[Run, Run]]:
         other = decayed.get(seed)
         if other is None or one.state != "done" or other.state != "done":
             continue
-        lr, strength = (float(value_of(one, key)) for key in ("optimizer.lr", "regularizer.l2.strength"))
-        rate = float(value_of(other, "regularizer.weight_decay.rate"))
-        if math.isclose(rate, lr * strength, rel_tol=1e-9) and value_of(other, "optimizer.lr") == lr:
+        numbers = [value_of(one, "optimizer.lr"), value_of(one, "regularizer.l2.strength")]
+        numbers += [value_of(other, "optimizer.lr"), value_of(other, "regularizer.weight_decay.rate")]
+        if None in numbers:
+            continue
+        lr, strength, same_lr, rate = map(float, numbers)
+        if math.isclose(rate, lr * strength, rel_tol=1e-9) and same_lr == lr:
             found.append((one, other))
     return found
 

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 from fanin.report.lines import geometric_mean, positive
 from fanin.report.sides import same_value, value_of
-from fanin.report.statistics import mean_curve
 from fanin.report.studies.base import Evidence, numbers_of
+from fanin.report.studies.pairs import pairs, relative_gap
 from fanin.report.style import GREY, OKABE_ITO, Sheet, log_axis, panel, plain
 
 ORDER = ("none", "l1", "l2", "weight_decay", "max_norm", "dropout", "label_smoothing", "early_stopping")
@@ -51,12 +51,15 @@ def regularization_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
 def _curves(
     axes: Axes, evidence: Evidence, names: Sequence[str], optimizer: str, column: str, colours: dict[str, str]
 ) -> None:
-    """Means over seeds: of the loss on a logarithmic axis, of the error in percent."""
+    """Means over seeds as far as all of them go: of the loss on a logarithmic axis, of the error in percent."""
     for name in names:
         runs = [run for run in evidence.runs_with({"optimizer": optimizer}) if _is(run, name)]
-        steps, values = evidence.metrics.matrix([evidence.position(run) for run in runs], column)
-        if len(steps):
-            mean = geometric_mean(values) if column == "full_loss" else 100 * mean_curve(values)[0]
+        # Of two rows of one step the first: the last is that of the best weights, after early stopping.
+        by_run = [dict(zip(*(one[::-1] for one in evidence.curve(run, column)), strict=True)) for run in runs]
+        steps = sorted(set.intersection(*map(set, by_run))) if by_run else []
+        values = np.array([[values[step] for step in steps] for values in by_run])
+        if steps:
+            mean = geometric_mean(values) if column == "full_loss" else 100 * values.mean(axis=0)
             axes.plot(steps, mean, color=colours[name], lw=1.4, ls=DASHED.get(name, "-"), zorder=3)
     if column == "full_loss":
         axes.set_yscale("log")
@@ -85,14 +88,11 @@ def _errors(
     axes.set_yticks(range(len(names)), [plain(name.replace("_", " "), 22) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
-    axes.legend(handles=handles, loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
+    axes.legend(handles=handles, loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def _gaps(axes: Axes, evidence: Evidence, optimizers: Sequence[str]) -> None:
     """A line for each seed."""
-    from fanin.report.studies.pairs import pairs
-    from fanin.report.studies.regularization import relative_gap
-
     handles: list[Artist] = []
     for position, optimizer in enumerate(optimizers):
         one, other = ({"regularizer": [name], "optimizer": optimizer} for name in ("l2", "weight_decay"))

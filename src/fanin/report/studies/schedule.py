@@ -31,7 +31,7 @@ def warmup_claim(evidence: Evidence) -> Claim:
     steps = numbers_of([run for run in cold if run.state == "diverged"], "steps")
     ends = f", diverged at step {spread(steps)}" if steps else ""
     words = f"{trained[0]} of {len(cold)} runs train without{ends}; {trained[1]} of {len(warm)} with"
-    return Claim(text, trained[0] <= (1 - MOST) * len(cold) and trained[1] >= MOST * len(warm), words)
+    return Claim(text, len(cold) - trained[0] >= MOST * len(cold) and trained[1] >= MOST * len(warm), words)
 
 
 def from_below_claim(evidence: Evidence) -> Claim:
