@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import gc
+from importlib import import_module
 
-import fanin.activations
-import fanin.preprocess
-import fanin.run
-import fanin.sweep.pool  # noqa: F401
+for name in ("run", "sweep.pool", "activations", "preprocess"):
+    import_module(f"fanin.{name}")
+import_module("torch.utils.flop_counter")
 
-# Half a million objects that are no garbage: the search for it, in the workers, leaves them out and their memory shared.
+# Half a million objects that are no garbage: workers that search for some leave them out, and their memory shared.
 gc.collect()
 gc.freeze()
 atexit.register(gc.unfreeze)
