@@ -1,0 +1,56 @@
+"""Studies on other seeds than their own, and settings under which a claim has to fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from command_line import Said, fanin, table
+
+OTHER_SEEDS = "seed=3,4,5"
+
+
+def verdicts(folder: Path, experiment: str, *typed: str) -> tuple[Said, dict[str, str]]:
+    """What the command said, and the verdict of each claim."""
+    said = fanin(folder, f"experiment={experiment}", *typed, seconds=1800)
+    assert said.code == 0
+    rows = table(folder / "outputs" / experiment / "report" / "claims.csv")
+    return said, {row["claim"]: row["verdict"] for row in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("experiment", "count"), [("regularization_study", 7), ("schedule_study", 4), ("noise_reduction_study", 6)]
+)
+def test_the_claims_hold_on_other_seeds(tmp_path: Path, experiment: str, count: int) -> None:
+    said, told = verdicts(tmp_path, experiment, OTHER_SEEDS)
+    assert list(told.values()) == ["holds"] * count
+    assert sum("claim holds" in line for line in said.out) == count
+
+
+@pytest.mark.slow
+def test_at_a_low_rate_no_warm_up_is_needed(tmp_path: Path) -> None:
+    _, told = verdicts(
+        tmp_path, "schedule_study", "optimizer.lr=0.003", "schedule=constant,cosine", "trainer.steps=400"
+    )
+    assert told["from the highest rate on the net does not train without a warm-up, and trains with one"] == (
+        "does not hold"
+    )
+
+
+@pytest.mark.slow
+def test_saga_joins_the_same_folder(tmp_path: Path) -> None:
+    """A study grows run by run: saga beside sgd, and without svrg two of its runs say where the minimum is."""
+    some = ("model.depth=1", "averaging=none", "batch=constant")
+    verdicts(tmp_path, "noise_reduction_study", *some, "optimizer=sgd")
+    _, told = verdicts(tmp_path, "noise_reduction_study", *some, "optimizer=saga")
+    claim = "on the convex problem {} at the same step comes closer to the minimum by a constant factor a step"
+    assert (told[claim.format("saga")], told[claim.format("svrg")]) == ("holds", "cannot be judged")
+
+
+@pytest.mark.slow
+def test_without_the_whole_objective_the_floor_cannot_be_judged(tmp_path: Path) -> None:
+    some = ("model.depth=1", "averaging=none", "batch=constant", "trainer.steps=100", "trainer.eval_train=false")
+    _, told = verdicts(tmp_path, "noise_reduction_study", *some)
+    assert set(told.values()) == {"cannot be judged"}
