@@ -302,10 +302,12 @@ def _stack(tensors: Sequence[Mapping[str, Tensor]], straight: Collection[str] = 
     for name, first in tensors[0].items():
         if any(one[name].requires_grad != first.requires_grad for one in tensors):
             raise ValueError(f"{name} is trained in some of the runs only: they are of different structures")
-        stack = torch.stack([one[name].detach() for one in tensors])
-        if stack.ndim == 3 and name not in straight:
+        own = [one[name].detach() for one in tensors]
+        if first.ndim == 2 and name not in straight:
             # vmap gives the gradients of matrices transposed. Matrices that lie so too spare a copy of each.
-            stack = stack.mT.contiguous().mT
+            stack = torch.stack([one.mT for one in own]).mT
+        else:
+            stack = torch.stack(own)
         for run, one in enumerate(tensors):
             one[name].data = stack[run]
         stacks[name] = stack.requires_grad_(first.requires_grad)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Said, fanin, table
+from command_line import TINY, Said, fanin, read, runs, table
 
 OTHER_SEEDS = "seed=3,4,5"
 
@@ -17,6 +17,18 @@ def verdicts(folder: Path, experiment: str, *typed: str) -> tuple[Said, dict[str
     assert said.code == 0
     rows = table(folder / "outputs" / experiment / "report" / "claims.csv")
     return said, {row["claim"]: row["verdict"] for row in rows}
+
+
+def test_the_whole_training_part_is_told_where_asked_for(tmp_path: Path) -> None:
+    """Its columns come last in metrics.csv; its final loss, of the weights in the end, is in result.json."""
+    fanin(tmp_path, *TINY, "trainer.eval_train=true", "trainer.eval_every=2", "probe=off")
+    (run,) = runs(tmp_path / "outputs" / "runs").values()
+    rows = table(run / "metrics.csv")
+    assert list(rows[0])[-3:] == ["seconds", "full_loss", "full_error"]
+    assert [row["step"] for row in rows if row["full_loss"]] == ["2", "4", "6", "6"]
+    assert rows[-2]["full_loss"] == rows[-1]["full_loss"] != rows[-3]["full_loss"]
+    metrics = read(run / "result.json")["metrics"]
+    assert [metrics["full_loss"], metrics["full_error"]] == [float(rows[-1][name]) for name in list(rows[0])[-2:]]
 
 
 @pytest.mark.slow
