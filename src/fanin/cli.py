@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from fanin import __version__
+from fanin.garbage import collect_rarely
 
 
 def main() -> None:
@@ -19,7 +21,11 @@ def main() -> None:
     if "--version" in arguments:
         print(f"fanin {__version__}")
         return
-    sys.exit(_through_hydra())
+    collect_rarely()
+    code = _through_hydra()
+    if "fanin.sweep.pool" in sys.modules and "triton" not in sys.modules:  # triton complains of what is not freed
+        gc.freeze()  # at its end Python searches all objects for garbage, a second after a large grid
+    sys.exit(code)
 
 
 def _through_hydra() -> int:

@@ -18,18 +18,19 @@ SAFE = (1e-14, 1e15)
 
 def norm(x: Tensor) -> Tensor:
     """Frobenius norm sqrt(sum x^2) over the last two axes; [..., B, F] -> [...], float64."""
-    norms: Tensor = torch.linalg.vector_norm(x, dim=(-2, -1), dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(-2), dim=-1, dtype=torch.float64)
     return norms
 
 
 def dead_units(x: Tensor) -> Tensor:
     """Share of units that are zero for every example of the batch; [..., B, F] -> [...] in [0, 1]."""
-    return (x == 0).all(dim=-2).double().mean(dim=-1)
+    return (x.abs().amax(dim=-2) == 0).double().mean(dim=-1)
 
 
 def nonfinite(x: Tensor) -> Tensor:
     """Number of entries that are NaN or infinite; [..., B, F] -> [...]."""
-    return (~torch.isfinite(x)).sum(dim=(-2, -1)).double()
+    finite = torch.count_nonzero(x.abs() < torch.inf, dim=(-2, -1))
+    return (x.shape[-2] * x.shape[-1] - finite).double()
 
 
 def cosine(x: Tensor) -> Tensor:
@@ -50,7 +51,9 @@ def scaled_variance(weight: Tensor) -> Tensor:
 
     Reads c for weights of variance c/fan_in.
     """
-    return weight.shape[-1] * weight.double().var(dim=(-2, -1))
+    entries = weight.double().flatten(-2)  # torch's own var takes eight times as long
+    deviations = entries - entries.mean(dim=-1, keepdim=True)
+    return weight.shape[-1] * deviations.square().sum(dim=-1) / (entries.shape[-1] - 1)
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:

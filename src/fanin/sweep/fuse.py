@@ -14,6 +14,9 @@ from fanin.sweep.plan import Planned
 CPU_LIMIT = 64
 """Runs in a program on a core: more gain nothing there."""
 
+CPU_MEMORY = 160e6
+"""Bytes of a program on a core: a larger one works from main memory, and a core's own caches are idle."""
+
 GPU_LIMIT = 512
 SHARE = 0.25
 """Of the memory that is free, for all programs together."""
@@ -70,5 +73,5 @@ def most_together(cfg: DictConfig, max_fused: object, workers: int, *, gpu: bool
     from fanin.sweep.memory import bytes_of_a_run
 
     free = torch.cuda.mem_get_info()[0] if gpu else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fitting = int(SHARE * free / workers / bytes_of_a_run(cfg))
-    return max(1, min(fitting, GPU_LIMIT if gpu else CPU_LIMIT))
+    share, limit = SHARE * free / workers, GPU_LIMIT if gpu else CPU_LIMIT
+    return max(1, min(int((share if gpu else min(share, CPU_MEMORY)) / bytes_of_a_run(cfg)), limit))

@@ -14,8 +14,8 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing import forkserver
@@ -34,9 +34,6 @@ from fanin.sweep.signals import stop_on_signal
 from fanin.sweep.summary import update_summary
 
 CONTEXT = multiprocessing.get_context("forkserver")
-
-COLLECT_EVERY = 10_000
-"""New objects between two searches for garbage while many runs are trained together; Python's own number is 700."""
 
 
 @dataclass
@@ -316,20 +313,6 @@ def _work(connection: Connection, device: int | None, prepare_process: Callable[
             write_record(job.folder, job.cfg, one.overrides, one.record)
 
         jobs = [(one.job, Remote(line, one.name)) for one in task]
-        with collecting_rarely() if len(jobs) > 1 else nullcontext():
-            line.send("outcomes", execute_together(jobs, lambda: line.orphaned or hung_up(), prepare))
-
-
-@contextmanager
-def collecting_rarely() -> Iterator[None]:
-    """Search for garbage at the end of the block, and within it only where very many objects are made.
-
-    At Python's usual pace the search takes a tenth of the time in which the models of many runs are made.
-    """
-    usual = gc.get_threshold()
-    gc.set_threshold(COLLECT_EVERY, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-        gc.collect()
+        line.send("outcomes", execute_together(jobs, lambda: line.orphaned or hung_up(), prepare))
+        if len(jobs) > 1:
+            gc.collect()  # the tensors of many runs, before the next ones are made

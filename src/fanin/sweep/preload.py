@@ -6,6 +6,9 @@ import atexit
 import gc
 from importlib import import_module
 
+from fanin.garbage import collect_rarely
+
+collect_rarely()
 for name in ("run", "sweep.pool", "activations", "preprocess"):
     import_module(f"fanin.{name}")
 import_module("torch.utils.flop_counter")
