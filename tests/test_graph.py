@@ -7,16 +7,23 @@ at the capture. What a GPU adds to that is tested where there is one (test_fused
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import fanin.normalization
+from fanin import activations
+from fanin.config_folder import config_folder
 from fanin.fused import FusedLearner
 from fanin.graph import Pass, Repeated, Results
-from fanin.normalization import BatchNorm
+from fanin.losses import BinaryCrossEntropy, CrossEntropy, Hinge, Loss, Squared
+from fanin.models import Cnn, Mlp
+from fanin.normalization import BatchNorm, InstanceNorm
 from fanin.optimizers import Adam
-from together import batches, joined, pair, rates
+from together import IMAGE, SIZES, batches, joined, pair, rates
 
 
 class Emulated:
@@ -64,6 +71,100 @@ def test_results_are_overwritten_by_the_next_call_only() -> None:
     assert first.item() == 2
     repeated(torch.tensor([5.0]))
     assert first.item() == 10
+
+
+def test_what_cannot_be_captured_is_run_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so once, and what the attempt left in the running statistics is taken back."""
+    tried = []
+
+    def refuse(function: Pass, inputs: Sequence[Tensor]) -> tuple[Callable[[], None], Results]:
+        tried.append(function(*inputs))
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    runs = [{"seed": seed, "normalization": BatchNorm()} for seed in range(2)]
+    (_, plain), (_, refused) = pair(runs), pair(runs)
+    refused._repeated = Repeated(refused._pass, list(refused.buffers.values()), refuse)
+    for step in range(3):
+        batch = joined(batches(2, step, size=20 - step))
+        assert torch.equal(refused.step(batch, rates(2, step)).loss, plain.step(batch, rates(2, step)).loss)
+    assert all(torch.equal(refused.buffers[name], held) for name, held in plain.buffers.items())
+    assert len(tried) == 1
+    assert [one.getMessage().endswith("stream is capturing") for one in caplog.records] == [True]
+
+
+class ForCapture(TorchDispatchMode):
+    """Collects the operations that a CUDA graph cannot hold: what asks a tensor for its content, or makes one of it."""
+
+    ASKING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique", "lift_fresh")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), keywords: dict[str, Any] | None = None
+    ) -> Any:
+        name = function.overloadpacket.__name__
+        by_mask = name.startswith("index") and any(
+            isinstance(one, Tensor) and one.dtype in (torch.bool, torch.uint8)
+            for one in (arguments[1] if isinstance(arguments[1], (list, tuple)) else ())
+        )
+        if by_mask or any(word in name for word in self.ASKING):
+            self.asked.append(str(function))
+        return function(*arguments, **(keywords or {}))
+
+
+def captured_operations(learner: FusedLearner, batch: tuple[Tensor, Tensor]) -> list[str]:
+    """What a graph could not hold of the pass that is captured on a GPU."""
+    learner.step(batch, rates(learner.runs, 0))  # as a capture comes after warm-up passes
+    learner.program.train(True)
+    with ForCapture() as mode:
+        learner._pass(*batch)
+    return mode.asked
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_the_pass_of_every_model_can_be_captured(kind: type[Any]) -> None:
+    shape = SIZES[kind].get("input_shape", (12,))
+    _, fused = pair([{"seed": seed, "kind": kind} for seed in range(2)])
+    assert captured_operations(fused, joined(batches(2, 0, features=shape))) == []
+
+
+@pytest.mark.parametrize("name", [name for name in fanin.normalization.__all__ if name.endswith("Norm")])
+def test_the_pass_of_every_normalization_can_be_captured(name: str) -> None:
+    norm = getattr(fanin.normalization, name)
+    kind, shape = (Cnn, IMAGE["input_shape"]) if norm is InstanceNorm else (Mlp, (12,))
+    _, fused = pair([{"seed": seed, "kind": kind, "normalization": norm()} for seed in range(2)])
+    assert captured_operations(fused, joined(batches(2, 0, features=shape))) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (config_folder() / "activation").glob("*.yaml")))
+def test_the_pass_of_every_activation_can_be_captured(name: str) -> None:
+    _, fused = pair([{"seed": seed, "activation": getattr(activations, name)} for seed in range(2)])
+    assert captured_operations(fused, joined(batches(2, 0))) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "smoothing"),
+    [(CrossEntropy(), 0.1), (Squared(), 0.1), (BinaryCrossEntropy(), 0.1), (CrossEntropy(), 0), (Hinge(), 0)],
+    ids=str,
+)
+def test_the_pass_of_every_loss_can_be_captured(loss: Loss, smoothing: float) -> None:
+    method = {"loss": loss, "smoothed": loss.smoothed(smoothing) if smoothing else None}
+    _, fused = pair([{"seed": seed, "method": method} for seed in range(2)])
+    assert captured_operations(fused, joined(batches(2, 0))) == []
+
+
+def test_what_asks_is_found() -> None:
+    """The mode that the test above trusts."""
+    x = torch.arange(4.0)
+    asking: list[Callable[[], Any]] = [
+        lambda: x[0].item(), lambda: x[x > 1], lambda: x.nonzero(), lambda: bool(x[0]), lambda: torch.tensor(2),
+    ]  # fmt: skip
+    for ask in asking:
+        with ForCapture() as mode:
+            ask()
+        assert mode.asked, ask
 
 
 def test_a_program_on_the_cpu_is_not_captured() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 Results = Sequence[Tensor | None]
 Pass = Callable[..., Results]
@@ -32,7 +35,7 @@ class Repeated:
     """A pass over inputs of one shape; captured at its first call, replayed from then on.
 
     The pass must launch the same kernels whatever the inputs hold, and read everything else from tensors that stay
-    where they are: parameters and buffers that are updated in place.
+    where they are: parameters and buffers that are updated in place. One that cannot be captured is run as it is.
 
     Args:
         function: (*inputs) -> tensors.
@@ -50,19 +53,26 @@ class Repeated:
         self._inputs: list[Tensor] = []
         self._replay: Callable[[], None] | None = None
         self._results: Results = ()
+        self._refused = False
 
     def __call__(self, *inputs: Tensor) -> Results:
         """The results, valid until the next call."""
-        if [one.shape for one in inputs] != [one.shape for one in self._inputs]:
-            self._replay = None
+        if not self._refused and [one.shape for one in inputs] != [one.shape for one in self._inputs]:
+            self._capture(inputs)
         if self._replay is None:
-            self._inputs = [one.clone() for one in inputs]
-            kept = [one.clone() for one in self.state]
-            self._replay, self._results = self.capturing(self.function, self._inputs)
-            for one, before in zip(self.state, kept, strict=True):
-                one.copy_(before)
-        else:
-            for held, one in zip(self._inputs, inputs, strict=True):
-                held.copy_(one)
+            return self.function(*inputs)
+        for held, one in zip(self._inputs, inputs, strict=True):
+            held.copy_(one)
         self._replay()
         return self._results
+
+    def _capture(self, inputs: Sequence[Tensor]) -> None:
+        self._inputs = [one.clone() for one in inputs]
+        kept = [one.clone() for one in self.state]
+        try:
+            self._replay, self._results = self.capturing(self.function, self._inputs)
+        except RuntimeError as error:
+            log.warning("a step is launched kernel by kernel, for it cannot be captured in a CUDA graph: %s", error)
+            self._replay, self._refused = None, True
+        for one, before in zip(self.state, kept, strict=True):
+            one.copy_(before)

@@ -14,7 +14,7 @@ from fanin.sweep.plan import Planned
 CPU_LIMIT = 64
 """Runs in a program on a core: more gain nothing there."""
 
-CPU_MEMORY = 160e6
+CPU_MEMORY = 250e6
 """Bytes of a program on a core: a larger one works from main memory, and a core's own caches are idle."""
 
 GPU_LIMIT = 512

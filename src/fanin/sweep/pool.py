@@ -294,11 +294,20 @@ def _hung_up(connection: Connection) -> Callable[[], bool]:
     return lambda: bool(line.poll(0))
 
 
+def visible_device(device: int, visible: str | None) -> str:
+    """What CUDA_VISIBLE_DEVICES is to be for a device alone, counted among those that it names now.
+
+    >>> visible_device(1, None), visible_device(1, "4,6"), visible_device(0, "GPU-8932f937")
+    ('1', '6', 'GPU-8932f937')
+    """
+    return visible.split(",")[device].strip() if visible else str(device)
+
+
 def _work(connection: Connection, device: int | None, prepare_process: Callable[[], None]) -> None:
     """A worker's life: take jobs until the parent hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
     if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_device(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
     prepare_process()
     line, hung_up = Line(connection), _hung_up(connection)
     while not line.orphaned:
