@@ -149,15 +149,21 @@ def sizes(schedule: Growing, examples: int, base: int, steps: int) -> list[int]:
 @settings(max_examples=25, deadline=None)
 @given(case=growing(), seed=st.integers(0, 2**31))
 def test_growing_batches_are_cut_from_an_endless_row_of_epochs(case: tuple[int, int, Growing], seed: int) -> None:
-    """Every epoch has each example once, in an order of its own, however the batches lie over its ends."""
+    """Every epoch has each example once, in an order of its own, however the batches lie over its ends.
+
+    A batch as large as an epoch is one: it would else hold some examples twice.
+    """
     examples, base, schedule = case
     batches = make(examples, base, [seed], schedule)
     expected, taken = sizes(schedule, examples, base, 30), [chosen(batches, step) for step in range(30)]
     assert [len(one) for one in taken] == expected == [batches.size(step) for step in range(30)]
-    row = [number for one in taken for number in one]
-    for epoch, start in enumerate(range(0, len(row), examples)):
-        order = torch.randperm(examples, generator=generator(seed, "data", epoch)).tolist()
-        assert row[start : start + examples] == order[: len(row) - start]
+    streams = [generator(seed, "data", epoch) for epoch in range(sum(expected) // examples + 1)]
+    row = [number for stream in streams for number in torch.randperm(examples, generator=stream).tolist()]
+    for one, end in zip(taken, accumulate(expected), strict=True):
+        if len(one) == examples:
+            assert sorted(one) == list(range(examples))
+        else:
+            assert one == row[end - len(one) : end]
     jumping = make(examples, base, [seed], schedule)
     for step in random.Random(seed).sample(range(30), 30):
         assert chosen(jumping, step) == taken[step], "a step's batch needs none before it"

@@ -97,6 +97,8 @@ class Batches:
     def _rows(self, step: int) -> Tensor:
         """The examples of a step's batch, from one epoch or over the end of some."""
         place, wanted = self.schedule.seen(step, self.batch_size, len(self.inputs)), self.size(step)
+        if wanted == len(self.inputs):  # all examples: each once, wherever the epoch began
+            return self._order(place // self._epoch_length)
         pieces: list[Tensor] = []
         while wanted:
             epoch, start = divmod(place, self._epoch_length)

@@ -92,7 +92,7 @@ class RunConfig:
         return [
             *_named(fixed("data")),
             *([" of ".join(size)] if size else []),
-            *(_named(fixed("activation")) if self.option("model") != "linear" else []),
+            *(_named(fixed("activation")) if self.option("model") not in ("linear", "surface") else []),
             *(_named(normalization) if normalization not in (None, "none", "nonorm") else []),
             *_named(fixed("optimizer")),
             *([f"lr {display(lr)}"] if lr is not None else []),
