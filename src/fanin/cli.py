@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from typing import NoReturn
 
 from fanin import __version__
 from fanin.garbage import collect_rarely
@@ -28,6 +29,19 @@ def main() -> None:
     sys.exit(code)
 
 
+def _arrange() -> None:
+    """Make Hydra's own parser take -m wherever it is typed, and tell what it does not know in one line."""
+    import argparse
+
+    from fanin.errors import UserError
+
+    def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+        raise UserError(f"{message}; fanin --help lists what there is")
+
+    argparse.ArgumentParser.error = refuse  # type: ignore[assignment,method-assign]
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+
+
 def _through_hydra() -> int:
     import hydra
 
@@ -39,6 +53,7 @@ def _through_hydra() -> int:
     # Hydra prints errors in forms of its own and exits; with this it raises, and they are told here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     prepare_process()
+    _arrange()
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(Task())()
     except KeyboardInterrupt:

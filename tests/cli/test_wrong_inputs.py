@@ -92,6 +92,9 @@ NOT_TOGETHER = {
     "model.width=${widht}": "Interpolation key 'widht' not found",
     "-m --cfg job": "Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified",
     "--config-dir=nowhere": "Additional config directory '",
+    "--config-dir": "argument --config-dir/-cd: expected one argument; fanin --help lists",
+    "seed=0 --sweep": "unrecognized arguments: --sweep; fanin --help lists what there is",
+    "seed=0 -m trainer.step=2": "unknown key trainer.step: trainer knows batch_size,",
 }
 
 

@@ -266,6 +266,7 @@ def test_out_and_a_part_of_the_grid(reported: Reported, tmp_path: Path, command:
     ("arguments", "said"),
     [
         (["{tmp}/missing"], r"fanin-report: .*/missing: no such folder"),
+        (["--grid"], r"fanin-report: unrecognized arguments: --grid; fanin-report --help lists what there is"),
         (["{tmp}"], r"fanin-report: .*: no runs here; .*status\.json"),
         (["{tmp}/file"], r"fanin-report: .*/file: not a folder"),
         (

@@ -16,6 +16,7 @@ import pytest
 from scipy import stats
 
 from fanin.errors import UserError
+from fanin.report.cli import main
 from fanin.report.compare import compare
 from fanin.report.comparison import Compared
 
@@ -90,6 +91,22 @@ def test_pairs_of_seeds_with_the_real_command(tmp_path: Path, add: Callable[...,
     assert f"| seed=11 | {sgd[11]:.6g} | {adam[11]:.6g} | {adam[11] - sgd[11]:+.6g} |" in text
     assert (tmp_path / "there" / "compare.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "</svg>" in (tmp_path / "there" / "compare.svg").read_text()
+    behind = command("--compare", *SIDES, tmp_path, "--out", tmp_path / "again")
+    assert (behind.returncode, behind.stdout.replace("/again", "/there")) == (0, done.stdout)
+
+
+def test_without_a_folder_it_is_outputs(
+    tmp_path: Path, add: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        add("sgd", seed, 0.1, under="there/outputs")
+        add("adam", seed, 0.2 + seed / 100, under="there/outputs")
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["--compare", *SIDES]) == 0
+    assert "3 pairs" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.chdir(tmp_path)
+    assert main(["--compare", *SIDES]) == 1
+    assert capsys.readouterr().err == "fanin-report: outputs: no such folder\n"
 
 
 def test_other_overrides_are_paired_too(tmp_path: Path, add: Callable[..., Path]) -> None:

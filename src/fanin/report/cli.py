@@ -6,21 +6,31 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from fanin.errors import UserError
 
 
+class Parser(argparse.ArgumentParser):
+    """One that tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end."""
+        self.exit(1, f"{self.prog}: {message}; {self.prog} --help lists what there is\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fanin-report",
         description="Write tables, figures and an HTML page from the folders of runs, finished or not.",
         epilog="examples: fanin-report outputs/init_study; "
         "fanin-report outputs/runs --compare optimizer=sgd optimizer=adam,optimizer.lr=0.001",
     )
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="run folders, or folders that hold some"
-    )
+        "folders", nargs="*", type=Path, metavar="FOLDER",
+        help="run folders, or folders that hold some (default: outputs)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the runs' folder)")
     parser.add_argument(
         "--group-by", metavar="KEY,...",
@@ -41,16 +51,20 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, or 1 for what the user can mend, said in one line."""
     arguments = parser().parse_args(argv)
+    # Folders behind the sides are taken for sides.
+    sides = [side for side in arguments.compare or () if not Path(side).is_dir()]
+    folders = [*arguments.folders, *(Path(side) for side in arguments.compare or () if side not in sides)]
+    folders = folders or [Path("outputs")]
     keys = [key.strip() for key in (arguments.group_by or "").split(",") if key.strip()]
     try:
         if arguments.compare is None:
             if arguments.metric is not None:
                 raise UserError("--metric: what --compare compares; add --compare optimizer=sgd optimizer=adam")
-            _report(arguments.folders, arguments.out, keys)
+            _report(folders, arguments.out, keys)
         else:
             if keys:
                 raise UserError("--group-by: not together with --compare, which pairs by all that its sides leave out")
-            _compare(arguments.folders, arguments.out, arguments.compare, arguments.metric)
+            _compare(folders, arguments.out, sides, arguments.metric)
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:
