@@ -33,8 +33,12 @@ def test_the_whole_training_part_is_told_where_asked_for(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("experiment", "count"), [("regularization_study", 7), ("schedule_study", 4), ("noise_reduction_study", 6)]
-)
+    ("experiment", "count"),
+    [
+        ("regularization_study", 7), ("schedule_study", 4), ("noise_reduction_study", 6),
+        ("normalization_study", 10), ("activation_study", 9), ("preprocessing_study", 6),
+    ],
+)  # fmt: skip
 def test_the_claims_hold_on_other_seeds(tmp_path: Path, experiment: str, count: int) -> None:
     said, told = verdicts(tmp_path, experiment, OTHER_SEEDS)
     assert list(told.values()) == ["holds"] * count
