@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 from fanin.build import recipe
 from fanin.config_folder import config_folder
 from fanin.resolvers import register_resolvers
+from fanin.sweep.fuse import most_together
 from fanin.sweep.memory import bytes_of_a_run, slots
 
 GAUSSIAN = (
@@ -73,3 +75,14 @@ def test_functions_of_the_weights_do_not_grow_with_the_batch() -> None:
 @pytest.mark.parametrize(("name", "kept"), [("sgd", 0), ("momentum", 1), ("rmsprop", 1), ("adam", 2), ("lion", 1)])
 def test_slots_of_the_optimizer(name: str, kept: int) -> None:
     assert slots(recipe(configuration(f"optimizer={name}"))) == kept
+
+
+@pytest.mark.parametrize(("steps", "budget"), [(9, 320e6), (0, 160e6)], ids=str)
+@pytest.mark.parametrize("width", [20, 1000])
+def test_a_program_on_a_core_is_small(width: int, steps: int, budget: float) -> None:
+    """So many megabytes, fewer where nothing is trained, and at most 64 runs."""
+    weights, kept = 30 * width + width**2 + 5 * width, 40 * (30 + 2 * width)
+    most = min(64, math.floor(budget / (4 * (4 * weights + kept))))
+    assert most == (64 if width == 20 else {9: 18, 0: 9}[steps])
+    cfg = configuration(f"model.width={width}", f"trainer.steps={steps}")
+    assert most_together(cfg, "auto", 2, gpu=False) == most

@@ -14,8 +14,11 @@ from fanin.sweep.plan import Planned
 CPU_LIMIT = 64
 """Runs in a program on a core: more gain nothing there."""
 
-CPU_MEMORY = 250e6
-"""Bytes of a program on a core: a larger one works from main memory, and a core's own caches are idle."""
+CPU_MEMORY = 320e6
+"""Bytes of a program on a core: more gain nothing, and take longer to be set aside than they save."""
+
+CPU_MEMORY_UNTRAINED = CPU_MEMORY / 2
+"""The same where only profiles at init are taken: all memory is then used once."""
 
 GPU_LIMIT = 512
 SHARE = 0.25
@@ -73,5 +76,7 @@ def most_together(cfg: DictConfig, max_fused: object, workers: int, *, gpu: bool
     from fanin.sweep.memory import bytes_of_a_run
 
     free = torch.cuda.mem_get_info()[0] if gpu else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    share, limit = SHARE * free / workers, GPU_LIMIT if gpu else CPU_LIMIT
-    return max(1, min(int((share if gpu else min(share, CPU_MEMORY)) / bytes_of_a_run(cfg)), limit))
+    share, limit = SHARE * free / workers, GPU_LIMIT
+    if not gpu:
+        share, limit = min(share, CPU_MEMORY if cfg.trainer.steps != 0 else CPU_MEMORY_UNTRAINED), CPU_LIMIT
+    return max(1, min(int(share / bytes_of_a_run(cfg)), limit))
