@@ -295,11 +295,7 @@ def _hung_up(connection: Connection) -> Callable[[], bool]:
 
 
 def visible_device(device: int, visible: str | None) -> str:
-    """What CUDA_VISIBLE_DEVICES is to be for a device alone, counted among those that it names now.
-
-    >>> visible_device(1, None), visible_device(1, "4,6"), visible_device(0, "GPU-8932f937")
-    ('1', '6', 'GPU-8932f937')
-    """
+    """What CUDA_VISIBLE_DEVICES is to be for a device alone, counted among those that it names now."""
     return visible.split(",")[device].strip() if visible else str(device)
 
 
