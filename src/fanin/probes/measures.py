@@ -51,7 +51,7 @@ def scaled_variance(weight: Tensor) -> Tensor:
 
     Reads c for weights of variance c/fan_in.
     """
-    entries = weight.double().flatten(-2)  # torch's own var takes eight times as long
+    entries = weight.double().flatten(-2)  # torch's own var takes six times as long
     deviations = entries - entries.mean(dim=-1, keepdim=True)
     return weight.shape[-1] * deviations.square().sum(dim=-1) / (entries.shape[-1] - 1)
 
