@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -79,8 +80,29 @@ def test_the_area_under_the_curve_is_a_count_of_pairs(seed: int, classes: int, c
     # A scale of 80 makes softmax round to 0 and 1 everywhere; copies of one row make ties.
     outputs = torch.randn(count, classes, generator=random, dtype=torch.float64) * scale
     outputs[: count // 3] = outputs[0]
-    # A mean of at most 5 quotients, and scikit-learn's sum of at most 30 trapezoids: rounding only.
-    assert evaluate(outputs, targets)["roc_auc"] == pytest.approx(area_by_pairs(outputs, targets), rel=1e-12)
+    # A mean of at most 5 quotients of exact counts: rounding only.
+    assert evaluate(outputs, targets)["roc_auc"] == pytest.approx(area_by_pairs(outputs, targets), rel=1e-14)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(6, 60), st.booleans())
+def test_the_measures_are_those_of_scikit_learn(seed: int, classes: int, count: int, ties: bool) -> None:
+    random = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, classes, (count,), generator=random)
+    outputs = torch.randn(count, classes, generator=random, dtype=torch.float64)
+    outputs = outputs.round() if ties else outputs
+    found, answers = evaluate(outputs, targets), outputs.argmax(dim=1)
+    options = {"labels": range(classes), "average": "macro", "zero_division": 0}
+    measures = metrics.precision_recall_fscore_support(targets, answers, **options)
+    # A mean of at most 6 quotients of exact counts, against the same in another order.
+    assert [found["precision"], found["recall"], found["f1"]] == pytest.approx(measures[:3], rel=1e-14)
+    assert found["accuracy"] == metrics.accuracy_score(targets, answers)
+    assert found["confusion"] == metrics.confusion_matrix(targets, answers, labels=range(classes)).tolist()
+    if len(set(targets.tolist())) < classes:
+        assert found["roc_auc"] is None
+    else:  # its sum of at most 60 trapezoids
+        area = metrics.roc_auc_score(nn.functional.one_hot(targets, classes), log_odds(outputs), average="macro")
+        assert found["roc_auc"] == pytest.approx(area, rel=1e-13)
 
 
 def test_large_scores_are_still_told_apart() -> None:
@@ -189,6 +211,7 @@ def test_what_is_not_asked_for_is_not_imported() -> None:
     code = (
         "import sys, torch\nimport fanin.evaluation as e\n"
         "assert e.flops_of_step(torch.nn.Linear(3, 2), torch.zeros(1, 3)) == 24\n"
+        "assert e.evaluate(torch.eye(2), torch.arange(2))['roc_auc'] == 1\n"
         "print(sorted({'sklearn', 'sympy', 'torch._dynamo', 'scipy'} & set(sys.modules)))"
     )
     environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
