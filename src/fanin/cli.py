@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 from fanin import __version__
-from fanin.garbage import collect_rarely
+from fanin.upkeep import collect_rarely
 
 
 def main() -> None:

@@ -6,9 +6,10 @@ import atexit
 import gc
 from importlib import import_module
 
-from fanin.garbage import collect_rarely
+from fanin.upkeep import collect_rarely, keep_freed_memory
 
 collect_rarely()
+keep_freed_memory()
 for name in ("run", "sweep.pool", "activations", "preprocess"):
     import_module(f"fanin.{name}")
 import_module("torch.utils.flop_counter")
