@@ -20,6 +20,9 @@ from fanin.member import Run, State
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
 from fanin.settings import Trainer
 
+CHECKPOINT_SECONDS = 10.0
+"""Between two checkpoints of once an epoch, at least: on small data an epoch is over before its checkpoint is."""
+
 
 class Interrupted(Exception):
     """The user asked to stop; every run that was on its way has been checkpointed."""
@@ -55,6 +58,7 @@ class Loop:
     seconds: float = 0.0
     pending: list[Tensor] = field(default_factory=list)
     tags: tuple[str, ...] = ()
+    checkpointed: float = field(default_factory=time.monotonic)
 
     def train(self, start: int = 0) -> None:
         """Train from step `start` until every run has ended: schedule, step, probe, evaluate, stop, checkpoint."""
@@ -89,7 +93,7 @@ class Loop:
                 tic = self.paused(tic, partial(self.decide, evaluated=evaluate))
                 if not self.runs:
                     return
-            if self.due(self.trainer.checkpoint_every, done) and not last:
+            if self.checkpoint_due(done) and not last:
                 self.checkpoint(done)
         self.finish()
 
@@ -220,6 +224,12 @@ class Loop:
         for run in self.runs:
             self.ended(run)
 
+    def checkpoint_due(self, done: int) -> bool:
+        """Whether a checkpoint is due now; one an epoch also has to wait until the last is some seconds old."""
+        every = self.trainer.checkpoint_every
+        waits = every is None and time.monotonic() - self.checkpointed < CHECKPOINT_SECONDS
+        return self.due(every, done) and not waits
+
     def checkpoint(self, done: int | None) -> None:
         """Write, for every run, what is needed to go on from step `done` as if nothing had happened; None: it ended."""
         fetched = torch.stack(self.pending).cpu() if self.pending else torch.zeros(0, 2, len(self.runs))
@@ -229,6 +239,7 @@ class Loop:
             state |= run.state_dict(fetched[:, :, index].tolist()) | self.learner.state(index)
             run.recorder.flush()
             run.recorder.folder.save("last", partial(torch.save, state))
+        self.checkpointed = time.monotonic()
 
     def resume(self, states: Sequence[State]) -> int:
         """Go on from checkpoints of one step; returns the step to start from."""

@@ -20,7 +20,8 @@ class Trainer:
         log_every: steps between two rows of metrics.csv.
         eval_every: steps between two evaluations on the validation part; null for once an epoch.
         eval_train: evaluate the whole training part as well, at the same steps: columns full_loss and full_error.
-        checkpoint_every: steps between two checkpoints; null for once an epoch, 0 for the end only.
+        checkpoint_every: steps between two checkpoints; null for once an epoch, but not within 10 s of the last; 0 for
+            the end only.
         target_error: stop as soon as the training error, mean over the last `target_window` batches, is at most
             this; looked at when a row is logged. null never stops.
         target_window: batches of that mean, which is also the final training error; null for an epoch.

@@ -23,10 +23,9 @@ from fanin.record.folder import RunFolder
 from fanin.resolvers import register_resolvers
 from fanin.run import run
 
-# 5 batches an epoch, so that a checkpoint is written every 5 steps.
 SMALL = (
     "model.depth=3", "model.width=16", "data.limit=300", "data.val_size=50", "trainer.batch_size=50",
-    "trainer.steps=20", "probe.every=3", "trainer.device=cpu",
+    "trainer.steps=20", "probe.every=3", "trainer.device=cpu", "trainer.checkpoint_every=5",
 )  # fmt: skip
 RECIPES = {
     "plain": [],
