@@ -52,13 +52,20 @@ class Report:
     notes: list[str]
 
 
-def write_report(folders: Sequence[Path], out: Path | None = None, group_by: Sequence[str] | None = None) -> Report:
+def write_report(
+    folders: Sequence[Path],
+    out: Path | None = None,
+    group_by: Sequence[str] | None = None,
+    *,
+    redraw: bool = True,
+) -> Report:
     """Read all runs at or below the folders and write the report; an earlier one in its place is replaced.
 
     Args:
         folders: run folders or folders that hold some, at any depth.
         out: where to write; by default `report` in the folder common to all runs.
         group_by: configuration keys whose values make a configuration; by default all overrides but the seed.
+        redraw: draw the figures also where they are there and no run's file has changed since.
 
     Returns:
         The report.
@@ -69,7 +76,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None, group_by: Seq
     """
     from fanin.report.compose import compose
 
-    return compose(folders, out, group_by)
+    return compose(folders, out, group_by, redraw=redraw)
 
 
 def print_study(report: Report, console: Console) -> None:

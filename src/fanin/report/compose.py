@@ -17,6 +17,7 @@ from fanin.report.groups import Configuration, canonical, group_runs, short_keys
 from fanin.report.html import write_page
 from fanin.report.judge import Judged, judge, only, table_of, write_claims
 from fanin.report.movement import movement_figure
+from fanin.report.reuse import drawn_before, fingerprint, remember
 from fanin.report.series import Metrics, Profiles, read_metrics, read_profiles
 from fanin.report.studies import STUDIES
 from fanin.report.style import Sheet, look, save
@@ -25,7 +26,7 @@ from fanin.report.tables import study_table, write_table_csv, write_table_markdo
 from fanin.report.tensorboard import write_tensorboard
 
 
-def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] | None) -> Report:
+def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] | None, *, redraw: bool) -> Report:
     """See write_report."""
     grid, found = grid_of(folders)
     runs = read_runs(found, grid)
@@ -38,7 +39,11 @@ def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] |
     sheet = Sheet(titled(runs), _setting(runs, configurations), configurations)
     studies, notes = judge(runs, profiles, metrics)
     claims = [claim for one in studies for claim in one.claims]
-    figures = _draw(sheet, runs, profiles, metrics, studies, report_folder)
+    mark = fingerprint(runs, group_by)
+    figures = None if redraw else drawn_before(report_folder, mark)
+    if figures is None:
+        figures = _draw(sheet, runs, profiles, metrics, studies, report_folder)
+        remember(report_folder, mark, figures)
     study, table = study_table(runs, configurations), table_of(studies, runs, configurations)
     tables = [report_folder / "table.csv", report_folder / "table.md"]
     write_table_csv(tables[0], study)

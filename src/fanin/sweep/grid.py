@@ -75,7 +75,7 @@ def _report(grid: Path, wanted: Sequence[Path]) -> None:
     from fanin.report import print_study, write_report
 
     try:
-        report = write_report(there, grid / "report")
+        report = write_report(there, grid / "report", redraw=False)
     except OSError as error:
         raise UserError(f"the report could not be written: {error}; fanin-report {grid} makes it") from None
     print_study(report, Console(highlight=False))
