@@ -243,8 +243,9 @@ def test_a_second_report_changes_nothing(reported: Reported, tmp_path: Path, com
     before = content()
     assert command(grid).returncode == 0
     after = content()
-    # The page names the folder that TensorBoard is to be given, and this is another one.
-    assert {name for name in before | after if before.get(name) != after.get(name)} == {"report/index.html"}
+    # The page names the folder that TensorBoard is to be given, and this is another one; so are the runs' files.
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed == {"report/index.html", "report/.figures.json"}
     event_files = sorted(path.parent for path in grid.rglob("events.out.*"))
     assert len(event_files) == len(set(event_files)) == 3 * 4 + 1
     assert not (grid / "report" / "tensorboard" / "theory_gone").exists()
