@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from typing import NoReturn
 
 from fanin import __version__
-from fanin.upkeep import collect_rarely
+from fanin.upkeep import collect_rarely, leave
 
 
 def main() -> None:
@@ -23,10 +22,17 @@ def main() -> None:
         print(f"fanin {__version__}")
         return
     collect_rarely()
-    code = _through_hydra()
-    if "fanin.sweep.pool" in sys.modules and "triton" not in sys.modules:  # triton complains of what is not freed
-        gc.freeze()  # at its end Python searches all objects for garbage, a second after a large grid
-    sys.exit(code)
+    sys.exit(_through_hydra())
+
+
+def command() -> None:
+    """What the shell calls: `main`, and a quick end."""
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    leave(code if isinstance(code, int) else 0)
 
 
 def _arrange() -> None:
@@ -72,4 +78,4 @@ def _through_hydra() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    command()
