@@ -98,6 +98,15 @@ def test_status_keeps_where_the_run_was(tmp_path: Path) -> None:
     assert datetime.fromisoformat(first["started"]).tzinfo is not None
 
 
+def test_a_status_for_a_run_whose_process_is_gone(tmp_path: Path) -> None:
+    there = {"started": "2026-01-02T03:04:05+00:00", "step": 7, "steps": 9, "epoch": 0.5, "seconds": 1.25}
+    (tmp_path / "status.json").write_text(json.dumps({"state": "running", "pid": 1, "error": None} | there))
+    RunFolder(tmp_path).mark_dead("failed", "its process was killed by SIGKILL")
+    said = RunFolder(tmp_path).status
+    assert {key: said[key] for key in there} == there
+    assert (said["state"], said["error"], said["pid"]) == ("failed", "its process was killed by SIGKILL", os.getpid())
+
+
 def test_a_status_may_be_told_not_to_be_written_too_often(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_status("running", step=0)

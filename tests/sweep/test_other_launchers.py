@@ -235,6 +235,37 @@ def test_a_run_whose_time_is_over_is_queued_again_and_goes_on(tmp_path: Path) ->
         assert untimed(grid / name) == untimed(run)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["local", "head"])
+def test_ctrl_c_under_ray(
+    where: str, ray_settings: dict[str, str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    plugin("ray")
+    place = own_parts(tmp_path)
+    address = request.getfixturevalue("head") if where == "head" else "local"
+    command = (
+        "-m", "--config-dir=own", "activation=slow", "model.depth=3", "model.width=16", "data.limit=300", "seed=0,1",
+        "trainer.steps=60", "trainer.log_every=2", "trainer.checkpoint_every=4",
+    )  # fmt: skip
+    launcher = ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+    grid = place / "outputs" / "runs"
+    with slowly(place):
+        process = start(place, *command, *launcher, fresh=True, **ray_settings)
+        wait_for(lambda: any(step > 10 for step in steps_of(grid).values()))
+        os.kill(process.pid, signal.SIGINT)
+        said = end(process)
+    assert said.code == 130
+    reached = {name: read(run / "status.json") for name, run in runs(grid).items()}
+    assert {status["state"] for status in reached.values()} == {"interrupted"}
+    # Ray may give a worker the time to stop at its next step.
+    assert {status["error"] for status in reached.values()} <= {"stopped by the user at once", "stopped by the user"}
+    assert max(status["step"] for status in reached.values()) > 0
+    assert (grid / "report" / "index.html").exists()
+    assert fanin(place, *command, "hydra/launcher=basic").code == 0
+    assert set(states(grid).values()) == {"done"}
+    assert any("going on from" in (run / "run.log").read_text() for run in runs(grid).values())
+
+
 WITHOUT_PLUGINS = """
 import os, pkgutil, sys
 from fanin.cli import main

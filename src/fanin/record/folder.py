@@ -92,6 +92,12 @@ class RunFolder:
         }
         write_json(self.path / "status.json", content | self._position)
 
+    def mark_dead(self, state: str, error: str) -> None:
+        """Say of a run whose process is gone what became of it; when it started and where it was stay as it said."""
+        said = self.status
+        self._started = str(said.get("started", ""))
+        self.write_status(state, error=error, **{key: said[key] for key in self._position if key in said})
+
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json: the run is complete."""
         write_json(self.path / "result.json", result)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from fanin.errors import OptionError, UserError
+from fanin.record.folder import FolderBusy, RunFolder
 from fanin.sweep.plan import Plan
+
+PATIENCE = 10.0
+"""Seconds that workers are given to end."""
 
 
 class LauncherFailed(UserError):
@@ -40,11 +46,31 @@ def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence
         for job in returns:
             if job.status is JobStatus.FAILED:
                 raise job.return_value
+    except KeyboardInterrupt:
+        if ray := sys.modules.get("ray"):
+            ray.shutdown()  # its workers, which do not hear of Ctrl-C, end with it
+            _mark_dead([RunFolder(folder) for folder in plan.folders])
+        raise
     except Exception as error:
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(":")
         more = "HYDRA_FULL_ERROR=1 shows more, the same command goes on"
         raise LauncherFailed(f"hydra/launcher={name}: {type(error).__name__}: {said} ({more})") from error
     return returns
+
+
+def _mark_dead(folders: Sequence[RunFolder]) -> None:
+    """Mark the runs whose processes end now, each as soon as it is gone; one that lives on keeps its status."""
+    deadline, left = time.monotonic() + PATIENCE, list(folders)
+    while left and time.monotonic() < deadline:
+        for folder in list(left):
+            if folder.status.get("state") == "running":
+                try:
+                    with folder.owned():
+                        folder.mark_dead("interrupted", "stopped by the user at once")
+                except FolderBusy:
+                    continue
+            left.remove(folder)
+        time.sleep(0.1)
 
 
 def check_launcher(name: str, launcher: Launcher) -> None:

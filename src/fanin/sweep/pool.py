@@ -254,8 +254,7 @@ class Pool:
             folder = RunFolder(one.job.folder)
             folder.path.mkdir(parents=True, exist_ok=True)
             note(folder, f"failed: {error}")
-            said = folder.status
-            folder.write_status("failed", error=error, **{k: said[k] for k in ("step", "steps", "epoch") if k in said})
+            folder.mark_dead("failed", error)
             update_summary(folder.path.parent, [folder.path])
             board.told(one.name, "line", [f"failed: {error} (see {folder.path / 'run.log'})", "red"])
             outcome = {"run": one.name, "folder": str(folder.path), "state": "failed", "error": error}
@@ -277,7 +276,7 @@ class Pool:
                 worker.process.kill()
                 worker.process.join()
                 for one in worker.task:
-                    RunFolder(one.job.folder).write_status("interrupted", error="stopped by the user at once")
+                    RunFolder(one.job.folder).mark_dead("interrupted", "stopped by the user at once")
 
 
 def _end_of(code: int | None) -> str:
