@@ -116,3 +116,17 @@ def test_what_is_not_finite_shows() -> None:
     assert measures.norm(x) == math.inf
     assert measures.dead_units(x) == pytest.approx(1 / 3)
     assert measures.dead_units(torch.tensor([[math.nan, 0.0]])) == 0.5
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_not_finite_is_counted_by_norms_first(bad: float | None, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(3)
+    # Entries whose squares leave the range of float64 give an infinite norm over finite numbers.
+    largest = 1e30 if dtype is torch.float32 else 1e200
+    tensors = [largest * torch.randn(3, 4, 5, 2, generator=random, dtype=dtype) for _ in range(4)]
+    if bad is not None:
+        tensors[2][1, 3, 0] = bad
+    found = measures.nonfinites(tensors, measures.norms(tensors))
+    expected = [[0, 0, 0], [0, 0, 0], [0, 0 if bad is None else 2, 0], [0, 0, 0]]
+    assert found.tolist() == expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 
@@ -53,21 +52,32 @@ def fans(weight: Tensor) -> tuple[int, int]:
     return weight.shape[1] * receptive, weight.shape[0] * receptive
 
 
+class _UndrawnLinear(nn.Linear):
+    """Not torch's skip_init: that draws on the meta device, and imports sympy, a third of a second at every start."""
+
+    def reset_parameters(self) -> None:
+        """Leave the parameters as their memory is."""
+
+
+class _UndrawnConv(nn.Conv2d):
+    """The same for a convolution."""
+
+    def reset_parameters(self) -> None:
+        """Leave the parameters as their memory is."""
+
+
 def empty_linear(in_features: int, out_features: int, bias: bool) -> nn.Linear:
     """A linear layer y = x W^T + b with its memory set aside but nothing drawn: an initializer fills it.
 
-    Built on the meta device first, so torch's own initialization costs no time and takes nothing from torch's
-    global generator. Lands on the default device: under `torch.device("meta")` it stays without memory.
+    Torch's own initialization costs no time and takes nothing from torch's global generator, for it does not run.
+    Lands on the default device: under `torch.device("meta")` it has no memory.
 
     Args:
         in_features, out_features: W is [out_features, in_features].
         bias: whether there is a b [out_features].
     """
-    layer = nn.Linear(in_features, out_features, bias=bias, device="meta")
-    # Not layer.to_empty(...): that imports sympy, a third of a second at every start.
-    layer.weight = nn.Parameter(torch.empty(out_features, in_features))
-    if bias:
-        layer.bias = nn.Parameter(torch.empty(out_features))
+    layer: nn.Linear = _UndrawnLinear(in_features, out_features, bias)
+    layer.__class__ = nn.Linear
     return layer
 
 
@@ -81,8 +91,6 @@ def empty_conv(in_channels: int, out_channels: int, kernel: int, bias: bool, str
         bias: whether there is a b [out_channels].
         stride: places from one output to the next.
     """
-    layer = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=bias, device="meta")
-    layer.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
-    if bias:
-        layer.bias = nn.Parameter(torch.empty(out_channels))
+    layer: nn.Conv2d = _UndrawnConv(in_channels, out_channels, kernel, stride, kernel // 2, bias=bias)
+    layer.__class__ = nn.Conv2d
     return layer

@@ -38,11 +38,12 @@ def cosine(x: Tensor) -> Tensor:
 
     (||sum_i u_i||^2 - m) / (m (m - 1)) with u_i = x_i / ||x_i|| over the m examples that are not zero; NaN for m < 2.
     """
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
+    wide = x.double()
+    length = torch.linalg.vector_norm(wide, dim=-1)
     alive = length != 0
-    unit = torch.where(alive, x / length, 0.0)
-    count = alive.sum(dim=(-2, -1)).double()
-    cosines = (unit.sum(dim=-2).square().sum(dim=-1) - count) / (count * (count - 1))
+    count = alive.sum(dim=-1).double()
+    total = torch.where(alive, 1 / length, 0.0).unsqueeze(-2) @ wide  # sum_i u_i, one product for them all
+    cosines = (total.square().sum(dim=(-2, -1)) - count) / (count * (count - 1))
     return torch.where(count > 1, cosines, torch.nan)
 
 
@@ -61,6 +62,17 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     if tensors[0].shape[0] == 1:
         return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float64)).unsqueeze(1)
     return torch.stack([norm(tensor.flatten(2)) for tensor in tensors])
+
+
+def nonfinites(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
+    """Numbers of entries that are not finite, of n tensors [R, B, ...]: [n, R].
+
+    No finite norm [n, R] has one under it: they are counted only where there is something to count, or on CUDA,
+    where asking would stop the device.
+    """
+    if norms.device.type == "cpu" and bool(norms.isfinite().all()):
+        return torch.zeros_like(norms)
+    return torch.stack([nonfinite(tensor.flatten(2)) for tensor in tensors])
 
 
 def quick_norms(tensors: Sequence[Tensor]) -> Tensor:

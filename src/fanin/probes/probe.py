@@ -98,19 +98,19 @@ class Trajectory(NoProbe):
 
 def measure_profile(seen: Observation) -> Measured:
     """Every quantity on both axes."""
-    table = _Table()
+    table, norms = _Table(), _Once(measures.norms)
     modules = _labels(seen.modules)
     for name, function in ACTIVATION.items():
-        table.add("module", name, modules, _each(function, seen.activations, measures.norms))
+        table.add("module", name, modules, _each(function, seen.activations, norms))
     _gradients_there(table, "module", modules, seen.activation_gradients)
-    _weight_quantities(table, seen, ("activation_norm", *GRADIENT, *WEIGHT), measures.norms)
+    _weight_quantities(table, seen, ("activation_norm", *GRADIENT, *WEIGHT), norms)
     return table.read()
 
 
 def measure_curves(seen: Observation, quantities: Sequence[str]) -> Measured:
     """The chosen quantities of every weight layer; activations are those of the layer's block."""
     table = _Table()
-    _weight_quantities(table, seen, quantities, measures.quick_norms)
+    _weight_quantities(table, seen, quantities, _Once(measures.quick_norms))
     return table.read()
 
 
@@ -146,6 +146,8 @@ def _each(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor], norms
     """[n, R]: a measure of n tensors [R, B, ...], whose features are flattened to one axis."""
     if function is measures.norm:
         return norms(tensors)
+    if function is measures.nonfinite:
+        return measures.nonfinites(tensors, norms(tensors))
     return torch.stack([function(tensor.flatten(2)) for tensor in tensors])
 
 
@@ -161,6 +163,21 @@ def _gradients_there(
 
 def _differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
     return torch._foreach_sub(list(after), list(before))
+
+
+class _Once:
+    """Norms of n tensors, [n, R], each tensor's taken once however often it is asked for."""
+
+    def __init__(self, norms: Norms) -> None:
+        self._norms = norms
+        self._known: dict[int, tuple[Tensor, Tensor]] = {}  # with the tensor, or another could get its identity
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Tensor:
+        """[n, R]."""
+        new = [tensor for tensor in tensors if id(tensor) not in self._known]
+        if new:
+            self._known |= {id(one[0]): one for one in zip(new, self._norms(new), strict=True)}
+        return torch.stack([self._known[id(tensor)][1] for tensor in tensors])
 
 
 class _Table:
