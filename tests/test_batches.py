@@ -180,11 +180,12 @@ def test_epochs_and_steps_of_growing_batches_are_sums_of_sizes(case: tuple[int, 
     assert batches.steps(epochs) == next(step for step in count(1) if seen[step] >= epochs * examples)
 
 
-def test_a_run_of_some_epochs_with_growing_batches(tmp_path: Path) -> None:
+def test_a_run_of_some_epochs_with_growing_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes 20, 20, 40, 40, 80, 80, 160 of 200 examples: 2.1 epochs take 420, which 7 steps reach.
 
     The validation part is evaluated, and a checkpoint written, where an epoch is full: after 200 and 440 examples.
     """
+    monkeypatch.setattr("fanin.loop.CHECKPOINT_SECONDS", 0.0)
     made = recipe(batch=Growing(factor=2, every=2), trainer={"steps": None, "epochs": 2.1, "log_every": 1})
     one, _ = loop(tmp_path, made)
     steps, checkpoint, saved = losses_of(one), one.checkpoint, []
