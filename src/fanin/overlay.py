@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fanin.probes.probe import QUANTITIES, Label
 from fanin.record.recorder import ProfileRow
@@ -60,22 +60,20 @@ class Overlay:
         forward = forward_theory(self.layers, modules[0], self.law)
         lines = self._forward_lines(forward)
         slopes = gradient_line(self.layers, gradients)
-        annotated = []
+        squares = []
         for row in rows:
             line = lines.get((row.axis, row.index)) if row.quantity == "activation_norm" else None
             if line is not None:
-                annotated.append(replace(row, theory=line.median, band_low=line.low, band_high=line.high))
+                row.theory, row.band_low, row.band_high = line.median, line.low, line.high
                 square = ProfileRow(
                     row.axis, row.index, row.layer, "activation_norm_mean_square", None, line.mean_square
                 )
-                annotated.append(square)
+                squares.append(square)
             elif row.quantity == "gradient_norm":
-                annotated.append(replace(row, theory=slopes[row.index - 1]))
+                row.theory = slopes[row.index - 1]
             elif row.quantity == "weight_variance":
-                annotated.append(_variance_band(row, self.layers[row.index - 1]))
-            else:
-                annotated.append(row)
-        return annotated
+                row.theory, row.band_low, row.band_high = _variance_band(self.layers[row.index - 1])
+        return rows + squares
 
     def _forward_lines(self, forward: ForwardTheory) -> dict[tuple[str, int], NormTheory]:
         """The line at every place of both axes: module 2l is the linear layer l, 2l + 1 its activation."""
@@ -93,8 +91,8 @@ def _series(table: dict[Label, float], axis: str, quantity: str) -> list[float]:
     return [value for _, value in sorted(found)]
 
 
-def _variance_band(row: ProfileRow, layer: Layer) -> ProfileRow:
+def _variance_band(layer: Layer) -> tuple[float, float, float]:
     """fan_in Var(W) is c within its sampling error: one standard deviation is c sqrt(2 / (entries - 1))."""
     entries = layer.fan_in * layer.fan_out
     error = layer.c * math.sqrt(2 / (entries - 1)) if entries > 1 else math.nan
-    return replace(row, theory=layer.c, band_low=layer.c - error, band_high=layer.c + error)
+    return layer.c, layer.c - error, layer.c + error

@@ -29,7 +29,7 @@ TAGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes three times as long to make, and a profile has a thousand
 class ProfileRow:
     """One row of profiles.csv, without its snapshot; None where there is no value or no theory."""
 
