@@ -133,7 +133,12 @@ def untimed_rows(run: Path) -> list[dict[str, str]]:
     return [row | {"seconds": ""} for row in table(run / "metrics.csv")]
 
 
-def test_a_wrong_number_of_fused_runs_is_one_line(tmp_path: Path) -> None:
-    said = fanin(tmp_path, *GRID, "hydra/launcher=fused", "hydra.launcher.max_fused=0")
-    assert said.code == 1
-    assert said.err[-1] == "fanin: hydra.launcher.max_fused=0: must be auto or an integer >= 1"
+@pytest.mark.parametrize(
+    ("typed", "allowed"),
+    [("n_jobs=0", "null or an integer >= 1"), ("jobs_per_gpu=0", "an integer >= 1"),
+     ("max_fused=0", "auto or an integer >= 1"), ("max_fused=all", "auto or an integer >= 1")],
+)  # fmt: skip
+def test_a_wrong_option_of_the_launcher_is_one_line_and_no_file(tmp_path: Path, typed: str, allowed: str) -> None:
+    said = fanin(tmp_path, *GRID, "hydra/launcher=fused", f"hydra.launcher.{typed}")
+    assert (said.code, said.err) == (1, [f"fanin: hydra.launcher.{typed}: must be {allowed}"])
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from fanin.errors import OptionError, integer
 from fanin.sweep.plan import Planned
 
 CPU_LIMIT = 64
@@ -25,7 +24,7 @@ SHARE = 0.25
 """Of the memory that is free, for all programs together."""
 
 
-def fuse(runs: Sequence[Planned], max_fused: object, workers: int, *, gpu: bool) -> tuple[list[list[Planned]], int]:
+def fuse(runs: Sequence[Planned], max_fused: int | str, workers: int, *, gpu: bool) -> tuple[list[list[Planned]], int]:
     """Groups of runs that are trained as one program each, and the number of runs that cannot be fused.
 
     Args:
@@ -33,9 +32,6 @@ def fuse(runs: Sequence[Planned], max_fused: object, workers: int, *, gpu: bool)
         max_fused: runs in a program, or "auto" for what fits into the memory.
         workers: number of groups that run at a time.
         gpu: whether they run on GPUs.
-
-    Raises:
-        OptionError: max_fused is neither a positive integer nor "auto".
     """
     from fanin.sweep.grouping import structure_key
 
@@ -64,13 +60,10 @@ def number_of_groups(runs: int, largest: int, workers: int) -> int:
     return min(rounds * workers, runs)
 
 
-def most_together(cfg: DictConfig, max_fused: object, workers: int, *, gpu: bool) -> int:
+def most_together(cfg: DictConfig, max_fused: int | str, workers: int, *, gpu: bool) -> int:
     """The most runs of this structure that are put into one program."""
-    if max_fused != "auto":
-        try:
-            return integer("max_fused", max_fused, 1)
-        except OptionError as error:
-            raise OptionError("hydra.launcher.max_fused", error.value, "auto or an integer >= 1") from None
+    if isinstance(max_fused, int):
+        return max_fused
     import torch
 
     from fanin.sweep.memory import bytes_of_a_run

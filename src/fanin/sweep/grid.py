@@ -34,11 +34,12 @@ def run_grid(
         batches: the overrides of each job, in the batches to launch.
 
     Raises:
-        InvalidRuns: before anything has been written, if any job cannot be run.
+        InvalidRuns, OptionError: before anything has been written, if any job cannot be run, or not by this launcher.
         FailedRuns: at the end, if any run failed.
     """
     ours = getattr(launcher, "launch_runs", None)  # fanin's own launchers take what has been composed already
     if ours is not None:
+        launcher.check_options()  # type: ignore[attr-defined]
         launcher.warm_up()  # type: ignore[attr-defined]
     plan = plan_grid(master, loader, [job for batch in batches for job in batch])
     folders, grid = plan.folders, plan.folders[0].parent

@@ -24,7 +24,6 @@ from multiprocessing.context import ForkServerProcess
 from threading import Thread
 from typing import Any
 
-from fanin.errors import OptionError, integer
 from fanin.record.folder import RunFolder
 from fanin.sweep.board import Board
 from fanin.sweep.compose import hydra_record, write_record
@@ -106,28 +105,20 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
-def pool_size(n_jobs: object, jobs_per_gpu: object, wanted: Sequence[str]) -> tuple[int, list[int | None]]:
+def pool_size(n_jobs: int | None, jobs_per_gpu: int, wanted: Sequence[str]) -> tuple[int, list[int | None]]:
     """The number of workers and the CUDA devices that they take in turn, [None] for the CPU.
 
     Args:
         n_jobs: None for as many as there are cores, or places on GPUs.
         jobs_per_gpu: places on each GPU.
         wanted: `trainer.device` of the runs.
-
-    Raises:
-        OptionError: a number is not at least 1.
     """
     import torch
 
-    try:
-        count = None if n_jobs is None else integer("n_jobs", n_jobs, 1)
-        per_gpu = integer("jobs_per_gpu", jobs_per_gpu, 1)
-    except OptionError as error:
-        raise error.within("hydra.launcher") from None
     gpus = 0 if all(device == "cpu" for device in wanted) else torch.cuda.device_count()
     if gpus:
-        return count or gpus * per_gpu, list(range(gpus))
-    return count or len(os.sched_getaffinity(0)), [None]
+        return n_jobs or gpus * jobs_per_gpu, list(range(gpus))
+    return n_jobs or len(os.sched_getaffinity(0)), [None]
 
 
 def run_pool(

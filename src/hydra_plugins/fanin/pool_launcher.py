@@ -57,6 +57,7 @@ class PoolLauncher(Launcher):
         """Compose and run jobs given by their overrides, for sweepers that are not fanin's own."""
         from fanin.sweep.plan import plan_grid
 
+        self.check_options()
         plan = plan_grid(self.config, self.hydra_context.config_loader, job_overrides)
         states = {name: {"run": name, "state": "skipped"} for name in plan.runs}
         states |= {outcome["run"]: outcome for outcome in self.launch_runs(list(plan.runs.values()))}
@@ -68,6 +69,24 @@ class PoolLauncher(Launcher):
             result.return_value = RuntimeError(outcome["error"]) if status is JobStatus.FAILED else outcome
             returns.append(result)
         return returns
+
+    def check_options(self) -> None:
+        """Refuse what the launcher cannot be given, before anything is written.
+
+        Raises:
+            OptionError: a number that is not at least 1.
+        """
+        from fanin.errors import OptionError, integer, told_of
+
+        with told_of("hydra.launcher"):
+            allowed = {"n_jobs": (None, "null or "), "jobs_per_gpu": (1, ""), "max_fused": ("auto", "auto or ")}
+            for name, (word, said) in allowed.items():
+                value = getattr(self, name)
+                try:
+                    if value != word:
+                        integer(name, value, 1)
+                except OptionError as error:
+                    raise OptionError(name, value, said + error.allowed, error.fix) from None
 
     def warm_up(self) -> None:
         """Start what takes time to start."""
