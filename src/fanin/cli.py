@@ -27,12 +27,14 @@ def main() -> None:
 
 def command() -> None:
     """What the shell calls: `main`, and a quick end."""
-    code: object = 0
+    code = 0
     try:
         main()
     except SystemExit as end:
-        code = end.code
-    leave(code if isinstance(code, int) else 0)
+        if isinstance(end.code, str):  # Python prints it
+            raise
+        code = end.code or 0
+    leave(code)
 
 
 def _arrange() -> None:

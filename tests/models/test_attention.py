@@ -48,7 +48,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=streams.generator(seed, "normal"), dtype=torch.float64)
 
 
-def close(ours: Tensor, theirs: Tensor) -> None:
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
     # float64: a few dozen roundings of 2e-16 on numbers up to 10; quotients of sums of as many
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
@@ -57,7 +57,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 @given(sizes)
 def test_softmax_is_torchs(size: tuple[int, int, int, int, int]) -> None:
     q, k, v = normal(3, *size[:4], seed=size[4])
-    close(SoftmaxAttention()(q, k, v), F.scaled_dot_product_attention(q, k, v))
+    assert_close(SoftmaxAttention()(q, k, v), F.scaled_dot_product_attention(q, k, v))
 
 
 @hypothesized
@@ -65,7 +65,7 @@ def test_softmax_is_torchs(size: tuple[int, int, int, int, int]) -> None:
 def test_linear_is_its_n_by_n_matrix(size: tuple[int, int, int, int, int]) -> None:
     q, k, v = normal(3, *size[:4], seed=size[4])
     scores = (F.elu(q) + 1) @ (F.elu(k) + 1).mT
-    close(LinearAttention()(q, k, v), scores / scores.sum(-1, keepdim=True) @ v)
+    assert_close(LinearAttention()(q, k, v), scores / scores.sum(-1, keepdim=True) @ v)
 
 
 def test_linear_attends_to_far_negative_keys() -> None:
@@ -80,7 +80,7 @@ def test_linear_has_a_slope_of_one_at_zero() -> None:
     v = torch.tensor([[[[0.0], [1.0]]]], dtype=torch.float64)
     # phi(k) = (1, 2): the second token's share is p2 / (p1 + p2) = 2/3, its derivatives -2/9 and 1/9 where phi' = 1
     (to_keys,) = torch.autograd.grad(LinearAttention()(q, k, v).sum(), k)
-    close(to_keys.flatten(), torch.tensor([-2 / 9, 1 / 9], dtype=torch.float64))
+    assert_close(to_keys.flatten(), torch.tensor([-2 / 9, 1 / 9], dtype=torch.float64))
 
 
 @hypothesized
@@ -95,7 +95,7 @@ def test_low_rank_is_its_explicit_product(size: tuple[int, int, int, int, int], 
     for b in range(batch):
         for h in range(heads):
             weights = torch.softmax(q[b, h] @ (e @ k[b, h]).T / math.sqrt(d), dim=-1)
-            close(attend(q, k, v)[b, h], weights @ (f @ v[b, h]))
+            assert_close(attend(q, k, v)[b, h], weights @ (f @ v[b, h]))
 
 
 def test_low_rank_of_the_identity_is_softmax() -> None:
@@ -104,7 +104,7 @@ def test_low_rank_of_the_identity_is_softmax() -> None:
         attend.keys.weight.copy_(torch.eye(4))
         attend.values.weight.copy_(torch.eye(4))
     q, k, v = normal(3, 2, 3, 4, 5)
-    close(attend(q, k, v), SoftmaxAttention()(q, k, v))
+    assert_close(attend(q, k, v), SoftmaxAttention()(q, k, v))
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -119,7 +119,7 @@ def test_multi_head_is_torchs(bias: bool) -> None:
             theirs.in_proj_bias.copy_(torch.cat([layer.get_parameter("bias") for layer in layers]))
             theirs.out_proj.bias.copy_(ours.get_parameter("out.bias"))
     x = normal(4, 5, 6)
-    close(ours(x), theirs(x, x, x, need_weights=False)[0])
+    assert_close(ours(x), theirs(x, x, x, need_weights=False)[0])
 
 
 @pytest.mark.parametrize("placement", ["pre_activation", "post_activation"])
@@ -145,7 +145,7 @@ def test_a_block_is_torchs_encoder_layer(placement: str) -> None:
             stacked = torch.cat([layer.get_parameter(kind) for layer in layers])
             theirs.self_attn.get_parameter(f"in_proj_{kind}").copy_(stacked)
     x = normal(4, 5, 6)
-    close(model.blocks(x), theirs(x))
+    assert_close(model.blocks(x), theirs(x))
 
 
 def test_outputs_are_those_of_the_pieces() -> None:
@@ -155,7 +155,7 @@ def test_outputs_are_those_of_the_pieces() -> None:
     embedded = model.embedding(tokens) + model.positions.table
     norm = model.norm
     assert norm is not None
-    close(model(x), model.classifier(norm(model.blocks(embedded)).mean(1)))
+    assert_close(model(x), model.classifier(norm(model.blocks(embedded)).mean(1)))
 
 
 @hypothesized
@@ -174,7 +174,7 @@ def test_without_positions_the_order_of_rows_would_not_matter() -> None:
     order = torch.tensor([3, 0, 4, 1, 2])
     assert not torch.allclose(model(x), model(x[:, :, order]), atol=1e-6)
     model.positions.table.zero_()
-    close(model(x), model(x[:, :, order]))
+    assert_close(model(x), model(x[:, :, order]))
 
 
 @pytest.mark.parametrize("kind", ["softmax", "low_rank", "linear"])
@@ -198,7 +198,7 @@ def test_dropout_is_on_the_rows_and_every_branch() -> None:
     for name in blocks:
         found[name].masks = iter([torch.zeros(())])
     embedded = model.embedding(x[:, 0]) + model.positions.table
-    close(model(x), model.classifier(embedded.mean(1)))
+    assert_close(model(x), model.classifier(embedded.mean(1)))
 
 
 def test_residual_branches_end_in_their_last_layers() -> None:
@@ -215,7 +215,7 @@ def test_residual_branches_end_in_their_last_layers() -> None:
             last.get_parameter("weight").zero_()
             last.get_parameter("bias").zero_()
     embedded = model.embedding(x[:, 0]) + model.positions.table
-    close(model.blocks(embedded), embedded)
+    assert_close(model.blocks(embedded), embedded)
     assert sum(isinstance(module, Add) for module in model.modules()) == 4
 
 

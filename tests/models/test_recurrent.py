@@ -46,7 +46,7 @@ def images(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=streams.generator(seed, "images"), dtype=torch.float64)
 
 
-def close(ours: Tensor, theirs: Tensor | Array) -> None:
+def assert_close(ours: Tensor, theirs: Tensor | Array) -> None:
     # float64: a few dozen roundings of 2e-16 on numbers up to 10
     torch.testing.assert_close(ours, torch.as_tensor(theirs), rtol=1e-12, atol=1e-12)
 
@@ -98,14 +98,14 @@ def classified(model: Recurrent, state: Array) -> Array:
 def test_three_steps_by_hand(kind: type[Recurrent], normalization: Any) -> None:
     model = network(kind, normalization=normalization)
     x = images(6, 1, 3, 4)
-    close(model(x), classified(model, by_hand(model, x[:, 0].numpy())[:, -1]))
+    assert_close(model(x), classified(model, by_hand(model, x[:, 0].numpy())[:, -1]))
 
 
 def test_rows_hold_all_channels() -> None:
     model = network(Rnn, input_shape=(2, 3, 4))
     x = images(6, 2, 3, 4)
     sequence = np.concatenate([x[:, 0].numpy(), x[:, 1].numpy()], axis=-1)
-    close(model(x), classified(model, by_hand(model, sequence)[:, -1]))
+    assert_close(model(x), classified(model, by_hand(model, sequence)[:, -1]))
 
 
 ORDER = {Rnn: [0], Lstm: [0, 1, 3, 2], Gru: [0, 1, 2]}  # where torch's gates are among ours: i, f, g, o
@@ -134,7 +134,7 @@ def test_equals_torchs_own(
                 theirs.get_parameter(f"bias_ih_l{index}").copy_(reordered(layer.get_parameter("input.bias")))
     x = images(4, 1, height, row, seed=seed)
     states, _ = theirs(x.squeeze(1))
-    close(model(x), model.classifier(states[:, -1]))
+    assert_close(model(x), model.classifier(states[:, -1]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -184,7 +184,7 @@ def test_dropout_is_on_the_rows_and_the_last_state(kind: type[Recurrent]) -> Non
     }
     rows, last = masks["dropouts.0"][0].numpy(), masks["dropouts.1"][0].numpy()
     assert not np.allclose(rows[:, 0], rows[:, 1]), "a mask for each time step"
-    close(outputs, classified(model, by_hand(model, x[:, 0].numpy() * rows)[:, -1] * last))
+    assert_close(outputs, classified(model, by_hand(model, x[:, 0].numpy() * rows)[:, -1] * last))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -202,7 +202,7 @@ def test_variational_dropout_has_one_mask_for_all_steps_and_one_for_the_recurren
     )
     assert set(np.unique(recurrent)) == {0.0, 2.0}
     states = by_hand(model, x[:, 0].numpy() * rows, recurrent)
-    close(outputs, classified(model, states[:, -1] * last))
+    assert_close(outputs, classified(model, states[:, -1] * last))
 
 
 @pytest.mark.parametrize("variational", [False, True])

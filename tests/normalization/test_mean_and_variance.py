@@ -48,7 +48,7 @@ def standardized(z: Array, eps: float) -> Array:
     return (z - mean) / np.sqrt(var + eps)
 
 
-def close(ours: Tensor, formula: Array) -> None:
+def assert_close(ours: Tensor, formula: Array) -> None:
     # some dozen float64 operations on numbers up to 20, 2.2e-16 each; a variance may be a thousandth of the squares
     # that it comes from
     np.testing.assert_allclose(ours.detach().numpy(), formula, rtol=1e-11, atol=1e-11)
@@ -66,7 +66,7 @@ def test_batch(dims: int, shape: tuple[int, int, int, int], eps: float, seed: in
     z = draw(seed, (size, 2 * half, *places[:dims]))
     module, gamma, beta = affine(BatchNorm(eps=eps).make(2 * half, dims))
     expected = np.stack([standardized(z.numpy()[:, c], eps) * gamma[c] + beta[c] for c in range(2 * half)], axis=1)
-    close(module(z), expected)
+    assert_close(module(z), expected)
 
 
 @pytest.mark.parametrize("dims", [0, 2])
@@ -78,7 +78,7 @@ def test_layer(dims: int, shape: tuple[int, int, int, int], eps: float, seed: in
     module, gamma, beta = affine(LayerNorm(eps=eps).make(2 * half, dims))
     a = z.numpy()
     expected = np.stack([standardized(example, eps) for example in a])
-    close(module(z), expected * along_features(gamma, a) + along_features(beta, a))
+    assert_close(module(z), expected * along_features(gamma, a) + along_features(beta, a))
 
 
 @pytest.mark.parametrize("dims", [0, 2])
@@ -94,7 +94,7 @@ def test_group(dims: int, shape: tuple[int, int, int, int], groups: int, eps: fl
         for first in range(0, features, features // groups):
             members = slice(first, first + features // groups)
             expected[example, members] = standardized(a[example, members], eps)
-    close(module(z), expected * along_features(gamma, a) + along_features(beta, a))
+    assert_close(module(z), expected * along_features(gamma, a) + along_features(beta, a))
 
 
 @given(shape=SHAPES, eps=EPS, seed=st.integers(0, 999))
@@ -104,9 +104,9 @@ def test_instance(shape: tuple[int, int, int, int], eps: float, seed: int) -> No
     module, gamma, beta = affine(InstanceNorm(eps=eps).make(shape[1], 2))
     a = z.numpy()
     expected = np.array([[standardized(one, eps) for one in example] for example in a])
-    close(module(z), expected * along_features(gamma, a) + along_features(beta, a))
+    assert_close(module(z), expected * along_features(gamma, a) + along_features(beta, a))
     module.eval()  # nothing is kept from training
-    close(module(z[:1]), (expected * along_features(gamma, a) + along_features(beta, a))[:1])
+    assert_close(module(z[:1]), (expected * along_features(gamma, a) + along_features(beta, a))[:1])
 
 
 @pytest.mark.parametrize("dims", [0, 2])
@@ -118,9 +118,9 @@ def test_rms(dims: int, shape: tuple[int, int, int, int], eps: float, seed: int)
     module, gamma, _ = affine(RMSNorm(eps=eps).make(2 * half, dims))
     a = z.numpy()
     expected = np.stack([example / np.sqrt((example**2).sum() / example.size + eps) for example in a])
-    close(module(z), expected * along_features(gamma, a))
+    assert_close(module(z), expected * along_features(gamma, a))
     plain = RMSNorm(eps=eps, affine=False).make(2 * half, dims)
-    close(plain(z), expected)
+    assert_close(plain(z), expected)
 
 
 @pytest.mark.parametrize("dims", [0, 2])
@@ -138,9 +138,9 @@ def test_batch_evaluates_with_running_statistics(dims: int, momentum: float) -> 
     module.eval()
     z = draw(5, shape)
     expected = (z.numpy() - along_features(mean, z.numpy())) / np.sqrt(along_features(var, z.numpy()) + 1e-5)
-    close(module(z), expected)
+    assert_close(module(z), expected)
     # At evaluation an example's answer does not depend on its companions.
-    close(module(z[:1]), expected[:1])
+    assert_close(module(z[:1]), expected[:1])
 
 
 @pytest.mark.parametrize("dims", [0, 2])
@@ -153,7 +153,7 @@ def test_batch_can_undo_itself(dims: int, eps: float, seed: int) -> None:
     with torch.no_grad():
         module.get_parameter("weight").copy_((z.var(axes, correction=0) + eps).sqrt())
         module.get_parameter("bias").copy_(z.mean(axes))
-    close(module(z), z.numpy())
+    assert_close(module(z), z.numpy())
 
 
 @pytest.mark.parametrize(
@@ -184,11 +184,11 @@ def test_rms_is_torchs_over_the_last_axis() -> None:
     module, _, _ = affine(RMSNorm(eps=1e-3).make(7))
     torchs = nn.RMSNorm(7, eps=1e-3).double()
     torchs.load_state_dict(module.state_dict())
-    close(module(z), torchs(z).detach().numpy())
+    assert_close(module(z), torchs(z).detach().numpy())
 
 
 def test_one_group_is_layer_and_as_many_as_channels_instance_normalization() -> None:
     z = draw(8, (4, 6, 3, 5))
     one, each = GroupNorm(groups=1).make(6, 2).double(), GroupNorm(groups=6).make(6, 2).double()
-    close(one(z), LayerNorm().make(6, 2).double()(z).detach().numpy())
-    close(each(z), InstanceNorm().make(6, 2).double()(z).detach().numpy())
+    assert_close(one(z), LayerNorm().make(6, 2).double()(z).detach().numpy())
+    assert_close(each(z), InstanceNorm().make(6, 2).double()(z).detach().numpy())

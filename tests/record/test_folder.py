@@ -107,6 +107,17 @@ def test_a_status_for_a_run_whose_process_is_gone(tmp_path: Path) -> None:
     assert (said["state"], said["error"], said["pid"]) == ("failed", "its process was killed by SIGKILL", os.getpid())
 
 
+def test_a_run_that_was_complete_when_its_process_died_stays_complete(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_status("done", step=9)
+    folder.write_result({"config_hash": "abc"})
+    RunFolder(tmp_path).mark_dead("interrupted", "stopped by the user at once")
+    assert RunFolder(tmp_path).finished("abc")
+    (tmp_path / "result.json").unlink()  # killed before it was written: not complete
+    RunFolder(tmp_path).mark_dead("interrupted", "stopped by the user at once")
+    assert RunFolder(tmp_path).status["state"] == "interrupted"
+
+
 def test_a_status_may_be_told_not_to_be_written_too_often(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_status("running", step=0)

@@ -41,10 +41,13 @@ def test_the_same_again(grid: Path) -> None:
     assert drawn(grid) == set()
 
 
-@pytest.mark.parametrize("name", ["status.json", "result.json", "metrics.csv", "profiles.csv", ".hydra/config.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    ["status.json", "result.json", "metrics.csv", "profiles.csv", ".hydra/config.yaml", ".hydra/hydra.yaml"],
+)
 def test_a_file_that_has_changed(grid: Path, name: str) -> None:
-    path = next(grid.glob(f"*/{name}"))
-    path.write_text(path.read_text() + "\n")
+    path = next(grid.glob("*/status.json")).parent / name
+    path.write_text((path.read_text() if path.exists() else "") + "\n")
     assert "study.png" in drawn(grid)
 
 

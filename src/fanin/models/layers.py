@@ -52,18 +52,19 @@ def fans(weight: Tensor) -> tuple[int, int]:
     return weight.shape[1] * receptive, weight.shape[0] * receptive
 
 
-class _UndrawnLinear(nn.Linear):
+class _Undrawn:
     """Not torch's skip_init: that draws on the meta device, and imports sympy, a third of a second at every start."""
 
     def reset_parameters(self) -> None:
         """Leave the parameters as their memory is."""
 
 
-class _UndrawnConv(nn.Conv2d):
-    """The same for a convolution."""
+class _UndrawnLinear(_Undrawn, nn.Linear):
+    pass
 
-    def reset_parameters(self) -> None:
-        """Leave the parameters as their memory is."""
+
+class _UndrawnConv(_Undrawn, nn.Conv2d):
+    pass
 
 
 def empty_linear(in_features: int, out_features: int, bias: bool) -> nn.Linear:

@@ -110,7 +110,7 @@ def measure_profile(seen: Observation) -> Measured:
 def measure_curves(seen: Observation, quantities: Sequence[str]) -> Measured:
     """The chosen quantities of every weight layer; activations are those of the layer's block."""
     table = _Table()
-    _weight_quantities(table, seen, quantities, _Once(measures.quick_norms))
+    _weight_quantities(table, seen, quantities, measures.quick_norms)
     return table.read()
 
 

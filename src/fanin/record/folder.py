@@ -93,8 +93,13 @@ class RunFolder:
         write_json(self.path / "status.json", content | self._position)
 
     def mark_dead(self, state: str, error: str) -> None:
-        """Say of a run whose process is gone what became of it; when it started and where it was stay as it said."""
+        """Say of a run whose process is gone what became of it; when it started and where it was stay as it said.
+
+        One that was complete stays complete: of runs that are trained together some end before the others.
+        """
         said = self.status
+        if said.get("state") in FINISHED and self.result is not None:
+            return
         self._started = str(said.get("started", ""))
         self.write_status(state, error=error, **{key: said[key] for key in self._position if key in said})
 
