@@ -26,13 +26,13 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
-from fanin.build import recipe
-from fanin.config_folder import config_folder
-from fanin.data import Dataset, Digits
-from fanin.record.folder import RunFolder
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.parts.data import Dataset, Digits
 from fanin.record.recorder import Recorder
-from fanin.resolvers import register_resolvers
-from fanin.run import assemble, batches_of
+from fanin.record.run_folder import RunFolder
+from fanin.run.build import recipe
+from fanin.run.execute import assemble, batches_of
 
 STUDY = [
     "initializer=variance_scaling", "model.depth=50", "model.width=100", "model.bias=false", "optimizer.lr=0.003",

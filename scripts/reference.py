@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 from hydra.utils import get_object
 
-from fanin.config_folder import config_folder
-from fanin.help import ORDER, description
+from fanin.catalogue import config_folder
+from fanin.cli.help import ORDER, description
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"

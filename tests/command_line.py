@@ -111,7 +111,12 @@ Started = Command | subprocess.Popen[str]
 
 
 def start(
-    folder: Path, *arguments: str, module: str = "fanin.cli", fresh: bool = False, figures: bool = False, **more: str
+    folder: Path,
+    *arguments: str,
+    module: str = "fanin.cli.main",
+    fresh: bool = False,
+    figures: bool = False,
+    **more: str,
 ) -> Started:
     """A command, started in a folder and not waited for.
 

@@ -12,26 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanin import activations
-from fanin.data import Dataset, Gaussian
-from fanin.initializers import Initializer, VarianceScaling
-from fanin.learner import Batch
-from fanin.loop import Loop
-from fanin.method import Method
-from fanin.models import Mlp
-from fanin.normalization import NoNorm
-from fanin.optimizers import SGD
-from fanin.overlay import Overlay
+from fanin.parts import activations
+from fanin.parts.data import Dataset, Gaussian
+from fanin.parts.initializers import Initializer, VarianceScaling
+from fanin.parts.models import Mlp
+from fanin.parts.normalization import NoNorm
+from fanin.parts.optimizers import SGD
+from fanin.parts.regularizers import Dropout, Penalty
+from fanin.parts.schedules import Constant
 from fanin.probes import NoProbe
-from fanin.recipe import Recipe
-from fanin.record.folder import RunFolder
 from fanin.record.recorder import Recorder
-from fanin.regularizers import Dropout, Penalty
-from fanin.run import assemble, batches_of
-from fanin.schedules import Constant
-from fanin.settings import Trainer
-from fanin.single import SingleLearner
+from fanin.record.run_folder import RunFolder
+from fanin.run.execute import assemble, batches_of
+from fanin.run.recipe import Recipe
+from fanin.run.theory_overlay import Overlay
 from fanin.streams import generator
+from fanin.train.learner import Batch
+from fanin.train.loop import Loop
+from fanin.train.method import Method
+from fanin.train.settings import Trainer
+from fanin.train.single_learner import SingleLearner
 
 EPSILON = 2.0**-24  # relative rounding error of one float32 operation
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from fanin import activations
-from fanin.initializers import TorchDefault
-from fanin.normalization import NoNorm
+from fanin.parts import activations
+from fanin.parts.initializers import TorchDefault
+from fanin.parts.normalization import NoNorm
 from fanin.streams import generator
 
 IMAGE = (2, 7, 6)

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LOADED = (
-    "hydra._internal.hydra", "fanin.run", "fanin.fused", "fanin.sweep.pool", "fanin.sweep.grid", "fanin.sweep.fuse",
-    "fanin.report.compose", "fanin.report.terminal", "matplotlib.backends.backend_agg", "sklearn.metrics",
+    "hydra._internal.hydra", "fanin.run.execute", "fanin.train.fused_learner",
+    "fanin.sweep.pool", "fanin.sweep.grid", "fanin.sweep.fused_groups",
+    "fanin.report.make", "fanin.report.write.terminal", "matplotlib.backends.backend_agg", "sklearn.metrics",
 )  # fmt: skip
 """What a command imports sooner or later."""
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from fanin.clipping import ClipNorm
-from fanin.learner import StepResult
-from fanin.method import Method
-from fanin.optimizers import Adam
-from fanin.regularizers import L1, L2, MaxNorm, WeightDecay
+from fanin.parts.clipping import ClipNorm
+from fanin.parts.optimizers import Adam
+from fanin.parts.regularizers import L1, L2, MaxNorm, WeightDecay
+from fanin.train.learner import StepResult
+from fanin.train.method import Method
 from oracles import by_hand
 
 Array = npt.NDArray[np.float64]

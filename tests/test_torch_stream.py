@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine import loop, metrics, recipe, rows, same
-from fanin import activations
-from fanin.initializers import Lsuv, VarianceScaling
-from fanin.loop import Interrupted, Loop
-from fanin.method import Method
-from fanin.models import Mlp
-from fanin.normalization import NoNorm
+from fanin.parts import activations
+from fanin.parts.initializers import Lsuv, VarianceScaling
+from fanin.parts.models import Mlp
+from fanin.parts.normalization import NoNorm
+from fanin.parts.regularizers import SAM, Dropout
 from fanin.probes import NoProbe, Probe
-from fanin.regularizers import SAM, Dropout
 from fanin.streams import stream_seed
 from fanin.torch_stream import draws_from_it
+from fanin.train.loop import Interrupted, Loop
+from fanin.train.method import Method
 
 
 class Noisy(nn.Module):

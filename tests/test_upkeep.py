@@ -12,7 +12,7 @@ import pytest
 
 COUNTED = """
 import resource, torch
-from fanin.upkeep import keep_freed_memory
+from fanin.process import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -28,7 +28,7 @@ print(given_back, faults())
 
 ENDING = """
 import atexit, sys, threading, time
-from fanin.upkeep import leave
+from fanin.process import leave
 
 class Held:
     def __del__(self):
@@ -58,7 +58,7 @@ def test_the_end_waits_for_all_but_the_memory() -> None:
 @pytest.mark.parametrize(("code", "expected"), [(0, 120), (1, 1)])
 def test_output_that_could_not_be_written_is_no_success(code: int, expected: int) -> None:
     with Path("/dev/full").open("w") as full:
-        assert python(f"from fanin.upkeep import leave\nprint(1)\nleave({code})", full).returncode == expected
+        assert python(f"from fanin.process import leave\nprint(1)\nleave({code})", full).returncode == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from engine import batch
-from fanin import activations
-from fanin.fused import FusedLearner
-from fanin.initializers import VarianceScaling
-from fanin.learner import Batch, Learner
-from fanin.method import Method
-from fanin.models import Attention, Cnn, Gru, LinearModel, Lstm, Mlp, ResidualMlp, Resnet, Rnn
-from fanin.normalization import NoNorm
-from fanin.optimizers import SGD
-from fanin.regularizers import L2, Dropout
-from fanin.single import SingleLearner
+from fanin.parts import activations
+from fanin.parts.initializers import VarianceScaling
+from fanin.parts.models import Attention, Cnn, Gru, LinearModel, Lstm, Mlp, ResidualMlp, Resnet, Rnn
+from fanin.parts.normalization import NoNorm
+from fanin.parts.optimizers import SGD
+from fanin.parts.regularizers import L2, Dropout
 from fanin.streams import generator
+from fanin.train.fused_learner import FusedLearner
+from fanin.train.learner import Batch, Learner
+from fanin.train.method import Method
+from fanin.train.single_learner import SingleLearner
 
 FLAT, IMAGE, ROWS = {"in_features": 12}, {"input_shape": (1, 6, 4)}, {"input_shape": (1, 4, 3)}
 SIZES: dict[type[Any], dict[str, Any]] = {

@@ -18,7 +18,7 @@ def typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., Said]]:
     """The command's main(), called in an empty folder."""
-    from fanin.cli import main
+    from fanin.cli.main import main
     from fanin.sweep.job import outcomes
 
     def call(*arguments: str) -> Said:

@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from fanin.augment import Augmentation
-from fanin.averaging import Averaging
-from fanin.batch_schedules import BatchSchedule
-from fanin.clipping import Clipping
-from fanin.data import Dataset, Source
-from fanin.initializers import Initializer
-from fanin.losses import Loss
-from fanin.lr_scaling import Scaling
-from fanin.normalization.base import Settings
-from fanin.preprocess import Preprocess
+from fanin.parts.augmentations import Augmentation
+from fanin.parts.averaging import Averaging
+from fanin.parts.batch_schedules import BatchSchedule
+from fanin.parts.clipping import Clipping
+from fanin.parts.data import Dataset, Source
+from fanin.parts.initializers import Initializer
+from fanin.parts.losses import Loss
+from fanin.parts.lr_scaling import Scaling
+from fanin.parts.normalization.base import Settings
+from fanin.parts.preprocess import Preprocess
+from fanin.parts.regularizers import Penalty
+from fanin.parts.schedules import Schedule
 from fanin.probes import Probe
-from fanin.regularizers import Penalty
-from fanin.schedules import Schedule
 
 
 class Waves(Source):

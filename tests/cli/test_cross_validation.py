@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
 from command_line import fanin, read, runs, table
-from fanin.build import load_data
+from fanin.run.build import load_data
 
 
 def test_folds_as_a_grid(tmp_path: Path) -> None:

@@ -12,21 +12,21 @@ from omegaconf import OmegaConf
 
 from command_line import Said, environment, fanin
 from fanin import __version__
-from fanin.config_folder import config_folder
+from fanin.catalogue import config_folder
 
 HEAVY = ("torch", "torchvision", "hydra", "omegaconf", "numpy", "pandas", "matplotlib", "tensorboard", "sklearn")
 
 LOADED = f"""
 import sys
 sys.argv[1:] = {{arguments}}
-import fanin.cli
+import fanin.cli.main
 {{call}}
 print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
 """
 
 
 def loaded(arguments: list[str], call: str) -> Said:
-    """What a process says that imports fanin.cli and does one thing; stderr: the heavy modules it has imported."""
+    """What a process says that imports fanin.cli.main and does one thing; stderr: the heavy modules it has imported."""
     script = LOADED.format(arguments=arguments, call=call)
     done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True)
     return Said(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
@@ -67,12 +67,12 @@ def test_help_lists_every_option_with_its_description(tmp_path: Path) -> None:
 
 
 def test_help_and_version_import_nothing_heavy(tmp_path: Path) -> None:
-    for arguments, call in (([], ""), (["--help"], "fanin.cli.main()"), (["--version"], "fanin.cli.main()")):
+    for arguments, call in (([], ""), (["--help"], "fanin.cli.main.main()"), (["--version"], "fanin.cli.main.main()")):
         said = loaded(arguments, call)
         assert (said.code, said.err) == (0, ["[]"])
     assert said.out == [f"fanin {__version__}"]
     # A check that cannot fail would prove nothing: the same look sees hydra in a process that composes.
-    assert "hydra" in loaded(["--cfg", "job"], "fanin.cli._through_hydra()").err[-1]
+    assert "hydra" in loaded(["--cfg", "job"], "fanin.cli.main._through_hydra()").err[-1]
     starts = []
     for _ in range(3):
         begin = time.perf_counter()

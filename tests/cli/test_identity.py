@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fanin.config_folder import config_folder
-from fanin.identity import LONGEST_NAME, Identity, folder_name, identify, without_hydra
-from fanin.resolvers import register_resolvers
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.run.identity import LONGEST_NAME, Identity, folder_name, identify, without_hydra
 
 # Spellings of one value each; the first of a row is the plain one.
 TYPED = (
@@ -116,8 +116,8 @@ def test_names_that_no_file_system_takes_are_shortened_with_a_hash() -> None:
 ELSEWHERE = """
 import pickle, sys
 from hydra.core.global_hydra import GlobalHydra
-from fanin.identity import identify
-from fanin.resolvers import register_resolvers
+from fanin.run.identity import identify
+from fanin.cli.resolvers import register_resolvers
 
 register_resolvers()
 assert not GlobalHydra.instance().is_initialized()

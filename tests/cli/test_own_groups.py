@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from command_line import fanin, read, runs, table
-from fanin.build import GROUPS
+from fanin.run.build import GROUPS
 from fanin.streams import generator
 
 OWN = {
@@ -205,7 +205,7 @@ def test_a_model_and_torchs_optimizer_typed_directly(place: Path) -> None:
     )  # fmt: skip
     net.load_state_dict({name.removeprefix("layers."): value for name, value in before.items()})
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    from fanin.data import Digits
+    from fanin.parts.data import Digits
 
     data, losses = Digits(image_size=8).load(), []
     order = torch.randperm(len(data.train_x), generator=generator(0, "data", 0))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from command_line import Said, fanin, read, runs, table
-from fanin.rates import best
-from fanin.report.folders import find_runs, read_runs
+from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.studies.base import Claim, Evidence
-from fanin.report.studies.race import claims
+from fanin.report.studies.optimizer_race.claims import claims
+from fanin.theory.optimizer_rates import best
 
 KAPPA, STEPS = 50.0, 150
 CENTRE, START = np.array([0.5, -0.5]), np.array([-3.5, -1.5])

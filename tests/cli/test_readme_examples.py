@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from command_line import fanin, read, runs
-from fanin.config_folder import config_folder
-from fanin.identity import identify, without_hydra
-from fanin.resolvers import register_resolvers
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.run.identity import identify, without_hydra
 
 README = Path(__file__).parents[2] / "README.md"
 

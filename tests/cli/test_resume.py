@@ -15,13 +15,13 @@ from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from command_line import read, untimed
-from fanin.config_folder import config_folder
-from fanin.identity import identify, without_hydra
-from fanin.loop import Interrupted
-from fanin.record.files import write_json
-from fanin.record.folder import RunFolder
-from fanin.resolvers import register_resolvers
-from fanin.run import run
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.record.atomic_files import write_json
+from fanin.record.run_folder import RunFolder
+from fanin.run.execute import run
+from fanin.run.identity import identify, without_hydra
+from fanin.train.loop import Interrupted
 
 SMALL = (
     "model.depth=3", "model.width=16", "data.limit=300", "data.val_size=50", "trainer.batch_size=50",

@@ -12,8 +12,8 @@ from command_line import TINY, Said, fanin, read, runs, table
 OWN = '''
 import os
 import torch
-from fanin.initializers import Initializer
-from fanin.models import Mlp
+from fanin.parts.initializers import Initializer
+from fanin.parts.models import Mlp
 
 class Sparse(Initializer):
     """Each weight is +-sqrt(c / (p fan_in)) with probability p, else 0: Var W = c / fan_in."""
@@ -143,8 +143,8 @@ def test_mistakes_in_own_parts_are_one_line(place: Path, typed: Callable[..., Sa
     (tmp_path / "own" / "initializer").mkdir(parents=True)
     for target, line in {
         "own_partz.Sparse": "fanin: initializer._target_=own_partz.Sparse: must be an importable class or function; ",
-        "fanin.initializers.Sparse": "fanin: initializer._target_=fanin.initializers.Sparse: must be an importable",
-        "fanin.initializers.Zeros\nspeed: 3": "fanin: unknown key initializer.speed=3: fanin.initializers.Zeros",
+        "fanin.parts.initializers.Sparse": "fanin: initializer._target_=fanin.parts.initializers.Sparse: must be",
+        "fanin.parts.initializers.Zeros\nspeed: 3": "fanin: unknown key initializer.speed=3: fanin.parts",
     }.items():
         (tmp_path / "own" / "initializer" / "mine.yaml").write_text(f"_target_: {target}\n")
         said = typed("--config-dir=own", "initializer=mine", "trainer.steps=0")

@@ -46,9 +46,9 @@ UNKNOWN_KEYS = {
     "initializer.c=2": "unknown key initializer.c: initializer knows mode, slope",
     "regularizer.l2.strength=1": "unknown key regularizer.l2.strength: regularizer knows no keys",
     "hydra.swep.dir=x": "unknown key hydra.swep.dir: hydra knows",
-    "+optimizer.lrr=1": "unknown key optimizer.lrr=1: fanin.optimizers.SGD knows lr; did you mean lr?",
-    "+model.extra=1": "unknown key model.extra=1: fanin.models.Mlp knows bias, depth, width",
-    "+trainer.step=1": "unknown key trainer.step=1: fanin.settings.Trainer knows batch_size,",
+    "+optimizer.lrr=1": "unknown key optimizer.lrr=1: fanin.parts.optimizers.SGD knows lr; did you mean lr?",
+    "+model.extra=1": "unknown key model.extra=1: fanin.parts.models.Mlp knows bias, depth, width",
+    "+trainer.step=1": "unknown key trainer.step=1: fanin.train.settings.Trainer knows batch_size,",
     "+sede=1": "unknown key sede=1: fanin knows activation,",
     "++new.key=2": "unknown key new={'key': 2}: fanin knows activation,",
     "+model=mlp": "+model: the group has its option already; type model=... without +",
@@ -176,7 +176,7 @@ def test_all_mistakes_of_a_grid_are_told_before_its_first_run(typed: Typed, tmp_
         "fanin: optimizer.lr=nan: must be a finite number >= 0",
         "fanin: schedule.warmup_steps=-1: must be an integer >= 0",
         "fanin: seed=-2: must be an integer >= 0",
-        "fanin: unknown key model.extra=1: fanin.models.Mlp knows bias, depth, width",
+        "fanin: unknown key model.extra=1: fanin.parts.models.Mlp knows bias, depth, width",
     ]
     assert not list(tmp_path.iterdir())
     # An option that does not exist shows even where only one of the runs would have it.

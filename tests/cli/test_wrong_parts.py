@@ -11,9 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from command_line import Said, read, runs
-from fanin.build import check
-from fanin.config_folder import config_folder
-from fanin.resolvers import register_resolvers
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.run.build import check
 
 LISTS = ("augment", "regularizer")
 
@@ -21,8 +21,8 @@ LISTS = ("augment", "regularizer")
 WRONG = """
 import torch
 from torch import nn
-from fanin.losses import Loss
-from fanin.regularizers import Penalty
+from fanin.parts.losses import Loss
+from fanin.parts.regularizers import Penalty
 
 class Nothing:
     pass
@@ -101,9 +101,9 @@ MISTAKES = [
         }.items()
     ],
     ("normalization/it", "_target_: W.Nothing", "model: AttributeError: 'Nothing' object has no attribute 'wrap'"),
-    ("activation/it", "{_target_: W.Nothing, _partial_: true}", "model: fanin.models.Mlp: W.Nothing is not a Module"),
+    ("activation/it", "{_target_: W.Nothing, _partial_: true}", "model: fanin.parts.models.Mlp: W.Nothing is not a"),
     ("data/it", "_target_: W.Nothing", "data: AttributeError: 'Nothing' object has no attribute 'load'"),
-    ("data/it", "_target_: W.Three", "data: must give a fanin.data.Dataset, not int"),
+    ("data/it", "_target_: W.Three", "data: must give a fanin.parts.data.Dataset, not int"),
     ("loss/it", "_target_: torch.nn.NLLLoss", "loss: NLLLoss must derive from Loss"),
     ("loss/it", "_target_: W.Vector", "loss: Vector must give a scalar tensor, the mean over the batch, not a tensor "
      "of shape [2]"),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from fanin.regularizers import DropoutModule
+from fanin.parts.regularizers import DropoutModule
 
 Array = npt.NDArray[np.float64]
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from fanin import activations, streams
-from fanin.initializers import TorchDefault
-from fanin.models import Mlp
-from fanin.normalization import BatchNorm, LayerNorm, NoNorm, Normalization
-from fanin.regularizers import Dropout, DropoutModule
+from fanin import streams
+from fanin.parts import activations
+from fanin.parts.initializers import TorchDefault
+from fanin.parts.models import Mlp
+from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, Normalization
+from fanin.parts.regularizers import Dropout, DropoutModule
 
 Array = npt.NDArray[np.float64]
 FUNCTIONS: dict[Callable[[], nn.Module], Callable[[Array], Array]] = {

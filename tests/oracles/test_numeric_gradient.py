@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fanin import activations, streams
-from fanin.initializers import TorchDefault
-from fanin.losses import cross_entropy
-from fanin.models import Mlp, weight_layers
-from fanin.normalization import BatchNorm, LayerNorm, NoNorm, Normalization
-from fanin.regularizers import L2
+from fanin import streams
+from fanin.parts import activations
+from fanin.parts.initializers import TorchDefault
+from fanin.parts.losses import cross_entropy
+from fanin.parts.models import Mlp, weight_layers
+from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, Normalization
+from fanin.parts.regularizers import L2
 
 H = 1e-4
 # Truncation: H^4/30 times a fifth derivative, below 1e-10 for derivatives up to 3e7. Rounding: the loss is about 2

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from engine import EPSILON, batch, learner, network, perturbed
-from fanin import activations
-from fanin.learner import Batch
-from fanin.normalization import BatchNorm, LayerNorm
+from fanin.parts import activations
+from fanin.parts.normalization import BatchNorm, LayerNorm
+from fanin.parts.regularizers import L2, Dropout
 from fanin.probes.probe import QUANTITIES, Label, measure_curves, measure_profile
-from fanin.regularizers import L2, Dropout
-from fanin.single import SingleLearner
 from fanin.streams import generator
+from fanin.train.learner import Batch
+from fanin.train.single_learner import SingleLearner
 from oracles import by_hand
 
 NETWORKS: dict[str, dict[str, Any]] = {

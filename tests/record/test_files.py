@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from fanin.record.files import jsonable, read_json, write_atomically, write_json
+from fanin.record.atomic_files import jsonable, read_json, write_atomically, write_json
 
 
 def test_the_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_readers_see_the_old_file_or_the_new_one(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
     path, temporary = tmp_path / "a.json", r"\.a\.json\.\w{8}"
     killed = (
-        "import os, sys; from pathlib import Path; from fanin.record.files import write_atomically\n"
+        "import os, sys; from pathlib import Path; from fanin.record.atomic_files import write_atomically\n"
         "write_atomically(Path(sys.argv[1]), lambda file: (file.write(b'one'), os.kill(os.getpid(), 9)))"
     )
     for _ in range(2):

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from engine import rows
-from fanin.record.folder import CsvFile, FolderBusy, RunFolder
+from fanin.record.run_folder import CsvFile, FolderBusy, RunFolder
 
 # ---- ownership
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from fanin.record.folder import FolderBusy, RunFolder
+from fanin.record.run_folder import FolderBusy, RunFolder
 try:
     with RunFolder(Path(sys.argv[1])).owned():
         print("owned", flush=True)

@@ -14,10 +14,10 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from fanin.record.folder import RunFolder
-from fanin.record.layout import METRIC_TAGS, SESSION_END, SESSION_START, hparams_end, hparams_start
+from fanin.record.event_file import EventFile, masked_crc
 from fanin.record.recorder import METRICS, PROFILES, ProfileRow, Recorder
-from fanin.record.tensorboard import EventFile, masked_crc
+from fanin.record.run_folder import RunFolder
+from fanin.record.tensorboard_plugins import METRIC_TAGS, SESSION_END, SESSION_START, hparams_end, hparams_start
 
 EVERYTHING = {"scalars": 0, "images": 0, "tensors": 0}
 

@@ -207,11 +207,11 @@ def make_run(
 def config_yaml(c: float, seed: int, depth: int, width: int, steps: int) -> str:
     """A composed configuration, as far as a report reads it."""
     return (
-        f"seed: {seed}\ndata:\n  _target_: fanin.data.Mnist\n  root: data\n"
-        f"model:\n  _target_: fanin.models.mlp.MLP\n  depth: {depth}\n  width: {width}\n  bias: false\n"
-        f"activation:\n  _target_: fanin.activations.relu\n"
-        f"initializer:\n  _target_: fanin.initializers.VarianceScaling\n  c: {c}\n"
-        f"optimizer:\n  _target_: fanin.optimizers.SGD\n  _partial_: true\n  lr: 0.003\n"
+        f"seed: {seed}\ndata:\n  _target_: fanin.parts.data.Mnist\n  root: data\n"
+        f"model:\n  _target_: fanin.parts.models.mlp.MLP\n  depth: {depth}\n  width: {width}\n  bias: false\n"
+        f"activation:\n  _target_: fanin.parts.activations.relu\n"
+        f"initializer:\n  _target_: fanin.parts.initializers.VarianceScaling\n  c: {c}\n"
+        f"optimizer:\n  _target_: fanin.parts.optimizers.SGD\n  _partial_: true\n  lr: 0.003\n"
         f"trainer:\n  steps: {steps}\n  batch_size: 100\n"
     )
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fanin.errors import UserError
+from fanin.record.summary import read_run, summary_row
 from fanin.report import write_report
-from fanin.report.folders import find_runs, read_runs
-from fanin.report.series import read_metrics, read_profiles
-from fanin.report.summary import read_run, summary_row
+from fanin.report.read.folders import find_runs, read_runs
+from fanin.report.read.series import read_metrics, read_profiles
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 4, "width": 8, "count": 3}

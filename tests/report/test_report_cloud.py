@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from fanin.report.figures import study_figure
-from fanin.report.folders import read_runs
-from fanin.report.groups import group_runs
-from fanin.report.lines import MOST_LINES, cloud_size
-from fanin.report.series import Profiles, read_metrics, read_profiles
-from fanin.report.style import Sheet
+from fanin.report.figures.init_figure import study_figure
+from fanin.report.figures.lines import MOST_LINES, cloud_size
+from fanin.report.figures.style import Sheet
+from fanin.report.read.configurations import group_runs
+from fanin.report.read.folders import read_runs
+from fanin.report.read.series import Profiles, read_metrics, read_profiles
 
 WriteRun = Callable[..., Path]
 SEEDS = 20

@@ -17,8 +17,8 @@ from scipy import stats
 
 from fanin.errors import UserError
 from fanin.report.cli import main
-from fanin.report.compare import compare
-from fanin.report.comparison import Compared
+from fanin.report.compare.command import compare
+from fanin.report.compare.comparison import Compared
 
 WriteRun = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]

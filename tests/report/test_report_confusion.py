@@ -13,10 +13,10 @@ import pytest
 from matplotlib.axes import Axes
 
 from fanin.report import write_report
-from fanin.report.confusion import confusion_figure
-from fanin.report.folders import read_runs
-from fanin.report.groups import group_runs
-from fanin.report.style import Sheet, look
+from fanin.report.figures.confusion import confusion_figure
+from fanin.report.figures.style import Sheet, look
+from fanin.report.read.configurations import group_runs
+from fanin.report.read.folders import read_runs
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 2, "width": 4, "count": 2}

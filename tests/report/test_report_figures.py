@@ -16,16 +16,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fanin.report import Report, write_report
-from fanin.report.curves import curves_figure
-from fanin.report.figures import study_figure
-from fanin.report.folders import read_runs
-from fanin.report.groups import group_runs
-from fanin.report.lines import mean_while_all
-from fanin.report.loss import loss_top
-from fanin.report.movement import movement_figure
-from fanin.report.series import read_metrics, read_profiles
-from fanin.report.style import OKABE_ITO, Sheet, plain
-from fanin.report.terminal import print_study
+from fanin.report.figures.init_figure import study_figure
+from fanin.report.figures.lines import mean_while_all
+from fanin.report.figures.loss import loss_top
+from fanin.report.figures.movement import movement_figure
+from fanin.report.figures.style import OKABE_ITO, Sheet, plain
+from fanin.report.figures.training import curves_figure
+from fanin.report.read.configurations import group_runs
+from fanin.report.read.folders import read_runs
+from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.write.terminal import print_study
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 6, "width": 10, "count": 5}
@@ -155,7 +155,7 @@ def test_many_configurations_get_a_colour_scale(
 def test_only_so_many_seeds_are_drawn_and_the_legend_says_so(
     tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fanin.report.lines.MOST_LINES", 8)
+    monkeypatch.setattr("fanin.report.figures.lines.MOST_LINES", 8)
     folders = [write_run(tmp_path, seed=seed, depth=3, width=4, count=0) for seed in range(11)]
     figure = draw(tmp_path, folders)["study"]
     assert "one seed (8 of 11 drawn)" in legend_of(figure)

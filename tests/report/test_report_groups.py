@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fanin.errors import UserError
-from fanin.report.config import named_overrides, scalar, split_outside_brackets
-from fanin.report.folders import Run, read_runs
-from fanin.report.groups import Configuration, group_runs, numeric_axis
-from fanin.report.summary import write_summary
+from fanin.record.overrides import named_overrides, scalar, split_outside_brackets
+from fanin.record.summary import write_summary
+from fanin.report.read.configurations import Configuration, group_runs, numeric_axis
+from fanin.report.read.folders import Run, read_runs
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 2, "width": 4, "count": 2}

@@ -73,5 +73,5 @@ def test_a_record_that_says_nothing(grid: Path, content: str) -> None:
 
 
 def test_another_version(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fanin.report.reuse.__version__", "0.0.0")
+    monkeypatch.setattr("fanin.report.read.reuse.__version__", "0.0.0")
     assert "study.png" in drawn(grid)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fanin.report.folders import Run, read_runs
-from fanin.report.series import read_metrics, read_profiles
+from fanin.report.read.folders import Run, read_runs
+from fanin.report.read.series import read_metrics, read_profiles
 from fanin.report.statistics import geometric_interval, mean_curve, mean_interval
 
 WriteRun = Callable[..., Path]

@@ -20,15 +20,16 @@ from matplotlib.figure import Figure
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from fanin.report import Report, judge, write_report
-from fanin.report.folders import find_runs, read_runs
-from fanin.report.groups import group_runs
-from fanin.report.series import read_metrics, read_profiles
+from fanin.report import Report, write_report
+from fanin.report import claim as judging
+from fanin.report.figures.style import Sheet, look
+from fanin.report.read.configurations import group_runs
+from fanin.report.read.folders import find_runs, read_runs
+from fanin.report.read.series import read_metrics, read_profiles
 from fanin.report.studies import STUDIES, activation, normalization, preprocessing, study_of
 from fanin.report.studies.base import Claim, Evidence, Study, spread
 from fanin.report.studies.gradients import gradient_factor, growth_slack
 from fanin.report.studies.tuning import best_runs, best_value
-from fanin.report.style import Sheet, look
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 METRICS = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
@@ -483,7 +484,7 @@ def reported_with(monkeypatch: pytest.MonkeyPatch, grid: Path, study: object) ->
             raise study
         return study
 
-    monkeypatch.setattr(judge, "study_of", found)
+    monkeypatch.setattr(judging, "study_of", found)
     return write_report([grid])
 
 
@@ -539,7 +540,7 @@ def test_two_studies_in_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ]
 
     study = Study(claims=last, columns=[("mine", lambda _: "")], profiles=False)
-    monkeypatch.setattr(judge, "study_of", lambda name: None if name == "other" else study)
+    monkeypatch.setattr(judging, "study_of", lambda name: None if name == "other" else study)
     report = write_report([tmp_path])
     told = [(one.text, one.evidence) for one in report.claims]
     assert told == [("activation_study", "16.0"), ("normalization_study", "19.0")]

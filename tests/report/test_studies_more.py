@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fanin.report.folders import read_runs
-from fanin.report.judge import judge
-from fanin.report.paired import paired
-from fanin.report.series import read_metrics, read_profiles
+from fanin.report.claim import judge
+from fanin.report.compare.paired import paired
+from fanin.report.read.folders import read_runs
+from fanin.report.read.series import read_metrics, read_profiles
 from fanin.report.studies.base import Claim
 
 Write = Callable[..., Path]

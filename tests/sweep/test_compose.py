@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from fanin.config_folder import config_folder
-from fanin.help import group_options
-from fanin.resolvers import register_resolvers
-from fanin.sweep.compose import Composer, hydra_record
+from fanin.catalogue import config_folder
+from fanin.cli.help import group_options
+from fanin.cli.resolvers import register_resolvers
+from fanin.sweep.composer import Composer, hydra_record
 
 GROUPS = (
     "data",

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from fanin.config_folder import config_folder
-from fanin.identity import Identity
-from fanin.optimizers.base import GroupOptimizer
-from fanin.resolvers import register_resolvers
-from fanin.sweep.compose import Composed, Plain, as_config, as_plain
-from fanin.sweep.fuse import fuse, number_of_groups
-from fanin.sweep.grouping import structure_key
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.run.identity import Identity
+from fanin.sweep.composer import Composed, Plain, as_config, as_plain
+from fanin.sweep.fused_groups import fuse, number_of_groups
 from fanin.sweep.plan import Planned
+from fanin.sweep.structure import structure_key
 
 # Words that a command may add to the base without the run ceasing to fit the others.
 FREE = [
@@ -95,7 +95,7 @@ ALONE = [
     "regularizer.l2._target_=own.L2",
     "optimizer._target_=own.Momentum",
     "optimizer._target_=torch.optim.SGD",
-    "optimizer._target_=fanin.optimizers.base.spread",
+    "optimizer._target_=fanin.parts.optimizers.base.spread",
 ]
 OPTIMIZERS = sorted(path.stem for path in (config_folder() / "optimizer").glob("*.yaml"))
 

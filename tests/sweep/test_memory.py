@@ -9,10 +9,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from fanin.build import recipe
-from fanin.config_folder import config_folder
-from fanin.resolvers import register_resolvers
-from fanin.sweep.fuse import most_together
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.run.build import recipe
+from fanin.sweep.fused_groups import most_together
 from fanin.sweep.memory import bytes_of_a_run, slots
 
 GAUSSIAN = (

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from command_line import TINY, Said, end, environment, fanin, read, runs, start, table, untimed
-from fanin.config_folder import config_folder
+from fanin.catalogue import config_folder
 from slow_runs import own_parts, slowly, states, steps_of, wait_for
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "slurm": "submitit", "ray": "ray"}
@@ -268,7 +268,7 @@ def test_ctrl_c_under_ray(
 
 WITHOUT_PLUGINS = """
 import os, pkgutil, sys
-from fanin.cli import main
+from fanin.cli.main import main
 
 there = pkgutil.walk_packages
 pkgutil.walk_packages = lambda *given, **named: (

@@ -8,10 +8,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from fanin.config_folder import config_folder
-from fanin.identity import without_hydra
-from fanin.resolvers import register_resolvers
-from fanin.sweep.compose import as_plain, write_record
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.run.identity import without_hydra
+from fanin.sweep.composer import as_plain, write_record
 
 
 def test_the_files_are_those_of_the_whole(tmp_path: Path) -> None:

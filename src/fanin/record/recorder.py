@@ -12,9 +12,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from fanin.record.folder import CsvFile, RunFolder
-from fanin.record.layout import custom_scalar_layout, hparams_end, hparams_start
-from fanin.record.tensorboard import EventFile, with_log10
+from fanin.record.event_file import EventFile, with_log10
+from fanin.record.run_folder import CsvFile, RunFolder
+from fanin.record.tensorboard_plugins import custom_scalar_layout, hparams_end, hparams_start
 
 METRICS = (
     "step", "epoch", "lr", "train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error", "seconds",

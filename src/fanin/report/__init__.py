@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fanin.report.studies.base import Claim
-    from fanin.report.tables import StudyRow, Table
+    from fanin.report.write.tables import StudyRow, Table
 
 __all__ = ["Report", "print_study", "write_report"]
 
@@ -74,13 +74,13 @@ def write_report(
         UserError: no runs, a path that is no folder, an unknown key to group by.
         OSError: a folder that cannot be written.
     """
-    from fanin.report.compose import compose
+    from fanin.report.make import compose
 
     return compose(folders, out, group_by, redraw=redraw)
 
 
 def print_study(report: Report, console: Console) -> None:
     """Print the study table, notes, the files written and the command that opens TensorBoard."""
-    from fanin.report import terminal
+    from fanin.report.write import terminal
 
     terminal.print_study(report, console)

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fanin.errors import UserError
-from fanin.identity import NO_EXPERIMENT, experiment_of
-from fanin.record.folder import RunFolder
-from fanin.sweep.launchers import check_launcher, launch
+from fanin.record.run_folder import RunFolder
+from fanin.run.identity import NO_EXPERIMENT, experiment_of
+from fanin.sweep.other_launchers import check_launcher, launch
 from fanin.sweep.plan import plan_grid
 
 

@@ -15,11 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fanin.errors import UserError
-from fanin.identity import Identity, identify
-from fanin.record.folder import FolderBusy, RunFolder
-from fanin.sweep.display import Display
+from fanin.record.run_folder import FolderBusy, RunFolder
+from fanin.run.identity import Identity, identify
+from fanin.sweep.grid_summary import update_summary
+from fanin.sweep.run_view import Display
 from fanin.sweep.signals import stop_on_signal
-from fanin.sweep.summary import update_summary
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _attempt(ours: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[
     """Run jobs whose folders are owned; those that fail or were checkpointed elsewhere in their course, alone."""
     if not ours:
         return {}
-    from fanin.run import checkpoint_of  # torch: not before it is known that there is something to run
+    from fanin.run.execute import checkpoint_of  # torch: not before it is known that there is something to run
 
     by_step: dict[int, list[Owned]] = {}
     for one in ours:
@@ -156,8 +156,8 @@ def _attempt(ours: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[
 
 
 def _attempt_group(group: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
-    from fanin.loop import Interrupted
-    from fanin.run import Member, run_together
+    from fanin.run.execute import Member, run_together
+    from fanin.train.loop import Interrupted
 
     outcomes: dict[str, Outcome] = {}
 

@@ -8,9 +8,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from fanin.build import load_data, recipe
 from fanin.probes.capture import leaves
-from fanin.recipe import Recipe
+from fanin.run.build import load_data, recipe
+from fanin.run.recipe import Recipe
 
 COPIES = 4
 """Of the weights: themselves, as they were at the start, their gradients, and the best so far."""

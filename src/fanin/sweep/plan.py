@@ -10,11 +10,11 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from fanin.cli.help import group_options
 from fanin.errors import OptionError, UserError
-from fanin.help import group_options
-from fanin.identity import LISTS, Identity, identify, without_hydra
-from fanin.record.folder import RunFolder
-from fanin.sweep.compose import Composed, Composer, as_config, as_plain
+from fanin.record.run_folder import RunFolder
+from fanin.run.identity import LISTS, Identity, identify, without_hydra
+from fanin.sweep.composer import Composed, Composer, as_config, as_plain
 
 
 class InvalidRuns(UserError):
@@ -72,7 +72,7 @@ class Plan:
         good = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
         text = repr(composed.resolved | {"seed": None if good else repr(seed)})
         if text not in self._checked:
-            from fanin.build import check  # torch: not before there is something to run
+            from fanin.run.build import check  # torch: not before there is something to run
 
             self._checked.add(text)
             self.mistakes |= dict.fromkeys(map(str, check(composed.task)))

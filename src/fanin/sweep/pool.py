@@ -24,13 +24,13 @@ from multiprocessing.context import ForkServerProcess
 from threading import Thread
 from typing import Any
 
-from fanin.record.folder import RunFolder
-from fanin.sweep.board import Board
-from fanin.sweep.compose import hydra_record, write_record
+from fanin.record.run_folder import RunFolder
+from fanin.sweep.composer import hydra_record, write_record
+from fanin.sweep.grid_summary import update_summary
+from fanin.sweep.grid_view import Board
 from fanin.sweep.job import Job, Outcome, execute_together, note
 from fanin.sweep.plan import Planned
 from fanin.sweep.signals import stop_on_signal
-from fanin.sweep.summary import update_summary
 
 CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -157,7 +157,7 @@ def run_pool(
 def _prepare_report() -> None:
     """Import what draws the report, for which workers leave time; what is wrong with it shows when it is drawn."""
     with suppress(Exception):
-        import_module("fanin.report.compose")
+        import_module("fanin.report.make")
 
 
 def posted(run: Planned) -> Posted:

@@ -7,7 +7,7 @@ import gc
 import os
 from importlib import import_module
 
-from fanin.upkeep import collect_rarely, keep_freed_memory
+from fanin.process import collect_rarely, keep_freed_memory
 
 collect_rarely()
 keep_freed_memory()

@@ -96,8 +96,8 @@ class PoolLauncher(Launcher):
 
     def launch_runs(self, runs: list[Any]) -> list[dict[str, Any]]:
         """Run what fanin's sweeper has planned."""
+        from fanin.cli.task import prepare_process
         from fanin.sweep.pool import pool_size, run_pool
-        from fanin.task import prepare_process
 
         waiting = [run for run in runs if not run.finished]
         if not waiting:  # not even torch is needed
@@ -106,7 +106,7 @@ class PoolLauncher(Launcher):
         size, devices = pool_size(self.n_jobs, self.jobs_per_gpu, wanted)
         if self.fuse == "never":
             return run_pool([[run] for run in waiting], size, devices, prepare_process)
-        from fanin.sweep.fuse import fuse
+        from fanin.sweep.fused_groups import fuse
 
         groups, alone = fuse(waiting, self.max_fused, size, gpu=devices != [None])
         if alone and self.fuse == "always":

@@ -14,10 +14,10 @@ STUDIES: dict[str, str] = {
     "normalization_study": "normalization",
     "activation_study": "activation",
     "preprocessing_study": "preprocessing",
-    "regularization_study": "regularization",
-    "schedule_study": "schedule",
-    "noise_reduction_study": "noise_reduction",
-    "optimizer_race": "race",
+    "regularization_study": "regularization.claims",
+    "schedule_study": "schedule.claims",
+    "noise_reduction_study": "noise_reduction.claims",
+    "optimizer_race": "optimizer_race.claims",
 }
 """The module here that holds the STUDY of an experiment."""
 

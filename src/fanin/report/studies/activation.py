@@ -19,14 +19,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fanin.report.config import display
-from fanin.report.folders import Run
-from fanin.report.lines import draw_profile, mark_handles
+from fanin.record.overrides import display
+from fanin.report.figures.lines import draw_profile, mark_handles
+from fanin.report.figures.style import Sheet, log_axis, panel
+from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
 from fanin.report.studies.drawing import DASHES, colours_of, draw_chance, draw_curves, entry, own_legend
 from fanin.report.studies.gradients import draw_gradients, gradient_factor, slack_of
 from fanin.report.studies.tuning import best_runs, best_value
-from fanin.report.style import Sheet, log_axis, panel
 
 RATE = "optimizer.lr"
 SIGMOID = "sigmoid"

@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fanin.report.folders import Run
-from fanin.report.groups import Configuration
-from fanin.report.series import Floats, Metrics, Profiles
-from fanin.report.sides import same_value, value_of
-from fanin.report.style import Sheet
+from fanin.report.compare.sides import same_value, value_of
+from fanin.report.figures.style import Sheet
+from fanin.report.read.configurations import Configuration
+from fanin.report.read.folders import Run
+from fanin.report.read.series import Floats, Metrics, Profiles
 
 VERDICTS = {True: "holds", False: "does not hold", None: "cannot be judged"}
 ENDED = ("done", "diverged")

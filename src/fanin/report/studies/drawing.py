@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.report.folders import Run
+from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, plain
+from fanin.report.read.folders import Run
 from fanin.report.statistics import mean_curve
 from fanin.report.studies.base import Evidence
-from fanin.report.style import GREY, OKABE_ITO, Sheet, plain
 
 Option = TypeVar("Option", bound=Hashable)
 DOTS = (0, (1, 1.5))

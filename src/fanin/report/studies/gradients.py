@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from fanin.report.folders import Run
-from fanin.report.lines import draw_profile
+from fanin.report.figures.lines import draw_profile
+from fanin.report.figures.style import darker
+from fanin.report.read.folders import Run
 from fanin.report.studies.base import Evidence, number
 from fanin.report.studies.drawing import DASHES
-from fanin.report.style import darker
 
 
 def gradient_factor(evidence: Evidence, run: Run, ends: int) -> float | None:

@@ -23,10 +23,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fanin.report.config import display
-from fanin.report.folders import Run
-from fanin.report.lines import mark_diverged, mark_handles
-from fanin.report.loss import diverged_at
+from fanin.record.overrides import display
+from fanin.report.figures.lines import mark_diverged, mark_handles
+from fanin.report.figures.loss import diverged_at
+from fanin.report.figures.style import Sheet, log_axis, panel
+from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
 from fanin.report.studies.drawing import (
     DASHES,
@@ -38,7 +39,6 @@ from fanin.report.studies.drawing import (
     own_legend,
 )
 from fanin.report.studies.gradients import draw_gradients, gradient_factor, slack_of
-from fanin.report.style import Sheet, log_axis, panel
 
 C = "initializer.c"
 KEPT, GROWS = 1.0, math.sqrt(math.pi / (math.pi - 1))

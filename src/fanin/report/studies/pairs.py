@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fanin.report.folders import Run
-from fanin.report.groups import canonical
-from fanin.report.paired import Paired, paired
-from fanin.report.series import Floats
+from fanin.report.compare.paired import Paired, paired
+from fanin.report.read.configurations import canonical
+from fanin.report.read.folders import Run
+from fanin.report.read.series import Floats
 from fanin.report.studies.base import Evidence
 
 Pair = tuple[Run, Run]

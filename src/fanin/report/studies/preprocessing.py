@@ -18,13 +18,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fanin.report.config import display
-from fanin.report.folders import Run
-from fanin.report.lines import mark_end
+from fanin.record.overrides import display
+from fanin.report.figures.lines import mark_end
+from fanin.report.figures.style import Sheet, panel
+from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
 from fanin.report.studies.drawing import DASHES, colours_of, draw_curves, entry, own_legend
 from fanin.report.studies.tuning import best_runs, best_value
-from fanin.report.style import Sheet, panel
 
 RATE = "optimizer.lr"
 BETTER = ("center", "standardize", "pca_whiten", "zca_whiten")

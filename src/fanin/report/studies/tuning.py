@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from fanin.report.folders import Run
+from fanin.report.read.folders import Run
 from fanin.report.studies.base import Evidence
 
 

@@ -1,0 +1,41 @@
+"""The resolvers that fanin's YAML uses."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from fanin.cli.arithmetic import compute
+
+
+def register_resolvers() -> None:
+    """Make the resolvers known: fanin.experiment, .run_name, .checked_run_name, .for_data and .compute.
+
+    The first three read the configuration they stand in. A single run's folder is named by the checked one: naming
+    is the first thing that Hydra does with a composed configuration, so a mistake shows before anything is written.
+    ${fanin.for_data:${data._target_},{Digits:1,other:2}} picks a value by the class of the data set, for studies
+    whose length depends on it; ${fanin.compute:"2 / (1 + ${model.condition})"} is arithmetic.
+    """
+
+    def experiment(*, _root_: DictConfig) -> str:
+        from fanin.run.identity import experiment_of
+
+        return experiment_of(_root_.hydra)
+
+    def run_name(*, _root_: DictConfig) -> str:
+        from fanin.run.identity import identify, without_hydra
+
+        return identify(without_hydra(_root_), _root_.hydra).name
+
+    def checked_run_name(*, _root_: DictConfig) -> str:
+        from fanin.sweep.plan import plan_run
+
+        return plan_run(_root_).name
+
+    def for_data(target: str, values: DictConfig) -> object:
+        return values.get(target.rpartition(".")[2], values.get("other"))
+
+    OmegaConf.register_new_resolver("fanin.for_data", for_data, replace=True)
+    OmegaConf.register_new_resolver("fanin.compute", compute, replace=True)
+    OmegaConf.register_new_resolver("fanin.checked_run_name", checked_run_name, replace=True)
+    OmegaConf.register_new_resolver("fanin.experiment", experiment, replace=True)
+    OmegaConf.register_new_resolver("fanin.run_name", run_name, replace=True)

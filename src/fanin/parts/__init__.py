@@ -1,0 +1,1 @@
+"""The parts of a recipe: a room for each group of conf/."""

@@ -1,0 +1,101 @@
+"""I.i.d. weights, and those whose variance is given outright."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fanin.errors import number
+from fanin.parts.initializers.base import Initializer
+from fanin.parts.initializers.draws import TRUNCATED_VARIANCE, draw, write
+
+
+class Independent(Initializer):
+    """I.i.d. weights of mean 0: a standard draw times what gives it the variance."""
+
+    distribution = "normal"
+
+    @property
+    def exact_normal(self) -> bool:
+        """True for normal draws."""
+        return self.distribution == "normal"
+
+    @abstractmethod
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """Variance of one weight."""
+
+    def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
+        """Overwrite a weight with draws of `variance(fan_in, fan_out)`."""
+        write(weight, draw(weight.shape, self.variance(fan_in, fan_out), self.distribution, generator))
+
+
+@dataclass(kw_only=True)
+class Normal(Independent):
+    """w ~ N(0, std^2), whatever the size of the layer: what was usual before variances followed the fans.
+
+    Args:
+        std: standard deviation of a weight, > 0.
+
+    Raises:
+        OptionError: std is out of range.
+    """
+
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        self.std = number("std", self.std, 0, open_low=True)
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """std^2."""
+        return self.std**2
+
+
+@dataclass(kw_only=True)
+class Uniform(Independent):
+    """w ~ U(-bound, bound), Var = bound^2 / 3, whatever the size of the layer.
+
+    Args:
+        bound: largest absolute value of a weight, > 0.
+
+    Raises:
+        OptionError: bound is out of range.
+    """
+
+    distribution = "uniform"
+    bound: float = 0.05
+
+    def __post_init__(self) -> None:
+        self.bound = number("bound", self.bound, 0, open_low=True)
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """bound^2 / 3."""
+        return self.bound**2 / 3
+
+
+@dataclass(kw_only=True)
+class TruncatedNormal(Independent):
+    """w ~ N(0, std^2) given abs(w) <= 2 std: Var = 0.77374 std^2.
+
+    std is that of the normal before it is cut; VarianceScaling's truncated normal is widened to make up for the
+    cut. torch.nn.init.trunc_normal_ takes its bounds as weights, not in standard deviations: the same law is
+    trunc_normal_(w, std=std, a=-2*std, b=2*std).
+
+    Args:
+        std: standard deviation before the cut, > 0.
+
+    Raises:
+        OptionError: std is out of range.
+    """
+
+    distribution = "truncated_normal"
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        self.std = number("std", self.std, 0, open_low=True)
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """0.77374 std^2."""
+        return TRUNCATED_VARIANCE * self.std**2

@@ -1,0 +1,123 @@
+"""Layer-sequential unit variance: weights adjusted to what the layers do to real inputs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import integer, number
+from fanin.parts.initializers.base import Initializer, settle
+from fanin.parts.initializers.orthogonal import Orthogonal
+from fanin.parts.models.layers import weight_layers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Lsuv(Initializer):
+    """Orthogonal weights, then layer after layer W <- W / sqrt(Var(output)) until the output has variance 1.
+
+    The layers come in the order of the forward pass. The variance is over all entries of a weight layer's output
+    (before normalization and activation) on one batch, of all its calls where it is called more than once.
+    Where that overshoots, in a layer that feeds itself, the square root gives way to ever smaller powers.
+    Dropout draws the same masks at every pass, and running statistics are left as they were.
+    Source: Mishkin & Matas 2016.
+
+    Args:
+        tolerance: of the variance, > 0.
+        max_tries: rescalings of a layer, >= 1.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    tolerance: float = 0.1
+    max_tries: int = 10
+
+    def __post_init__(self) -> None:
+        self.tolerance = number("tolerance", self.tolerance, 0, open_low=True)
+        integer("max_tries", self.max_tries, 1)
+
+    def variance(self, fan_in: int, fan_out: int) -> None:
+        """None: it depends on the data."""
+
+    def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
+        """Overwrite a weight with an orthogonal draw."""
+        Orthogonal().fill(weight, fan_in, fan_out, generator)
+
+    @torch.no_grad()
+    def calibrate(self, model: nn.Module, inputs: Tensor) -> None:
+        """Rescale each weight layer until its output on the inputs [B, ...] has variance 1 within the tolerance.
+
+        A layer that cannot get there (its output is constant or not finite, or does not follow its weight) is told
+        in a warning.
+        """
+        names = {layer: name for name, layer in weight_layers(model)}
+        with _undisturbed(model):
+            for layer in list(_output_variances(model, list(names), inputs)):
+                self._scale(model, layer, names[layer], inputs)
+
+    def _scale(self, model: nn.Module, layer: nn.Module, name: str, inputs: Tensor) -> None:
+        """Rescale one layer."""
+        exponent, before = 0.5, 1.0
+        for tries in range(self.max_tries + 1):
+            variance = _output_variances(model, [layer], inputs)[layer]
+            if abs(variance - 1) <= self.tolerance:
+                return
+            if tries == self.max_tries or not 0 < variance < math.inf:
+                break
+            if (variance - 1) * (before - 1) < 0:  # from one side of 1 to the other
+                exponent /= 2
+            layer.get_parameter("weight").div_(variance**exponent)
+            settle(layer)
+            before = variance
+        log.warning("lsuv: the output of %s stays at variance %.3g", name, variance)
+
+
+def _output_variances(model: nn.Module, layers: list[nn.Module], inputs: Tensor) -> dict[nn.Module, float]:
+    """The variance of the output of each layer that one forward pass comes through, in the order of that pass."""
+    outputs: dict[nn.Module, list[Tensor]] = {}
+
+    def keep(layer: nn.Module, _: object, output: Tensor) -> None:
+        outputs.setdefault(layer, []).append(output.double().flatten())
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        _reseed(model, inputs.device)
+        model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {layer: torch.cat(calls).var(correction=0).item() for layer, calls in outputs.items()}
+
+
+def _drawing(model: nn.Module) -> list[Any]:
+    """The modules that draw in the forward pass, each from a generator that it is given."""
+    return [module for module in model.modules() if hasattr(module, "generator")]
+
+
+def _reseed(model: nn.Module, device: torch.device) -> None:
+    """Give every module that draws a generator of its own: the same draws at every pass."""
+    for place, module in enumerate(_drawing(model)):
+        module.generator = torch.Generator(device=device).manual_seed(place)
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Passes through the model leave its buffers and generators as they were."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    generators = [(module, module.generator) for module in _drawing(model)]
+    try:
+        yield
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for module, generator in generators:
+            module.generator = generator

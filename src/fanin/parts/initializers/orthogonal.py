@@ -1,0 +1,45 @@
+"""Orthogonal weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fanin.errors import number
+from fanin.parts.initializers.base import Initializer
+from fanin.parts.initializers.draws import draw, write
+
+
+@dataclass(kw_only=True)
+class Orthogonal(Initializer):
+    """A random matrix with orthogonal rows or columns, whichever are fewer.
+
+    W W^T = gain^2 I for out <= in, W^T W = gain^2 I otherwise; Q of the QR decomposition of standard normals,
+    its signs such that Q is uniform over the orthogonal matrices. Kernels count as [out, in * receptive].
+    Source: Saxe et al. 2014.
+
+    Args:
+        gain: factor on the matrix, > 0.
+
+    Raises:
+        OptionError: gain is out of range.
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.gain = number("gain", self.gain, 0, open_low=True)
+
+    def variance(self, fan_in: int, fan_out: int) -> None:
+        """None: the entries of an orthogonal matrix depend on each other."""
+
+    def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
+        """Overwrite a weight with an orthogonal draw."""
+        normals = draw(weight.shape, 1.0, "normal", generator).flatten(1).double()
+        wide = normals.shape[0] < normals.shape[1]
+        # In float64, so that decompositions of different machines round to the same float32 weights.
+        q, r = torch.linalg.qr(normals.T if wide else normals)
+        q = q * torch.where(r.diagonal() < 0, -1.0, 1.0).double()
+        write(weight, (self.gain * (q.T if wide else q)).float().reshape(weight.shape))

@@ -1,0 +1,92 @@
+"""The loss of a variational autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fanin.errors import OptionError, choice, number
+from fanin.parts.losses.base import Loss
+
+RECONSTRUCTIONS = ("bernoulli", "gaussian")
+
+
+@dataclass(kw_only=True)
+class Elbo(Loss):
+    """The negative evidence lower bound of a variational autoencoder: reconstruction and divergence.
+
+    loss = 1/B sum_b [R(x_b, r_b) + beta KL_b], KL = 1/2 sum_z (mu^2 + sigma^2 - 1 - ln sigma^2) between
+    N(mu, sigma^2) and N(0, 1). R is a sum over the D entries of an example:
+    bernoulli: ln(1 + exp(r)) - x r, in nats, r the log-odds of a pixel, x in [0, 1] (not clamped: see `check`);
+    gaussian: 1/2 (x - r)^2, the normal law of variance 1 without its constant 1/2 ln(2 pi).
+    Outputs [..., B, D + 2 Z] are r, mu and ln sigma^2, one after the other. Targets are not used.
+    Source: Kingma & Welling 2014; beta: Higgins et al. 2017.
+
+    Args:
+        beta: weight of the divergence, >= 0; 1 is the bound itself.
+        reconstruction: bernoulli or gaussian.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    name: ClassVar[str] = "elbo"
+    classification: ClassVar[bool] = False
+    needs_model: ClassVar[str | None] = "vae"
+
+    beta: float = 1.0
+    reconstruction: str = "bernoulli"
+
+    def __post_init__(self) -> None:
+        self.beta = number("beta", self.beta, 0)
+        choice("reconstruction", self.reconstruction, RECONSTRUCTIONS)
+
+    def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        """The mean over the batch; shapes as in Loss, K = D + 2 Z."""
+        x = inputs.flatten(targets.ndim)
+        r, code = outputs[..., : x.shape[-1]], outputs[..., x.shape[-1] :]
+        if self.reconstruction == "bernoulli":
+            each = F.binary_cross_entropy_with_logits(r, x, reduction="none").sum(-1)
+        else:
+            each = 0.5 * (x - r).square().sum(-1)
+        mu, log_variance = code.chunk(2, dim=-1)
+        return (each + self.beta * divergence(mu, log_variance)).mean(-1)
+
+    def error(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        """No share of wrong answers but the mean of abs(x - reconstruction) over all entries, [...] float64.
+
+        The reconstruction is 1/(1 + exp(-r)) for bernoulli, so that the number is in [0, 1], and r for gaussian.
+        """
+        x = inputs.flatten(targets.ndim)
+        r = outputs[..., : x.shape[-1]]
+        return (x - (r.sigmoid() if self.reconstruction == "bernoulli" else r)).abs().double().mean((-2, -1))
+
+    def guess(self, classes: int) -> None:
+        """None: it depends on the images."""
+
+    def smoothed(self, eps: float) -> Self:
+        """Itself for eps = 0; else OptionError, for there are no labels."""
+        return self._unsmoothed(eps, "the elbo compares images, not labels")
+
+    def check(self, inputs: Tensor) -> None:
+        """OptionError for bernoulli and examples [N, *shape] with entries outside [0, 1], where no bound is below."""
+        if self.reconstruction == "bernoulli" and not bool(((inputs >= 0) & (inputs <= 1)).all()):
+            fix = "choose preprocess=none or minmax"
+            raise OptionError("reconstruction", "bernoulli", "gaussian for inputs outside of [0, 1]", f"or {fix}")
+
+
+def divergence(mu: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of N(mu, diag sigma^2) from N(0, I), in nats.
+
+    KL = 1/2 sum_z (mu^2 + sigma^2 - 1 - ln sigma^2). Source: Kingma & Welling 2014, appendix B.
+
+    Args:
+        mu, log_variance: ln sigma^2, [..., Z] each.
+
+    Returns:
+        [...].
+    """
+    return 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(-1)

@@ -1,0 +1,77 @@
+"""The multilayer perceptron, whose parts are all parameters."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from fanin.errors import flag, integer
+from fanin.parts.models.blocks import Hidden
+from fanin.parts.models.layers import empty_linear
+from fanin.parts.normalization import Normalization
+from fanin.parts.regularizers import Dropout
+
+
+class Mlp(nn.Sequential):
+    """A chain of `depth` weight matrices with an activation after each but the last.
+
+    h_0 = x;  z_l = W_l h_(l-1) + b_l;  h_l = dropout(f(norm(z_l))) or dropout(norm(f(z_l)));  logits = z_L.
+    depth=1 is softmax regression (in -> out), depth=2 has one hidden layer (in -> width -> out). After the
+    last matrix comes nothing.
+
+    The pieces are children in the order in which they run: linear_1, [batchnorm_1], relu_1, [dropout_1],
+    linear_2, ..., linear_<depth>; dropout on the input is dropout_0. Weights hold whatever was in memory
+    until an initializer fills them.
+
+    Args:
+        in_features: entries of one flattened sample.
+        out_features: classes.
+        depth: number of weight matrices, 1 or more.
+        width: units of every hidden layer.
+        bias: whether the linear layers have biases.
+        activation: called once per hidden layer for a fresh module.
+        normalization: its `placement` says whether it stands before or after the activation; one of the weights acts
+            on all matrices but the last.
+        dropout: p after each hidden layer, input_p before the first matrix; None for none.
+
+    Raises:
+        OptionError: a size is not a positive integer, bias not a boolean, the normalization does not fit the width.
+    """
+
+    stackable: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        in_features: int,
+        out_features: int,
+        depth: int = 50,
+        width: int = 100,
+        bias: bool = False,
+        activation: Callable[[], nn.Module],
+        normalization: Normalization,
+        dropout: Dropout | None = None,
+    ) -> None:
+        integer("in_features", in_features, 1)
+        integer("out_features", out_features, 1)
+        integer("depth", depth, 1)
+        integer("width", width, 1)
+        flag("bias", bias)
+        hidden = Hidden(activation, normalization, dropout)
+        sizes = [in_features, *[width] * (depth - 1), out_features]
+        parts = hidden.inputs()
+        for index in range(1, depth):
+            parts[f"linear_{index}"] = hidden.weight(empty_linear(sizes[index - 1], sizes[index], bias))
+            parts |= hidden.after(index, sizes[index])
+        parts[f"linear_{depth}"] = empty_linear(sizes[-2], sizes[-1], bias)
+        super().__init__(OrderedDict(parts))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [B, out_features] of inputs [B, ...], whose further axes are flattened to in_features."""
+        hidden = inputs.flatten(1)
+        for module in self:
+            hidden = module(hidden)
+        return hidden

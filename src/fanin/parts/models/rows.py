@@ -1,0 +1,39 @@
+"""Images as sequences: one vector per row, for models that read rows in turn or hold each against all others."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fanin.errors import UserError
+from fanin.parts.models.images import image_shape
+from fanin.parts.normalization import LayerNorm, Normalization, RMSNorm
+
+
+def rows(images: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H, C * W]: row t has the t-th row of every channel, one after the other."""
+    return images.transpose(1, 2).flatten(2)
+
+
+def sequence_shape(model: str, input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows of an image [C, H, W], and entries of a row: (H, C * W).
+
+    Args:
+        model: the option's name, for the error.
+        input_shape: of one example.
+
+    Raises:
+        UserError: the examples are not images.
+    """
+    channels, height, width = image_shape(model, input_shape)
+    return height, channels * width
+
+
+def check_normalization(model: str, normalization: Normalization) -> None:
+    """Refuse what would mix examples or rows, or what is meant for other layers.
+
+    Raises:
+        UserError: the normalization is none of none, layer and rms.
+    """
+    if not normalization.neutral and not isinstance(normalization, (LayerNorm, RMSNorm)):
+        kind = type(normalization).__name__
+        raise UserError(f"model={model}: normalizes each vector by itself, not by {kind}; choose none, layer or rms")

@@ -1,0 +1,42 @@
+"""Gradient descent with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from fanin.errors import number
+from fanin.parts.optimizers.base import GroupOptimizer, add_multiple, spread
+
+
+class Momentum(GroupOptimizer):
+    """Heavy-ball momentum: the velocity v is a decaying sum of past steps.
+
+    v <- rho v - a g;  theta <- theta + v;  v = 0 at first. Source: Polyak 1964.
+
+    torch.optim.SGD keeps the learning rate out of the velocity: v <- rho v + g; theta <- theta - a v.
+    At a constant learning rate the two are the same; when a schedule lowers it, here the steps already in v
+    keep the size they were taken with, there they shrink at once.
+
+    Args:
+        params: what to optimize.
+        lr: a, >= 0.
+        momentum: rho in [0, 1).
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    def __init__(self, params: ParamsT, lr: float, momentum: float = 0.9) -> None:
+        defaults = {"lr": number("lr", lr, 0), "momentum": number("momentum", momentum, 0, 1, open_high=True)}
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        """v <- rho v - a g;  theta <- theta + v."""
+        velocities = self.slots(params, "velocity")
+        torch._foreach_mul_(velocities, spread(group["momentum"], velocities))
+        add_multiple(velocities, grads, -group["lr"])
+        torch._foreach_add_(params, velocities)

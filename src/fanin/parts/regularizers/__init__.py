@@ -1,0 +1,28 @@
+"""Regularizers: what conf/regularizer names, any number of them at once.
+
+Penalties on the weights, changes of the weights beside the step, noise on the activations, softer targets, a gradient
+taken elsewhere, and stopping early. "Weights" are weight matrices and kernels: never biases or normalization
+parameters.
+"""
+
+from fanin.parts.regularizers.constraints import MaxNorm, WeightDecay
+from fanin.parts.regularizers.dropout import Dropout, DropoutModule
+from fanin.parts.regularizers.early_stopping import MONITORS, EarlyStopping, Patience
+from fanin.parts.regularizers.label_smoothing import LabelSmoothing
+from fanin.parts.regularizers.penalties import L1, L2, Penalty
+from fanin.parts.regularizers.sam import SAM
+
+__all__ = [
+    "L1",
+    "L2",
+    "MONITORS",
+    "SAM",
+    "Dropout",
+    "DropoutModule",
+    "EarlyStopping",
+    "LabelSmoothing",
+    "MaxNorm",
+    "Patience",
+    "Penalty",
+    "WeightDecay",
+]

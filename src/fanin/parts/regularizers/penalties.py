@@ -1,0 +1,87 @@
+"""Penalties: terms of the weights that are added to the loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fanin.errors import number
+from fanin.parts.optimizers.base import Number, spread
+
+
+@dataclass(kw_only=True)
+class Penalty(ABC):
+    """A term of the loss over weight matrices only: never biases or normalization parameters.
+
+    Args:
+        strength: >= 0.
+
+    Raises:
+        OptionError: strength is negative or not finite.
+    """
+
+    strength: float = 1e-4
+
+    def __post_init__(self) -> None:
+        self.strength = number("strength", self.strength, 0)
+
+    @abstractmethod
+    def penalty(self, weights: Sequence[Tensor]) -> Tensor:
+        """The scalar penalty of one run's weights, one or more, of any shapes, differentiable."""
+
+    @staticmethod
+    @abstractmethod
+    def pull(weights: Sequence[Tensor], strength: Number) -> list[Tensor]:
+        """The penalty's gradient in closed form, for it is in every step; through autograd it costs several times that.
+
+        Args:
+            weights: of one run, of any shapes, or stacked ones [R, ...] where `strength` differs from run to run.
+            strength: a float, or one per run: [R].
+
+        Returns:
+            a gradient of the shape of each weight.
+        """
+
+
+@dataclass(kw_only=True)
+class L1(Penalty):
+    """Absolute-value penalty added to the loss; it pulls every weight towards 0 equally hard.
+
+    penalty = strength * sum |w|, gradient strength * sign(w), taken as 0 at w = 0. Under gradient descent a weight
+    that the loss holds with less than `strength` ends within a step, lr * 2 strength, of 0, seldom at 0 itself: the
+    soft threshold of a proximal method is reached up to that. Source: Tibshirani 1996.
+    """
+
+    strength: float = 1e-5
+
+    def penalty(self, weights: Sequence[Tensor]) -> Tensor:
+        """The scalar penalty; see Penalty."""
+        return self.strength * torch.stack([weight.abs().sum() for weight in weights]).sum()
+
+    @staticmethod
+    def pull(weights: Sequence[Tensor], strength: Number) -> list[Tensor]:
+        """strength * sign(w); see Penalty."""
+        pulls = list(torch._foreach_sign(list(weights)))
+        torch._foreach_mul_(pulls, spread(strength, pulls))
+        return pulls
+
+
+@dataclass(kw_only=True)
+class L2(Penalty):
+    """Squared-norm penalty added to the loss; its gradient is strength * w.
+
+    penalty = strength / 2 * sum w^2. The factor 1/2 is the textbook's. Source: Krogh & Hertz 1991.
+    """
+
+    def penalty(self, weights: Sequence[Tensor]) -> Tensor:
+        """The scalar penalty; see Penalty."""
+        return 0.5 * self.strength * torch.stack([weight.square().sum() for weight in weights]).sum()
+
+    @staticmethod
+    def pull(weights: Sequence[Tensor], strength: Number) -> list[Tensor]:
+        """strength * w; see Penalty."""
+        return list(torch._foreach_mul(list(weights), spread(strength, weights)))

@@ -1,0 +1,100 @@
+"""The confusion figure: what the classes are taken for, a panel for each configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from fanin.report.figures.lines import Floats
+from fanin.report.figures.style import Sheet, panel, plain
+from fanin.report.read.folders import Run
+
+PARTS = {"test": "test examples", "val": "validation examples"}
+MOST_PANELS = 6
+MOST_CLASSES = 20
+MOST_WRITTEN = 10  # classes; more leave no room for numbers
+SCALE = PowerNorm(0.5, 0, 1)  # a square root, for the mistakes are the small shares
+COLOURS = "Blues"
+
+
+def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
+    """Shares of each true class's examples by the answer given, over all finished runs of a configuration.
+
+    share_ij = sum_runs C_ij / sum_runs sum_j C_ij. Where there are more configurations than panels, those with the
+    least error are drawn. None where no finished run has a matrix, or where it has more than MOST_CLASSES classes.
+    """
+    part = next((part for part in PARTS if any(_matrix(run, part) is not None for run in runs)), None)
+    if part is None:
+        return None
+    pooled = [_pooled([runs[i] for i in one.members], part) for one in sheet.configurations]
+    there = [i for i, (counts, _) in enumerate(pooled) if counts is not None]
+    best = sorted(sorted(there, key=lambda i: (_error(pooled[i][0]), i))[:MOST_PANELS])
+    columns = min(3, len(best))
+    rows = math.ceil(len(best) / columns)
+    figure, axes = sheet.figure(rows, columns, max(5.2, 0.6 + 3.6 * columns), 0.9 + 3.5 * rows)
+    for place, i, letter in zip(axes, best, "abcdef", strict=False):
+        counts, count = pooled[i]
+        assert counts is not None
+        _draw(place, counts)
+        label = plain(sheet.configurations[i].label, 30)
+        panel(place, letter, f"{label}: {100 * _error(counts):.3g} % error, {_runs(count)}", "answer")
+        place.set_ylabel("true class")
+    for place in axes[len(best) :]:
+        place.remove()
+    some = "" if len(best) == len(there) else f"; {len(best)} of {len(there)} configurations, those with least error"
+    label = f"share of the class's {PARTS[part]}{some}"
+    drawn = axes[: len(best)]
+    figure.colorbar(ScalarMappable(SCALE, COLOURS), ax=drawn, label=label, fraction=0.04, pad=0.01, aspect=28)
+    return figure
+
+
+def _pooled(members: Sequence[Run], part: str) -> tuple[Floats | None, int]:
+    """The sum of the runs' matrices, those of another size than the first left out, and how many there are."""
+    matrices = [matrix for matrix in (_matrix(run, part) for run in members) if matrix is not None]
+    matrices = [matrix for matrix in matrices if matrix.shape == matrices[0].shape]
+    return (np.sum(matrices, axis=0), len(matrices)) if matrices else (None, 0)
+
+
+def _matrix(run: Run, part: str) -> Floats | None:
+    """The run's counts [K, K]; None for an unfinished run and for what is no such table of counts."""
+    if run.state != "done":
+        return None
+    try:
+        counts = np.array(run.files.evaluation(part).get("confusion"), float)
+    except (TypeError, ValueError):
+        return None
+    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] <= MOST_CLASSES
+    return counts if square and (counts >= 0).all() and counts.sum() > 0 else None
+
+
+def _error(counts: Floats | None) -> float:
+    return math.inf if counts is None else float(1 - counts.trace() / counts.sum())
+
+
+def _draw(axes: Axes, counts: Floats) -> None:
+    classes = len(counts)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap=COLOURS, norm=SCALE)
+    axes.grid(visible=False)
+    ticks = range(0, classes, 1 if classes <= MOST_WRITTEN else 2)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    for (i, j), share in np.ndenumerate(shares) if classes <= MOST_WRITTEN else ():
+        if share > 0:
+            colour = "white" if SCALE(share) > 0.6 else "black"
+            axes.text(j, i, _percent(float(share)), ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def _percent(share: float) -> str:
+    """A share in percent, short enough for a cell; what would round to 0 is told from nothing."""
+    return "<1" if share < 0.005 else f"{100 * share:.0f}"
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' if count > 1 else ''}"

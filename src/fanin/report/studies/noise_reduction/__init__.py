@@ -1,0 +1,1 @@
+"""noise_reduction_study."""

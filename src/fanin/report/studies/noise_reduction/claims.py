@@ -1,0 +1,131 @@
+"""noise_reduction_study: the noise floor of sgd on a convex problem, and what happens to it on a deep one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fanin.report.compare.sides import same_value
+from fanin.report.read.folders import Run
+from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
+from fanin.report.studies.noise_reduction.courses import AVERAGED, DEPTH, GROWING, PLAIN, Course, courses, lowest_loss
+from fanin.report.studies.noise_reduction.figure import noise_figure
+
+REDUCED = ("svrg", "saga")
+"""Optimizers whose gradient noise vanishes as they come close."""
+
+STRAIGHT = 0.995
+"""R^2 from which a line counts as straight: any power of the step has 0.981 over the two middle quarters of a run."""
+
+
+def stall_claim(evidence: Evidence) -> Claim:
+    """No closer in the second half than in the second quarter, but for a factor 3; 6 seeds: 0.8 to 1.6 times."""
+    text = "on the convex problem sgd at a fixed step stalls above the minimum"
+    some, problem = _convex(evidence, PLAIN)
+    if problem:
+        return Claim.missing(text, problem)
+    ratios = [one.level(0.5, 1) / one.level(0.25, 0.5) for one in some]
+    floors = [one.level(0.5, 1) for one in some]
+    words = f"{spread(floors, 2)} above it in the second half, {spread(ratios, 2)} times the second quarter's"
+    return Claim(text, min(ratios) > 1 / 3, words)
+
+
+def linear_claim(evidence: Evidence, optimizer: str) -> Claim:
+    """A straight line in the logarithm, and an end that sgd's floor is a thousand times above."""
+    text = f"on the convex problem {optimizer} at the same step comes closer to the minimum by a constant factor a step"
+    some, problem = _convex(evidence, PLAIN | {"optimizer": optimizer})
+    floors, _ = _convex(evidence, PLAIN)
+    if problem or not floors:
+        return Claim.missing(text, problem or PLAIN)
+    lines = [one.line() for one in some]
+    floor = min(one.level(0.5, 1) for one in floors)
+    ends = [float(one.above[-1]) for one in some]
+    holds = all(decades > 0 and fit >= STRAIGHT for decades, fit in lines) and max(ends) <= 1e-3 * floor
+    rates, fits = [decades for decades, _ in lines], [fit for _, fit in lines]
+    words = (
+        f"{spread(rates, 2)} decades in 1000 steps, R^2 {min(fits):.4f} at least, at most {max(ends):.1g} at the end"
+    )
+    return Claim(text, holds, words)
+
+
+def lower_claim(evidence: Evidence, what: str, choices: Mapping[str, str]) -> Claim:
+    """A tenth of sgd's floor and less for every seed; a hundredth and less was seen."""
+    text = f"on the convex problem {what} lowers the floor of sgd to a tenth and less"
+    some, problem = _convex(evidence, choices)
+    plain, _ = _convex(evidence, PLAIN)
+    floors = {str(one.run.seed): one.level(0.5, 1) for one in plain}
+    ratios = [one.level(0.5, 1) / floors[str(one.run.seed)] for one in some if str(one.run.seed) in floors]
+    if problem or not ratios:
+        return Claim.missing(text, problem or "sgd with and without it, with a seed in common")
+    return Claim(text, max(ratios) <= 0.1, f"{spread(ratios, 2)} of it in the second half of the run")
+
+
+def deep_claim(evidence: Evidence) -> Claim:
+    """A net that can fit every example has no noise where it does: half of the loss in half of the run is little."""
+    text = "on the deep problem, where every example can be fitted, sgd has no floor: its loss falls to the end"
+    some = _deep(evidence, PLAIN)
+    if not some:
+        return Claim.missing(text, PLAIN | {DEPTH: "2 or more"})
+    ratios = [one.level(0.9, 1) / one.level(0.4, 0.5) for one in some]
+    return Claim(text, max(ratios) <= 0.5, f"the last tenth's loss is {spread(ratios, 2)} of that in the middle")
+
+
+def lag_claim(evidence: Evidence) -> Claim:
+    """A mean over a way is behind its end."""
+    text = "on the deep problem the plain average of the iterates lags behind the last of them"
+    averaged = {str(one.run.seed): one for one in _deep(evidence, AVERAGED)}
+    both = [(averaged[str(one.run.seed)], one) for one in _deep(evidence, PLAIN) if str(one.run.seed) in averaged]
+    if not both:
+        return Claim.missing(text, PLAIN | {DEPTH: "2 or more"}, AVERAGED)
+    ratios = [mean.level(0.9, 1) / last.level(0.9, 1) for mean, last in both]
+    return Claim(text, min(ratios) > 1, f"its loss is {spread(ratios, 2)} times that of the iterates at the end")
+
+
+def claims(evidence: Evidence) -> list[Claim]:
+    """All of them; that of saga where there are runs of it."""
+    reduced = [name for name in REDUCED if name == "svrg" or evidence.runs_with({"optimizer": name})]
+    return [
+        stall_claim(evidence),
+        *(linear_claim(evidence, name) for name in reduced),
+        lower_claim(evidence, "a growing batch", GROWING),
+        lower_claim(evidence, "averaging the iterates", AVERAGED),
+        deep_claim(evidence),
+        lag_claim(evidence),
+    ]
+
+
+def _convex(evidence: Evidence, choices: Mapping[str, str]) -> tuple[list[Course], str]:
+    """The runs with one weight matrix, above the minimum; and what is missing to say where that is."""
+    found = lowest_loss(evidence)
+    if found is None:
+        return [], f"{DEPTH}=1 with trainer.eval_train=true"
+    lowest, unsure = found
+    some = courses(evidence, {DEPTH: 1, **choices}, lowest)
+    if not some:
+        return [], " ".join(f"{key}={value}" for key, value in {DEPTH: 1, **choices}.items())
+    plain = courses(evidence, {DEPTH: 1, **PLAIN}, lowest)
+    if plain and unsure > 1e-3 * min(one.level(0.5, 1) for one in plain):
+        return [], f"{DEPTH}=1 that agree on where the minimum is: two of svrg, say"
+    return some, ""
+
+
+def _deep(evidence: Evidence, choices: Mapping[str, str]) -> list[Course]:
+    """The runs with more than one weight matrix."""
+    return [one for one in courses(evidence, choices) if not same_value(one.run.value(DEPTH), 1)]
+
+
+def _ends(runs: Sequence[Run]) -> str:
+    return spread(numbers_of(runs, "full_loss"), 5)
+
+
+STUDY = Study(
+    claims=claims,
+    figure=noise_figure,
+    caption="The loss over the whole training set, evaluated on the average where there is one; thin: one seed, "
+    "thick: geometric mean. a: one weight matrix, a convex problem; above the lowest loss of any run, which "
+    "stands for the minimum. b: a deep net that can fit every example. Drawn are sgd and each remedy alone.",
+    columns=(
+        ("loss, whole training set", _ends),
+        ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
+    ),
+    profiles=False,
+)

@@ -1,0 +1,141 @@
+"""What the files of a race say: the path of each run on its surface, and numbers of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fanin.cli.resolvers import register_resolvers
+from fanin.errors import OptionError
+from fanin.report.read.folders import Run
+from fanin.report.read.series import Floats
+from fanin.theory.optimizer_rates import factor
+from fanin.theory.surfaces import Surface, nearest, surface
+
+TOLERANCE = 1e-6
+"""A run has arrived once the height above the lowest minimum is this share of what it was at the start."""
+
+ROUNDING = 1e-9
+"""Distances below this share of the first one are not looked at for a rate: rounding is a share of 1e-7 of them."""
+
+FOLLOWED = 1e-2
+"""A path that ends so near to a stationary point ends there."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """One run on its surface.
+
+    Attributes:
+        run: whose files these are.
+        surface: what it ran on.
+        key: kind, condition, rotation and start, the same for all runs on that surface from that start.
+        optimizer: the option's name.
+        numbers: its keys that are numbers.
+        points: where it was before each step and at the end, [steps + 1, 2]; up to where it left the finite numbers.
+    """
+
+    run: Run
+    surface: Surface
+    key: tuple[Any, ...]
+    optimizer: str
+    numbers: Mapping[str, float]
+    points: Floats
+
+    @property
+    def left(self) -> Floats:
+        """(f - f*) / (f(start) - f*) at each point, at least 0."""
+        with np.errstate(over="ignore"):
+            heights: Floats = np.asarray(self.surface.value(*self.points.T)) - self.surface.lowest
+        return np.maximum(heights / heights[0], 0.0) if heights[0] > 0 else np.zeros_like(heights)
+
+    @property
+    def distance(self) -> Floats:
+        """From each point to the lowest minimum."""
+        x, y = (self.points - self.surface.minima[0]).T
+        distances: Floats = np.hypot(x, y)
+        return distances
+
+    @property
+    def arrival(self) -> int | None:
+        """The steps after which it had arrived; None if it never had."""
+        there = np.flatnonzero(self.left <= TOLERANCE)
+        return int(there[0]) if len(there) else None
+
+    @property
+    def end(self) -> str:
+        """Where the path ends: "minimum" for the lowest, "other minimum", "saddle" or "on the way"."""
+        x, y = self.points[-1]
+        place, far = nearest((*self.surface.minima, *self.surface.saddles), float(x), float(y))
+        if self.run.state == "diverged" or not far <= FOLLOWED:
+            return "diverged" if self.run.state == "diverged" else "on the way"
+        if place >= len(self.surface.minima):
+            return "saddle"
+        lowest = math.isclose(self.surface.value(*self.surface.minima[place]), self.surface.lowest, rel_tol=1e-12)
+        return "minimum" if lowest else "other minimum"
+
+    @property
+    def condition(self) -> float:
+        """kappa, of a quadratic."""
+        return float(self.key[1])
+
+    @property
+    def theory(self) -> float | None:
+        """The factor a step that theory foretells, on a quadratic."""
+        try:
+            return factor(self.optimizer, self.numbers, self.condition) if self.surface.kind == "quadratic" else None
+        except KeyError:  # an optimizer of the same name with other keys
+            return None
+
+
+def race_of(run: Run) -> Race | None:
+    """The race of a run; None where its files do not tell."""
+    try:
+        table = pd.read_csv(run.folder / "trajectory.csv").to_numpy(dtype=np.float64)
+        node = run.config.config["model"]
+        kind, condition, rotation = str(node["kind"]), float(node["condition"]), float(node["rotation"])
+        on = surface(kind, condition=condition, rotation=rotation)
+        optimizer = str(run.value("optimizer"))
+        numbers = {key: float(value) for key, value in _optimizer(run).items() if isinstance(value, int | float)}
+    except (OSError, ValueError, KeyError, TypeError, OptionError, OmegaConfBaseException):
+        return None
+    finite = np.isfinite(table).all(axis=1)
+    points = table[: len(table) if finite.all() else int(np.argmin(finite)), 1:]
+    if points.shape[1:] != (2,) or not len(points):
+        return None
+    shape = (condition, rotation) if kind == "quadratic" else (0.0, 0.0)
+    return Race(run, on, (kind, *shape, *points[0].tolist()), optimizer, numbers, points)
+
+
+def _optimizer(run: Run) -> dict[str, Any]:
+    """The keys of the run's optimizer; formulas, which the recorded configuration holds as typed, with their values."""
+    register_resolvers()
+    made = OmegaConf.create({name: run.config.config[name] for name in ("model", "optimizer")})
+    return OmegaConf.to_container(made, resolve=True)["optimizer"]  # type: ignore[index, call-overload, return-value]
+
+
+def races(runs: Sequence[Run]) -> list[Race]:
+    """The races of those runs that ended."""
+    found = [race_of(run) for run in runs if run.state in ("done", "diverged")]
+    return [one for one in found if one is not None]
+
+
+def fitted_factor(distance: Floats) -> tuple[float, int, int] | None:
+    """The mean factor a step between two steps, and these two: (d_2/d_1)^(1/(t_2 - t_1)), t_1, t_2.
+
+    t_2 is the last step before the distance falls below ROUNDING times the first one, t_1 a quarter of it, when what
+    dies out faster has died out. None where that leaves fewer than 4 steps.
+    """
+    near = np.flatnonzero(~(distance > ROUNDING * distance[0]))
+    last = int(near[0]) - 1 if len(near) else len(distance) - 1
+    first = last // 4
+    if last - first < 4:
+        return None
+    return float((distance[last] / distance[first]) ** (1 / (last - first))), first, last

@@ -1,0 +1,159 @@
+"""regularization_study: what each regularizer does to a net that overfits, and when L2 is weight decay."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fanin.report.compare.sides import value_of
+from fanin.report.read.folders import Run
+from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
+from fanin.report.studies.pairs import by_seed, differences, factor, log, number, pairs, relative_gap, told
+from fanin.report.studies.regularization.figure import regularization_figure
+
+ON_WEIGHTS = ("l1", "l2", "weight_decay", "max_norm", "dropout")
+"""Those that keep weights small, or make units do without one another."""
+
+POINTS = " points"
+
+
+def overfits_claim(evidence: Evidence) -> Claim:
+    """Training error 0, test error far from it: 5 points is less than half of what any of 18 runs had."""
+    text = "without a regularizer the net knows its training set by heart and errs on the test set"
+    runs = evidence.runs_with({"regularizer": []})
+    train, test = numbers_of(runs, "train_error"), numbers_of(runs, "test_error")
+    if not train or len(train) != len(test):
+        return Claim.missing(text, {"regularizer": "none"})
+    holds = max(train) <= 0.01 and min(test) - max(train) >= 0.05
+    return Claim(text, holds, f"training error {spread(train, percent=True)}, test error {spread(test, percent=True)}")
+
+
+def error_claim(evidence: Evidence) -> Claim:
+    """Each is held against none with the same seed and optimizer, so that weights and batches at the start are equal.
+
+    One of the five may miss, for seeds are few. The pairs of a seed under two optimizers share their first weights, so
+    that the interval is somewhat narrow; all 90 differences of 9 seeds were below 0.
+    """
+    text = "each of l1, l2, weight decay, max-norm and dropout, or all but one of them, lowers the test error"
+    found = {name: differences(_against_none(evidence, name), number("test_error")) for name in ON_WEIGHTS}
+    some = {name: one for name, one in found.items() if one is not None}
+    if len(some) < len(ON_WEIGHTS):
+        missing = [name for name in ON_WEIGHTS if name not in some]
+        return Claim.missing(text, f"none and {', '.join(missing)} with a seed in common, two pairs each")
+    clear = [name for name, one in some.items() if one.high < 0]
+    words = ", ".join(f"{name} {told(one, POINTS, 100)}" for name, one in some.items())
+    return Claim(text, len(clear) >= len(ON_WEIGHTS) - 1, f"{words}; paired by seed and optimizer, 95 % intervals")
+
+
+def smoothing_claim(evidence: Evidence) -> Claim:
+    """Softer targets forbid certainty, not large weights."""
+    text = "label smoothing lowers the test loss, and not the test error"
+    some = _against_none(evidence, "label_smoothing")
+    loss, error = differences(some, number("test_loss", log)), differences(some, number("test_error"))
+    if loss is None or error is None:
+        return Claim.missing(text, "none and label_smoothing with a seed in common, two pairs")
+    words = f"test loss {factor(loss)}, test error {told(error, POINTS, 100)}"
+    return Claim(text, loss.high < 0 <= error.high, words)
+
+
+def stopping_claim(evidence: Evidence) -> Claim:
+    """A quarter of the steps saved, where 9 pairs of seeds saved half or more; a test loss within a tenth."""
+    text = "early stopping saves a quarter of the steps and more, and its test loss is no higher"
+    some = _against_none(evidence, "early_stopping")
+    loss = differences(some, number("test_loss", log))
+    if loss is None:
+        return Claim.missing(text, "none and early_stopping with a seed in common, two pairs")
+    shares = [ratio for one, other in some if (ratio := _ratio(one, other, "steps")) is not None]
+    holds = max(shares) <= 0.75 and loss.mean <= math.log(1.1)
+    return Claim(text, holds, f"{spread(shares, percent=True)} of the steps, test loss {factor(loss)}")
+
+
+def dropout_claim(evidence: Evidence) -> Claim:
+    """The loss in training is that of nets with units missing: 3 times is a fifth of what any of 18 pairs had."""
+    text = "dropout's noise makes the training loss three times higher and more, and the test error falls"
+    some = _against_none(evidence, "dropout")
+    error = differences(some, number("test_error"))
+    ratios = [ratio for one, other in some if (ratio := _ratio(one, other, "train_loss")) is not None]
+    if error is None or not ratios:
+        return Claim.missing(text, "none and dropout with a seed in common, two pairs")
+    words = f"training loss {spread(ratios)} times, test error {told(error, POINTS, 100)}"
+    return Claim(text, min(ratios) >= 3 and error.high < 0, words)
+
+
+def same_claim(evidence: Evidence) -> Claim:
+    """(1 - rate) theta - a g is theta - a (g + strength theta) where rate = a strength; rounding grows along the way.
+
+    Half of the digits may go; a rate that is wrong by a hundredth part moves the curve by more than a thousandth.
+    """
+    text = "under sgd l2 and weight decay of rate = lr * strength are one: their loss curves agree to rounding"
+    some = _matched(evidence, "sgd")
+    if not some:
+        return Claim.missing(text, "l2 and weight_decay under sgd with rate = lr * strength and a seed in common")
+    apart = [float(relative_gap(evidence, *pair)[1].max()) for pair in some]
+    single = value_of(some[0][0], "trainer.precision") != "float64"
+    tolerance = math.sqrt(np.finfo(np.float32 if single else np.float64).eps)
+    words = f"{max(apart):.1g} apart at most, as a share of the loss; tolerance {tolerance:.1g}"
+    return Claim(text, max(apart) <= tolerance, words)
+
+
+def other_claim(evidence: Evidence) -> Claim:
+    """Adam divides the penalty's pull by the size of past gradients, and leaves the decay alone."""
+    text = "under adam, with the same numbers, l2 and weight decay are two: their losses part, and end apart"
+    penalized, decayed = ({"regularizer": [name], "optimizer": "adam"} for name in ("l2", "weight_decay"))
+    some = pairs(evidence, penalized, decayed)
+    loss = differences(some, number("train_loss", log))
+    if loss is None:
+        return Claim.missing(text, "l2 and weight_decay under adam with a seed in common, two pairs")
+    apart = [float(relative_gap(evidence, *pair)[1].max()) for pair in some]
+    holds = min(apart) >= 0.1 and (loss.low > 0 or loss.high < 0)
+    return Claim(text, holds, f"{min(apart):.2g} apart at least on the way; at the end l2's loss is {factor(loss)}")
+
+
+def claims(evidence: Evidence) -> list[Claim]:
+    """All of them."""
+    every = (overfits_claim, error_claim, dropout_claim, smoothing_claim, stopping_claim, same_claim, other_claim)
+    return [claim(evidence) for claim in every]
+
+
+def _against_none(evidence: Evidence, name: str) -> list[tuple[Run, Run]]:
+    return pairs(evidence, {"regularizer": [name]}, {"regularizer": []}, "optimizer")
+
+
+def _matched(evidence: Evidence, optimizer: str) -> list[tuple[Run, Run]]:
+    """Runs with l2 and with weight decay, of one seed, whose numbers make them one under plain gradient descent."""
+    penalized = by_seed(evidence, {"regularizer": ["l2"], "optimizer": optimizer})
+    decayed = by_seed(evidence, {"regularizer": ["weight_decay"], "optimizer": optimizer})
+    found = []
+    for seed, one in penalized.items():
+        other = decayed.get(seed)
+        if other is None or one.state != "done" or other.state != "done":
+            continue
+        numbers = [value_of(one, "optimizer.lr"), value_of(one, "regularizer.l2.strength")]
+        numbers += [value_of(other, "optimizer.lr"), value_of(other, "regularizer.weight_decay.rate")]
+        if None in numbers:
+            continue
+        lr, strength, same_lr, rate = map(float, numbers)
+        if math.isclose(rate, lr * strength, rel_tol=1e-9) and same_lr == lr:
+            found.append((one, other))
+    return found
+
+
+def _ratio(one: Run, other: Run, name: str) -> float | None:
+    above, below = (run.files.numbers.get(name) for run in (one, other))
+    return above / below if above is not None and below else None
+
+
+STUDY = Study(
+    claims=claims,
+    figure=regularization_figure,
+    caption="a, b: mean over seeds, under the first optimizer; the loss is that of the whole training part, without "
+    "dropout's masks. c: one mark for each seed. d: how far the losses with L2 and with decoupled weight decay are "
+    "apart, as a share of the loss: rounding under sgd, where the two are one; all of it under adam.",
+    columns=(
+        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
+        ("test loss", lambda runs: spread(numbers_of(runs, "test_loss"))),
+        ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
+    ),
+    profiles=False,
+)

@@ -1,0 +1,1 @@
+"""What a report writes: tables, the terminal, the page."""

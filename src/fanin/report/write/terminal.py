@@ -1,0 +1,125 @@
+"""The study table on the terminal, with where to look next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from fanin.report import Report
+    from fanin.report.write.tables import Table
+
+# Headers by position in StudyRow.cells.
+HEADERS = (
+    "", "seeds", "factor/\nlayer", "theory", "at this\nwidth", "gradient\nfirst", "gradient\nlast",
+    "outcome", "verdict", "deviation\nin sd",
+)  # fmt: skip
+LABEL, OUTCOME, VERDICT, DEVIATION = 0, 7, 8, 9
+FIRST_TO_GO = (4, 1, 3, 5, 6, 9)  # where the terminal is narrow; at 80 columns the first two may go
+COLOURS = {"vanishing": "blue", "critical": "green", "stable": "green", "exploding": "red"}
+CLAIMS = {True: "green", False: "red", None: "yellow"}
+HEADER_WIDTH = 14  # a study's own header takes more lines where it is longer
+MOST_ROWS = 40
+MOST_NOTES = 5
+
+
+def print_study(report: Report, console: Console) -> None:
+    """Print the study table, claims, notes, the files written and the command that opens TensorBoard.
+
+    Narrow terminals get fewer columns, never cut ones; what is left out stands in table.md.
+    """
+    console.print(Text(report.title, style="bold"))
+    console.print(Text(report.setting))
+    console.print(_table(report.table, console.width))
+    if len(report.study) > MOST_ROWS:
+        console.print(f"and {len(report.study) - MOST_ROWS} more configurations in {near(report.tables[1])}")
+    for claim in report.claims:
+        told = Text(f"claim {claim.verdict}: ", style=CLAIMS[claim.holds])
+        console.print(told.append(f"{claim.text} ({claim.evidence})", style="default"))
+    for note in report.notes[:MOST_NOTES]:
+        console.print(Text(f"note: {note}", style="yellow"))
+    if len(report.notes) > MOST_NOTES:
+        console.print(f"and {len(report.notes) - MOST_NOTES} more notes in {near(report.index)}")
+    figure = next((path for path in report.figures if path.name == "study.png" or path.stem in report.captions), None)
+    for name, path in (("figure", figure), ("page", report.index), ("runs", report.summary_path)):
+        if path is not None:
+            line(console, f"{name:<12}{near(path)}")
+    line(console, f"tensorboard --logdir {shlex.quote(near(report.grid))}")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a table may shrink: the least width of columns whose texts may take several lines, and who goes first."""
+
+    headers: Sequence[str]
+    least: dict[int, int]
+    first_to_go: Sequence[int]
+
+
+def _plan(table: Table, width: int) -> _Plan:
+    """That of the usual table, or of a study's, where its own columns go from the right after the seeds."""
+    label = max(18, width // 4)
+    if table.initialization:
+        return _Plan(HEADERS, {LABEL: label, OUTCOME: 11, VERDICT: 9, DEVIATION: 9}, FIRST_TO_GO)
+    last = len(table.header) - 1
+    headers = ["", *("\n".join(wrap(name, HEADER_WIDTH)) for name in table.header[1:])]
+    return _Plan(headers, {LABEL: label, last: 11}, (1, *range(last - 1, 1, -1)))
+
+
+def _table(made: Table, width: int) -> RichTable:
+    """The table with as many of its columns as fit; labels, outcomes and verdicts may take several lines."""
+    rows, plan = made.rows[:MOST_ROWS], _plan(made, width)
+    widths = _widths(rows, plan, width)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for position, exact in widths.items():
+        side: Literal["left", "right"] = "right" if position in made.numeric else "left"
+        table.add_column(plan.headers[position], justify=side, width=exact, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[i], style=_colour(made, row, i)) for i in widths))
+    return table
+
+
+def _colour(table: Table, row: Sequence[str], position: int) -> str:
+    return COLOURS.get(row[position], "") if table.initialization and position == VERDICT else ""
+
+
+def _widths(rows: Sequence[Sequence[str]], plan: _Plan, width: int) -> dict[int, int]:
+    """The columns that fit, empty ones left out, and the width of each."""
+    natural = {
+        position: max(len(text) for text in [*header.split("\n"), *(row[position] for row in rows)])
+        for position, header in enumerate(plan.headers)
+        if any(row[position] for row in rows)
+    }
+    widths = {position: min(wish, plan.least.get(position, wish)) for position, wish in natural.items()}
+
+    def left() -> int:
+        return width - sum(widths.values()) - 2 * len(widths) - 1
+
+    for position in plan.first_to_go:
+        if left() < 0:
+            widths.pop(position, None)
+    for position in plan.least:
+        if position in widths:
+            widths[position] += max(0, min(left(), natural[position] - widths[position]))
+    return widths
+
+
+def line(console: Console, text: str) -> None:
+    """A line that can be copied: never wrapped, whatever the width."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def near(path: Path) -> str:
+    """The path as seen from here where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) and not relative.startswith("..") else str(path)

@@ -1,0 +1,212 @@
+"""From a composed configuration to objects: every option made, every mistake in it found.
+
+Mistakes are collected, so that a user sees all of them at once and before anything is written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from fanin.errors import OptionError, UserError, flag, integer, told_of
+from fanin.parts.data import Dataset
+from fanin.parts.regularizers import SAM, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, Penalty, WeightDecay
+from fanin.run.compatibility import check_together
+from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
+from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
+from fanin.run.recipe import Recipe
+from fanin.train.method import Method
+from fanin.train.settings import Trainer
+
+GROUPS = (
+    "data", "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss", "regularizer",
+    "optimizer", "clipping", "averaging", "schedule", "batch", "lr_scaling", "probe", "trainer",
+)  # fmt: skip
+SINGLE = tuple(group for group in GROUPS if group not in ("model", "regularizer", "augment", "optimizer", "trainer"))
+"""Groups whose one option is an object that needs nothing else to be made."""
+
+TRIAL = [nn.Parameter(torch.zeros(2, 2))]
+"""Parameters that an optimizer is tried on."""
+
+KEYS = (*GROUPS, "seed", "force")
+
+
+def check(cfg: DictConfig) -> list[UserError]:
+    """Every mistake in a composed configuration; an empty list where it can be run."""
+    errors: list[UserError] = []
+    _compose_recipe(cfg, errors)
+    return errors
+
+
+def recipe(cfg: DictConfig) -> Recipe:
+    """The options of a configuration.
+
+    Raises:
+        UserError: the first mistake in it.
+    """
+    errors: list[UserError] = []
+    made = _compose_recipe(cfg, errors)
+    if errors:
+        raise errors[0]
+    assert made is not None
+    return made
+
+
+@lru_cache(maxsize=4)
+def _load(data_json: str, preprocess_json: str) -> Dataset:
+    with told_of("data"), own_fault("data"):
+        dataset = check_dataset("data", instantiate(json.loads(data_json)).load())
+    with told_of("preprocess"), own_fault("preprocess"):
+        return check_dataset("preprocess", instantiate(json.loads(preprocess_json))(dataset))
+
+
+@lru_cache(maxsize=4)
+def _load_on(data_json: str, preprocess_json: str, device: torch.device, dtype: torch.dtype) -> Dataset:
+    return _load(data_json, preprocess_json).to(device, dtype)
+
+
+def load_data(cfg: DictConfig, device: torch.device, dtype: torch.dtype) -> Dataset:
+    """The preprocessed data set of a configuration on a device; the runs of one process share it."""
+    texts = (json.dumps(container(cfg, group), sort_keys=True) for group in ("data", "preprocess"))
+    return _load_on(*texts, device, dtype)
+
+
+def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
+    """Make every option; mistakes go to `errors`, and None comes back where there is one."""
+    errors += [UnknownKey(str(key), cfg[key], "fanin", list(KEYS)) for key in cfg if key not in KEYS]
+
+    def attempt(make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except UserError as error:
+            errors.append(error)
+        return None
+
+    seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
+    attempt(lambda: flag("force", cfg.get("force")))
+    trainer = attempt(lambda: _trainer(cfg))
+    parts = {name: attempt(partial(_single, cfg, name)) for name in SINGLE}
+    regularizers = attempt(lambda: _listed(cfg, "regularizer")) or []
+    augmentations = attempt(lambda: _listed(cfg, "augment")) or []
+    optimizer = attempt(lambda: _optimizer(cfg))
+    method = attempt(lambda: _method(parts, regularizers)) if not errors else None
+    dropout = next((item for item in regularizers if isinstance(item, Dropout)), None)
+    if errors or method is None:
+        if parts["activation"] and parts["normalization"]:  # its own keys, whatever else is wrong
+            with torch.device("meta"):
+                attempt(lambda: _make_model(cfg, parts, dropout, (1, 28, 28), 10))
+        return None
+    made = Recipe(
+        seed=seed,
+        trainer=trainer,
+        data=parts["data"],
+        make_model=partial(_make_model, cfg, parts, dropout),
+        initializer=parts["initializer"],
+        make_optimizer=optimizer,
+        lr=float(cfg.optimizer.get("lr", 0.0)),
+        schedule=parts["schedule"],
+        method=method,
+        dropout=dropout,
+        early_stopping=next((item for item in regularizers if isinstance(item, EarlyStopping)), None),
+        probe=parts["probe"],
+        activation=getattr(getattr(parts["activation"], "func", None), "__name__", ""),
+        theory=parts["initializer"].exact_normal and is_neutral(parts["normalization"]) and dropout is None
+        and str(cfg.model._target_) == "fanin.parts.models.Mlp",
+        batch=parts["batch"],
+        lr_scaling=parts["lr_scaling"],
+        # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
+        augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
+    )  # fmt: skip
+    if getattr(optimizer(TRIAL), "full_batch", False):
+        made.trainer = replace(made.trainer, batch_size="all")
+    attempt(lambda: check_together(cfg, made, lambda: load_data(cfg, torch.device("cpu"), torch.float32)))
+    return made
+
+
+def _make_model(
+    cfg: DictConfig, parts: dict[str, Any], dropout: Dropout | None, input_shape: tuple[int, ...], outputs: int
+) -> nn.Module:
+    with own_fault("model"):
+        model: nn.Module = option(
+            cfg,
+            "model",
+            in_features=math.prod(input_shape),
+            input_shape=input_shape,
+            out_features=outputs,
+            activation=parts["activation"],
+            normalization=parts["normalization"],
+            dropout=dropout,
+        )
+    check_kind("model", model)
+    return model
+
+
+def _method(parts: dict[str, Any], regularizers: Sequence[Any]) -> Method:
+    """The parts of a step."""
+
+    def kind(wanted: type) -> list[Any]:
+        return [item for item in regularizers if isinstance(item, wanted)]
+
+    smoothing = math.fsum(item.eps for item in kind(LabelSmoothing))
+    try:
+        smoothed = parts["loss"].smoothed(smoothing) if smoothing else None
+    except OptionError as error:
+        raise error.within("regularizer") from None
+    return Method(
+        loss=parts["loss"],
+        smoothed=smoothed,
+        penalties=kind(Penalty),
+        sam=next(iter(kind(SAM)), None),
+        clipping=parts["clipping"],
+        decays=kind(WeightDecay),
+        bounds=kind(MaxNorm),
+        averaging=parts["averaging"],
+    )
+
+
+def _trainer(cfg: DictConfig) -> Trainer:
+    trainer: Trainer = make("trainer", {"_target_": "fanin.train.settings.Trainer", **container(cfg, "trainer")})
+    return trainer
+
+
+def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
+    """The optimizer, awaiting its parameters; tried on one, for it checks its keys only then."""
+    node = container(cfg, "optimizer")
+    if "lr" not in node:
+        raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
+    with own_fault("optimizer"):
+        awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node | {"_partial_": True}, params=TRIAL)
+        tried = awaiting(TRIAL)
+    check_kind("optimizer", tried)
+    check_step(node["_target_"], tried)
+    return awaiting
+
+
+def _single(cfg: DictConfig, group: str) -> Any:
+    """The option of a group of which there is one."""
+    with own_fault(group):
+        made = option(cfg, group)
+    check_kind(group, made)
+    return made
+
+
+def _listed(cfg: DictConfig, group: str) -> list[Any]:
+    """The options of a group that takes a list: each brings its own name as a key."""
+    made = []
+    for name, node in container(cfg, group).items():
+        if not isinstance(node, dict):
+            nested = "a mapping under the option's own name, for the group takes several: NAME: {_target_: ...}"
+            raise OptionError(f"{group}.{name}", node, nested)
+        with own_fault(f"{group}.{name}"):
+            made.append(make(f"{group}.{name}", node))
+        check_kind(group, made[-1], name)
+    return made

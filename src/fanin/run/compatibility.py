@@ -1,0 +1,173 @@
+"""Whether the options of a configuration fit together and to the data: what no option can see alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from fanin.errors import OptionError, UserError, told_of
+from fanin.parts.data import Dataset
+from fanin.parts.losses import Loss
+from fanin.parts.optimizers.objective import ObjectiveOptimizer
+from fanin.parts.optimizers.saga import SAGA
+from fanin.parts.optimizers.svrg import SVRG
+from fanin.run.make_option import container
+from fanin.run.recipe import Recipe
+
+TRAJECTORY = 100
+"""Parameters whose every step can be written."""
+
+SHAPING = ("model", "activation", "normalization", "regularizer", "loss")
+"""Groups whose keys say what the model is made of."""
+
+
+def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -> None:
+    """Raise the first thing in a recipe that does not fit; loads the data, so that a missing file shows, too.
+
+    Args:
+        cfg: the composed configuration.
+        made: its options.
+        load: gives its preprocessed data on the CPU.
+
+    Raises:
+        UserError: what does not fit, in one line.
+    """
+    if made.trainer.device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("trainer.device", "cuda", "cpu or auto", "torch finds no CUDA device here")
+    data = load()
+    with told_of("trainer"):
+        batch_size = made.trainer.batch(len(data.train_x))
+    _check_data(made, data)
+    if batch_size == 1 and str(cfg.normalization._target_).endswith("BatchNorm"):
+        raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
+    model = _model_on_meta(cfg, made, data)
+    _check_loss(model, made)
+    if not is_ours(made.method.loss):
+        _check_own_loss(made.method.loss, data)
+    with told_of("loss"):
+        made.method.loss.check(data.train_x)
+    with told_of("initializer"):
+        made.initializer.check(model)
+    parameters = sum(one.numel() for one in model.parameters())
+    if made.probe.trajectory and parameters > TRAJECTORY:
+        allowed = f"false for a model of {parameters} parameters, more than {TRAJECTORY}"
+        raise OptionError("probe.trajectory", True, allowed, "take model=surface or another small one")
+    _check_optimizer(cfg, made, parameters, len(data.train_x), batch_size)
+
+
+def _check_data(made: Recipe, data: Dataset) -> None:
+    examples = len(data.train_x)
+    if made.probe.batch_size > examples:
+        raise OptionError("probe.batch_size", made.probe.batch_size, f"at most the {examples} training examples")
+    stopping = made.early_stopping
+    if stopping and stopping.monitor.startswith("val") and not len(data.val_x):
+        key, fix = "regularizer.early_stopping.monitor", "or set data.val_size"
+        raise OptionError(key, stopping.monitor, "train_loss or train_error while data.val_size=0", fix)
+    for augmentation in made.augmentations:
+        if augmentation.needs_image and len(data.input_shape) != 3:
+            shape = "x".join(map(str, data.input_shape))
+            name = type(augmentation).__name__.lower()
+            raise UserError(f"augment={name}: needs images [C, H, W]; an example of {data.name} here has shape {shape}")
+
+
+def _check_loss(model: nn.Module, made: Recipe) -> None:
+    """A loss and a model that are made for each other."""
+    loss, kind = made.method.loss, type(model).__name__.lower()
+    loss_name = getattr(loss, "name", type(loss).__name__.lower())
+    wanted_loss, wanted_model = getattr(model, "needs_loss", None), getattr(loss, "needs_model", None)
+    if wanted_loss is not None and loss_name != wanted_loss:
+        raise UserError(f"model={kind}: needs loss={wanted_loss}, not {loss_name}")
+    if wanted_model is not None and kind != wanted_model:
+        raise UserError(f"loss={loss_name}: needs model={wanted_model}, not {kind}")
+
+
+def _check_optimizer(cfg: DictConfig, made: Recipe, parameters: int, examples: int, batch_size: int) -> None:
+    """What an optimizer asks that makes its steps from more than the gradient."""
+    optimizer = made.make_optimizer([nn.Parameter(torch.zeros(2, 2))])
+    if not isinstance(optimizer, ObjectiveOptimizer):
+        return
+    with told_of("optimizer"):
+        optimizer.check(parameters, examples, batch_size)
+    name, method = type(optimizer).__name__, made.method
+    if not method.clipping.neutral:
+        raise UserError(f"clipping: {name} makes its step from more than the gradient; take clipping=none")
+    if method.sam is not None or method.decays:
+        other = "sam" if method.sam is not None else "weight_decay"
+        raise UserError(f"regularizer={other}: {name} makes its step from more than the gradient; take l2 instead")
+    if isinstance(optimizer, SAGA) and str(cfg.normalization._target_).endswith("BatchNorm"):
+        raise UserError("normalization=batch: saga needs the gradient of each example, which depends on no other here")
+    if isinstance(optimizer, SAGA) and not made.batch.neutral:
+        raise UserError("batch: saga takes an example at most once a step, and batches that grow may hold it twice")
+    if made.augmentations and isinstance(optimizer, SAGA | SVRG):
+        raise UserError(f"augment: {name} remembers training examples as they are; take augment=none")
+
+
+_meta_models: dict[str, nn.Module] = {}
+
+
+def _model_on_meta(cfg: DictConfig, made: Recipe, data: Dataset) -> nn.Module:
+    """The model, shapes only: a width of a million costs nothing; the runs of a grid mostly share one."""
+    parts = [container(cfg, group) for group in SHAPING]
+    key = json.dumps([parts, data.input_shape, data.classes], sort_keys=True)
+    if key not in _meta_models:
+        outputs = made.method.loss.out_features(data.classes)
+        own = not str(cfg.model._target_).startswith("fanin.")
+        with torch.random.fork_rng(devices=[], enabled=own):
+            model = _shaped(lambda: made.make_model(data.input_shape, outputs))
+            if own:
+                _check_own_model(model, made.method.loss, data, outputs)
+        _meta_models[key] = model
+    return _meta_models[key]
+
+
+def _shaped(make: Callable[[], nn.Module]) -> nn.Module:
+    """A model on the meta device or, where it wants to see its numbers while it is made, on the CPU."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except UserError as error:
+        if not isinstance(error.__cause__, RuntimeError):  # by which torch refuses to look into a meta tensor
+            raise
+    return make()
+
+
+def _check_own_model(model: nn.Module, loss: Loss, data: Dataset, outputs: int) -> None:
+    """A user's model has something to train, and scores for all classes where the loss wants them."""
+    name, parameter = type(model).__name__, next(model.parameters(), None)
+    if parameter is None:
+        raise UserError(f"model: {name} has no parameters to train")
+    if not loss.classification or not is_ours(loss):
+        return
+    try:
+        with torch.no_grad():
+            found = model(torch.zeros(2, *data.input_shape, device=parameter.device))
+    except Exception:  # it may want numbers, and the run itself tells more of what goes wrong
+        return
+    if not isinstance(found, Tensor) or found.shape != (2, outputs):
+        shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"model: {name} must give outputs [examples, {outputs}]; of 2 examples it gives {shape}")
+
+
+def _check_own_loss(loss: Loss, data: Dataset) -> None:
+    """A user's loss is one number, which depends on the outputs."""
+    count = min(2, len(data.train_x))
+    outputs = torch.zeros(count, loss.out_features(data.classes), requires_grad=True)
+    try:
+        found = loss(outputs, data.train_y[:count], data.train_x[:count])
+    except Exception:  # as above; it may be made for outputs of another shape
+        return
+    name = type(loss).__name__
+    if not isinstance(found, Tensor) or found.shape:
+        shape = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"loss: {name} must give a scalar tensor, the mean over the batch, not {shape}")
+    if not found.requires_grad:
+        raise UserError(f"loss: {name} must depend on the outputs, so that there is a gradient")
+
+
+def is_ours(part: object) -> bool:
+    """Whether a part is fanin's own, and not a user's."""
+    return type(part).__module__.startswith("fanin.")

@@ -1,0 +1,87 @@
+"""The recipe of a run: the options of one configuration as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from fanin.parts.augmentations import Augmentation
+from fanin.parts.batch_schedules import BatchSchedule, Constant
+from fanin.parts.initializers import Initializer
+from fanin.parts.lr_scaling import NoScaling, Scaling
+from fanin.parts.models.layers import fans, weight_layers
+from fanin.parts.regularizers import Dropout, EarlyStopping
+from fanin.parts.schedules import Schedule
+from fanin.probes import Probe
+from fanin.run.theory_overlay import Overlay
+from fanin.theory import Layer, law_for
+from fanin.train.method import Method
+from fanin.train.settings import Trainer
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+
+
+@dataclass
+class Recipe:
+    """The options of one configuration, made and checked.
+
+    Args:
+        make_model: (shape of an example, outputs) -> a model whose weights are yet to be drawn.
+        make_optimizer: parameters -> optimizer.
+        method: what a step consists of beside model and optimizer.
+        augmentations: of training batches, in their order.
+        theory: whether the exact finite-width theory holds for this recipe.
+        activation: name of the activation, the key of its law.
+    """
+
+    seed: int
+    trainer: Trainer
+    data: Any
+    make_model: Callable[[tuple[int, ...], int], nn.Module]
+    initializer: Initializer
+    make_optimizer: Callable[..., torch.optim.Optimizer]
+    lr: float
+    schedule: Schedule
+    method: Method
+    dropout: Dropout | None
+    early_stopping: EarlyStopping | None
+    probe: Probe
+    activation: str
+    theory: bool
+    batch: BatchSchedule = field(default_factory=Constant)
+    lr_scaling: Scaling = field(default_factory=NoScaling)
+    augmentations: Sequence[Augmentation] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the run computes."""
+        wanted = self.trainer.device
+        return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and inputs."""
+        return DTYPES[self.trainer.precision]
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Of the forward pass, where it is lower than that of the weights."""
+        return torch.bfloat16 if self.trainer.precision == "bfloat16" else None
+
+    def overlay(self, model: nn.Module) -> Overlay:
+        """The theory of the model as this recipe initializes it, empty where none applies."""
+        law = law_for(self.activation) if self.theory else None
+        if law is None:
+            return Overlay()
+        layers = []
+        for name, module in weight_layers(model):
+            fan_in, fan_out = fans(module.get_parameter("weight"))
+            variance = self.initializer.variance(fan_in, fan_out)
+            if variance is None or variance <= 0:
+                return Overlay()
+            layers.append(Layer(name, fan_in, fan_out, fan_in * variance))
+        return Overlay(layers, law)

@@ -1,0 +1,101 @@
+"""The content of result.json: what came of a run, and what made it."""
+
+from __future__ import annotations
+
+import math
+import platform
+import subprocess
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fanin.record.recorder import FULL
+from fanin.run.identity import Identity
+from fanin.run.recipe import Recipe
+from fanin.run.theory_overlay import Overlay
+from fanin.streams import stream_seed
+from fanin.train.run_state import Run
+
+NO_PROGRESS = 0.98
+"""A final training loss above this share of the loss of guessing, ln K for cross-entropy, counts as no progress."""
+
+
+def result_of(
+    one: Run, identity: Identity, made: Recipe, overlay: Overlay, classes: int, epochs: float
+) -> dict[str, Any]:
+    """The content of result.json."""
+    purposes = ("init", "data", "dropout", "augment", "probe")
+    return {
+        "run": identity.name,
+        "experiment": identity.experiment,
+        "state": one.state,
+        "outcome": _outcome(one, made.method.loss.guess(classes)),
+        "verdict": overlay.analysis.verdict if overlay.analysis else None,
+        "stopped_by": one.stopped_by or None,
+        "steps": one.step,
+        "epochs": epochs,
+        "seconds": one.seconds,
+        "metrics": _final_metrics(one),
+        "evaluation": None if one.evaluation is None else {"test": one.evaluation},
+        "init": _initial(overlay),
+        "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
+        "overrides": identity.overrides,
+        "config_hash": identity.config_hash,
+        "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
+        "versions": versions(),
+        "git": git_state(Path.cwd()),
+        "device": str(made.device),
+    }
+
+
+def _outcome(one: Run, guess: float | None) -> str:
+    """The run's outcome in the words of the study; `guess` is the loss of guessing, where that is known."""
+    if one.diverged:
+        return "diverged"
+    if one.step == 0:
+        return "init only"
+    loss = _final_metrics(one)["train_loss"]
+    return "no progress" if loss is None or (guess is not None and loss > NO_PROGRESS * guess) else "learns"
+
+
+def _final_metrics(one: Run) -> dict[str, float | None]:
+    """Training loss and error over the last window of batches, what is evaluated as it was at the end."""
+    pairs = list(one.window)
+    train = [
+        math.fsum(column) / len(pairs) if _finite(column) else column[-1] for column in zip(*pairs, strict=True)
+    ] or [None] * 2
+    parts = {f"{part}_{what}": one.row.get(f"{part}_{what}") for part in ("val", "test") for what in ("loss", "error")}
+    gap = None if train[1] is None or parts["test_error"] is None else parts["test_error"] - train[1]
+    full = {name: one.row[name] for name in FULL if name in one.row}
+    return {"train_loss": train[0], "train_error": train[1]} | parts | full | {"generalization_gap": gap}
+
+
+def _finite(column: tuple[float, ...]) -> bool:
+    return all(math.isfinite(value) for value in column)
+
+
+def _initial(overlay: Overlay) -> dict[str, Any] | None:
+    """What the profile at init says; None without a probe."""
+    return None if overlay.analysis is None else asdict(overlay.analysis) | overlay.ends
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Of what computed the run."""
+    packages = ("fanin", "torch", "hydra-core", "omegaconf", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+@lru_cache(maxsize=1)
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of a folder, and whether it has uncommitted changes; None outside a repository."""
+    try:
+        commit, dirty = (
+            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5)
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(dirty.stdout.strip())} if commit.returncode == 0 else None

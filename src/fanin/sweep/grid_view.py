@@ -1,0 +1,132 @@
+"""The live view of a grid: counts, the running runs with step and loss, and the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fanin.sweep.run_view import ending
+
+ORDER = ("done", "diverged", "failed", "interrupted", "busy", "skipped")
+COLOURS = {"done": "green", "diverged": "magenta", "failed": "red", "interrupted": "yellow", "busy": "yellow"}
+MOST_ROWS = 16
+"""Running runs that are shown, each in a row."""
+
+REFRESH = 0.25
+"""Seconds between two drawings."""
+
+
+@dataclass
+class _Running:
+    started: float
+    step: int = 0
+    steps: int = 0
+    loss: float = float("nan")
+    error: float = float("nan")
+
+
+class Board:
+    """What a user sees of a grid: a table that lives on a terminal; elsewhere one plain line per event.
+
+    Args:
+        jobs: number of runs to be run.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.console = Console(highlight=False)
+        self.states: Counter[str] = Counter()
+        self.running: dict[str, _Running] = {}
+        self._began = time.monotonic()
+        self._drawn = 0.0
+        self._live = (
+            Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        )
+
+    def __enter__(self) -> Board:
+        if self._live and self.jobs:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def started(self, name: str) -> None:
+        """A worker took a run."""
+        self.running[name] = _Running(time.monotonic())
+
+    def told(self, name: str, kind: str, content: list[Any]) -> None:
+        """A run said something: a step, its end, or a line."""
+        if kind == "step" and name in self.running:
+            one = self.running[name]
+            one.step, one.steps, one.loss, one.error = content
+        elif kind == "ended":
+            text, style = ending(content[0])
+            self.line(name, text, style)
+        elif kind == "line":
+            self.line(name, *content)
+
+    def finished(self, name: str, state: str) -> None:
+        """A run came to its end, in whatever state; without one it is to be tried again."""
+        self.running.pop(name, None)
+        if state:
+            self.states[state] += 1
+
+    def line(self, name: str, text: str, style: str) -> None:
+        """One line about a run."""
+        self.console.print(Text.assemble((name, "bold"), "  ", (text, style or "default")), soft_wrap=True)
+
+    def refresh(self) -> None:
+        """Draw again, if it is time."""
+        now = time.monotonic()
+        if self._live and now - self._drawn >= REFRESH:
+            self._drawn = now
+            self._live.update(self._picture(), refresh=True)
+
+    def _picture(self) -> Group:
+        over = sum(self.states.values())
+        counts = Text(f"{over}/{self.jobs} runs")
+        for state in ORDER:
+            if self.states[state]:
+                counts.append(f"  {self.states[state]} {state}", COLOURS.get(state, "dim"))
+        left = self._left(over)
+        if left is not None:
+            counts.append(f"  about {_clock(left)} left")
+        table = Table.grid(padding=(0, 2))
+        for name, one in list(self.running.items())[:MOST_ROWS]:
+            share = f"{one.step}/{one.steps}" if one.steps else "starting"
+            table.add_row(
+                _short(name, self.console.width - 50), share, f"loss {one.loss:.4f}", f"error {one.error:.1%}"
+            )
+        if len(self.running) > MOST_ROWS:
+            counts.append(f"  and {len(self.running) - MOST_ROWS} more running")
+        return Group(table, counts)
+
+    def _left(self, over: int) -> float | None:
+        """Seconds left, from what the runs so far have taken together; None before there is anything to go by."""
+        done = over + sum(one.step / one.steps for one in self.running.values() if one.steps)
+        if done <= 0:
+            return None
+        return (time.monotonic() - self._began) * (self.jobs - done) / done
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _short(name: str, room: int) -> str:
+    room = max(room, 16)
+    return name if len(name) <= room else "…" + name[1 - room :]

@@ -1,0 +1,1 @@
+"""Training: one loop and one step, for one run and for many of one structure."""

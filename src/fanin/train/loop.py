@@ -1,0 +1,283 @@
+"""The loop: one for every model, device and learner; it trains R runs in step, R = 1 being the ordinary run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanin.parts.data import Dataset
+from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
+from fanin.train.batches import Batches
+from fanin.train.evaluation import evaluate
+from fanin.train.learner import Batch, Culprit, Learner
+from fanin.train.run_state import Run, State
+from fanin.train.settings import Trainer
+
+CHECKPOINT_SECONDS = 10.0
+"""Between two checkpoints of once an epoch, at least: on small data an epoch is over before its checkpoint is."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; every run that was on its way has been checkpointed."""
+
+
+@dataclass
+class Loop:
+    """R runs on their way; `train` is the loop, the methods below it are its verbs.
+
+    Args:
+        learner: does the steps of the R runs.
+        batches: training batches by step.
+        data: on the device; its validation and test parts are evaluated.
+        trainer: how long and how often.
+        probe: when to look.
+        probe_data: the fixed batch of the profiles, [R, size, ...].
+        runs: the R runs, those that are still on their way; one that ends leaves.
+        classifies: whether the networks' outputs are scores of classes.
+        stop_requested: asked before every step; true ends all runs as interrupted, checkpointed.
+        ended: told of every run that ends, as soon as its last file but the result is written.
+    """
+
+    learner: Learner
+    batches: Batches
+    data: Dataset
+    trainer: Trainer
+    probe: Probe
+    probe_data: Batch
+    runs: list[Run]
+    stop_requested: Callable[[], bool] = lambda: False
+    classifies: bool = True
+    ended: Callable[[Run], None] = lambda run: None
+    seconds: float = 0.0
+    pending: list[Tensor] = field(default_factory=list)
+    tags: tuple[str, ...] = ()
+    checkpointed: float = field(default_factory=time.monotonic)
+
+    def train(self, start: int = 0) -> None:
+        """Train from step `start` until every run has ended: schedule, step, probe, evaluate, stop, checkpoint."""
+        steps = self.steps
+        tic = time.perf_counter()
+        for step in range(start, steps):
+            if self.stop_requested():
+                self.checkpoint(step)
+                raise Interrupted
+            if self.probe.profile_due(step):
+                tic = self.paused(tic, partial(self.profile, "init" if step == 0 else str(step)))
+
+            wanted = self.probe.curves if self.probe.curve_due(step) else ()
+            if wanted and self.probe.curve_batch == "fixed":
+                self.curves(step, measure_curves(self.learner.observe(self.probe_data), wanted))
+                wanted = ()
+            if self.probe.trajectory:
+                self.trajectory(step)
+            result = self.learner.step(self.batches(step), [run.rate(step) for run in self.runs], wanted)
+            self.pending.append(torch.stack([result.loss.double(), result.error]))
+            if result.curves is not None:
+                self.curves(step, result.curves)
+
+            done, last = step + 1, step + 1 == steps
+            evaluate = self.due(self.trainer.eval_every, done) or last
+            if done == 1 or done % self.trainer.log_every == 0 or evaluate:
+                self.log(done)
+                if evaluate:
+                    tic = self.paused(tic, self.evaluate_due)
+                self.seconds, tic = self.seconds + time.perf_counter() - tic, time.perf_counter()
+                self.write_rows()
+                tic = self.paused(tic, partial(self.decide, evaluated=evaluate))
+                if not self.runs:
+                    return
+            if self.checkpoint_due(done) and not last:
+                self.checkpoint(done)
+        self.finish()
+
+    @property
+    def steps(self) -> int:
+        """Updates of a whole run."""
+        return self.batches.steps(self.trainer.epochs) if self.trainer.steps is None else self.trainer.steps
+
+    def due(self, every: int | None, done: int) -> bool:
+        """Whether something that is done every so many steps, 0 for never, None for once an epoch, is due now."""
+        if every is None:
+            return self.batches.ends_epoch(done - 1)
+        return every > 0 and done % every == 0
+
+    @property
+    def window(self) -> int:
+        """Batches that the training error is averaged over, against a target and at the end."""
+        return self.trainer.target_window or self.batches.steps_per_epoch
+
+    def profile(self, snapshot: str, *, write: bool = True) -> None:
+        """Measure every quantity over depth on the fixed batch, and write it.
+
+        A resumed run looks at init once more without writing it: its verdict needs what the first profile said.
+        """
+        labels, values = measure_profile(self.learner.observe(self.probe_data))
+        for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
+            rows = run.annotate(snapshot, labels, row)
+            if write and (snapshot == "final" or self.trains(index)):
+                run.recorder.profile(snapshot, rows)
+
+    def curves(self, step: int, measured: Measured) -> None:
+        """Write the quantities that were measured at a step for every weight layer."""
+        labels, values = measured
+        if len(labels) != len(self.tags):
+            width = len(str(max(index for _, index, _, _ in labels)))
+            self.tags = tuple(f"layers/{quantity}/{index:0{width}d}_{layer}" for _, index, layer, quantity in labels)
+        for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
+            if self.trains(index):
+                run.recorder.curves(step, self.tags, row)
+
+    def trajectory(self, step: int) -> None:
+        """Write the parameters of every run as they are before a step."""
+        for index, run in enumerate(self.runs):
+            if self.trains(index) or step == run.step:
+                run.recorder.trajectory(step, self.learner.point(index).tolist())
+
+    def log(self, done: int) -> None:
+        """Fetch the losses and errors since the last row, one copy to the host for all runs, into new rows."""
+        fetched = torch.stack(self.pending).cpu()  # [steps since the last row, 2, R]
+        first_step = done - len(self.pending)
+        self.pending.clear()
+        for index, run in enumerate(self.runs):
+            losses, errors, culprit = fetched[:, 0, index], fetched[:, 1, index], self.learner.culprit(index)
+            stop = self.trainer.stop_when_diverged
+            run.log(first_step, losses, errors, culprit, stop=stop, window=self.window)
+            run.row["epoch"] = self.batches.epoch(run.step)
+
+    def evaluate_due(self) -> None:
+        """Add what is looked at while training goes on: the validation part and, where asked for, the training part."""
+        self.evaluate("val", self.data.val_x, self.data.val_y)
+        if self.trainer.eval_train:
+            self.evaluate("full", self.batches.inputs, self.batches.targets)
+
+    def evaluate(self, part: str, inputs: Tensor, targets: Tensor) -> None:
+        """Add a part's loss and error to the rows of all runs."""
+        if len(inputs):
+            losses, errors = (values.tolist() for values in self.learner.evaluate(inputs, targets))
+            for run, loss, error in zip(self.runs, losses, errors, strict=True):
+                run.row |= {f"{part}_loss": loss, f"{part}_error": error}
+
+    def judge(self) -> None:
+        """Hold the final answers to the test part against the truth: precision, recall, confusion, ..."""
+        if len(self.data.test_x) and self.classifies:
+            outputs = self.learner.predict(self.data.test_x)
+            for index, run in enumerate(self.runs):
+                if run.state == "done":
+                    run.evaluation = evaluate(outputs[index], self.data.test_y)
+
+    def write_rows(self) -> None:
+        """Write the new row of every run."""
+        for run in self.runs:
+            run.seconds = self.seconds
+            run.recorder.metrics(run.row | {"seconds": self.seconds})
+            run.shown(run.step, float(run.row["train_loss"] or 0), float(run.row["train_error"] or 0))
+
+    def decide(self, *, evaluated: bool) -> None:
+        """Keep the best weights; finish the runs that have reached their target, lost their patience or broken."""
+        for index, run in enumerate(self.runs):
+            if evaluated and run.state == "running" and run.improved:
+                run.best_weights = self.learner.best_weights(index)
+                run.recorder.folder.save("best", partial(torch.save, {"model": run.best_weights}))
+            if run.state == "running" and not run.decide(self.trainer.target_error, self.window, evaluated=evaluated):
+                run.recorder.folder.write_status("running", at_most_every=1.0, **self.position(run))
+        over = [index for index, run in enumerate(self.runs) if run.state != "running"]
+        if over:
+            self.narrowed(over).finish()
+            left = self.narrowed([index for index in range(len(self.runs)) if index not in over])
+            self.learner, self.batches, self.probe_data, self.runs = (
+                left.learner, left.batches, left.probe_data, left.runs,
+            )  # fmt: skip
+
+    def finish(self) -> None:
+        """End all runs: best weights where one was stopped early, test, last profile, last checkpoint.
+
+        The last row of metrics.csv holds the validation and test parts of the weights that the run ends with.
+        """
+        if self.steps == 0 and self.probe.profile_due(0):
+            self.profile("init")
+        for index, run in enumerate(self.runs):
+            run.state = "diverged" if run.diverged else "done"
+            if run.stopped_by == "early_stopping" and run.best_weights is not None:
+                self.learner.load_weights(index, run.best_weights)
+            run.row = {"step": run.step, "epoch": self.batches.epoch(run.step), "seconds": run.seconds}
+        if self.steps > 0:
+            self.evaluate_due()
+            self.evaluate("test", self.data.test_x, self.data.test_y)
+            self.judge()
+            if self.probe.trajectory:
+                self.trajectory(self.runs[0].step)
+            for run in self.runs:
+                run.recorder.metrics(run.row)
+                losses = [value for key, value in run.row.items() if key.endswith("_loss") and value is not None]
+                if not all(map(math.isfinite, losses)) and run.diverged is None:  # the very last update broke it
+                    run.state, run.diverged = "diverged", (run.step, Culprit("the evaluation", "loss"))
+            if self.probe.profile_due(0):
+                self.profile("final")
+            self.checkpoint(None)
+        for run in self.runs:
+            self.ended(run)
+
+    def checkpoint_due(self, done: int) -> bool:
+        """Whether a checkpoint is due now; one an epoch also has to wait until the last is some seconds old."""
+        every = self.trainer.checkpoint_every
+        waits = every is None and time.monotonic() - self.checkpointed < CHECKPOINT_SECONDS
+        return self.due(every, done) and not waits
+
+    def checkpoint(self, done: int | None) -> None:
+        """Write, for every run, what is needed to go on from step `done` as if nothing had happened; None: it ended."""
+        fetched = torch.stack(self.pending).cpu() if self.pending else torch.zeros(0, 2, len(self.runs))
+        for index, run in enumerate(self.runs):
+            run.seconds = self.seconds
+            state = {"step": run.step if done is None else done, "ended": done is None}
+            state |= run.state_dict(fetched[:, :, index].tolist()) | self.learner.state(index)
+            run.recorder.flush()
+            run.recorder.folder.save("last", partial(torch.save, state))
+        self.checkpointed = time.monotonic()
+
+    def resume(self, states: Sequence[State]) -> int:
+        """Go on from checkpoints of one step; returns the step to start from."""
+        if self.probe.profile_due(0):
+            self.profile("init", write=False)  # of the fresh weights, before they are replaced
+        for index, (run, state) in enumerate(zip(self.runs, states, strict=True)):
+            self.learner.load_state(index, state)
+            run.load_state_dict(state, self.learner.culprit(index))
+        self.seconds = max(run.seconds for run in self.runs)
+        pending = torch.tensor([state["pending"] for state in states], dtype=torch.float64)  # [R, steps, 2]
+        device = self.batches.inputs.device
+        self.pending = [row.T.to(device) for row in pending.transpose(0, 1)] if pending.numel() else []
+        return int(states[0]["step"])
+
+    def narrowed(self, indices: Sequence[int]) -> Loop:
+        """A loop of some of the runs, where they are."""
+        chosen = list(indices)
+        return replace(
+            self,
+            learner=self.learner.select(chosen),
+            batches=self.batches.select(chosen),
+            probe_data=(self.probe_data[0][chosen], self.probe_data[1][chosen]),
+            runs=[self.runs[index] for index in chosen],
+            pending=[row[:, chosen] for row in self.pending],
+        )
+
+    def trains(self, index: int) -> bool:
+        """Whether a run is on its way: not ended, nor broken since its last row where that ends it."""
+        broken = self.trainer.stop_when_diverged and self.learner.culprit(index) is not None
+        return self.runs[index].state == "running" and not broken
+
+    def position(self, run: Run) -> dict[str, Any]:
+        """Where a run is, in the words of status.json."""
+        epoch = self.batches.epoch(run.step)
+        return {"step": run.step, "steps": self.steps, "epoch": epoch, "seconds": run.seconds}
+
+    def paused(self, tic: float, work: Callable[[], object]) -> float:
+        """Do something while the training clock stands still; returns the clock's new start."""
+        self.seconds += time.perf_counter() - tic
+        work()
+        return time.perf_counter()

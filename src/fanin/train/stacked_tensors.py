@@ -1,0 +1,83 @@
+"""R optimizers as one over stacked parameters, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanin.parts.optimizers.base import GroupOptimizer
+
+
+def common(values: Sequence[Any], device: torch.device | str = "cpu") -> Any:
+    """What R runs have in common: the value itself where all are equal, else their numbers as a float64 tensor [R]."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    return torch.tensor(values, dtype=torch.float64, device=device)
+
+
+def stacked(optimizers: Sequence[GroupOptimizer], params: list[Tensor]) -> GroupOptimizer:
+    """One optimizer that does with stacked parameters [R, ...] what R optimizers do with their own.
+
+    Args:
+        optimizers: of one class, each with one group of parameters, in the order of `params`.
+        params: the stacked parameters.
+
+    Returns:
+        an optimizer of that class that has taken no step yet; `put` gives it the state of the R.
+    """
+    (groups,) = zip(*[one.param_groups for one in optimizers], strict=True)
+    device = params[0].device
+    numbers = {key: common([group[key] for group in groups], device) for key in groups[0] if key != "params"}
+    made = object.__new__(type(optimizers[0]))
+    torch.optim.Optimizer.__init__(made, params, numbers)  # its own __init__ would refuse tensors
+    made.runs = len(optimizers)
+    return made
+
+
+def set_rates(optimizer: GroupOptimizer, rates: Sequence[float]) -> None:
+    """Give each run its learning rate of the step to come."""
+    (group,) = optimizer.param_groups
+    group["lr"] = common(rates, group["params"][0].device)
+
+
+def put(optimizer: GroupOptimizer, run: int, own: GroupOptimizer) -> None:
+    """Write the numbers and the state of a run's own optimizer into the run's slices of the stacked one."""
+    (group,), (own_group,) = optimizer.param_groups, own.param_groups
+    runs, device = len(group["params"][0]), group["params"][0].device
+    for key, value in group.items():
+        if key != "params":
+            each = value.tolist() if isinstance(value, Tensor) else [value] * runs
+            group[key] = common([*each[:run], own_group[key], *each[run + 1 :]], device)
+    for stack, param in _pairs(optimizer, own):
+        slots, values = optimizer.state[stack], own.state.get(param, {})
+        for name in slots.keys() - values.keys():
+            if isinstance(slots[name], Tensor):
+                slots[name][run] = 0  # what it holds before the first step
+            else:
+                del slots[name]
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                slots.setdefault(name, torch.zeros_like(stack))[run] = value
+            else:  # a count of steps, the same for all runs
+                slots[name] = value
+
+
+def take(optimizer: GroupOptimizer, run: int, own: GroupOptimizer) -> None:
+    """Show the run's slices of the stacked optimizer in the run's own one; what it then holds are views."""
+    (group,), (own_group,) = optimizer.param_groups, own.param_groups
+    for key, value in group.items():
+        if key != "params":
+            own_group[key] = float(value[run]) if isinstance(value, Tensor) else value
+    for stack, param in _pairs(optimizer, own):
+        values = {
+            name: value[run] if isinstance(value, Tensor) else value for name, value in optimizer.state[stack].items()
+        }
+        if values:
+            own.state[param] = values
+
+
+def _pairs(optimizer: GroupOptimizer, own: GroupOptimizer) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(optimizer.param_groups[0]["params"], own.param_groups[0]["params"], strict=True))

@@ -1,0 +1,95 @@
+"""What is done to gradients before the optimizer's step and to weights after it, of one run or of R stacked ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanin.parts.averaging import Averaging
+from fanin.parts.optimizers.base import Number
+from fanin.train.method import Method
+from fanin.train.stacked_tensors import common
+
+Tensors = dict[str, Tensor]
+
+
+class Update:
+    """The methods of R runs, which differ in numbers only, applied to stacked tensors.
+
+    Args:
+        methods: one per run.
+        device: of the runs' tensors.
+    """
+
+    def __init__(self, methods: Sequence[Method], device: torch.device | str) -> None:
+        first = methods[0]
+
+        def each(group: str, key: str) -> list[tuple[Any, Number]]:
+            """The parts of a kind, with the number of each run."""
+            columns = zip(*(getattr(method, group) for method in methods), strict=True)
+            return [(column[0], common([getattr(one, key) for one in column], device)) for column in columns]
+
+        self.penalties, self.decays, self.bounds = (
+            each(*names) for names in (("penalties", "strength"), ("decays", "rate"), ("bounds", "bound"))
+        )
+        self.clipping = None if first.clipping.neutral else first.clipping
+
+    def pull(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Add the gradients of the penalties, by their closed forms: through autograd they cost a seventh of a step.
+
+        Args:
+            weights: [R, ...] each.
+            gradients: of each of them; changed in place.
+        """
+        for penalty, strength in self.penalties if weights else ():  # none where every one is frozen
+            torch._foreach_add_(list(gradients), penalty.pull(weights, strength))
+
+    def clip(self, gradients: Sequence[Tensor]) -> None:
+        """Clip the gradients of all parameters, [R, ...] each, in place."""
+        if self.clipping is not None:
+            self.clipping(gradients)
+
+    def decay(self, weights: Sequence[Tensor]) -> None:
+        """Shrink the weights before the optimizer's step."""
+        for decay, rate in self.decays if weights else ():
+            decay.shrink(weights, rate)
+
+    def project(self, weights: Sequence[Tensor]) -> None:
+        """Bring the weights back into their bounds."""
+        for bound, value in self.bounds:
+            bound.project(weights, value)
+
+
+class Average:
+    """The average of the iterates that evaluation is made on: of parameters, and of buffers of floating point.
+
+    Args:
+        averaging: gives the weight of each iterate.
+        tensors: by name, what is averaged; it starts as they are.
+    """
+
+    def __init__(self, averaging: Averaging, tensors: Tensors) -> None:
+        self.averaging = averaging
+        self.updates = 0
+        self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def add(self, tensors: Tensors) -> None:
+        """Take in the tensors after an update: average <- average + weight * (tensor - average)."""
+        weight = self.averaging.weight(self.updates)
+        self.updates += 1
+        if weight is None:
+            return
+        floating = [name for name, tensor in self.tensors.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.tensors[name] for name in floating], [tensors[name].detach() for name in floating], weight
+        )
+        for name in self.tensors.keys() - set(floating):  # counts
+            self.tensors[name].copy_(tensors[name])
+
+    def replace(self, tensors: Tensors) -> None:
+        """Go on from other tensors."""
+        for name, tensor in tensors.items():
+            self.tensors[name].copy_(tensor)

@@ -1,0 +1,192 @@
+"""Every option of every group, alone and with others: it trains, or says in one line why not."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+from tiny_mnist import Tiny
+
+from fanin.catalogue import config_folder
+from fanin.cli.help import defaults
+from fanin.cli.resolvers import register_resolvers
+from fanin.run.build import GROUPS, check
+from fanin.run.identity import Identity
+from fanin.sweep.job import Job, execute
+
+CHOSEN = [group for group in GROUPS if group != "trainer"]
+LISTS = ("augment", "regularizer")
+OPTIONS = {group: sorted(path.stem for path in (config_folder() / group).glob("*.yaml")) for group in CHOSEN}
+DEFAULTS = defaults(config_folder())
+SMALL = {
+    "trainer": {"steps": 3, "batch_size": 20, "log_every": 1, "progress": False, "device": "cpu"},
+    "probe": {"batch_size": 20, "every": 2},
+    "data": {"limit": 40, "val_size": 20, "image_size": 12, "examples": 70, "features": 30, "test_size": 30},
+    "model": {"width": 16, "depth": 4, "channels": [4, 8], "hidden": 16, "latent": 3, "blocks": 1},
+    "normalization": {"groups": 4},
+    "optimizer": {"max_parameters": 400},
+}
+"""Keys of options, where they have them, that make a run a matter of milliseconds."""
+
+DEPTHS = {"cnn": 1, "vae": 2}
+
+
+class Quiet:
+    """Sees a job and says nothing."""
+
+    def step(self, step: int, steps: int, loss: float, error: float) -> None:
+        """Nothing."""
+
+    def ended(self, result: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def base() -> DictConfig:
+    """The default configuration, composed by Hydra."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose("config")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of a tiny MNIST and a tiny Fashion-MNIST."""
+    made = tmp_path_factory.mktemp("data")
+    for name in ("MNIST", "FashionMNIST"):
+        folder = made / name / "raw"
+        folder.mkdir(parents=True)
+        for file, content in Tiny().files.items():
+            (folder / file).write_bytes(content)
+    return made
+
+
+def configuration(base: DictConfig, root: Path, choices: dict[str, Any]) -> DictConfig:
+    """The default configuration with other options, made small."""
+    cfg = base.copy()
+    for group, choice in choices.items():
+        names = choice if isinstance(choice, (list, tuple)) else [choice]
+        nodes = [OmegaConf.load(config_folder() / group / f"{name}.yaml") for name in names]
+        cfg[group] = OmegaConf.merge(*nodes) if nodes else {}
+    for group, changes in SMALL.items():
+        cfg[group].update({key: value for key, value in changes.items() if key in cfg[group]})
+    if choices.get("model") in DEPTHS:
+        cfg.model.depth = DEPTHS[choices["model"]]
+    cfg.data.root = str(root)
+    if choices.get("data") == "point":
+        cfg.trainer.batch_size = "all"
+    if "classes" in cfg.data and choices.get("data") == "gaussian":
+        cfg.data.classes = 5
+    return cfg
+
+
+def ending(cfg: DictConfig, folder: Path) -> str:
+    """How the configuration ends: done, diverged, or the line that refuses it."""
+    mistakes = [str(error) for error in check(cfg)]
+    if mistakes:
+        assert all("\n" not in line and len(line) < 400 for line in mistakes), mistakes
+        return mistakes[0]
+    identity = Identity("catalogue", folder.name, {}, str(hash(folder)), {})
+    folder.mkdir()
+    outcome = execute(Job(cfg, identity, folder), Quiet(), lambda: False)
+    assert outcome["state"] in ("done", "diverged"), (outcome["error"], (folder / "run.log").read_text())
+    result = json.loads((folder / "result.json").read_text())
+    assert result["state"] == outcome["state"]
+    assert result["steps"] == (3 if outcome["state"] == "done" else result["diverged"]["step"])
+    return str(outcome["state"])
+
+
+NEEDS: dict[tuple[str, str], dict[str, Any]] = {
+    ("model", "vae"): {"loss": "elbo"},
+    ("model", "surface"): {"loss": "value", "probe": "trajectory"},
+    ("loss", "value"): {"model": "surface", "probe": "trajectory"},
+    ("probe", "trajectory"): {"model": "surface", "loss": "value"},
+    ("data", "point"): {"model": "surface", "loss": "value", "probe": "trajectory"},
+    ("loss", "elbo"): {"model": "vae"},
+    ("initializer", "fixup"): {"model": "residual_mlp"},
+    ("normalization", "instance"): {"model": "cnn"},
+    ("optimizer", "newton"): {"model": "linear"},
+    ("optimizer", "gauss_newton"): {"model": "linear"},
+    ("optimizer", "bfgs"): {"model": "linear"},
+    ("preprocess", "pca_whiten"): {},
+}
+"""What an option cannot do without."""
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in CHOSEN for name in OPTIONS[group]])
+def test_every_option_trains(base: DictConfig, root: Path, tmp_path: Path, group: str, name: str) -> None:
+    choices = {group: [name] if group in LISTS else name, **NEEDS.get((group, name), {})}
+    cfg = configuration(base, root, choices)
+    if name in ("newton", "gauss_newton", "bfgs"):
+        cfg.optimizer.max_parameters = 2000
+    if name == "pretrained":
+        assert ending(configuration(base, root, {}), tmp_path / "first") == "done"
+        cfg.initializer.path = str(tmp_path / "first")
+    assert ending(cfg, tmp_path / "run") == "done"
+
+
+@pytest.mark.parametrize("group", CHOSEN)
+def test_every_option_is_composed_by_hydra_as_its_file_says(base: DictConfig, group: str) -> None:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        for name in OPTIONS[group]:
+            typed = f"{group}=[{name}]" if group in LISTS else f"{group}={name}"
+            composed = OmegaConf.to_container(compose("config", [typed]))
+            assert isinstance(composed, dict)
+            assert composed[group] == OmegaConf.to_container(OmegaConf.load(config_folder() / group / f"{name}.yaml"))
+            others = OmegaConf.to_container(base)
+            assert isinstance(others, dict)
+            assert {key for key in others if composed[key] != others[key]} <= {group}
+
+
+ends: list[str] = []
+number = count()
+
+
+def choices() -> st.SearchStrategy[dict[str, Any]]:
+    """One option of every group, or some of those that take a list; half of the time the default, so that most fit."""
+    return st.fixed_dictionaries(
+        {
+            group: st.lists(st.sampled_from(names), max_size=2, unique=True)
+            if group in LISTS
+            else st.one_of(st.just(DEFAULTS[group]), st.sampled_from(names))
+            for group, names in OPTIONS.items()
+        }
+    )
+
+
+@settings(
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # to shrink an example takes minutes, and tells little more
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(chosen=choices())
+def test_random_recipes_end_well(base: DictConfig, root: Path, tmp_path: Path, chosen: dict[str, Any]) -> None:
+    end = ending(configuration(base, root, chosen), tmp_path / str(next(number)))
+    ends.append(end)
+    if end not in ("done", "diverged"):
+        assert re.match(rf"({'|'.join(GROUPS)})\b", end), f"names no group: {end}"
+
+
+def test_and_many_of_them_train() -> None:
+    """Rules that refuse most recipes would make the test above an empty one."""
+    if not ends:
+        pytest.skip("the random recipes were not run")
+    assert sum(end in ("done", "diverged") for end in ends) > len(ends) / 4
+    assert ends.count("done") > ends.count("diverged")

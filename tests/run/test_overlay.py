@@ -1,0 +1,146 @@
+"""Theory laid over a measured profile: which rows get it, and which numbers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import engine
+from fanin.parts import activations
+from fanin.parts.initializers import KaimingNormal, Orthogonal, TorchDefault, VarianceScaling, XavierNormal, Zeros
+from fanin.parts.normalization import LayerNorm
+from fanin.parts.regularizers import Dropout
+from fanin.probes.probe import QUANTITIES, measure_profile
+from fanin.record.recorder import ProfileRow
+from fanin.run.theory_overlay import Overlay
+
+DEPTH, WIDTH, FEATURES = 6, 16, 12
+
+
+def annotated(folder: Path, snapshot: str = "init", **changes: Any) -> tuple[list[ProfileRow], Overlay]:
+    model = {"depth": DEPTH, "width": WIDTH, **changes.pop("model", {})}
+    loop, overlay = engine.loop(folder, engine.recipe(model=model, **changes))
+    labels, values = measure_profile(loop.learner.observe(loop.probe_data))
+    return overlay.annotate(snapshot, labels, values[0].tolist()), overlay
+
+
+def pick(rows: list[ProfileRow], axis: str, quantity: str) -> dict[int, ProfileRow]:
+    return {row.index: row for row in rows if (row.axis, row.quantity) == (axis, quantity)}
+
+
+@pytest.mark.parametrize("c", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("width", [32, 100])
+def test_lines_and_band_of_the_study(tmp_path: Path, c: float, width: int) -> None:
+    """The study's constants give the band at every hidden layer, relative to the first."""
+    mean, variance = {32: (-0.082540, 0.177498), 100: (-0.025421, 0.051940)}[width]
+    model = {"width": width}
+    rows, overlay = annotated(tmp_path, initializer=VarianceScaling(c=c), model=model)
+    norms = pick(rows, "weight", "activation_norm")
+    squares = pick(rows, "weight", "activation_norm_mean_square")
+    modules = pick(rows, "module", "activation_norm")
+    first = norms[1]
+    assert first.theory is not None
+    for layer in range(1, DEPTH):
+        line = norms[layer]
+        assert line.theory is not None
+        assert line.band_low is not None
+        assert line.band_high is not None
+        # constants of 6 digits, over at most 5 layers
+        slope = (mean + math.log(c / 2)) / 2
+        assert math.log(line.theory / first.theory) == pytest.approx((layer - 1) * slope, abs=5e-6)
+        widths = [math.log(x.band_high / x.band_low) ** 2 for x in (first, line)]  # type: ignore[operator]
+        assert widths[1] - widths[0] == pytest.approx((layer - 1) * variance, abs=5e-6)
+        assert math.sqrt(line.band_low * line.band_high) == pytest.approx(line.theory, rel=1e-12)
+        # E||x_l||^2 = ||x_0||^2 (n_l/n_0) (c/2)^l
+        square = modules[1].value * math.sqrt(width / FEATURES * (c / 2) ** layer)  # type: ignore[operator]
+        assert squares[layer].theory == pytest.approx(square, rel=1e-12)
+        assert squares[layer].value is None
+    assert overlay.analysis is not None
+    assert overlay.analysis.theory_factor == pytest.approx(math.sqrt(c / 2))
+    assert overlay.analysis.expected_factor == pytest.approx(math.exp((mean + math.log(c / 2)) / 2), rel=1e-5)
+    expected = (norms[DEPTH - 1].value / norms[1].value) ** (1 / (DEPTH - 2))  # type: ignore[operator]
+    assert overlay.analysis.factor_per_layer == pytest.approx(expected, rel=1e-12)
+
+
+def test_both_axes_tell_the_same_of_the_same_place(tmp_path: Path) -> None:
+    """Module 2l + 1 is the activation of weight layer l; the last layer has none, its module is 2L."""
+    rows, _ = annotated(tmp_path)
+    for quantity in ("activation_norm", "activation_norm_mean_square"):
+        weight, module = (pick(rows, axis, quantity) for axis in ("weight", "module"))
+        for layer in range(1, DEPTH + 1):
+            there, here = weight[layer], module[2 * layer + (layer < DEPTH)]
+            assert (there.value, there.theory) == (here.value, here.theory)
+            assert (there.band_low, there.band_high) == (here.band_low, here.band_high)
+    assert pick(rows, "module", "activation_norm")[1].theory is None, "the input is given, not predicted"
+
+
+def test_gradients_and_variances_have_their_lines(tmp_path: Path) -> None:
+    rows, overlay = annotated(tmp_path, initializer=VarianceScaling(c=1.7))
+    gradients = pick(rows, "weight", "gradient_norm")
+    assert gradients[1].theory / gradients[2].theory == pytest.approx(math.sqrt(FEATURES / WIDTH))  # type: ignore[operator]
+    assert all(gradients[layer].theory == pytest.approx(gradients[2].theory) for layer in range(2, DEPTH + 1))
+    level = math.fsum(math.log(gradients[layer].value) for layer in range(2, DEPTH + 1)) / (DEPTH - 1)  # type: ignore[arg-type]
+    assert math.log(gradients[2].theory) == pytest.approx(level)  # type: ignore[arg-type]
+    variances = pick(rows, "weight", "weight_variance")
+    for layer, row in variances.items():
+        entries = (FEATURES if layer == 1 else WIDTH) * (4 if layer == DEPTH else WIDTH)
+        error = 1.7 * math.sqrt(2 / (entries - 1))
+        assert (row.theory, row.band_low, row.band_high) == pytest.approx((1.7, 1.7 - error, 1.7 + error))
+    ends = {"gradient_first": gradients[1].value, "gradient_last": gradients[DEPTH].value}
+    norms = pick(rows, "weight", "activation_norm")
+    ends |= {"activation_first": norms[1].value, "activation_last": norms[DEPTH].value}
+    assert overlay.ends == ends
+
+
+def test_theory_speaks_of_init_only(tmp_path: Path) -> None:
+    rows, overlay = annotated(tmp_path, snapshot="final")
+    assert overlay.analysis is None
+    assert all((row.theory, row.band_low, row.band_high) == (None, None, None) for row in rows)
+    assert "activation_norm_mean_square" not in {row.quantity for row in rows}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation": "tanh", "model": {"activation": activations.tanh}},
+        {"model": {"normalization": LayerNorm()}},
+        {"dropout": Dropout(p=0.5)},
+        {"initializer": Orthogonal()},
+        {"initializer": Zeros()},
+    ],
+    ids=["tanh", "layer norm", "dropout", "orthogonal", "zeros"],
+)
+def test_no_theory_where_none_applies(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """The profile and its verdict are there all the same."""
+    changes = {"theory": "dropout" not in changes and "normalization" not in changes.get("model", {}), **changes}
+    rows, overlay = annotated(tmp_path, **changes)
+    assert all(row.theory is None and row.band_low is None for row in rows)
+    assert len(pick(rows, "weight", "activation_norm")) == DEPTH
+    assert overlay.analysis is not None
+    assert (overlay.analysis.theory_factor, overlay.analysis.z) == (None, None)
+    assert overlay.analysis.verdict in ("vanishing", "stable", "exploding")
+
+
+@pytest.mark.parametrize(
+    ("initializer", "c"),
+    [
+        (KaimingNormal(), [2.0] * DEPTH),
+        (TorchDefault(), [1 / 3] * DEPTH),
+        (XavierNormal(), [2 * FEATURES / (FEATURES + WIDTH), *[1.0] * (DEPTH - 2), 2 * WIDTH / (WIDTH + 4)]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_independent_law_has_its_c(tmp_path: Path, initializer: Any, c: list[float]) -> None:
+    rows, _ = annotated(tmp_path, initializer=initializer)
+    assert [row.theory for row in pick(rows, "weight", "weight_variance").values()] == pytest.approx(c)
+
+
+def test_rows_are_sorted_by_axis_quantity_and_index(tmp_path: Path) -> None:
+    rows, _ = annotated(tmp_path)
+    order = [*QUANTITIES, "activation_norm_mean_square"]
+    keys = [(row.axis, order.index(row.quantity), row.index) for row in rows]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)

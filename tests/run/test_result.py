@@ -1,0 +1,145 @@
+"""result.json of runs whose answers are known: constant ones, and those of a checkpoint recomputed by plain torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from engine import metrics
+from fanin.catalogue import config_folder
+from fanin.cli.resolvers import register_resolvers
+from fanin.parts.data import Dataset, Digits
+from fanin.record.run_folder import RunFolder
+from fanin.run.execute import run
+from fanin.run.identity import Identity
+
+SIZE = {"image_size": 10, "limit": 200, "val_size": 50}
+BASE = ("model.depth=3", "model.width=16", "trainer.batch_size=50", "trainer.device=cpu", "probe=off",
+        *(f"data.{key}={value}" for key, value in SIZE.items()))  # fmt: skip
+
+
+def result(folder: Path, *typed: str) -> dict[str, Any]:
+    """result.json of a run on 200 small digits, in batches of 50."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = compose("config", [*BASE, *typed])
+    folder.mkdir(parents=True, exist_ok=True)
+    run(cfg, Identity("runs", folder.name, {}, "hash", {}), RunFolder(folder))
+    read: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return read
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return Digits(**SIZE).load()  # type: ignore[arg-type]
+
+
+def share(labels: torch.Tensor) -> float:
+    """Of class 0."""
+    return float((labels == 0).double().mean())
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema"])
+def test_a_network_that_answers_0_to_everything(tmp_path: Path, data: Dataset, averaging: str) -> None:
+    """Weights of 0 and a learning rate of 0: scores are equal, and of equal ones the first class is the answer."""
+    found = result(tmp_path, "initializer=zeros", "optimizer.lr=0", "trainer.steps=4", f"averaging={averaging}")
+    right, counts = share(data.test_y), data.test_y.bincount(minlength=10)
+    evaluation = found["evaluation"]["test"]
+    assert list(found["evaluation"]) == ["test"]
+    assert evaluation["confusion"] == [[int(counts[label])] + [0] * 9 for label in range(10)]
+    assert evaluation["accuracy"] == pytest.approx(right, rel=1e-14)
+    assert evaluation["error"] == pytest.approx(1 - right, rel=1e-14)
+    assert evaluation["recall"] == pytest.approx(1 / 10, rel=1e-14)  # 1 of class 0, 0 of the nine others
+    assert evaluation["precision"] == pytest.approx(right / 10, rel=1e-14)  # 0/0 counts as 0
+    assert evaluation["f1"] == pytest.approx(2 * right / (1 + right) / 10, rel=1e-14)
+    assert evaluation["roc_auc"] == 0.5  # all scores are equal
+    numbers = found["metrics"]
+    for part, labels in (("train", data.train_y), ("val", data.val_y), ("test", data.test_y)):
+        assert numbers[f"{part}_loss"] == pytest.approx(2.302585092994046, rel=1e-6)  # ln 10 in float32
+        assert numbers[f"{part}_error"] == pytest.approx(1 - share(labels), rel=1e-14)
+    gap = (1 - right) - (1 - share(data.train_y))  # the four batches are the training set
+    assert numbers["generalization_gap"] == pytest.approx(gap, abs=1e-15)
+    assert (found["outcome"], found["state"]) == ("no progress", "done")
+
+
+def test_what_the_network_and_a_step_of_it_cost(tmp_path: Path) -> None:
+    """100 -> 16 -> 16 -> 10: its weights and biases; products of matrices forward, and twice that backward."""
+    found = result(tmp_path, "trainer.steps=1")
+    products = 100 * 16 + 16 * 16 + 16 * 10
+    assert found["parameters"] == products + 16 + 16 + 10
+    assert found["flops_per_step"] == 2 * 50 * (3 * products - 100 * 16)  # inputs need no gradient
+
+
+def test_numbers_of_a_trained_network(tmp_path: Path, data: Dataset) -> None:
+    """The checkpoint's weights by plain torch, and the training error of the last epoch's batches."""
+    typed = ("trainer.steps=42", "trainer.log_every=1", "optimizer.lr=0.2", "trainer.eval_train=true")
+    found = result(tmp_path, *typed)
+    state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["model"]
+
+    def scores(inputs: torch.Tensor) -> torch.Tensor:
+        h = inputs.flatten(1).double()
+        for layer in (1, 2, 3):
+            h = h @ state[f"linear_{layer}.weight"].double().T + state[f"linear_{layer}.bias"].double()
+            h = h.clamp(min=0) if layer < 3 else h
+        return h
+
+    numbers, table = found["metrics"], metrics(tmp_path)
+    for part, x, y in (("test", data.test_x, data.test_y), ("val", data.val_x, data.val_y)):
+        outputs = scores(x)
+        # float32 against float64, three layers
+        assert numbers[f"{part}_loss"] == pytest.approx(F.cross_entropy(outputs, y).item(), rel=1e-5)
+        assert numbers[f"{part}_error"] == pytest.approx((outputs.argmax(1) != y).double().mean().item(), rel=1e-14)
+        assert table[-1][f"{part}_error"] == numbers[f"{part}_error"]
+    full = F.cross_entropy(scores(data.train_x), data.train_y).item()
+    assert table[-1]["full_loss"] == pytest.approx(full, rel=1e-5)
+    answers, counts = scores(data.test_x).argmax(1).tolist(), [[0] * 10 for _ in range(10)]
+    for truth, answer in zip(data.test_y.tolist(), answers, strict=True):
+        counts[truth][answer] += 1
+    evaluation = found["evaluation"]["test"]
+    assert evaluation["confusion"] == counts
+    assert evaluation["error"] == pytest.approx(numbers["test_error"], rel=1e-14)
+    recalls = [counts[label][label] / sum(counts[label]) for label in range(10)]
+    assert evaluation["recall"] == pytest.approx(sum(recalls) / 10, rel=1e-12)
+    last_epoch = [row["train_error"] for row in table[-5:-1]]
+    assert numbers["train_error"] == pytest.approx(sum(last_epoch) / 4, rel=1e-14)  # type: ignore[arg-type]
+    assert numbers["generalization_gap"] == numbers["test_error"] - numbers["train_error"]
+    assert found["outcome"] == "learns"
+
+
+def test_evaluation_is_of_the_average_where_there_is_one(tmp_path: Path, data: Dataset) -> None:
+    found = result(tmp_path, "averaging=polyak", "optimizer.lr=0.3", "trainer.steps=20")
+    state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    errors = {}
+    for name, tensors in (("average", state["average"]["tensors"]), ("iterate", state["model"])):
+        h = data.test_x.flatten(1)
+        for layer in (1, 2, 3):
+            h = F.linear(h, tensors[f"linear_{layer}.weight"], tensors[f"linear_{layer}.bias"])
+            h = h.relu() if layer < 3 else h
+        errors[name] = (h.argmax(1) != data.test_y).double().mean().item()
+    assert errors["average"] != errors["iterate"]
+    assert found["evaluation"]["test"]["error"] == pytest.approx(errors["average"], rel=1e-14)
+    assert found["metrics"]["test_error"] == pytest.approx(errors["average"], rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("typed", "outcome"),
+    [
+        (["trainer.steps=0"], "init only"),
+        (["trainer.steps=9", "optimizer.lr=1e30"], "diverged"),
+        (["trainer.steps=9", "loss=elbo", "model=vae"], "learns"),
+    ],
+    ids=["no steps", "diverged", "no classes"],
+)
+def test_without_answers_there_is_no_evaluation(tmp_path: Path, typed: list[str], outcome: str) -> None:
+    found = result(tmp_path, *typed)
+    assert found["evaluation"] is None
+    assert found["outcome"] == outcome
+    assert set(found["metrics"].values()) == {None} or outcome != "init only"
