@@ -29,9 +29,9 @@ from fanin.run.theory_overlay import Overlay
 from fanin.streams import generator
 from fanin.train.learner import Batch
 from fanin.train.loop import Loop
-from fanin.train.method import Method
 from fanin.train.settings import Trainer
 from fanin.train.single_learner import SingleLearner
+from fanin.train.step import Method
 
 EPSILON = 2.0**-24  # relative rounding error of one float32 operation
 

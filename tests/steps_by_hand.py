@@ -14,7 +14,7 @@ from fanin.parts.clipping import ClipNorm
 from fanin.parts.optimizers import Adam
 from fanin.parts.regularizers import L1, L2, MaxNorm, WeightDecay
 from fanin.train.learner import StepResult
-from fanin.train.method import Method
+from fanin.train.step import Method
 from oracles import by_hand
 
 Array = npt.NDArray[np.float64]

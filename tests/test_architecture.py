@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "parts"),
     ("theory", "probes"),
     ("record",),
-    ("errors", "streams", "torch_stream", "process", "catalogue", "targets"),
+    ("errors", "streams", "process", "catalogue", "targets"),
 )
 """From the top floor down. A package may import from the floors below its own and from itself, nothing else."""
 

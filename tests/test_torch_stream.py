@@ -18,10 +18,9 @@ from fanin.parts.models import Mlp
 from fanin.parts.normalization import NoNorm
 from fanin.parts.regularizers import SAM, Dropout
 from fanin.probes import NoProbe, Probe
-from fanin.streams import stream_seed
-from fanin.torch_stream import draws_from_it
+from fanin.streams import draws_from_it, stream_seed
 from fanin.train.loop import Interrupted, Loop
-from fanin.train.method import Method
+from fanin.train.step import Method
 
 
 class Noisy(nn.Module):

@@ -21,8 +21,8 @@ from fanin.parts.regularizers import L2, Dropout
 from fanin.streams import generator
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Batch, Learner
-from fanin.train.method import Method
 from fanin.train.single_learner import SingleLearner
+from fanin.train.step import Method
 
 FLAT, IMAGE, ROWS = {"in_features": 12}, {"input_shape": (1, 6, 4)}, {"input_shape": (1, 4, 3)}
 SIZES: dict[type[Any], dict[str, Any]] = {

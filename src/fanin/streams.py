@@ -2,7 +2,8 @@
 
 Changing one part of a recipe must leave the randomness of the others alone: another initializer sees the same
 batches, a probe draws nothing that training would have drawn. So no two purposes share a generator, and no part
-of fanin uses torch's global one.
+of fanin uses torch's global one. A user's own modules may (dropout, noise, a draw): it is one run's then, seeded as
+its dropout stream, kept through looks, written into its checkpoints. That suffices, for such runs are trained alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from torch import nn
 
 
 def stream_seed(seed: int, *purpose: str | int) -> int:
@@ -25,3 +27,21 @@ def stream_seed(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator of its own for (seed, purpose): purposes are init, data, dropout, augment and probe."""
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *purpose))
+
+
+def draws_from_it(model: nn.Module) -> bool:
+    """Whether a module of the model may draw from torch's stream: a user's, or one of torch's that does."""
+    return any(
+        not type(module).__module__.startswith(("fanin.", "torch.nn."))
+        or isinstance(module, nn.modules.dropout._DropoutNd | nn.RReLU)
+        for module in model.modules()
+    )
+
+
+def torch_stream(device: torch.device) -> torch.Generator:
+    """The generator that torch's functions draw from on a device."""
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        found: torch.Generator = torch.cuda.default_generators[index]
+        return found
+    return torch.default_generator

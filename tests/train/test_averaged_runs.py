@@ -20,8 +20,8 @@ from fanin.parts.optimizers import Momentum
 from fanin.parts.regularizers import Dropout, EarlyStopping
 from fanin.streams import generator
 from fanin.train.loop import Interrupted
-from fanin.train.method import Method
 from fanin.train.single_learner import SingleLearner
+from fanin.train.step import Method
 from steps_by_hand import EXACT
 
 AVERAGES = [Polyak(start=2), Ema(decay=0.8), Swa(start=3, every=2)]

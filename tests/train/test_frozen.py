@@ -25,8 +25,8 @@ from fanin.parts.regularizers import L1, L2, SAM, MaxNorm, WeightDecay
 from fanin.probes import Probe
 from fanin.probes.probe import QUANTITIES, measure_profile
 from fanin.train.fused_learner import FusedLearner
-from fanin.train.method import Method
 from fanin.train.single_learner import SingleLearner
+from fanin.train.step import Method
 from steps_by_hand import EXACT, ByHand, curve_values, gradients_by_hand, length, method_of, parameters
 
 EVERYTHING = Method(

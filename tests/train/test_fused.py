@@ -27,8 +27,8 @@ from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.regularizers import L1, L2, MaxNorm, WeightDecay
 from fanin.probes.probe import QUANTITIES, measure_profile
 from fanin.train.fused_learner import FusedLearner
-from fanin.train.method import Method
 from fanin.train.single_learner import SingleLearner
+from fanin.train.step import Method
 from together import IMAGE, SIZES, batches, close, different, joined, model_of, pair, rates, train
 
 

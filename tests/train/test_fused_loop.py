@@ -37,8 +37,8 @@ from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.loop import Interrupted, Loop
-from fanin.train.method import Method
 from fanin.train.run_state import Run
+from fanin.train.step import Method
 from together import close
 
 PROBE = Probe(every=3, steps=[4], batch_size=30, curves=QUANTITIES)

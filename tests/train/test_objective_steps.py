@@ -21,7 +21,7 @@ from fanin.parts.optimizers.svrg import SVRG
 from fanin.parts.regularizers import L2
 from fanin.streams import generator
 from fanin.train.batches import Batches
-from fanin.train.method import Method
+from fanin.train.step import Method
 from oracles import by_hand
 from steps_by_hand import EXACT
 

@@ -23,7 +23,7 @@ from fanin.parts.optimizers import SGD, Adam
 from fanin.parts.regularizers import L1, L2, SAM, Dropout, LabelSmoothing, MaxNorm, WeightDecay
 from fanin.probes.probe import QUANTITIES
 from fanin.streams import generator
-from fanin.train.method import Method
+from fanin.train.step import Method
 from oracles import by_hand
 from steps_by_hand import EXACT, Array, ByHand, curve_values, gradients_by_hand, length, method_of, parameters, values
 

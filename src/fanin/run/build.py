@@ -24,8 +24,8 @@ from fanin.run.compatibility import check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
 from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
 from fanin.run.recipe import Recipe
-from fanin.train.method import Method
 from fanin.train.settings import Trainer
+from fanin.train.step import Method
 
 GROUPS = (
     "data", "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss", "regularizer",

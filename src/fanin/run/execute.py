@@ -20,10 +20,9 @@ from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
 from fanin.run.result import result_of
 from fanin.run.theory_overlay import Overlay
-from fanin.streams import generator, stream_seed
-from fanin.torch_stream import draws_from_it, torch_stream
+from fanin.streams import draws_from_it, generator, stream_seed, torch_stream
 from fanin.train.batches import Batches, probe_batch
-from fanin.train.evaluation import flops_of_step
+from fanin.train.flops import flops_of_step
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Learner
 from fanin.train.loop import Interrupted, Loop

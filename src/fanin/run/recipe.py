@@ -19,8 +19,8 @@ from fanin.parts.schedules import Schedule
 from fanin.probes import Probe
 from fanin.run.theory_overlay import Overlay
 from fanin.theory import Layer, law_for
-from fanin.train.method import Method
 from fanin.train.settings import Trainer
+from fanin.train.step import Method
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 

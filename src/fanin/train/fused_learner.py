@@ -19,7 +19,7 @@ from fanin.train.learner import Batch, Culprit, Learner, StepResult
 from fanin.train.single_learner import SingleLearner
 from fanin.train.stacked_model import Look, Program, Tensors, Trace
 from fanin.train.stacked_tensors import put, set_rates, stacked, take
-from fanin.train.update import Average, Update
+from fanin.train.step import Average, Update
 
 CHUNK = 250
 """Examples that all runs are evaluated on at once."""

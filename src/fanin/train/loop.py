@@ -15,7 +15,7 @@ from torch import Tensor
 from fanin.parts.data import Dataset
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
 from fanin.train.batches import Batches
-from fanin.train.evaluation import evaluate
+from fanin.train.classifier_metrics import evaluate
 from fanin.train.learner import Batch, Culprit, Learner
 from fanin.train.run_state import Run, State
 from fanin.train.settings import Trainer

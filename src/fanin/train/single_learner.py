@@ -17,9 +17,8 @@ from fanin.probes.capture import Observation, capturing
 from fanin.probes.probe import GRADIENT, WEIGHT, measure_curves
 from fanin.train.batches import Batches
 from fanin.train.learner import Batch, Culprit, StepResult
-from fanin.train.method import Method
 from fanin.train.observer import Looks
-from fanin.train.update import Average, Update
+from fanin.train.step import Average, Method, Update
 
 CHUNK = 1000
 """Examples that are evaluated at once."""

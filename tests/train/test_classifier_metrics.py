@@ -16,7 +16,8 @@ from sklearn import metrics
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fanin.train.evaluation import evaluate, flops_of_step, log_odds
+from fanin.train.classifier_metrics import evaluate, log_odds
+from fanin.train.flops import flops_of_step
 
 
 def answering(answers: list[int], classes: int) -> Tensor:
@@ -209,9 +210,9 @@ def test_a_named_structure_is_counted_once_a_shape() -> None:
 
 def test_what_is_not_asked_for_is_not_imported() -> None:
     code = (
-        "import sys, torch\nimport fanin.train.evaluation as e\n"
+        "import sys, torch\nimport fanin.train.classifier_metrics as m, fanin.train.flops as e\n"
         "assert e.flops_of_step(torch.nn.Linear(3, 2), torch.zeros(1, 3)) == 24\n"
-        "assert e.evaluate(torch.eye(2), torch.arange(2))['roc_auc'] == 1\n"
+        "assert m.evaluate(torch.eye(2), torch.arange(2))['roc_auc'] == 1\n"
         "print(sorted({'sklearn', 'sympy', 'torch._dynamo', 'scipy'} & set(sys.modules)))"
     )
     environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}

@@ -1,8 +1,7 @@
-"""What a trained classifier is worth beside its loss, and what a step of its training costs."""
+"""What a trained classifier is worth beside its loss."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -102,65 +101,3 @@ def log_odds(scores: Tensor) -> Tensor:
     odds = log_p - torch.log1p(-log_p.exp().clamp(max=0.5))  # p <= 1/2 but for the largest, which is apart:
     rest = scores.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)
     return odds.scatter(1, top, scores.gather(1, top) - rest)
-
-
-_COUNTED: dict[tuple[Hashable, torch.Size], int] = {}
-
-
-def flops_of_step(model: nn.Module, inputs: Tensor, structure: Hashable = None) -> int:
-    """Floating point operations of one forward and backward pass: those of matrix products and convolutions.
-
-    For a chain of matrices [in_l, out_l] it is 3 * 2 B sum_l in_l out_l - 2 B in_1 out_1: forward, the gradients of the
-    weights, and those of the inputs, which the first layer does not need. Elementwise work (activations, normalization,
-    the update) is not counted, nor are further passes that an optimizer makes.
-
-    One pass in evaluation mode, which leaves no trace in the model: no gradient, no statistics, no random draw.
-
-    Args:
-        model: on the inputs' device.
-        inputs: [B, ...], one training batch; values do not matter.
-        structure: what tells models of different structure apart, e.g. their configuration as text: a structure is
-            counted once per process and batch shape. None counts anew.
-
-    Returns:
-        FLOPs, of which a multiplication and an addition are two.
-    """
-    known = (structure, inputs.shape)
-    if structure is not None and known in _COUNTED:
-        return _COUNTED[known]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        total = _counted(model, inputs.detach())
-    finally:
-        for module, training in modes:
-            module.training = training
-    if structure is not None:
-        _COUNTED[known] = total
-    return total
-
-
-def _counted(model: nn.Module, inputs: Tensor) -> int:
-    """Count with torch's formulas, but not with its FlopCounterMode, whose first use imports sympy: 0.8 s."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import flop_registry
-
-    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        total = 0
-
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            return False  # true, the default, imports torch._dynamo and sympy; nothing here is compiled
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            formula = flop_registry.get(func._overloadpacket)
-            if formula is not None:
-                self.total += formula(*args, **(kwargs or {}), out_val=result)
-            return result
-
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with torch.enable_grad(), Counter() as counter:  # type: ignore[no-untyped-call]
-        outputs = model(inputs)
-        torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
-    return int(counter.total)
