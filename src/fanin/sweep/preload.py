@@ -11,7 +11,7 @@ from fanin.process import collect_rarely, keep_freed_memory
 
 collect_rarely()
 keep_freed_memory()
-for name in ("run", "sweep.pool", "activations", "preprocess"):
+for name in ("run.execute", "sweep.pool", "parts.activations", "parts.preprocess"):
     import_module(f"fanin.{name}")
 import_module("torch.utils.flop_counter")
 

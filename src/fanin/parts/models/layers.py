@@ -43,6 +43,7 @@ def fans(weight: Tensor) -> tuple[int, int]:
     Raises:
         ValueError: fewer than two axes.
 
+    >>> import torch
     >>> fans(torch.empty(10, 784)), fans(torch.empty(16, 3, 5, 5))
     ((784, 10), (75, 400))
     """
