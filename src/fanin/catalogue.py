@@ -1,6 +1,143 @@
-"""Where fanin's own configuration lies."""
+"""The groups of conf/: one row each, which the builder, the help, the reference and the grids read. No torch here.
 
+A new group is a row, a folder of YAML files, a base class, and the place where its option acts. A new option of a
+group is a class that derives from one of the group's bases, and a YAML file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Sharing = Literal["all", "numbers", "nothing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One group of options.
+
+    Args:
+        name: its folder in conf/ and its key in a configuration.
+        words: what `fanin --help` and the reference say of it.
+        bases: what the `_target_` of an option derives from or, for a function, returns: dotted names of classes. None
+            for groups that set keys of other groups.
+        target: the class that makes the option where its YAML does not name one.
+        several: whether a run takes a list of its options, each under its own name.
+        offered: what the builder gives to an option's constructor, if it has such arguments.
+        shapes_model: whether its keys say what the model is made of.
+        before_training: whether it has done its work before the first step.
+        shared: what runs must share of it to be trained as one program: all of its keys, all but numbers, or nothing.
+            A part may say it itself; see `fanin.parts.per_run.program_keys`.
+    """
+
+    name: str
+    words: str
+    bases: tuple[str, ...] = ()
+    target: str = ""
+    several: bool = False
+    offered: tuple[str, ...] = ()
+    shapes_model: bool = False
+    before_training: bool = False
+    shared: Sharing = "all"
+
+
+TABLE = (
+    Group(name="experiment", words="a study: settings and the grid they are swept over"),
+    Group(name="data", words="what is learned", bases=("fanin.parts.data.Source",), before_training=True),
+    Group(
+        name="preprocess",
+        words="fitted on the training part, applied to all",
+        bases=("fanin.parts.preprocess.Preprocess",),
+        before_training=True,
+    ),
+    Group(
+        name="augment",
+        words="a list: what is done to training batches",
+        bases=("fanin.parts.augmentations.Augmentation",),
+        several=True,
+        before_training=True,
+    ),
+    Group(
+        name="model",
+        words="the network",
+        bases=("torch.nn.Module",),
+        offered=("in_features", "input_shape", "out_features", "activation", "normalization", "dropout"),
+        shapes_model=True,
+    ),
+    Group(name="activation", words="between its layers", bases=("torch.nn.Module",), shapes_model=True),
+    Group(
+        name="initializer",
+        words="of the weights; biases are 0",
+        bases=("fanin.parts.initializers.Initializer",),
+        before_training=True,
+        shared="nothing",
+    ),
+    Group(
+        name="normalization",
+        words="each with `placement=pre_activation` or `post_activation`",
+        bases=("fanin.parts.normalization.Normalization",),
+        shapes_model=True,
+    ),
+    Group(name="loss", words="of the data", bases=("fanin.parts.losses.Loss",), shapes_model=True),
+    Group(
+        name="regularizer",
+        words="a list: on the weights, activations, targets, or the end of training",
+        bases=("fanin.parts.regularizers.Regularizer",),
+        several=True,
+        shapes_model=True,
+        shared="numbers",
+    ),
+    Group(
+        name="optimizer",
+        words="from gradients to steps",
+        bases=("torch.optim.Optimizer",),
+        offered=("params",),
+        shared="numbers",
+    ),
+    Group(name="clipping", words="of the gradient", bases=("fanin.parts.clipping.Clipping",)),
+    Group(
+        name="averaging",
+        words="of the iterates; evaluation is on the average",
+        bases=("fanin.parts.averaging.Averaging",),
+    ),
+    Group(
+        name="schedule",
+        words="of the learning rate, each with a warm-up",
+        bases=("fanin.parts.schedules.Schedule",),
+        before_training=True,
+        shared="nothing",
+    ),
+    Group(name="batch", words="the batch size over the steps", bases=("fanin.parts.batch_schedules.BatchSchedule",)),
+    Group(
+        name="lr_scaling",
+        words="of the learning rate with the batch size",
+        bases=("fanin.parts.lr_scaling.Scaling",),
+        before_training=True,
+        shared="nothing",
+    ),
+    Group(name="probe", words="what is measured inside", bases=("fanin.probes.Probe",)),
+    Group(
+        name="trainer",
+        words="device, steps, cadences, precision",
+        bases=("fanin.train.settings.Trainer",),
+        target="fanin.train.settings.Trainer",
+    ),
+    Group(name="debug", words="laid over everything else"),
+)
+"""Every group, in the order of `fanin --help`."""
+
+GROUPS = {group.name: group for group in TABLE}
+"""Every group by its name."""
+
+PARTS = tuple(group.name for group in TABLE if group.bases)
+"""Groups whose options become objects of a run."""
+
+SEVERAL = tuple(group.name for group in TABLE if group.several)
+"""Groups of which a run takes a list."""
+
+KEYS = (*PARTS, "seed", "force")
+"""The keys of a run's configuration."""
 
 
 def config_folder() -> Path:
