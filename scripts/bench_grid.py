@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import STUDY, load_digits, matrix_products, network, write_idx
+from fanin.parts.data import Digits
 
 GOALS = {
     "fused, run-steps a second / Lightning": "at least 6",
@@ -31,6 +32,9 @@ GOALS = {
     "ms a job, 1,000 one-step runs, auto": "at most 30",
     "s for the same command again": "at most 5",
     "s for 3 x 64 profiles at init, auto, from return to report": "at most 10",
+    "s for fanin-report on the 1,000 runs, every figure drawn": "at most 10",
+    "s for fanin --help": "at most 0.6",
+    "ms to load the bundled digits": "at most 100",
 }
 GRID = [part for part in STUDY if not part.startswith(("trainer.checkpoint", "trainer.progress"))]
 
@@ -63,6 +67,8 @@ def main() -> None:
         second = command(words, Path(scratch) / "jobs")
         words = ["experiment=init_study", "trainer.steps=0", "seed=range(0,64)", "hydra/launcher=auto"]
         profiles = command(words, Path(scratch) / "profiles")
+        report = timed("fanin-report", str(Path(scratch) / "jobs"))
+        start = min(timed("fanin", "--help") for _ in range(3))
     fused, lightning = rates["fused"], rates["Lightning, one after the other"]
     figures = [
         f"{fused / lightning:.2f}",
@@ -73,6 +79,9 @@ def main() -> None:
         f"{1e3 * first / options.jobs:.1f}",
         f"{second:.1f}",
         f"{profiles:.1f}",
+        f"{report:.1f}",
+        f"{start:.2f}",
+        f"{1e3 * min(loading() for _ in range(5)):.0f}",
     ]
     console = Console()
     table = Table(title=f"{options.runs} runs of {options.steps} steps, {cores} cores, torch {torch.__version__}")
@@ -91,9 +100,21 @@ def main() -> None:
 
 def command(words: list[str], folder: Path) -> float:
     """Seconds that `fanin -m ...` takes, from return to summary."""
+    return timed("fanin", "-m", *words, f"hydra.sweep.dir={folder}")
+
+
+def timed(program: str, *words: str) -> float:
+    """Seconds that a command takes."""
     start = time.perf_counter()
-    program = [str(Path(sys.executable).with_name("fanin")), "-m", *words, f"hydra.sweep.dir={folder}"]
-    subprocess.run(program, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    typed = [str(Path(sys.executable).with_name(program)), *words]
+    subprocess.run(typed, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def loading() -> float:
+    """Seconds that the bundled digits take to load."""
+    start = time.perf_counter()
+    Digits().load()
     return time.perf_counter() - start
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -73,12 +72,7 @@ def test_help_and_version_import_nothing_heavy(tmp_path: Path) -> None:
     assert said.out == [f"fanin {__version__}"]
     # A check that cannot fail would prove nothing: the same look sees hydra in a process that composes.
     assert "hydra" in loaded(["--cfg", "job"], "fanin.cli.main._through_hydra()").err[-1]
-    starts = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        assert fanin(tmp_path, "-h", fresh=True).out[0].startswith(f"fanin {__version__}")
-        starts.append(time.perf_counter() - begin)
-    assert min(starts) < 0.6
+    assert fanin(tmp_path, "-h", fresh=True).out[0].startswith(f"fanin {__version__}")
 
 
 def test_cfg_prints_the_configuration_and_runs_nothing(tmp_path: Path) -> None:
