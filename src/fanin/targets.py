@@ -70,7 +70,7 @@ def load(target: object, *bases: type | str, key: str = "_target_") -> Callable[
     except (Exception, SystemExit) as error:
         said = f"its module raises {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
         raise OptionError(key, target, "an importable class or function", said) from error
-    kinds = tuple(_find(base) if isinstance(base, str) else base for base in bases)
+    kinds = tuple(typing.cast(type, _find(base)) if isinstance(base, str) else base for base in bases)
     if not _makes(found, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         allowed = f"a class that derives from {names}, or a function of your own that is declared to return one"
