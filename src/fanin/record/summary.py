@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fanin.record.atomic_files import write_atomically
+from fanin.record.outcome import outcome_of
 from fanin.record.overrides import named_overrides
 
 STATES = ("done", "diverged", "failed", "interrupted", "running", "pruned", "unknown")
@@ -81,7 +82,7 @@ class RunFiles:
     @property
     def outcome(self) -> str:
         """What came of the training, or nothing for an unfinished run."""
-        return str(self.result.get("outcome") or "")
+        return outcome_of(self.result)
 
     @property
     def verdict(self) -> str:

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fanin.parts.data import Dataset
+from fanin.record.outcome import outcome
 from fanin.record.recorder import FULL
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
@@ -18,26 +20,37 @@ from fanin.run.theory_overlay import Overlay
 from fanin.streams import stream_seed
 from fanin.train.run_state import Run
 
-NO_PROGRESS = 0.98
-"""A final training loss above this share of the loss of guessing, ln K for cross-entropy, counts as no progress."""
-
 
 def result_of(
-    one: Run, identity: Identity, made: Recipe, overlay: Overlay, classes: int, epochs: float
+    one: Run, identity: Identity, made: Recipe, overlay: Overlay, data: Dataset, epochs: float
 ) -> dict[str, Any]:
     """The content of result.json."""
     purposes = ("init", "data", "dropout", "augment", "probe")
+    task, metrics, chance = made.method.loss.task, _final_metrics(one), _chance(made, data)
+    seen = min(len(data.train_x), round(epochs * len(data.train_x)))
+    word = outcome(
+        task,
+        metrics,
+        steps=one.step,
+        diverged=one.diverged is not None,
+        first_loss=one.first_loss,
+        examples={"train": seen, "val": len(data.val_x), "test": len(data.test_x)},
+        **chance,
+    )
     return {
         "run": identity.name,
         "experiment": identity.experiment,
         "state": one.state,
-        "outcome": _outcome(one, made.method.loss.guess(classes)),
+        "outcome": word,
+        "task": task,
+        **chance,
+        "first_loss": one.first_loss,
         "verdict": overlay.analysis.verdict if overlay.analysis else None,
         "stopped_by": one.stopped_by or None,
         "steps": one.step,
         "epochs": epochs,
         "seconds": one.seconds,
-        "metrics": _final_metrics(one),
+        "metrics": metrics,
         "evaluation": None if one.evaluation is None else {"test": one.evaluation},
         "init": _initial(overlay),
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
@@ -50,14 +63,12 @@ def result_of(
     }
 
 
-def _outcome(one: Run, guess: float | None) -> str:
-    """The run's outcome in the words of the study; `guess` is the loss of guessing, where that is known."""
-    if one.diverged:
-        return "diverged"
-    if one.step == 0:
-        return "init only"
-    loss = _final_metrics(one)["train_loss"]
-    return "no progress" if loss is None or (guess is not None and loss > NO_PROGRESS * guess) else "learns"
+def _chance(made: Recipe, data: Dataset) -> dict[str, float | None]:
+    """Loss and error of the best constant answer; None where the targets are no classes."""
+    if not made.method.loss.classification:
+        return {"chance_loss": None, "chance_error": None}
+    share = data.train_y.bincount().max().item() / len(data.train_y)
+    return {"chance_loss": made.method.loss.guess(data.classes), "chance_error": 1 - share}
 
 
 def _final_metrics(one: Run) -> dict[str, float | None]:

@@ -20,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fanin.record.outcome import TASKS
+
 REFRESH = 0.1
 """Seconds between two drawings of the bar: drawing more often would cost training time."""
 
@@ -100,20 +102,27 @@ def ending(result: dict[str, Any]) -> tuple[str, str]:
     elif result["steps"] == 0:
         parts.append("profiles at init only")
     else:
-        parts.append(f"{result['outcome']}: step {result['steps']}, {_metrics(result['metrics'])}")
+        parts.append(f"{result['outcome']}: step {result['steps']}, {_metrics(result)}")
     if result["verdict"]:
-        parts.append(f"init {result['verdict']}")
+        parts.append(f"init {told_verdict(result['init'] or {}, result['verdict'])}")
     parts.append(f"{result['seconds']:.1f} s")
     return ", ".join(parts), "magenta" if result["diverged"] else "green"
 
 
-def _metrics(metrics: dict[str, float | None]) -> str:
-    """ "train loss 0.1, error 3.0 %, test error 5.1 %", of what there is."""
-    words = []
+def told_verdict(init: dict[str, Any], verdict: str) -> str:
+    """ "stable", or "forward stable, backward vanishing" where the two passes differ."""
+    forward, backward = init.get("forward"), init.get("backward")
+    return verdict if forward == backward or not backward else f"forward {forward}, backward {backward}"
+
+
+def _metrics(result: dict[str, Any]) -> str:
+    """ "train loss 0.1 error 3.0 %, test loss 0.2 error 5.1 %", of what there is, in the words of the task."""
+    words, metrics, task = [], result["metrics"], TASKS.get(result.get("task", ""), TASKS["classification"])
     for part in ("train", "val", "test"):
         loss, error = metrics[f"{part}_loss"], metrics[f"{part}_error"]
         if loss is not None and error is not None and math.isfinite(error):
-            words.append(f"{part} loss {loss:.4f} error {error:.1%}")
+            told = f"{error:.1%}" if task.percent else f"{error:.4g}"
+            words.append(f"{part} {task.loss} {loss:.4f} {task.error} {told}")
     return ", ".join(words)
 
 

@@ -32,6 +32,7 @@ class Run:
         annotate: makes profile rows, with theory beside them, from labels and values.
         config_hash: of its configuration; a checkpoint bears it, so that only the same run goes on from it.
         scale: factor of the learning rate at a step, for the size of its batch.
+        first_loss: that of the first step's batch, before its update.
         shown: called at every logged row with (step, loss, error): the progress bar.
     """
 
@@ -46,6 +47,7 @@ class Run:
     scale: Callable[[int], float] = lambda step: 1.0
     window: deque[tuple[float, float]] = field(default_factory=deque)
     row: dict[str, float | None] = field(default_factory=dict)
+    first_loss: float | None = None
     best: float = math.inf
     best_weights: dict[str, Tensor] | None = None
     state: str = "running"
@@ -72,6 +74,8 @@ class Run:
             window: batches that the training error is averaged over.
         """
         count = len(losses)
+        if first_step == 0:
+            self.first_loss = float(losses[0])
         if culprit and self.diverged is None:
             broke_at = int((~torch.isfinite(losses)).nonzero()[0]) + 1
             self.diverged = (first_step + broke_at, culprit)
@@ -114,6 +118,7 @@ class Run:
             "seconds": self.seconds,
             "pending": [list(pair) for pair in pending],
             "window": [list(pair) for pair in self.window],
+            "first_loss": self.first_loss,
             "best": self.best,
             "patience": self.patience.state_dict() if self.patience else {},
             "best_weights": self.best_weights if self.patience else None,
@@ -124,6 +129,7 @@ class Run:
         """Go on from a state; `culprit` is what the learner says."""
         self.window = deque((loss, error) for loss, error in state["window"])
         self.best, self.step, self.seconds = state["best"], state["step"], state["seconds"]
+        self.first_loss = state.get("first_loss")
         if self.patience:
             self.patience.load_state_dict(state["patience"])
         self.best_weights = state["best_weights"]

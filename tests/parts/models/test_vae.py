@@ -142,7 +142,7 @@ def test_learns_one_batch() -> None:
 def test_it_says_what_it_needs_and_is_not_stackable() -> None:
     assert (Vae.needs_loss, Elbo.needs_model) == ("elbo", "vae")
     assert not Vae.stackable
-    assert not Elbo.classification
+    assert not Elbo().classification
 
 
 @pytest.mark.parametrize(

@@ -53,12 +53,17 @@ class Loss(ABC):
 
     name: ClassVar[str]
     """The option's name."""
-    classification: ClassVar[bool] = True
-    """Whether the targets are classes that the outputs answer with."""
+    task: ClassVar[str] = "classification"
+    """What it asks of a network, a key of `fanin.record.outcome.TASKS`: the words for its numbers and its outcome."""
     needs_model: ClassVar[str | None] = None
     """The option of the model group without which the loss has no meaning."""
     smoothing: float = 0.0
     """eps of the smoothed targets; `smoothed` sets it."""
+
+    @property
+    def classification(self) -> bool:
+        """Whether the targets are classes that the outputs answer with."""
+        return self.task == "classification"
 
     @abstractmethod
     def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Elbo(Loss):
     """
 
     name: ClassVar[str] = "elbo"
-    classification: ClassVar[bool] = False
+    task: ClassVar[str] = "reconstruction"
     needs_model: ClassVar[str | None] = "vae"
 
     beta: float = 1.0

@@ -16,7 +16,7 @@ class Value(Loss):
     """
 
     name: ClassVar[str] = "value"
-    classification: ClassVar[bool] = False
+    task: ClassVar[str] = "descent"
     needs_model: ClassVar[str | None] = "surface"
 
     def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:

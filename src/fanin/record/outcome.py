@@ -1,0 +1,137 @@
+"""What came of a training, in one word, from its final numbers and what no training would give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LEAST_CHANGE = 0.02
+"""A loss or an error within this share of where it would be without training counts as no change."""
+
+EXPLODED = 10.0
+"""A final loss of so many times what it was at the start, and so many times that of guessing, has exploded."""
+
+STANDARD_ERRORS = 3.0
+"""By so many standard errors of guessing an error has to lie below that of guessing, to count as learned."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a loss asks of a network, in the words for its numbers and for how a training ends.
+
+    Attributes:
+        loss: name of what is minimized.
+        error: name of the number beside the loss, which metrics.csv has in the columns *_error.
+        falls, stays, rises: the outcome, where the loss falls, stays and rises.
+        percent: whether the number beside the loss is a share that is told in per cent.
+    """
+
+    loss: str
+    error: str
+    falls: str
+    stays: str
+    rises: str
+    percent: bool = True
+
+
+TASKS = {
+    "classification": Task("loss", "error", "learns", "no progress", "explodes"),
+    "reconstruction": Task("loss", "absolute error", "improves", "no progress", "worsens", percent=False),
+    "descent": Task("value", "share of the descent left", "descends", "stands still", "climbs"),
+    "other": Task("loss", "error", "improves", "no progress", "worsens", percent=False),
+}
+"""By the names that losses give (`Loss.task`): classes to tell apart, inputs to give back, a function to descend on."""
+
+
+def outcome(
+    task: str,
+    metrics: Mapping[str, Any],
+    *,
+    steps: int,
+    diverged: bool = False,
+    first_loss: float | None = None,
+    chance_loss: float | None = None,
+    chance_error: float | None = None,
+    examples: Mapping[str, int] | None = None,
+) -> str:
+    """The outcome of a run.
+
+    A classifier "learns" where its final training loss is below 98 % of that of guessing, or an error (of training,
+    validation or test) lies below that of guessing by 2 % of it and by three standard errors sqrt(p (1 - p) / N); it
+    "explodes" where its loss has grown to ten times both its start and guessing; else there is "no progress". Other
+    tasks compare the final training loss with the first one.
+
+    Args:
+        task: a key of TASKS; an unknown one counts as "other".
+        metrics: final numbers by their names in result.json, None where there is none.
+        steps: updates made; 0 gives "init only".
+        diverged: whether a number was not finite; gives "diverged".
+        first_loss: training loss of the first step's batch, before its update.
+        chance_loss: loss of the best constant answer where classes are equally frequent.
+        chance_error: share of wrong answers of the best constant answer.
+        examples: N by part: "train", "val", "test".
+    """
+    if diverged:
+        return "diverged"
+    if steps == 0:
+        return "init only"
+    words = TASKS.get(task, TASKS["other"])
+    loss = _finite(metrics.get("train_loss"))
+    if loss is None:
+        return words.stays
+    if task != "classification":
+        return _change(words, loss, first_loss)
+    if loss > EXPLODED * max(first_loss or 0.0, chance_loss or math.inf):
+        return words.rises
+    if chance_loss is not None and loss <= (1 - LEAST_CHANGE) * chance_loss:
+        return words.falls
+    if chance_error is None:
+        return words.falls if chance_loss is None else words.stays
+    beaten = (
+        _beats(_finite(metrics.get(f"{part}_error")), chance_error, (examples or {}).get(part))
+        for part in ("train", "val", "test")
+    )
+    return words.falls if any(beaten) else words.stays
+
+
+def outcome_of(result: Mapping[str, Any]) -> str:
+    """The outcome that result.json tells; one of an older version, that went by the loss alone, is judged again.
+
+    Such a file names no task. What it has of a classifier is the confusion matrix of the test part, and with it the
+    number of examples of each class.
+    """
+    told = str(result.get("outcome") or "")
+    if told != "no progress" or "task" in result:
+        return told
+    try:
+        rows = [sum(row) for row in result["evaluation"]["test"]["confusion"]]
+        chance_error, total = 1 - max(rows) / sum(rows), int(sum(rows))
+        metrics, steps = dict(result["metrics"]), int(result["steps"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return told
+    return outcome("classification", metrics, steps=steps, chance_error=chance_error, examples={"test": total})
+
+
+def _change(words: Task, loss: float, first_loss: float | None) -> str:
+    """How a loss ended, compared with its start."""
+    if first_loss is None or not math.isfinite(first_loss):
+        return words.falls
+    least = LEAST_CHANGE * abs(first_loss)
+    return words.falls if loss < first_loss - least else words.rises if loss > first_loss + least else words.stays
+
+
+def _beats(error: float | None, chance: float, examples: int | None) -> bool:
+    """Whether an error is below that of guessing by more than chance allows."""
+    if error is None:
+        return False
+    noise = STANDARD_ERRORS * math.sqrt(chance * (1 - chance) / examples) if examples else 0.0
+    return error < chance - max(LEAST_CHANGE * chance, noise)
+
+
+def _finite(value: object) -> float | None:
+    """A JSON value as a finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
