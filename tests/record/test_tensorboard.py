@@ -14,8 +14,9 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
+from fanin.record.columns import METRICS, PROFILES, names
 from fanin.record.event_file import EventFile, masked_crc
-from fanin.record.recorder import METRICS, PROFILES, ProfileRow, Recorder
+from fanin.record.recorder import ProfileRow, Recorder
 from fanin.record.run_folder import RunFolder
 from fanin.record.tensorboard_plugins import METRIC_TAGS, SESSION_END, SESSION_START, hparams_end, hparams_start
 
@@ -149,7 +150,7 @@ def test_headers_are_those_of_the_contract(tmp_path: Path) -> None:
         "profiles.csv": "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high\n",
     }
     assert {name: (tmp_path / name).read_text() for name in contract} == contract
-    assert (",".join(METRICS) + "\n", ",".join(PROFILES) + "\n") == tuple(contract.values())
+    assert (",".join(names(METRICS)) + "\n", ",".join(names(PROFILES)) + "\n") == tuple(contract.values())
 
 
 def test_a_row_of_metrics_in_both_places(tmp_path: Path) -> None:

@@ -12,17 +12,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from fanin.record.columns import FULL, METRICS, PROFILES, names
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.run_folder import CsvFile, RunFolder
 from fanin.record.tensorboard_plugins import custom_scalar_layout, hparams_end, hparams_start
 
-METRICS = (
-    "step", "epoch", "lr", "train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error", "seconds",
-)  # fmt: skip
-FULL = ("full_loss", "full_error")
-"""Further columns of runs that evaluate their whole training part (trainer.eval_train)."""
-
-PROFILES = ("snapshot", "axis", "index", "layer", "quantity", "value", "theory", "band_low", "band_high")
 TAGS = {
     "lr": "optim/lr",
     **{f"{part}_{what}": f"{part}/{what}" for part in ("train", "val", "test", "full") for what in ("loss", "error")},
@@ -71,9 +65,9 @@ class Recorder:
             taken = {"init": 0, "final": sys.maxsize}
             return resume_step is not None and (taken[snapshot] if snapshot in taken else int(snapshot)) < resume_step
 
-        columns = METRICS + FULL if full else METRICS
+        columns = names((*METRICS, *FULL) if full else METRICS)
         self.metrics_file = CsvFile(folder.path / "metrics.csv", columns, kept_metrics)
-        self.profiles_file = CsvFile(folder.path / "profiles.csv", PROFILES, kept_profiles)
+        self.profiles_file = CsvFile(folder.path / "profiles.csv", names(PROFILES), kept_profiles)
         self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
         self._resume_step = resume_step
         self._flushed = time.monotonic()
@@ -153,7 +147,7 @@ def _by_index(snapshot: str, rows: Sequence[ProfileRow]) -> dict[tuple[str, int]
 
 def _parsed(row: Mapping[str, str]) -> ProfileRow:
     """A row of profiles.csv as it was before it was written."""
-    value, theory, low, high = (float(row[key]) if row[key] else None for key in PROFILES[-4:])
+    value, theory, low, high = (float(row[key]) if row[key] else None for key in names(PROFILES)[-4:])
     return ProfileRow(row["axis"], int(row["index"]), row["layer"], row["quantity"], value, theory, low, high)
 
 

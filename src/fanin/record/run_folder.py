@@ -16,8 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fanin.record.atomic_files import read_json, write_atomically, write_json
-
-FINISHED = ("done", "diverged", "pruned")
+from fanin.record.columns import FINISHED
 
 
 class FolderBusy(Exception):

@@ -13,20 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fanin.record import columns
 from fanin.record.atomic_files import write_atomically
+from fanin.record.columns import FINISHED, STATES, names
 from fanin.record.outcome import outcome_of
 from fanin.record.overrides import named_overrides
 
-STATES = ("done", "diverged", "failed", "interrupted", "running", "pruned", "unknown")
-FINISHED = ("done", "diverged", "pruned")
-METRICS = ("train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error")
-INIT = (
-    "factor_per_layer", "theory_factor", "expected_factor", "z",
-    "gradient_first", "gradient_last", "activation_first", "activation_last",
-)  # fmt: skip
-FIRST = ("run", "state", "outcome", "verdict")
-EVALUATION = ("accuracy", "f1", "roc_auc", "generalization_gap", "parameters", "flops_per_step")
-LAST = (*METRICS, "steps", "epochs", "seconds", *INIT, "diverged_step", "diverged_layer", "error", *EVALUATION)
+FIRST, LAST = names(columns.SUMMARY_FIRST), names(columns.SUMMARY_LAST)
+METRICS, INIT, EVALUATION = names(columns.FINAL), names(columns.INIT), names(columns.EVALUATION)
 
 
 @dataclass

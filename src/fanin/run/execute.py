@@ -111,7 +111,8 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
 
     def ended(one: Run) -> None:
         member, (its_recipe, overlay) = by_recorder[id(one.recorder)], theories[id(one.recorder)]
-        result = result_of(one, member.identity, its_recipe, overlay, data, loop.batches.epoch(one.step))
+        epochs = loop.batches.epoch(one.step)
+        result = result_of(one, member.cfg, member.identity, its_recipe, overlay, data, epochs)
         one.recorder.close(one.state)
         member.folder.write_status(one.state, **loop.position(one))
         result |= counts

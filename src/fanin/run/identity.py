@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
@@ -48,6 +48,7 @@ class Identity:
         overrides: what the name lists, as values.
         config_hash: 16 hex digits of SHA-256 over the configuration.
         hparams: what TensorBoard's table shows: choices, varied values and some that are always told.
+        choices: the chosen option of every group, "a+b" where several are taken.
     """
 
     experiment: str
@@ -55,6 +56,7 @@ class Identity:
     overrides: dict[str, Any]
     config_hash: str
     hparams: dict[str, Any]
+    choices: dict[str, str | None] = field(default_factory=dict)
 
 
 def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identity:
@@ -65,7 +67,8 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
         hydra_cfg: the hydra node.
     """
     values = {key: value for key, value in flatten(cfg).items() if key not in NOT_IDENTITY}
-    chosen = _choices(cfg, hydra_cfg)
+    choices = _choices(cfg, hydra_cfg)
+    chosen = dict(choices)
     experiment = chosen.pop("experiment", None)
     source = hydra_cfg.job.config_name, _search_path(hydra_cfg)
     prefix = () if experiment is None else (f"experiment={experiment}",)
@@ -82,7 +85,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
     hparams = {
         key: _text(value) if isinstance(value, list) else value for key, value in (chosen | told | overrides).items()
     }
-    return Identity(experiment or NO_EXPERIMENT, folder_name(overrides), overrides, digest, hparams)
+    return Identity(experiment or NO_EXPERIMENT, folder_name(overrides), overrides, digest, hparams, choices)
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

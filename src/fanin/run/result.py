@@ -11,9 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from fanin.parts.data import Dataset
+from fanin.record.columns import FULL, names
 from fanin.record.outcome import outcome
-from fanin.record.recorder import FULL
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
 from fanin.run.theory_overlay import Overlay
@@ -22,9 +24,9 @@ from fanin.train.run_state import Run
 
 
 def result_of(
-    one: Run, identity: Identity, made: Recipe, overlay: Overlay, data: Dataset, epochs: float
+    one: Run, cfg: DictConfig, identity: Identity, made: Recipe, overlay: Overlay, data: Dataset, epochs: float
 ) -> dict[str, Any]:
-    """The content of result.json."""
+    """The content of result.json, key by key as `columns.RESULT` says."""
     purposes = ("init", "data", "dropout", "augment", "probe")
     task, metrics, chance = made.method.loss.task, _final_metrics(one), _chance(made, data)
     seen = min(len(data.train_x), round(epochs * len(data.train_x)))
@@ -55,12 +57,22 @@ def result_of(
         "init": _initial(overlay),
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
+        "choices": identity.choices,
+        "config": _configuration(cfg),
         "config_hash": identity.config_hash,
+        "classes": data.classes,
         "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
         "versions": versions(),
         "git": git_state(Path.cwd()),
         "device": str(made.device),
     }
+
+
+def _configuration(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as nested values, without what the user typed to have it run again."""
+    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "force"}
 
 
 def _chance(made: Recipe, data: Dataset) -> dict[str, float | None]:
@@ -79,7 +91,7 @@ def _final_metrics(one: Run) -> dict[str, float | None]:
     ] or [None] * 2
     parts = {f"{part}_{what}": one.row.get(f"{part}_{what}") for part in ("val", "test") for what in ("loss", "error")}
     gap = None if train[1] is None or parts["test_error"] is None else parts["test_error"] - train[1]
-    full = {name: one.row[name] for name in FULL if name in one.row}
+    full = {name: one.row[name] for name in names(FULL) if name in one.row}
     return {"train_loss": train[0], "train_error": train[1]} | parts | full | {"generalization_gap": gap}
 
 

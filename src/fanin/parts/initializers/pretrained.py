@@ -15,7 +15,7 @@ from fanin.parts.initializers.base import Initializer, Stream, settle
 from fanin.parts.initializers.draws import write
 from fanin.parts.initializers.fan_scaled import KaimingNormal
 from fanin.record.atomic_files import read_json
-from fanin.record.run_folder import FINISHED
+from fanin.record.columns import FINISHED
 
 CHECKPOINTS = ("last", "best")
 SHOWN = 6

@@ -30,7 +30,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One of summary.STATES."""
+        """One of columns.STATES."""
         return self.files.state
 
     @property

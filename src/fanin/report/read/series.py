@@ -17,15 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fanin.record import columns
+from fanin.record.columns import TEXT, names
 from fanin.report.read.folders import Run
 
 Floats = NDArray[np.float64]
-PROFILES = ("snapshot", "axis", "index", "layer", "quantity", "value", "theory", "band_low", "band_high")
-METRICS = (
-    "step", "epoch", "lr", "train_loss", "train_error", "val_loss", "val_error", "test_loss", "test_error", "seconds",
-)  # fmt: skip
-FULL = ("full_loss", "full_error")  # in the files of runs that evaluate their whole training part
-TEXT = ("snapshot", "axis", "layer", "quantity")
+METRICS, FULL = names(columns.METRICS), names(columns.FULL)
 LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
@@ -104,7 +101,11 @@ class _Kind:
         return [column for column in self.columns if column in TEXT]
 
 
-_PROFILES = _Kind("profiles.csv", PROFILES, tuple(name for name in PROFILES if name != "layer"))
+_PROFILES = _Kind(
+    "profiles.csv",
+    names(columns.PROFILES),
+    tuple(name for name in names(columns.PROFILES) if name != "layer"),
+)
 _METRICS = _Kind("metrics.csv", METRICS + FULL, METRICS + FULL, FULL)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fanin.record.summary import METRICS, STATES
+from fanin.record.columns import STATES
+from fanin.record.summary import METRICS
 from fanin.report.read.folders import Run
 
 if TYPE_CHECKING:

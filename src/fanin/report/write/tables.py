@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fanin.record.summary import INIT, METRICS, STATES, as_number, as_text
+from fanin.record.columns import STATES
+from fanin.record.summary import INIT, METRICS, as_number, as_text
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run
 from fanin.report.statistics import NOTHING, Interval, geometric_interval, mean_interval

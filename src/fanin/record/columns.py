@@ -1,0 +1,194 @@
+"""The contract of the files: every column, key and state that a run or a grid writes down, each said once.
+
+Training writes by these names, reports and notebooks read by them, and nothing else passes between the two. A number
+that does not apply is an empty cell in a CSV file and null in JSON; one that is not finite is "nan", "inf" or "-inf".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a CSV file or a key of a JSON file.
+
+    Args:
+        name: as it stands in the file.
+        meaning: what it holds, to be read after "is".
+        unit: of a number that has one.
+    """
+
+    name: str
+    meaning: str
+    unit: str = ""
+
+
+def names(columns: Sequence[Column]) -> tuple[str, ...]:
+    """The names of some columns, in order."""
+    return tuple(column.name for column in columns)
+
+
+STATES = {
+    "done": "trained to its end",
+    "diverged": "ended by the first loss that was not finite, which is a result, too",
+    "failed": "ended by an error; run.log has the traceback",
+    "interrupted": "stopped by the user; the same command goes on from the last checkpoint",
+    "running": "on its way, or its machine died before it could say more",
+    "paused": "waits for a search to go on with it",
+    "pruned": "ended by a search, for others were better",
+    "unknown": "no file tells",
+}
+"""status.json's `state`, and what it means."""
+
+FINISHED = ("done", "diverged", "pruned")
+"""The states of runs that are complete: they have a result.json, and the same command does not run them again."""
+
+STATUS = (
+    Column("state", "one of the states above"),
+    Column("step", "updates made so far"),
+    Column("steps", "updates of the whole run"),
+    Column("epoch", "passes over the training part so far"),
+    Column("seconds", "training time so far, without evaluation and probes", "s"),
+    Column("started", "when this attempt began", "UTC"),
+    Column("updated", "when this file was written", "UTC"),
+    Column("error", "the line that says what ended a failed or interrupted run"),
+    Column("pid", "the process that ran it"),
+)
+"""status.json."""
+
+
+def loss_and_error(part: str, of: str) -> tuple[Column, Column]:
+    """The two columns of a part of the data."""
+    return Column(f"{part}_loss", f"the mean loss {of}"), Column(f"{part}_error", f"the share of wrong answers {of}")
+
+
+PARTS = (
+    *loss_and_error("train", "of the training batches since the last row"),
+    *loss_and_error("val", "on the validation part"),
+    *loss_and_error("test", "on the test part; in the last row only"),
+)
+FULL = loss_and_error("full", "on the whole training part, in evaluation mode; with trainer.eval_train")
+"""Further columns of runs that evaluate their whole training part while they train."""
+
+METRICS = (
+    Column("step", "updates made"),
+    Column("epoch", "passes over the training part made"),
+    Column("lr", "the learning rate of the last update"),
+    *PARTS,
+    Column(
+        "seconds", "training time so far, without evaluation and probes; of all runs that are trained together", "s"
+    ),
+)
+"""metrics.csv, a row per logged step; FULL is added where it is asked for."""
+
+PROFILES = (
+    Column("snapshot", "when: init, final or the number of a step"),
+    Column("axis", "what the index counts: module (every layer) or weight (layers with a weight matrix)"),
+    Column("index", "the position over depth, from 1"),
+    Column("layer", "the layer's name in the model"),
+    Column("quantity", "what is measured, such as activation_norm or gradient_norm"),
+    Column("value", "the measured number"),
+    Column("theory", "what theory expects at initialization"),
+    Column("band_low", "one standard deviation of theory below its median"),
+    Column("band_high", "one standard deviation above it"),
+)
+"""profiles.csv, a row per snapshot, layer and quantity."""
+
+TEXT = ("snapshot", "axis", "layer", "quantity")
+"""Columns that are no numbers."""
+
+TRAJECTORY = (Column("step", "updates made before the point"), Column("theta_1", "the first parameter; theta_2, ..."))
+"""trajectory.csv, with `probe.trajectory=true`: the parameters before every step, and at the end."""
+
+FINAL = (
+    *loss_and_error("train", "of the last batches: trainer.target_window of them, or an epoch's"),
+    *loss_and_error("val", "of the weights that the run ends with, on the validation part"),
+    *loss_and_error("test", "of the weights that the run ends with, on the test part"),
+)
+"""result.json's `metrics`, and their columns of summary.csv."""
+
+INIT = (
+    Column("factor_per_layer", "what one layer does to the norm of the activations"),
+    Column("theory_factor", "the same by theory, of the mean square"),
+    Column("expected_factor", "the same by theory, of the median at this width"),
+    Column("z", "how far the last hidden norm lies from theory's median", "standard deviations"),
+    Column("gradient_first", "the norm of the loss's gradient for the first weight layer's outputs"),
+    Column("gradient_last", "the same for the last weight layer"),
+    Column("activation_first", "the norm of the first weight layer's activations"),
+    Column("activation_last", "the same for the last weight layer"),
+)
+"""result.json's `init`, and their columns of summary.csv."""
+
+EVALUATION = (
+    Column("accuracy", "the share of right answers on the test part"),
+    Column("f1", "F1 on the test part, the mean over classes"),
+    Column("roc_auc", "the area under the ROC curve on the test part, each class against the rest, the mean over them"),
+    Column("generalization_gap", "test error minus training error"),
+    Column("parameters", "the number of parameters"),
+    Column("flops_per_step", "floating point operations of an update"),
+)
+"""Further columns of summary.csv."""
+
+SUMMARY_FIRST = (
+    Column("run", "the run's folder below the grid's"),
+    Column("state", "one of the states above"),
+    Column("outcome", "what came of the training, in words"),
+    Column("verdict", "what the profile at init says of the initialization"),
+)
+"""summary.csv begins with these; a column for every key that varies in the grid follows, the seed the last of them."""
+
+SUMMARY_LAST = (
+    *FINAL,
+    Column("steps", "updates made"),
+    Column("epochs", "passes over the training part made"),
+    Column("seconds", "training time, without evaluation and probes; of all runs that are trained together", "s"),
+    *INIT,
+    Column("diverged_step", "the step of the first value that was not finite"),
+    Column("diverged_layer", "where it was"),
+    Column("error", "the line that says what ended a failed or interrupted run"),
+    *EVALUATION,
+)
+"""summary.csv ends with these."""
+
+RESULT = (
+    Column("run", "the run's name, which is its folder's"),
+    Column("experiment", "its experiment, runs where there is none"),
+    Column("state", "done, diverged or pruned"),
+    Column("outcome", "what came of the training, in words"),
+    Column("task", "what the loss is about: a classifier's words for an outcome are not those of a surface"),
+    Column("chance_loss", "the loss of the best constant answer, ln K for cross-entropy; null where it is unknown"),
+    Column("chance_error", "the error of the best constant answer; null where the targets are no classes"),
+    Column("first_loss", "the training loss of the first batch"),
+    Column("verdict", "what the profile at init says of the initialization; null without a probe"),
+    Column("stopped_by", "what ended it before its last step: target_error or early_stopping, else null"),
+    Column("steps", "updates made"),
+    Column("epochs", "passes over the training part made"),
+    Column("seconds", "training time, without evaluation and probes; of all runs that are trained together", "s"),
+    Column("metrics", "the final losses and errors by name"),
+    Column("evaluation", "for a classifier: precision, recall, F1, ROC AUC and the confusion matrix of the test part"),
+    Column("init", "what the profile at init says, by name; null without a probe"),
+    Column("diverged", "step, layer and quantity of the first value that was not finite, else null"),
+    Column("overrides", "what makes this run differ from the base of its experiment, its seed included"),
+    Column("choices", 'the chosen option of every group, "a+b" where several are taken'),
+    Column("config", "the configuration, nested, every interpolation resolved, without force"),
+    Column("config_hash", "16 hex digits of SHA-256 over the configuration: what the run's identity is"),
+    Column("classes", "K, the number of classes, or of outputs where there are none"),
+    Column("seeds", "the run's seed, and that of each stream made of it"),
+    Column("versions", "of Python, fanin, torch, hydra-core, omegaconf and numpy"),
+    Column("git", "commit of the folder in which the command was typed, and whether it had changes; null outside one"),
+    Column("device", "where it was trained"),
+    Column("parameters", "the number of parameters"),
+    Column("flops_per_step", "floating point operations of an update"),
+)
+"""result.json, written last: a folder that has it is complete."""
+
+RUN_FILES = (
+    "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "run.log", ".lock", ".hydra",
+    "checkpoints",
+)  # fmt: skip
+"""What a run's folder holds; TensorBoard's events.out.tfevents.* beside them."""
+
+CHECKPOINTS = ("last.pt", "best.pt")
+"""What its checkpoints/ holds: what the same command goes on from, and the weights of the best validation."""
