@@ -93,6 +93,50 @@ def test_gradients_and_variances_have_their_lines(tmp_path: Path) -> None:
     norms = pick(rows, "weight", "activation_norm")
     ends |= {"activation_first": norms[1].value, "activation_last": norms[DEPTH].value}
     assert overlay.ends == ends
+    found = overlay.analysis
+    assert found is not None
+    assert found.gradient_smallest == min(row.value for row in gradients.values())  # type: ignore[type-var]
+    flows = [row.value for row in pick(rows, "module", "activation_gradient_norm").values() if "linear" in row.layer]
+    assert len(flows) == DEPTH
+    assert found.backward_factor_per_layer == pytest.approx((flows[0] / flows[-1]) ** (1 / (DEPTH - 1)))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # sigmoid' <= 1/4: sqrt(2 * .0448) = .3 a layer at q = 1, and the less the larger the scores
+        ({"model": {"depth": 20, "activation": activations.sigmoid}, "activation": "sigmoid"}, ("stable", "vanishing")),
+        # layer normalization after relu: pi/(pi - 1) a layer in the square, 1.21 a layer in the norm
+        (
+            {"model": {"depth": 50, "width": 64, "normalization": LayerNorm(placement="post_activation")}},
+            ("stable", "exploding"),
+        ),
+        # E ln r = -.307 a layer for width 10: a norm of e^-15 after 100 layers, from either side, is usual there
+        ({"model": {"depth": 200, "width": 10}}, ("critical", "vanishing")),
+        ({"model": {"depth": 40, "width": 100}}, ("critical", "critical")),
+        ({"initializer": Zeros()}, ("vanishing", "blocked")),
+    ],
+    ids=["sigmoid", "layer norm after", "narrow", "study", "zeros"],
+)
+def test_both_passes_have_a_verdict(tmp_path: Path, changes: dict[str, Any], words: tuple[str, str]) -> None:
+    _, overlay = annotated(tmp_path, **changes)
+    assert overlay.analysis is not None
+    assert (overlay.analysis.forward, overlay.analysis.backward) == words
+    assert overlay.analysis.verdict == (words[1] if words[0] in ("stable", "critical") else words[0])
+
+
+def test_layers_that_are_not_trained_have_no_gradient_to_judge(tmp_path: Path) -> None:
+    loop, overlay = engine.loop(tmp_path, engine.recipe(model={"depth": 3}))
+    labels, values = measure_profile(loop.learner.observe(loop.probe_data))
+    frozen = [0.0 if label[1:] == (1, "linear_1", "gradient_norm") else value
+              for label, value in zip(labels, values[0].tolist(), strict=True)]  # fmt: skip
+    overlay.annotate("init", labels, frozen)
+    assert overlay.analysis is not None
+    assert overlay.analysis.layers_without_gradient == 1
+    overlay.frozen = ["linear_1"]
+    overlay.annotate("init", labels, frozen)
+    assert overlay.analysis.layers_without_gradient == 0
+    assert overlay.analysis.backward == "critical"
 
 
 def test_theory_speaks_of_init_only(tmp_path: Path) -> None:

@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fanin.theory import IDENTITY, RELU, ActivationLaw, Layer, forward_theory, gradient_line, slope_moments
+from fanin.theory import (
+    IDENTITY,
+    RELU,
+    ActivationLaw,
+    Layer,
+    backward_moments,
+    forward_theory,
+    gradient_line,
+    slope_moments,
+)
 
 DRAWS = 10_000
 SIGMAS = 4.0
@@ -26,6 +35,7 @@ class Networks(NamedTuple):
     pre: Array
     post: Array
     gradient: Array
+    delta: Array
 
 
 @lru_cache
@@ -46,12 +56,13 @@ def draw(layers: tuple[Layer, ...], law: ActivationLaw, seed: int) -> Networks:
         pre.append(np.linalg.norm(z, axis=1))
         post.append(np.linalg.norm(x, axis=1))
     delta = np.broadcast_to(rng.standard_normal(layers[-1].fan_out), (DRAWS, layers[-1].fan_out))
-    gradient = []
+    gradient, deltas = [], []
     for index in reversed(range(len(layers))):
         delta = delta * gates[index]
+        deltas.append(np.linalg.norm(delta, axis=1))
         gradient.append(np.linalg.norm(delta, axis=1) * np.linalg.norm(inputs[index], axis=1))
         delta = np.einsum("doi,do->di", weights[index], delta)
-    return Networks(np.stack(pre, 1), np.stack(post, 1), np.stack(gradient[::-1], 1))
+    return Networks(np.stack(pre, 1), np.stack(post, 1), np.stack(gradient[::-1], 1), np.stack(deltas[::-1], 1))
 
 
 def chain(widths: list[int], cs: list[float]) -> tuple[Layer, ...]:
@@ -117,6 +128,19 @@ def test_gradient_shape(layers: tuple[Layer, ...], law: ActivationLaw, seed: int
     for index in range(len(layers)):
         if index != 1:
             assert_mean(squared[:, index] - squared[:, 1], 0.0)
+
+
+@NETWORKS
+@LAWS
+@SEEDS
+def test_gradient_of_the_pre_activations(layers: tuple[Layer, ...], law: ActivationLaw, seed: int) -> None:
+    """ln(||dL/dz_1||^2 / ||dL/dz_L||^2) of the networks that no dead layer cuts."""
+    delta = draw(layers, law, seed).delta
+    alive = delta[delta[:, 0] > 0]
+    sample = 2 * np.log(alive[:, 0] / alive[:, -1])
+    moments = backward_moments(layers, law)
+    assert_mean(sample, moments.mean)
+    assert_variance(sample, moments.variance)
 
 
 @pytest.mark.parametrize("layers", [EQUAL, RECTANGULAR], ids=["equal", "rectangular"])

@@ -11,8 +11,10 @@ from fanin.theory import (
     IDENTITY,
     RELU,
     ActivationLaw,
+    Gradients,
     Layer,
     analyse,
+    backward_moments,
     forward_theory,
     slope_moments,
     slope_test,
@@ -178,3 +180,81 @@ def test_slopes_of_norms_that_left_the_floats(slope: float) -> None:
 def test_no_slopes_and_no_steps() -> None:
     assert math.isnan(slope_test([], study(2.0)).z)
     assert math.isnan(slope_test([0.1], chain([5, 5, 5], 2.0)).z)
+
+
+def gradients(outputs: list[float], weights: list[float] | None = None, norms: list[float] | None = None) -> Gradients:
+    """Norms of the gradients of the layers' outputs; those of the weights are 1, and so are the weights' norms."""
+    names, ones = [f"linear_{layer}" for layer in range(1, len(outputs) + 1)], [1.0] * len(outputs)
+    return Gradients(names, ones if weights is None else weights, ones if norms is None else norms, outputs)
+
+
+@pytest.mark.parametrize(
+    ("c", "z", "verdict"),
+    [(2.0, 0.0, "critical"), (2.0, -2.99, "critical"), (2.0, 2.99, "critical"), (2.0, -3.01, "vanishing"),
+     (2.0, 3.01, "exploding"), (1.0, 2.9, "vanishing"), (3.0, -2.9, "exploding")],
+)  # fmt: skip
+def test_backward_with_a_law(c: float, z: float, verdict: str) -> None:
+    """49 steps from layer 50 to layer 1, of width 100 each: the moments of one are known."""
+    layers = study(c)
+    moments = backward_moments(layers)
+    assert moments.mean == pytest.approx(49 * (MEAN + math.log(c / 2)))
+    assert moments.variance == pytest.approx(49 * VARIANCE)
+    first = math.exp((moments.mean + z * math.sqrt(moments.variance)) / 2)
+    seen = gradients([first, *[math.nan] * 48, 1.0])
+    found = analyse(layers, 92.0, norms_at(layers, 0.0), gradients=seen)
+    assert found.backward == verdict
+    assert found.backward_z_critical == pytest.approx(z + 49 * math.log(c / 2) / math.sqrt(49 * VARIANCE))
+    assert found.backward_factor_per_layer == pytest.approx(first ** (1 / 49))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "factor", "verdict"),
+    [
+        ([0.011, 0.1, 1.0], math.sqrt(0.011), "stable"),
+        ([0.009, 0.1, 1.0], math.sqrt(0.009), "vanishing"),
+        ([99.0, 10.0, 1.0], math.sqrt(99.0), "stable"),
+        ([101.0, 10.0, 1.0], math.sqrt(101.0), "exploding"),
+        ([math.nan, 0.009, 1.0], 0.009, "vanishing"),  # a first layer whose output was not seen
+        ([math.nan, math.nan, 1.0], math.nan, "stable"),
+        ([math.inf, 1e30, 1.0], math.inf, "exploding"),
+    ],
+)
+def test_backward_without_a_law(outputs: list[float], factor: float, verdict: str) -> None:
+    found = analyse(None, 1.0, [1.0, 1.0, 1.0], gradients=gradients(outputs))
+    assert found.backward_factor_per_layer == pytest.approx(factor, nan_ok=True)
+    assert (found.forward, found.backward, found.backward_z_critical) == ("stable", verdict, None)
+    assert found.verdict == verdict, "the forward pass is stable, so the backward pass decides"
+
+
+@pytest.mark.parametrize("layers", [None, chain([5] * 4, 2.0)], ids=["without a law", "with one"])
+@pytest.mark.parametrize(
+    ("weights", "norms", "verdict"),
+    [
+        ([1.0, 5.9e-8, 1.0], [1.0, 1.0, 1.0], "vanishing"),  # below half of float32's spacing, 2^-24 = 5.96e-8
+        ([1.0, 5.9e-8, 1.0], [1.0, 0.9, 1.0], None),
+        ([1.0, math.nan, 1.0], [1.0, 1.0, 1.0], None),  # not trained
+        ([0.0, 0.0, 1.0], [1.0, 1.0, 1.0], "vanishing"),
+        ([0.0, 0.0, 1.0], [1.0, 1.0, 0.0], "blocked"),
+        ([math.inf, 1.0, 1.0], [1.0, 1.0, 0.0], "exploding"),
+    ],
+)
+def test_a_gradient_that_is_lost(
+    layers: list[Layer] | None, weights: list[float], norms: list[float], verdict: str | None
+) -> None:
+    """Whatever a law says of what the depth does."""
+    expected = verdict or ("stable" if layers is None else "critical")
+    found = analyse(layers, 1.0, [1.0, 1.0, 1.0], gradients=gradients([1.0] * 3, weights, norms))
+    assert found.backward == expected
+    known = [weight for weight in weights if not math.isnan(weight)]
+    assert (found.gradient_smallest, found.layers_without_gradient) == (min(known), known.count(0.0))
+    assert found.gradient_smallest_layer == f"linear_{weights.index(min(known)) + 1}"
+
+
+def test_the_forward_pass_goes_first_where_both_are_bad() -> None:
+    found = analyse(None, 1.0, [1.0, 1e-9, 1.0], gradients=gradients([1e9, 1.0, 1.0]))
+    assert (found.verdict, found.forward, found.backward) == ("vanishing", "vanishing", "exploding")
+
+
+def test_without_trained_weights_there_is_no_backward_verdict() -> None:
+    found = analyse(None, 1.0, [1.0, 1.0], gradients=gradients([math.nan] * 2, [math.nan] * 2))
+    assert (found.verdict, found.backward, found.gradient_smallest) == ("stable", None, None)

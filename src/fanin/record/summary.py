@@ -84,6 +84,12 @@ class RunFiles:
         return str(_mapping(self.result.get("init")).get("verdict") or self.result.get("verdict") or "")
 
     @property
+    def verdicts(self) -> tuple[str, str]:
+        """Those of the forward and of the backward pass; nothing where an older run has one for both."""
+        init = _mapping(self.result.get("init"))
+        return str(init.get("forward") or ""), str(init.get("backward") or "")
+
+    @property
     def diverged(self) -> dict[str, Any]:
         """{"step", "layer", "what"} of the first value that was not finite, or {}."""
         return _mapping(self.result.get("diverged"))

@@ -74,14 +74,15 @@ class Recipe:
 
     def overlay(self, model: nn.Module) -> Overlay:
         """The theory of the model as this recipe initializes it, empty where none applies."""
+        frozen = [name for name, layer in weight_layers(model) if not layer.get_parameter("weight").requires_grad]
         law = law_for(self.activation) if self.theory else None
         if law is None:
-            return Overlay()
+            return Overlay(frozen=frozen)
         layers = []
         for name, module in weight_layers(model):
             fan_in, fan_out = fans(module.get_parameter("weight"))
             variance = self.initializer.variance(fan_in, fan_out)
             if variance is None or variance <= 0:
-                return Overlay()
+                return Overlay(frozen=frozen)
             layers.append(Layer(name, fan_in, fan_out, fan_in * variance))
-        return Overlay(layers, law)
+        return Overlay(layers, law, frozen=frozen)

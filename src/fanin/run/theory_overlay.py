@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from fanin.probes.probe import QUANTITIES, Label
@@ -11,6 +11,7 @@ from fanin.record.recorder import ProfileRow
 from fanin.theory import (
     ActivationLaw,
     ForwardTheory,
+    Gradients,
     InitAnalysis,
     Layer,
     NormTheory,
@@ -29,12 +30,14 @@ class Overlay:
         law: the activation's law; None where no theory applies.
         analysis: what the profile at init says; there once that profile has been annotated.
         ends: gradient and activation norms of the first and the last layer at init.
+        frozen: names of the weight layers that are not trained: their gradients say nothing.
     """
 
     layers: Sequence[Layer] | None = None
     law: ActivationLaw | None = None
     analysis: InitAnalysis | None = None
     ends: dict[str, float] = field(default_factory=dict)
+    frozen: Collection[str] = ()
 
     def annotate(self, snapshot: str, labels: Sequence[Label], values: Sequence[float]) -> list[ProfileRow]:
         """The rows of a snapshot, sorted by axis, quantity and index; theory speaks of init only."""
@@ -53,10 +56,11 @@ class Overlay:
             return rows
         for name, series in (("activation", norms), ("gradient", gradients)):
             self.ends |= {f"{name}_first": series[0], f"{name}_last": series[-1]}
+        flow = self._gradients(table, gradients)
         if self.layers is None or self.law is None:
-            self.analysis = analyse(None, modules[0], norms)
+            self.analysis = analyse(None, modules[0], norms, gradients=flow)
             return rows
-        self.analysis = analyse(self.layers, modules[0], norms, self.law)
+        self.analysis = analyse(self.layers, modules[0], norms, self.law, flow)
         forward = forward_theory(self.layers, modules[0], self.law)
         lines = self._forward_lines(forward)
         slopes = gradient_line(self.layers, gradients)
@@ -75,6 +79,20 @@ class Overlay:
                 row.theory, row.band_low, row.band_high = _variance_band(self.layers[row.index - 1])
         return rows + squares
 
+    def _gradients(self, table: dict[Label, float], gradients: Sequence[float]) -> Gradients:
+        """The gradients of the weights, and those of the weight layers' outputs, which stand on the other axis."""
+        names = [label[2] for label in sorted(table) if label[0] == "weight" and label[3] == "gradient_norm"]
+        flowed = {label[2]: value for label, value in table.items() if label[3] == "activation_gradient_norm"}
+        return Gradients(
+            layers=names,
+            weights=[
+                math.nan if name in self.frozen else _or_infinite(one)
+                for name, one in zip(names, gradients, strict=True)
+            ],
+            weight_norms=_series(table, "weight", "weight_norm"),
+            outputs=[_or_infinite(flowed[name]) if name in flowed else math.nan for name in names],
+        )
+
     def _forward_lines(self, forward: ForwardTheory) -> dict[tuple[str, int], NormTheory]:
         """The line at every place of both axes: module 2l is the linear layer l, 2l + 1 its activation."""
         lines = {}
@@ -89,6 +107,11 @@ def _series(table: dict[Label, float], axis: str, quantity: str) -> list[float]:
     """The values of a quantity along an axis, by index."""
     found = [(index, value) for (on, index, _, name), value in table.items() if (on, name) == (axis, quantity)]
     return [value for _, value in sorted(found)]
+
+
+def _or_infinite(norm: float) -> float:
+    """The norm; inf where it is not finite."""
+    return norm if math.isfinite(norm) else math.inf
 
 
 def _variance_band(layer: Layer) -> tuple[float, float, float]:

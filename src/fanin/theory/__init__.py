@@ -10,12 +10,12 @@ normalization or dropout: whoever calls has to see to that.
 0.54
 """
 
-from fanin.theory.backward import gradient_line
+from fanin.theory.backward import backward_moments, gradient_line
 from fanin.theory.forward import ForwardTheory, Layer, NormTheory, forward_theory
 from fanin.theory.laws import IDENTITY, LAWS, RELU, ActivationLaw, law_for
 from fanin.theory.ratio import Moments, log_ratio_moments
 from fanin.theory.slope import SlopeTest, slope_moments, slope_test
-from fanin.theory.verdict import InitAnalysis, analyse
+from fanin.theory.verdict import Gradients, InitAnalysis, analyse
 
 __all__ = [
     "IDENTITY",
@@ -23,12 +23,14 @@ __all__ = [
     "RELU",
     "ActivationLaw",
     "ForwardTheory",
+    "Gradients",
     "InitAnalysis",
     "Layer",
     "Moments",
     "NormTheory",
     "SlopeTest",
     "analyse",
+    "backward_moments",
     "forward_theory",
     "gradient_line",
     "law_for",

@@ -22,7 +22,9 @@ import math
 from collections.abc import Sequence
 
 from fanin.theory.forward import Layer, check_chain
+from fanin.theory.laws import RELU, ActivationLaw
 from fanin.theory.logs import exp
+from fanin.theory.ratio import Moments
 
 
 def gradient_line(layers: Sequence[Layer], measured: Sequence[float]) -> list[float]:
@@ -57,3 +59,28 @@ def gradient_line(layers: Sequence[Layer], measured: Sequence[float]) -> list[fl
     ]
     level = math.fsum(offsets) / len(offsets) if offsets else math.nan
     return [exp(level + log_shape) for log_shape in shape]
+
+
+def backward_moments(layers: Sequence[Layer], law: ActivationLaw = RELU) -> Moments:
+    """Mean and variance of ln(||dL/dz_1||^2 / ||dL/dz_L||^2): what L layers do to a gradient on its way to the input.
+
+    W_(l+1)^T delta_(l+1) has n_l independent components of variance (c_(l+1) / n_l) ||delta_(l+1)||^2; a ReLU hands on
+    those of its active units. So each layer multiplies the square by (c_(l+1) / n_l) chi2_K, K ~ Binomial(n_l, 1/2),
+    the law of the forward pass with the layer's inputs in the place of its outputs:
+
+        mean, variance = sums over l = 1..L-1 of those of ln(||x||^2 ratio) at fan_in = fan_out = n_l, c = c_(l+1)
+
+    Exact for one example where delta_L does not depend on the weights; a batch averages, and spreads less.
+
+    Args:
+        layers: the weight layers l = 1..L.
+        law: the activation between them.
+
+    Raises:
+        ValueError: the layers do not form a chain.
+
+    Source: Hanin & Rolnick 2018; Hanin & Nica 2019.
+    """
+    check_chain(layers)
+    ratios = [law.moments(layer.fan_in, layer.fan_in, layer.c) for layer in layers[1:]]
+    return Moments(math.fsum(one.mean for one in ratios), math.fsum(one.variance for one in ratios))

@@ -1,4 +1,15 @@
-"""What the measured norms of a fresh network say about its initialization, in one word and a few numbers."""
+"""What the norms of a fresh network say about its initialization: a word each for the forward and the backward pass.
+
+Where a law is known, a pass is "critical" as long as the critical variance would give what was measured within three
+standard deviations of its band. Where none is known it is "stable" as long as the norm changes by less than a factor
+of 100 over the whole depth. Schoenholz et al. 2017 find that networks train down to about six depth scales, where the
+square of a gradient has changed by e^6, its norm by 20; the rest of the 100 is for widths, which are not divided out
+where nothing is known of the layers: a fivefold norm is a 25-fold width.
+
+A law says how far a pass may stray, not how much of it floats can hold: a gradient is lost, and the backward pass
+"vanishing" whatever the law says, where a step of learning rate 1 along it is smaller than float32's rounding of the
+weights, 2^-24 of their norm.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +17,44 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from fanin.theory.backward import backward_moments
 from fanin.theory.forward import Layer, NormTheory, forward_theory
 from fanin.theory.laws import RELU, ActivationLaw
 from fanin.theory.logs import exp, log
 from fanin.theory.slope import slope_moments
 
 CRITICAL_Z = 3.0
-"""Largest |z_critical| that still counts as critical, in standard deviations of the band."""
+"""Largest deviation from the critical variance's law that still counts as critical, in standard deviations."""
 
 STABLE_CHANGE = 1e2
-"""Largest change, up or down, of the norm over all hidden layers that counts as stable without theory."""
+"""Largest change, up or down, of a norm over the whole depth that counts as stable without a law."""
+
+ROUNDING = 2.0**-24
+"""Largest relative error of rounding to float32."""
+
+BAD = ("exploding", "vanishing", "blocked")
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of a fresh network on one batch.
+
+    Attributes:
+        layers: names of the weight layers l = 1..L.
+        weights: ||dL/dW_l||_F, [L]; nan where a layer is not trained.
+        weight_norms: ||W_l||_F, [L].
+        outputs: ||dL/dz_l||_F with respect to the output of each layer, [L]; nan where it was not seen.
+    """
+
+    layers: Sequence[str]
+    weights: Sequence[float]
+    weight_norms: Sequence[float]
+    outputs: Sequence[float]
 
 
 @dataclass(frozen=True)
 class InitAnalysis:
-    """The initialization judged by its activation norms; None where no theory applies.
+    """The initialization judged by its norms; None where no theory applies, or no gradient is known.
 
     Attributes:
         factor_per_layer: exp of the mean increment of ln||x_l|| from layer 1 to layer L-1, the last hidden
@@ -30,7 +64,15 @@ class InitAnalysis:
         expected_factor: the exact median factor at finite width over the same layers.
         z: (ln||x_(L-1)||^2 - theory's mean) / theory's standard deviation, from the input on.
         z_critical: the same with the critical c (2 for ReLU) in every layer.
-        verdict: with theory vanishing, critical or exploding; without vanishing, stable or exploding.
+        verdict: that of the forward pass if it is bad, else that of the backward pass if that is, else the former.
+        forward: with theory vanishing, critical or exploding; without vanishing, stable or exploding.
+        backward: the same words, or "blocked": gradients are exactly 0 because weights are; None without gradients.
+        backward_factor_per_layer: exp of the mean increment of ln||dL/dz_l|| from layer L down to layer 1, towards the
+            input.
+        backward_z_critical: ln(||dL/dz_1||^2 / ||dL/dz_L||^2) in standard deviations from the critical c's mean.
+        gradient_smallest: the smallest ||dL/dW_l||_F of the trained layers.
+        gradient_smallest_layer: its layer.
+        layers_without_gradient: how many of the trained layers have a gradient that is exactly 0.
     """
 
     factor_per_layer: float
@@ -39,6 +81,13 @@ class InitAnalysis:
     z: float | None
     z_critical: float | None
     verdict: str
+    forward: str = ""
+    backward: str | None = None
+    backward_factor_per_layer: float | None = None
+    backward_z_critical: float | None = None
+    gradient_smallest: float | None = None
+    gradient_smallest_layer: str | None = None
+    layers_without_gradient: int | None = None
 
 
 def analyse(
@@ -46,19 +95,22 @@ def analyse(
     input_norm: float,
     post_norms: Sequence[float],
     law: ActivationLaw = RELU,
+    gradients: Gradients | None = None,
 ) -> InitAnalysis:
-    """Compares the measured norms of the hidden layers with theory and names the regime.
+    """Compares the measured norms with theory and names the regime of either pass.
 
-    With theory the verdict is "critical" while the last hidden norm is one that the critical c would give,
+    With theory the forward pass is "critical" while the last hidden norm is one that the critical c would give,
     within `CRITICAL_Z` standard deviations: in a shallow network a c beside it may pass. Without theory the
     total change of the norm from layer 1 to layer L-1 decides, widths left as they are. A last norm of 0 is
     vanishing, any hidden norm that is not finite is exploding; a network without hidden layers is "stable".
+    For the backward pass see `judge_backward`.
 
     Args:
         layers: the weight layers l = 1..L, or None where no theory applies.
         input_norm: ||x_0||, for a batch the Frobenius norm of its matrix.
         post_norms: ||x_l|| after the nonlinearity, [L]; the last one is that of the logits.
         law: the activation between the layers; not used where `layers` is None.
+        gradients: of the same batch; None judges the forward pass alone.
 
     Returns:
         The analysis; factors are nan with fewer than two hidden layers, z is nan with none.
@@ -68,30 +120,88 @@ def analyse(
 
     Source: Hanin & Rolnick 2018; Hanin & Nica 2019.
     """
+    found = _forward(layers, input_norm, post_norms, law)
+    if gradients is None or not any(math.isfinite(one) or one == math.inf for one in gradients.weights):
+        return found
+    word, z = judge_backward(gradients, layers, law)
+    smallest, place = _smallest(gradients)
+    return replace(
+        found,
+        verdict=word if word in BAD and found.forward not in BAD else found.forward,
+        backward=word,
+        backward_factor_per_layer=_backward_factor(gradients.outputs),
+        backward_z_critical=z,
+        gradient_smallest=smallest,
+        gradient_smallest_layer=gradients.layers[place],
+        layers_without_gradient=sum(one == 0 for one in gradients.weights),
+    )
+
+
+def judge_backward(
+    gradients: Gradients, layers: Sequence[Layer] | None, law: ActivationLaw = RELU
+) -> tuple[str, float | None]:
+    """The regime of the backward pass.
+
+    exploding: a gradient is not finite. blocked: one is exactly 0, and so are all weights of a layer, through which
+    nothing flows until they have moved. vanishing: one is lost to rounding, ||dL/dW_l|| < 2^-24 ||W_l||. Else
+    ||dL/dz_1|| / ||dL/dz_L||, what the depth does to a gradient, decides: by its law, or by `STABLE_CHANGE`.
+
+    Args:
+        gradients: of one batch.
+        layers: the weight layers l = 1..L, or None where no theory applies.
+        law: the activation between the layers.
+
+    Returns:
+        The word, and the deviation from the critical c's law; None without one.
+    """
+    change = _change(gradients.outputs)
+    z = None
+    if layers is not None and len(layers) > 1 and not math.isnan(change):
+        mean, variance = backward_moments([replace(layer, c=law.critical_c) for layer in layers], law)
+        z = (2 * change - mean) / math.sqrt(variance)
+    known = [one for one in gradients.weights if not math.isnan(one)]
+    pairs = zip(gradients.weights, gradients.weight_norms, strict=True)
+    if math.inf in known:
+        return "exploding", z
+    if 0 in known and 0 in gradients.weight_norms:
+        return "blocked", z
+    if 0 in known or any(one < ROUNDING * norm for one, norm in pairs):
+        return "vanishing", z
+    if z is not None:
+        return _verdict_with_theory(z), z
+    return _verdict_of_change(change), z
+
+
+def _forward(
+    layers: Sequence[Layer] | None, input_norm: float, post_norms: Sequence[float], law: ActivationLaw
+) -> InitAnalysis:
+    """The analysis of the forward pass."""
     hidden = list(post_norms[:-1])
     end = _end(hidden)
     if layers is None:
         factor = _factor(hidden, end, log_widths=0.0)
-        return InitAnalysis(factor, None, None, None, None, _verdict_without_theory(hidden, end))
+        word = _verdict_of_change(_log_ratio(end, hidden[0])) if hidden else "stable"
+        return InitAnalysis(factor, None, None, None, None, word, word)
     if len(post_norms) != len(layers):
         raise ValueError(f"{len(post_norms)} activation norms for {len(layers)} layers")
     inner = layers[1:-1]
     factor = _factor(hidden, end, math.log(inner[-1].fan_out / inner[0].fan_in) if inner else 0.0)
     log_factors = [math.log(law.half * layer.c) / 2 for layer in inner]
     z = z_critical = math.nan
-    verdict = "stable"
+    word = "stable"
     if hidden:
         critical = [replace(layer, c=law.critical_c) for layer in layers]
         z = _deviation(end, forward_theory(layers, input_norm, law).post[-2])
         z_critical = _deviation(end, forward_theory(critical, input_norm, law).post[-2])
-        verdict = _verdict_with_theory(z_critical)
+        word = _verdict_with_theory(z_critical)
     return InitAnalysis(
         factor_per_layer=factor,
         theory_factor=exp(math.fsum(log_factors) / len(inner)) if inner else math.nan,
         expected_factor=exp(slope_moments(layers, law).mean),
         z=z,
         z_critical=z_critical,
-        verdict=verdict,
+        verdict=word,
+        forward=word,
     )
 
 
@@ -118,6 +228,30 @@ def _deviation(norm: float, theory: NormTheory) -> float:
     return (2 * log(norm) - theory.log_mean) / theory.log_sd
 
 
+def _log_ratio(norm: float, other: float) -> float:
+    """ln(norm / other); -inf for a norm of 0, inf for one that is not finite."""
+    if norm in (0.0, math.inf):
+        return -math.inf if norm == 0 else math.inf
+    return log(norm) - log(other)
+
+
+def _change(outputs: Sequence[float]) -> float:
+    """ln(||dL/dz_1|| / ||dL/dz_L||), from the first and the last that were seen; nan with fewer than two."""
+    seen = [one for one in outputs if not math.isnan(one)]
+    return _log_ratio(seen[0], seen[-1]) if len(seen) > 1 and seen[-1] > 0 else math.nan
+
+
+def _backward_factor(outputs: Sequence[float]) -> float:
+    """Mean factor per layer towards the input; nan with fewer than two gradients."""
+    places = [place for place, one in enumerate(outputs) if not math.isnan(one)]
+    return exp(_change(outputs) / (places[-1] - places[0])) if len(places) > 1 else math.nan
+
+
+def _smallest(gradients: Gradients) -> tuple[float, int]:
+    """The smallest norm of a weight's gradient, and its place."""
+    return min((one, place) for place, one in enumerate(gradients.weights) if not math.isnan(one))
+
+
 def _verdict_with_theory(z_critical: float) -> str:
     """The regime from the deviation against the critical c."""
     if abs(z_critical) <= CRITICAL_Z:
@@ -125,13 +259,8 @@ def _verdict_with_theory(z_critical: float) -> str:
     return "vanishing" if z_critical < 0 else "exploding"
 
 
-def _verdict_without_theory(hidden: Sequence[float], end: float) -> str:
-    """The regime from the total change of the norm; never "critical", for that word needs a theory."""
-    if not hidden:
-        return "stable"
-    if end in (0.0, math.inf):
-        return "vanishing" if end == 0 else "exploding"
-    change = log(end) - log(hidden[0])
-    if abs(change) <= math.log(STABLE_CHANGE):
+def _verdict_of_change(change: float) -> str:
+    """The regime from the total change of the norm, as a logarithm; never "critical", for that needs a theory."""
+    if math.isnan(change) or abs(change) <= math.log(STABLE_CHANGE):
         return "stable"
     return "vanishing" if change < 0 else "exploding"

@@ -40,7 +40,11 @@ class Constant(Initializer):
 
 
 class Zeros(Initializer):
-    """All weights 0: the gradient of every layer but the last is 0; the example of what not to do."""
+    """All weights 0; the example of what not to do.
+
+    No gradient passes through a layer whose weights are 0, so every layer but the last has none; and the last has
+    none either where the activation is 0 at 0, as relu and tanh are, for then its inputs are 0: only its bias learns.
+    """
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         """0."""
