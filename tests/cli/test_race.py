@@ -13,7 +13,7 @@ import pytest
 from command_line import Said, fanin, read, runs, table
 from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.studies.base import Claim, Evidence
-from fanin.report.studies.optimizer_race.claims import claims
+from fanin.report.studies.optimizer_race import OptimizerRace
 from fanin.theory.optimizer_rates import best
 
 KAPPA, STEPS = 50.0, 150
@@ -106,7 +106,7 @@ def test_what_the_runs_and_the_report_say(race: tuple[Said, Path]) -> None:
 def judged(grid: Path) -> list[Claim]:
     """The claims of the runs in a folder; they read neither profiles nor metrics."""
     found = read_runs(find_runs([grid]), grid)
-    return claims(Evidence(found, [], None, None))  # type: ignore[arg-type]
+    return list(OptimizerRace().claims(Evidence(found, [], None, None)))  # type: ignore[arg-type]
 
 
 Points = np.ndarray

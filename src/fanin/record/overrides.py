@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 # Where a run goes and how it is computed, not what is studied.
-INCIDENTAL = re.compile(r"(experiment|force|data\.root|hydra(\..*)?)")
+INCIDENTAL = re.compile(r"(experiment|force|data\.root|study(\..*)?|hydra(\..*)?)")
 
 NAMES = {
     "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",

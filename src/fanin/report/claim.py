@@ -6,12 +6,14 @@ A study is somebody's code: what it raises becomes a note, never the end of the 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from fanin.errors import UserError
 from fanin.record.summary import as_text
 from fanin.report.figures.style import Sheet, save
 from fanin.report.read.configurations import Configuration, group_runs
@@ -42,6 +44,16 @@ class Judged:
     claims: list[Claim] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def source(self) -> str:
+        """The study's class and what its module holds, as a hash: figures are drawn again when the code changes."""
+        kind = type(self.study)
+        try:
+            code = Path(str(getattr(sys.modules[kind.__module__], "__file__", ""))).read_bytes()
+        except (OSError, KeyError):
+            code = b""
+        return f"{kind.__module__}.{kind.__qualname__} {vars(self.study)} {hashlib.sha256(code).hexdigest()}"
+
     def attempt(self, what: str, call: Callable[[], T], otherwise: T) -> T:
         """The call's result; otherwise a note that `what` failed."""
         try:
@@ -51,13 +63,26 @@ class Judged:
             self.notes += [] if note in self.notes else [note]
             return otherwise
 
+    def judge(self) -> None:
+        """Fill in the claims, as far as the study's code comes; those that wait for runs are not judged."""
+
+        def judged() -> None:
+            self.evidence.awaited.clear()
+            said = self.study.claims(self.evidence)
+            common = [] if isinstance(said, Iterator) else list(self.evidence.awaited)
+            for claim in said:
+                self.claims.append(claim.until(common or list(self.evidence.awaited)))
+                self.evidence.awaited.clear()
+
+        self.attempt("judging its claims", judged, None)
+
     def draw(self, setting: Callable[[Sequence[Run], Sequence[Configuration]], str], out: Path) -> list[Path]:
         """Draw the study's own figure into a folder; `setting` says what its runs share. The files written."""
-        figure, evidence = self.study.figure, self.evidence
+        evidence = self.evidence
 
         def drawn() -> list[Path]:
             sheet = Sheet(self.experiment, setting(evidence.runs, evidence.configurations), evidence.configurations)
-            made = figure(sheet, evidence) if figure is not None else None
+            made = self.study.figure(sheet, evidence)
             return [] if made is None else save(made, out, self.experiment)
 
         return self.attempt("the study's figure", drawn, [])
@@ -97,18 +122,21 @@ def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[li
     experiments = sorted({run.experiment for run in runs})
     for experiment in experiments:
         try:
-            study = study_of(experiment)
+            own = [run for run in runs if run.experiment == experiment]
+            study = study_of(experiment, own)
+        except UserError as error:
+            notes.append(f"{experiment}: {error}")
+            continue
         except Exception as error:
             notes.append(f"{experiment}: the study cannot be read: {type(error).__name__}: {error}")
             continue
         if study is None:
             continue
-        own = [run for run in runs if run.experiment == experiment]
         if len(experiments) > 1:
             profiles, metrics = read_profiles(own), read_metrics(own)
         evidence = Evidence(own, group_runs(own), profiles, metrics)
         one = Judged(experiment, study, evidence)
-        one.claims = one.attempt("judging its claims", partial(study.claims, evidence), [])
+        one.judge()
         studies.append(one)
     return studies, notes
 

@@ -18,9 +18,8 @@ from fanin.report.figures.style import Sheet, look, save
 from fanin.report.figures.training import curves_figure
 from fanin.report.read.configurations import Configuration, canonical, group_runs, short_keys, varying_keys
 from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, titled
-from fanin.report.read.reuse import drawn_before, fingerprint, remember
+from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles, read_metrics, read_profiles
-from fanin.report.studies import STUDIES
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.page import write_page
 from fanin.report.write.tables import study_table, write_table_csv, write_table_markdown
@@ -39,9 +38,10 @@ def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] |
     sheet = Sheet(titled(runs), _setting(runs, configurations), configurations)
     studies, notes = judge(runs, profiles, metrics)
     claims = [claim for one in studies for claim in one.claims]
-    mark = fingerprint(runs, group_by)
+    mark = fingerprint(runs, [*(group_by or ()), *(one.source for one in studies)])
     figures = None if redraw else drawn_before(report_folder, mark)
     if figures is None:
+        forget(report_folder)
         figures = _draw(sheet, runs, profiles, metrics, studies, report_folder)
         remember(report_folder, mark, figures)
     study, table = study_table(runs, configurations), table_of(studies, runs, configurations)
@@ -112,7 +112,7 @@ def _draw(
             "confusion": confusion_figure(sheet, runs),
         }
         drawn |= {name: save(figure, out, name) for name, figure in figures.items() if figure is not None}
-    for name in {*STUDIES, *figures} - {name for name, paths in drawn.items() if paths}:
+    for name in {*figures} - {name for name, paths in drawn.items() if paths}:
         for kind in ("png", "svg"):
             (out / f"{name}.{kind}").unlink(missing_ok=True)
     return [path for paths in drawn.values() for path in paths]

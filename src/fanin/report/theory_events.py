@@ -14,7 +14,6 @@ from fanin.record.tensorboard_plugins import hparams_experiment
 from fanin.report.figures.lines import Floats, geometric_mean
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.series import Profiles
-from fanin.report.studies import STUDIES
 
 MOST_THEORIES = 24  # configurations; each makes four runs in TensorBoard's list
 GROUPS = {"weight": "profile_init", "module": "profile_init_module"}
@@ -53,7 +52,8 @@ def write_tensorboard(
 def _write_figures(folder: Path, configurations: Sequence[Configuration], figures: Sequence[Path]) -> None:
     """The grid's hyperparameters, and the study's figures as images."""
     columns = list(dict.fromkeys(key for one in configurations for key in one.values))
-    images = [path for path in figures if path.suffix == ".png" and path.stem in ("study", *STUDIES)]
+    studies = {"study", *(one.experiment for one in configurations)}
+    images = [path for path in figures if path.suffix == ".png" and path.stem in studies]
     if not columns and not images:
         return
     events = EventFile(folder)

@@ -20,6 +20,7 @@ from torch import nn
 from fanin.errors import OptionError, UserError, flag, integer, told_of
 from fanin.parts.data import Dataset
 from fanin.parts.regularizers import SAM, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, Penalty, WeightDecay
+from fanin.report.studies import load_study
 from fanin.run.compatibility import check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
 from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
@@ -37,13 +38,17 @@ SINGLE = tuple(group for group in GROUPS if group not in ("model", "regularizer"
 TRIAL = [nn.Parameter(torch.zeros(2, 2))]
 """Parameters that an optimizer is tried on."""
 
-KEYS = (*GROUPS, "seed", "force")
+KEYS = (*GROUPS, "seed", "force", "study")
 
 
 def check(cfg: DictConfig) -> list[UserError]:
     """Every mistake in a composed configuration; an empty list where it can be run."""
     errors: list[UserError] = []
     _compose_recipe(cfg, errors)
+    try:
+        load_study(container(cfg, "study") if isinstance(cfg.get("study"), DictConfig) else cfg.get("study"))
+    except UserError as error:
+        errors.append(error)
     return errors
 
 

@@ -23,8 +23,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-NOT_IDENTITY = ("force", "data.root", "trainer.progress")
-"""Keys that say where or how to run, not what."""
+NOT_IDENTITY = ("force", "data.root", "trainer.progress", "study")
+"""Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
 
 NO_EXPERIMENT = "runs"
 """The folder of runs that belong to no experiment."""
@@ -66,7 +66,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
         cfg: the configuration without its hydra node, or the same as plain values.
         hydra_cfg: the hydra node.
     """
-    values = {key: value for key, value in flatten(cfg).items() if key not in NOT_IDENTITY}
+    values = {key: value for key, value in flatten(cfg).items() if not _incidental(key)}
     choices = _choices(cfg, hydra_cfg)
     chosen = dict(choices)
     experiment = chosen.pop("experiment", None)
@@ -86,6 +86,10 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
         key: _text(value) if isinstance(value, list) else value for key, value in (chosen | told | overrides).items()
     }
     return Identity(experiment or NO_EXPERIMENT, folder_name(overrides), overrides, digest, hparams, choices)
+
+
+def _incidental(key: str) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in NOT_IDENTITY)
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

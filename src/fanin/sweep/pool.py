@@ -91,7 +91,7 @@ class Remote:
 
     def ended(self, result: dict[str, Any]) -> None:
         """It ended, with this result."""
-        told = ("diverged", "steps", "outcome", "verdict", "seconds", "metrics")
+        told = ("diverged", "steps", "outcome", "verdict", "seconds", "metrics", "init")
         self.line_to_parent.send("ended", self.name, {key: result[key] for key in told})
 
     def line(self, text: str, style: str = "") -> None:

@@ -16,7 +16,6 @@ from fanin.errors import integer, number
 from fanin.parts.initializers.base import Initializer, settle
 from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.models.layers import weight_layers
-from fanin.parts.models.passes import copied_buffers, forward
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def _output_variances(model: nn.Module, layers: list[nn.Module], inputs: Tensor)
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
         _reseed(model, inputs.device)
-        forward(model, inputs, tensors=copied_buffers(model))
+        model(inputs)
     finally:
         for hook in hooks:
             hook.remove()
@@ -112,10 +111,13 @@ def _reseed(model: nn.Module, device: torch.device) -> None:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Passes through the model leave its generators as they were."""
+    """Passes through the model leave its buffers and generators as they were."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     generators = [(module, module.generator) for module in _drawing(model)]
     try:
         yield
     finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
         for module, generator in generators:
             module.generator = generator

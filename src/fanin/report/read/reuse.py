@@ -19,9 +19,14 @@ READ = (
 """What a report may read of a run."""
 
 
-def fingerprint(runs: Sequence[Run], group_by: Sequence[str] | None) -> str:
-    """A hash that changes with the runs, with any file of theirs that a report may read, and with fanin's version."""
-    content = [__version__, *(group_by or ())]
+def fingerprint(runs: Sequence[Run], asked: Sequence[str]) -> str:
+    """A hash that changes with the runs, with any file of theirs that a report may read, and with fanin's version.
+
+    Args:
+        runs: all that are reported on.
+        asked: what else decides how the figures look: the keys to group by, the code of the studies.
+    """
+    content = [__version__, *asked]
     for run in runs:
         content.append(str(run.folder))
         for name in READ:
@@ -40,6 +45,13 @@ def drawn_before(out: Path, mark: str) -> list[Path] | None:
         return None
     figures = [out / name for name in record["figures"]]
     return figures if all(figure.is_file() for figure in figures) else None
+
+
+def forget(out: Path) -> None:
+    """Remove the figures of an earlier report, those of its studies too."""
+    for name in (read_json(out / RECORD) or {}).get("figures", ()):
+        if Path(str(name)).name == name and Path(name).suffix in (".png", ".svg"):
+            (out / name).unlink(missing_ok=True)
 
 
 def remember(out: Path, mark: str, figures: Sequence[Path]) -> None:

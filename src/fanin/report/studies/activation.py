@@ -12,7 +12,7 @@ feedforward neural networks (2010); He, Zhang, Ren & Sun (2015) for c = 2; Klamb
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,18 +34,6 @@ STEEPEST = 0.25  # slope of a sigmoid, at 0
 ENDS = 1  # layers left out at either end of a profile
 TRAINED = 0.1  # training error; guessing makes 0.9
 STILL = 1e-3  # movement of the first layer as a share of the last one's; ten factors of 1/4 are a millionth
-
-
-def claims(evidence: Evidence) -> list[Claim]:
-    """How gradients shrink or stay at init, who moves and who trains."""
-    others = [option for option in map(str, evidence.values("activation")) if option != SIGMOID]
-    return [
-        _shrinks(evidence),
-        *(_keeps(evidence, option) for option in others),
-        _starved(evidence),
-        _stays(evidence),
-        *(_trains(evidence, option) for option in others),
-    ]
 
 
 def bound(evidence: Evidence, run: Run) -> float | None:
@@ -122,7 +110,7 @@ def _rates(evidence: Evidence, option: str) -> list[Any]:
     return [rate for rate in evidence.values(RATE) if evidence.runs_with({"activation": option, RATE: rate})]
 
 
-def figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
+def activation_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
     """Gradient norms over depth at init, the training loss at each activation's best rate, and who moved."""
     options = [option for option in map(str, evidence.values("activation")) if _rates(evidence, option)]
     if not options:
@@ -159,15 +147,29 @@ def _draw_movement(axes: Axes, evidence: Evidence, runs: Sequence[Run], colour: 
         draw_profile(axes, np.array(rows), np.array([len(row) for row in rows]), colour, seeds=len(rows), log=True)
 
 
-STUDY = Study(
-    claims=claims,
-    figure=figure,
-    caption="Gradients at initialization, the training loss, and how far each layer's weights moved. Thin: one seed, "
-    "thick: their mean; dashed: the most that sigmoid layers leave of a gradient.",
-    columns=(
+class ActivationStudy(Study):
+    """Which activations let gradients reach the first layers."""
+
+    caption = (
+        "Gradients at initialization, the training loss, and how far each layer's weights moved. Thin: one seed, "
+        "thick: their mean; dashed: the most that sigmoid layers leave of a gradient."
+    )
+    columns = (
         ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
         ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
         ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
-    ),
-    profiles=False,
-)
+    )
+    profiles = False
+
+    def claims(self, evidence: Evidence) -> Iterator[Claim]:
+        """How gradients shrink or stay at init, who moves and who trains."""
+        others = [option for option in map(str, evidence.values("activation")) if option != SIGMOID]
+        yield _shrinks(evidence)
+        yield from (_keeps(evidence, option) for option in others)
+        yield _starved(evidence)
+        yield _stays(evidence)
+        yield from (_trains(evidence, option) for option in others)
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """See activation_figure."""
+        return activation_figure(sheet, evidence)

@@ -1,24 +1,32 @@
-"""What a study is made of: claims checked from files, a figure, columns of its table, and the evidence they read."""
+"""What a study is made of: claims checked from files, a figure, columns of its table, and the evidence they read.
+
+Neither pandas nor matplotlib here: a study is named, and looked up, before anything is run.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from fanin.record.columns import FINISHED
 from fanin.report.compare.sides import same_value, value_of
-from fanin.report.figures.style import Sheet
-from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run
-from fanin.report.read.series import Floats, Metrics, Profiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from fanin.report.figures.style import Sheet
+    from fanin.report.read.configurations import Configuration
+    from fanin.report.read.series import Floats, Metrics, Profiles
 
 VERDICTS = {True: "holds", False: "does not hold", None: "cannot be judged"}
 ENDED = ("done", "diverged")
+Columns = Sequence[tuple[str, Callable[[list[Run]], str]]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,13 @@ class Claim:
         ]
         return cls(text, None, f"no finished runs of {', '.join(words)}" if words else "no finished runs")
 
+    def until(self, awaited: Sequence[str]) -> Claim:
+        """The claim where these of its runs have not ended: not judged, with the evidence so far."""
+        if not awaited or self.holds is None:
+            return self
+        others = f" and {len(awaited) - 1} more" if len(awaited) > 1 else ""
+        return Claim(self.text, None, f"not ended: {awaited[0]}{others}; so far {self.evidence}")
+
 
 class Evidence:
     """The runs of one experiment and what their files say, as claims and figures ask for it.
@@ -56,6 +71,7 @@ class Evidence:
         runs: all runs, finished or not, in the order of their configurations and seeds.
         configurations: what the runs share when seeds are left aside; `members` are positions in `runs`.
         profiles, metrics: of all runs, by position in `runs`.
+        awaited: runs that were asked for and have not ended, by name.
     """
 
     def __init__(
@@ -63,6 +79,7 @@ class Evidence:
     ) -> None:
         self.runs, self.configurations = runs, configurations
         self.profiles, self.metrics = profiles, metrics
+        self.awaited: dict[str, Run] = {}
         self._position = {id(run): position for position, run in enumerate(runs)}
         self._profiles: dict[tuple[str, ...], tuple[NDArray[np.intp], Floats]] = {}
 
@@ -78,11 +95,11 @@ class Evidence:
                 is its option's name, a list of options a list; what an experiment fixes can be asked for as well.
             ended: only runs that are done or have diverged; False for failed and unfinished ones too.
         """
-        return [
-            run
-            for run in self.runs
-            if (run.state in ENDED or not ended) and all(same_value(value_of(run, k), v) for k, v in choices.items())
-        ]
+        found = [run for run in self.runs if all(same_value(value_of(run, k), v) for k, v in choices.items())]
+        if not ended:
+            return found
+        self.awaited |= {run.name: run for run in found if run.state not in FINISHED}
+        return [run for run in found if run.state in ENDED]
 
     def values(self, key: str) -> list[Any]:
         """The different values of a key over all runs, in the order of the table."""
@@ -126,26 +143,46 @@ class Evidence:
         return matrix[self.position(run), : lengths[self.position(run)]]
 
 
-@dataclass(frozen=True)
 class Study:
-    """What the report of an experiment adds to that of any grid.
+    """What the report of an experiment adds to that of any grid; the base of all studies.
+
+    An experiment names its study by `study._target_`, and further keys below `study` are arguments of its constructor.
 
     Attributes:
-        claims: the experiment's claims, judged from the evidence; one whose runs are missing is told by Claim.missing,
-            for a user may have narrowed the grid, and seeds may be any number from one on.
-        figure: draws report/<experiment>.png and .svg, the first of the page; returns None where nothing can be drawn.
-            The sheet has a colour for each configuration of the evidence.
         caption: what the page says below the figure.
         columns: (header, text of it for the runs of one configuration), which stand between the seeds and the outcome
             in place of the columns about initialization; None for the usual table.
         profiles: whether the usual figure of profiles over depth is drawn beside the study's own.
+
+    Example:
+        >>> class Faster(Study):
+        ...     def claims(self, evidence):
+        ...         adam, sgd = (evidence.metric("train_loss", {"optimizer": name}) for name in ("adam", "sgd"))
+        ...         text = "adam ends lower than sgd"
+        ...         yield Claim(text, max(adam) < min(sgd), "") if adam and sgd else Claim.missing(text, "adam and sgd")
     """
 
-    claims: Callable[[Evidence], list[Claim]]
-    figure: Callable[[Sheet, Evidence], Figure | None] | None = None
     caption: str = ""
-    columns: Sequence[tuple[str, Callable[[list[Run]], str]]] | None = None
+    columns: Columns | None = None
     profiles: bool = True
+
+    def claims(self, evidence: Evidence) -> Iterable[Claim]:
+        """The experiment's claims, judged from the evidence.
+
+        One whose runs are missing is told by Claim.missing, for a user may have narrowed the grid, and seeds may be any
+        number from one on. A claim that asks for runs which have not ended cannot be judged yet; the report sees to
+        that, for each claim by itself where they are yielded one by one.
+        """
+        return ()
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """What becomes report/<experiment>.png and .svg, the first figure of the page; None where nothing is drawn.
+
+        Args:
+            sheet: has a colour for each configuration of the evidence.
+            evidence: the runs.
+        """
+        return None
 
 
 def number(run: Run, key: str) -> float | None:

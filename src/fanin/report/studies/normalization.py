@@ -15,7 +15,7 @@ Szegedy (2015); Ba, Kiros & Hinton (2016).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -71,20 +71,6 @@ BATCH, BATCH_BEHIND = Arm("batch", "pre_activation"), Arm("batch", "post_activat
 LAYER, LAYER_BEHIND = Arm("layer", "pre_activation"), Arm("layer", "post_activation")
 GROWTH = {LAYER: KEPT, BATCH: GROWS, LAYER_BEHIND: GROWS, BATCH_BEHIND: GROWS}
 """Factor of the gradient's norm a layer, towards the input."""
-
-
-def claims(evidence: Evidence) -> list[Claim]:
-    """Who trains at which variance, that activations do not depend on it, and how gradients grow."""
-    guess = 1 - 1 / (_classes(evidence) or 10)
-    return [
-        _still(evidence),
-        _diverges(evidence),
-        _trains(evidence, LAYER, guess / 2, "below half of that of guessing"),
-        _trains(evidence, BATCH, guess - 0.1, "10 points below that of guessing"),
-        _behind(evidence),
-        _scale_free(evidence),
-        *(_growth(evidence, arm) for arm in GROWTH),
-    ]
 
 
 def _classes(evidence: Evidence) -> int | None:
@@ -189,7 +175,7 @@ def _growth(evidence: Evidence, arm: Arm) -> Claim:
     return Claim(text, holds, told)
 
 
-def figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
+def normalization_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
     """Gradient norms over depth at init for the smallest c, then the training loss for each c, up to three."""
     arms = [arm for arm in (NONE, *GROWTH) if evidence.runs_with(arm.choices)]
     variances = sorted(float(c) for c in evidence.values(C) if isinstance(c, (int, float)))[:3]
@@ -232,15 +218,31 @@ def _losses(axes: Axes, evidence: Evidence, arms: Sequence[Arm], c: float, colou
     axes.set_xlim(left=0)
 
 
-STUDY = Study(
-    claims=claims,
-    figure=figure,
-    caption="Left: gradients at initialization, from the loss (right end) to the input. Thin: one seed, thick: their "
-    "mean. Dashed: what theory says of one layer, from the last layer on.",
-    columns=(
+class NormalizationStudy(Study):
+    """What normalization does to 50 ReLU layers."""
+
+    caption = (
+        "Left: gradients at initialization, from the loss (right end) to the input. Thin: one seed, thick: their "
+        "mean. Dashed: what theory says of one layer, from the last layer on."
+    )
+    columns = (
         ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
         ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
         ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
-    ),
-    profiles=False,
-)
+    )
+    profiles = False
+
+    def claims(self, evidence: Evidence) -> Iterator[Claim]:
+        """Who trains at which variance, that activations do not depend on it, and how gradients grow."""
+        guess = 1 - 1 / (_classes(evidence) or 10)
+        yield _still(evidence)
+        yield _diverges(evidence)
+        yield _trains(evidence, LAYER, guess / 2, "below half of that of guessing")
+        yield _trains(evidence, BATCH, guess - 0.1, "10 points below that of guessing")
+        yield _behind(evidence)
+        yield _scale_free(evidence)
+        yield from (_growth(evidence, arm) for arm in GROWTH)
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """See normalization_figure."""
+        return normalization_figure(sheet, evidence)

@@ -11,7 +11,7 @@ Source: LeCun, Bottou, Orr & Müller, Efficient BackProp (1998), sections 4.3 an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -37,21 +37,13 @@ LAST = 3  # rows of a diverging loss that its growth is read from
 SAME = 0.01  # relative difference up to which two numbers are called the same
 
 
-def claims(evidence: Evidence) -> list[Claim]:
-    """Lower loss with better inputs; the rate that diverges; what centring and whitening do to the curvature."""
-    curvature = {option: largest_curvature(evidence, option) for option in map(str, evidence.values("preprocess"))}
-    measured = {option: value for option, value in curvature.items() if value is not None}
-    return [_lower(evidence), _bearable(evidence, measured), _centring(measured), _minmax(measured),
-            _whitening(measured), _rotation(evidence)]  # fmt: skip
-
-
 def largest_curvature(evidence: Evidence, option: str) -> float | None:
     """h1 = (1 + sqrt g) / a of inputs preprocessed so, from the growth g of the loss in runs that diverge.
 
     The largest over all such runs under squared error: g is a mean over directions of (a h - 1)^2 and comes near the
     largest from below, the sooner the further it is ahead. None where there are none.
     """
-    runs = [run for run in evidence.runs_with({"preprocess": option, "loss": "squared"}) if run.state == "diverged"]
+    runs = [run for run in _squared(evidence, option) if run.state == "diverged"]
     found = [value for value in (_curvature(evidence, run) for run in runs) if value is not None]
     return max(found, default=None)
 
@@ -71,54 +63,79 @@ def _best_losses(evidence: Evidence, option: str) -> list[float]:
     return numbers_of(best_runs(evidence, {"preprocess": option}, RATE), "train_loss")
 
 
+def _measured(evidence: Evidence, *options: str) -> dict[str, float]:
+    """h1 of each of these inputs of which runs diverged."""
+    found = {option: largest_curvature(evidence, option) for option in options}
+    return {option: value for option, value in found.items() if value is not None}
+
+
+def _unmeasured(curvature: Collection[str], *options: str) -> list[str]:
+    """What is missing where these inputs have no h1."""
+    return [f"preprocess={option} that diverge" for option in options if option not in curvature]
+
+
 def _lower(evidence: Evidence) -> Claim:
     text = "centred, standardized and whitened inputs reach a lower loss than raw ones, each at its best learning rate"
-    raw = _best_losses(evidence, "none")
-    others = {option: _best_losses(evidence, option) for option in BETTER}
-    others = {option: losses for option, losses in others.items() if losses}
-    if not raw or not others:
-        return Claim.missing(text, *([] if raw else ["preprocess=none"]), *([] if others else ["better inputs"]))
-    told = [f"{NAMES[option]} {spread(losses)}" for option, losses in {"none": raw, **others}.items()]
+    absent = [option for option in ("none", *BETTER) if not evidence.runs_with({"preprocess": option})]
+    if absent:
+        return Claim.missing(text, *({"preprocess": option} for option in absent))
+    losses = {option: _best_losses(evidence, option) for option in ("none", *BETTER)}
+    told = [f"{NAMES[option]} {spread(some) if some else 'diverged at every rate'}" for option, some in losses.items()]
+    raw, others = losses.pop("none"), losses.values()
     # Seed by seed is not asked: the worst seed of the one against the best of the other.
-    return Claim(text, max(max(losses) for losses in others.values()) < min(raw), ", ".join(told))
+    lower = all(others) and (not raw or max(map(max, others)) < min(raw))
+    return Claim(text, lower, ", ".join(told))
 
 
-def _bearable(evidence: Evidence, curvature: dict[str, float]) -> Claim:
+def _bearable(evidence: Evidence) -> Claim:
+    """On either side of 2/h1 there has to be a run of each of the inputs, or nothing is said of that side."""
     text = "gradient descent diverges at rates above 2/h1 and at no other, h1 the largest curvature"
-    if not curvature:
-        return Claim.missing(text, "runs of squared error that diverge")
-    judged, wrong = 0, []
+    options = [option for option in map(str, evidence.values("preprocess")) if _squared(evidence, option)]
+    curvature = _measured(evidence, *options)
+    if not options or len(curvature) < len(options):
+        return Claim.missing(text, *(_unmeasured(curvature, *options) or ["loss=squared that diverge"]))
+    judged, wrong, sides = 0, [], {option: set[bool]() for option in options}
     for option, largest in curvature.items():
-        for run in evidence.runs_with({"preprocess": option, "loss": "squared"}):
+        for run in _squared(evidence, option):
             judged += 1
-            if (run.state == "diverged") != ((number(run, RATE) or 0.0) > 2 / largest):
+            above = (number(run, RATE) or 0.0) > 2 / largest
+            sides[option].add(above)
+            if (run.state == "diverged") != above:
                 wrong.append(run.name)
-    told = ", ".join(f"{NAMES[option]} 2/h1 = {2 / largest:.3g}" for option, largest in curvature.items())
+    if short := [option for option, seen in sides.items() if len(seen) < 2]:
+        return Claim.missing(text, *(f"preprocess={option} on both sides of 2/h1" for option in short))
+    told = ", ".join(f"{NAMES.get(option, option)} 2/h1 = {2 / largest:.3g}" for option, largest in curvature.items())
     return Claim(text, not wrong, f"{judged - len(wrong)} of {judged} runs; {told}")
 
 
-def _centring(curvature: dict[str, float]) -> Claim:
+def _squared(evidence: Evidence, option: str) -> list[Run]:
+    return evidence.runs_with({"preprocess": option, "loss": "squared"})
+
+
+def _centring(evidence: Evidence) -> Claim:
     text = "the largest curvature of raw input is that of its mean: centring at least halves it"
-    if not {"none", "center"} <= curvature.keys():
-        return Claim.missing(text, "preprocess=none and preprocess=center that diverge")
+    curvature = _measured(evidence, "none", "center")
+    if missing := _unmeasured(curvature, "none", "center"):
+        return Claim.missing(text, *missing)
     raw, centred = curvature["none"], curvature["center"]
     return Claim(text, centred < raw / 2, f"h1 = {raw:.4g} raw, {centred:.4g} centred")
 
 
-def _minmax(curvature: dict[str, float]) -> Claim:
+def _minmax(evidence: Evidence) -> Claim:
     text = "stretching to [0, 1], which leaves a mean, does not: it keeps more than half of it"
-    if not {"none", "minmax"} <= curvature.keys():
-        return Claim.missing(text, "preprocess=none and preprocess=minmax that diverge")
+    curvature = _measured(evidence, "none", "minmax")
+    if missing := _unmeasured(curvature, "none", "minmax"):
+        return Claim.missing(text, *missing)
     raw, stretched = curvature["none"], curvature["minmax"]
     return Claim(text, stretched > raw / 2, f"h1 = {raw:.4g} raw, {stretched:.4g} stretched")
 
 
-def _whitening(curvature: dict[str, float]) -> Claim:
+def _whitening(evidence: Evidence) -> Claim:
     """H = 2 I, but for directions of hardly any variance, which eps keeps small: none is above 2."""
     text = "whitening leaves one curvature, 2 in every direction that varies"
-    values = {option: curvature[option] for option in WHITENED if option in curvature}
-    if not values:
-        return Claim.missing(text, "whitened inputs that diverge")
+    values = _measured(evidence, *WHITENED)
+    if missing := _unmeasured(values, *WHITENED):
+        return Claim.missing(text, *missing)
     holds = all(abs(value / 2 - 1) < SAME for value in values.values())
     return Claim(text, holds, ", ".join(f"{NAMES[option]} h1 = {value:.4g}" for option, value in values.items()))
 
@@ -133,7 +150,7 @@ def _rotation(evidence: Evidence) -> Claim:
     return Claim(text, abs(fmean(pca) / fmean(zca) - 1) < SAME, f"{spread(pca, 4)} and {spread(zca, 4)}")
 
 
-def figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
+def preprocessing_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
     """Left the loss over steps, each input at its best rate; right the final loss over rates, with 2/h1."""
     options = [option for option in NAMES if evidence.runs_with({"preprocess": option})]
     if not options:
@@ -189,14 +206,24 @@ def _ends(evidence: Evidence, option: str) -> list[tuple[float, Sequence[float]]
     return sorted(points)
 
 
-STUDY = Study(
-    claims=claims,
-    figure=figure,
-    caption="Thin: one seed, thick: their mean. Crosses: diverged. The largest curvature h1 is measured from how fast "
-    "the loss of diverging runs grows.",
-    columns=(
+class PreprocessingStudy(Study):
+    """Inputs decide how fast gradient descent is."""
+
+    caption = (
+        "Thin: one seed, thick: their mean. Crosses: diverged. The largest curvature h1 is measured from how fast "
+        "the loss of diverging runs grows."
+    )
+    columns = (
         ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
         ("test loss", lambda runs: spread(numbers_of(runs, "test_loss"))),
-    ),
-    profiles=False,
-)
+    )
+    profiles = False
+
+    def claims(self, evidence: Evidence) -> Iterator[Claim]:
+        """Lower loss with better inputs; the rate that diverges; what centring and whitening do to the curvature."""
+        every = (_lower, _bearable, _centring, _minmax, _whitening, _rotation)
+        yield from (claim(evidence) for claim in every)
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """See preprocessing_figure."""
+        return preprocessing_figure(sheet, evidence)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from matplotlib.figure import Figure
 
 from fanin.report.compare.sides import same_value
+from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
 from fanin.report.studies.noise_reduction.courses import AVERAGED, DEPTH, GROWING, PLAIN, Course, courses, lowest_loss
@@ -80,19 +83,6 @@ def lag_claim(evidence: Evidence) -> Claim:
     return Claim(text, min(ratios) > 1, f"its loss is {spread(ratios, 2)} times that of the iterates at the end")
 
 
-def claims(evidence: Evidence) -> list[Claim]:
-    """All of them; that of saga where there are runs of it."""
-    reduced = [name for name in REDUCED if name == "svrg" or evidence.runs_with({"optimizer": name})]
-    return [
-        stall_claim(evidence),
-        *(linear_claim(evidence, name) for name in reduced),
-        lower_claim(evidence, "a growing batch", GROWING),
-        lower_claim(evidence, "averaging the iterates", AVERAGED),
-        deep_claim(evidence),
-        lag_claim(evidence),
-    ]
-
-
 def _convex(evidence: Evidence, choices: Mapping[str, str]) -> tuple[list[Course], str]:
     """The runs with one weight matrix, above the minimum; and what is missing to say where that is."""
     found = lowest_loss(evidence)
@@ -117,15 +107,31 @@ def _ends(runs: Sequence[Run]) -> str:
     return spread(numbers_of(runs, "full_loss"), 5)
 
 
-STUDY = Study(
-    claims=claims,
-    figure=noise_figure,
-    caption="The loss over the whole training set, evaluated on the average where there is one; thin: one seed, "
-    "thick: geometric mean. a: one weight matrix, a convex problem; above the lowest loss of any run, which "
-    "stands for the minimum. b: a deep net that can fit every example. Drawn are sgd and each remedy alone.",
-    columns=(
+class NoiseReductionStudy(Study):
+    """The noise floor of sgd, and ways out."""
+
+    caption = (
+        "The loss over the whole training set, evaluated on the average where there is one; thin: one seed, "
+        "thick: geometric mean. a: one weight matrix, a convex problem; above the lowest loss of any run, which "
+        "stands for the minimum. b: a deep net that can fit every example. Drawn are sgd and each remedy alone."
+    )
+    columns = (
         ("loss, whole training set", _ends),
         ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
-    ),
-    profiles=False,
-)
+    )
+    profiles = False
+
+    def claims(self, evidence: Evidence) -> Iterator[Claim]:
+        """All of them, each judged by itself; that of saga where there are runs of it."""
+        yield stall_claim(evidence)
+        for name in REDUCED:
+            if name == "svrg" or evidence.runs_with({"optimizer": name}):
+                yield linear_claim(evidence, name)
+        yield lower_claim(evidence, "a growing batch", GROWING)
+        yield lower_claim(evidence, "averaging the iterates", AVERAGED)
+        yield deep_claim(evidence)
+        yield lag_claim(evidence)
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """See noise_figure."""
+        return noise_figure(sheet, evidence)

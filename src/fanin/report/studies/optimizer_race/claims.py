@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study
+from fanin.report.studies.base import Claim, Columns, Evidence, Study
 from fanin.report.studies.optimizer_race.figure import race_figure
 from fanin.report.studies.optimizer_race.races import TOLERANCE, Race, fitted_factor, race_of, races
 from fanin.theory.optimizer_rates import Best, best
@@ -128,31 +130,6 @@ def bent_claim(evidence: Evidence) -> Claim:
 NAMES = {"gd": "gradient descent"}
 
 
-def claims(evidence: Evidence) -> list[Claim]:
-    """All of them."""
-    return [
-        *(rate_claim(evidence, name) for name in ("gd", "momentum", "nesterov")),
-        newton_claim(evidence),
-        faster_claim(evidence),
-        same_claim(evidence),
-        ends_claim(
-            evidence,
-            "from beside the saddle's stable axis gradient descent and momentum come off the saddle and reach a "
-            "minimum, and Newton's method goes to the saddle",
-            "saddle",
-            {"gd": "minimum", "momentum": "minimum", "newton": "saddle"},
-        ),
-        ends_claim(
-            evidence,
-            "in the valley gradient descent stays in the shallow minimum that it meets first, and momentum runs on "
-            "over the pass to the deep one",
-            "valley",
-            {"gd": "other minimum", "momentum": "minimum"},
-        ),
-        bent_claim(evidence),
-    ]
-
-
 def _on(evidence: Evidence, kind: str, optimizer: str) -> list[Race]:
     return races(evidence.runs_with({"model.kind": kind, "optimizer": optimizer}))
 
@@ -186,21 +163,47 @@ def _measured(race: Race) -> str:
     return "-" if fit is None else f"{fit[0]:.4f}"
 
 
-COLUMNS: Sequence[tuple[str, Callable[[list[Run]], str]]] = (
+COLUMNS: Columns = (
     (f"steps to {TOLERANCE:g}", _column(lambda race: "-" if race.arrival is None else str(race.arrival))),
     ("ends in", _column(lambda race: race.end)),
     ("factor a step", _column(_measured)),
     ("theory", _column(lambda race: "-" if race.theory is None else f"{race.theory:.4f}" if race.theory else "0")),
 )
 
-STUDY = Study(
-    claims=claims,
-    figure=race_figure,
-    caption=(
+
+class OptimizerRace(Study):
+    """Optimizers on surfaces of two variables."""
+
+    caption = (
         "Above, each surface's contours and the way that each optimizer takes over it, from the circle; stars are "
         "minima, crosses saddles. Below, how far it is above the lowest minimum, as a share of what it was at the "
         "start; the dotted line is the tolerance of the table. Errors are that share, too."
-    ),
-    columns=COLUMNS,
-    profiles=False,
-)
+    )
+    columns = COLUMNS
+    profiles = False
+
+    def claims(self, evidence: Evidence) -> Iterator[Claim]:
+        """All of them, each judged by itself."""
+        yield from (rate_claim(evidence, name) for name in ("gd", "momentum", "nesterov"))
+        yield newton_claim(evidence)
+        yield faster_claim(evidence)
+        yield same_claim(evidence)
+        yield ends_claim(
+            evidence,
+            "from beside the saddle's stable axis gradient descent and momentum come off the saddle and reach a "
+            "minimum, and Newton's method goes to the saddle",
+            "saddle",
+            {"gd": "minimum", "momentum": "minimum", "newton": "saddle"},
+        )
+        yield ends_claim(
+            evidence,
+            "in the valley gradient descent stays in the shallow minimum that it meets first, and momentum runs on "
+            "over the pass to the deep one",
+            "valley",
+            {"gd": "other minimum", "momentum": "minimum"},
+        )
+        yield bent_claim(evidence)
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """See race_figure."""
+        return race_figure(sheet, evidence)

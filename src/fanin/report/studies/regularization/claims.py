@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from fanin.report.compare.sides import value_of
+from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
 from fanin.report.studies.pairs import by_seed, differences, factor, log, number, pairs, relative_gap, told
@@ -110,12 +113,6 @@ def other_claim(evidence: Evidence) -> Claim:
     return Claim(text, holds, f"{min(apart):.2g} apart at least on the way; at the end l2's loss is {factor(loss)}")
 
 
-def claims(evidence: Evidence) -> list[Claim]:
-    """All of them."""
-    every = (overfits_claim, error_claim, dropout_claim, smoothing_claim, stopping_claim, same_claim, other_claim)
-    return [claim(evidence) for claim in every]
-
-
 def _against_none(evidence: Evidence, name: str) -> list[tuple[Run, Run]]:
     return pairs(evidence, {"regularizer": [name]}, {"regularizer": []}, "optimizer")
 
@@ -144,16 +141,26 @@ def _ratio(one: Run, other: Run, name: str) -> float | None:
     return above / below if above is not None and below else None
 
 
-STUDY = Study(
-    claims=claims,
-    figure=regularization_figure,
-    caption="a, b: mean over seeds, under the first optimizer; the loss is that of the whole training part, without "
-    "dropout's masks. c: one mark for each seed. d: how far the losses with L2 and with decoupled weight decay are "
-    "apart, as a share of the loss: rounding under sgd, where the two are one; all of it under adam.",
-    columns=(
+class RegularizationStudy(Study):
+    """What each regularizer does to a net that overfits."""
+
+    caption = (
+        "a, b: mean over seeds, under the first optimizer; the loss is that of the whole training part, without "
+        "dropout's masks. c: one mark for each seed. d: how far the losses with L2 and with decoupled weight decay are "
+        "apart, as a share of the loss: rounding under sgd, where the two are one; all of it under adam."
+    )
+    columns = (
         ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
         ("test loss", lambda runs: spread(numbers_of(runs, "test_loss"))),
         ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
-    ),
-    profiles=False,
-)
+    )
+    profiles = False
+
+    def claims(self, evidence: Evidence) -> Iterator[Claim]:
+        """All of them, each judged by itself."""
+        every = (overfits_claim, error_claim, dropout_claim, smoothing_claim, stopping_claim, same_claim, other_claim)
+        yield from (claim(evidence) for claim in every)
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """See regularization_figure."""
+        return regularization_figure(sheet, evidence)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from matplotlib.figure import Figure
+
+from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
 from fanin.report.studies.pairs import Pair, differences, factor, log, number, pairs
@@ -77,11 +80,6 @@ def end_claim(evidence: Evidence) -> Claim:
     return Claim(text, gain.mean < math.log(0.9), f"training loss {factor(gain)}")
 
 
-def claims(evidence: Evidence) -> list[Claim]:
-    """All of them."""
-    return [claim(evidence) for claim in (warmup_claim, from_below_claim, floor_claim, end_claim)]
-
-
 def _runs(evidence: Evidence, names: Sequence[str], *, warm: bool) -> list[Run]:
     """The ended runs of these schedules, with a warm-up or without."""
     runs = [run for name in names for run in evidence.runs_with({"schedule": name})]
@@ -108,15 +106,24 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-STUDY = Study(
-    claims=claims,
-    figure=schedule_figure,
-    caption="Above the learning rate, below the training loss (mean over seeds of the noisy inputs' loss), left "
-    "without and right with a warm-up. What starts at the highest rate breaks within a few steps where nothing "
-    "prepares it; at the end the rate decides how far above its minimum the loss stays.",
-    columns=(
+class ScheduleStudy(Study):
+    """Learning rates over time."""
+
+    caption = (
+        "Above the learning rate, below the training loss (mean over seeds of the noisy inputs' loss), left "
+        "without and right with a warm-up. What starts at the highest rate breaks within a few steps where nothing "
+        "prepares it; at the end the rate decides how far above its minimum the loss stays."
+    )
+    columns = (
         ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
         ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
-    ),
-    profiles=False,
-)
+    )
+    profiles = False
+
+    def claims(self, evidence: Evidence) -> Iterator[Claim]:
+        """All of them, each judged by itself."""
+        yield from (claim(evidence) for claim in (warmup_claim, from_below_claim, floor_claim, end_claim))
+
+    def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
+        """See schedule_figure."""
+        return schedule_figure(sheet, evidence)
