@@ -32,6 +32,7 @@ from fanin.train.loop import Loop
 from fanin.train.settings import Trainer
 from fanin.train.single_learner import SingleLearner
 from fanin.train.step import Method
+from fanin.train.trained_model import TrainedModel
 
 EPSILON = 2.0**-24  # relative rounding error of one float32 operation
 
@@ -76,7 +77,7 @@ def learner(
 ) -> SingleLearner:
     """A learner of a network; the learning rate comes with each step."""
     method = changes.pop("method", Method(penalties=penalties))
-    return SingleLearner(model, optimizer(list(model.parameters()), lr=0.0), method, **changes)
+    return SingleLearner(TrainedModel(model, optimizer(list(model.parameters()), lr=0.0), method, **changes))
 
 
 def batch(seed: int, size: int = 8, features: Sequence[int] = (7,), dtype: torch.dtype = torch.float32) -> Batch:

@@ -23,6 +23,7 @@ from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Batch, Learner
 from fanin.train.single_learner import SingleLearner
 from fanin.train.step import Method
+from fanin.train.trained_model import TrainedModel
 
 FLAT, IMAGE, ROWS = {"in_features": 12}, {"input_shape": (1, 6, 4)}, {"input_shape": (1, 4, 3)}
 SIZES: dict[type[Any], dict[str, Any]] = {
@@ -102,18 +103,24 @@ def single(
         "probe_dropout": partial(generator, seed, "probe", "dropout", device=device),
     }
     penalties = {} if strength is None else {"penalties": [L2(strength=strength)]}
-    return SingleLearner(
+    own = TrainedModel(
         model,
         optimizer([one for one in model.parameters() if one.requires_grad], lr=0.1, **(numbers or {})),
         method=Method(**penalties, **(method or {})),
         **(streams if dropout else {}),
         **(learning or {}),
     )
+    return SingleLearner(own)
+
+
+def fuse(learners: Sequence[SingleLearner]) -> FusedLearner:
+    """One learner of the runs of several."""
+    return FusedLearner([one.own for one in learners])
 
 
 def pair(runs: Sequence[dict[str, Any]]) -> tuple[list[SingleLearner], FusedLearner]:
     """Learners of some runs, given by the keywords of `single`: each alone, and fused."""
-    return [single(**run) for run in runs], FusedLearner([single(**run) for run in runs])
+    return [single(**run) for run in runs], fuse([single(**run) for run in runs])
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

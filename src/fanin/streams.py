@@ -9,9 +9,11 @@ its dropout stream, kept through looks, written into its checkpoints. That suffi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def stream_seed(seed: int, *purpose: str | int) -> int:
@@ -27,6 +29,20 @@ def stream_seed(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator of its own for (seed, purpose): purposes are init, data, dropout, augment and probe."""
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *purpose))
+
+
+@contextmanager
+def drawing_from(state: Tensor | None, generator: torch.Generator | None) -> Iterator[None]:
+    """In here a generator draws from another state, and after it as if nothing had been drawn; None: nothing to do."""
+    if generator is None or state is None:
+        yield
+        return
+    kept = generator.get_state()
+    generator.set_state(state)
+    try:
+        yield
+    finally:
+        generator.set_state(kept)
 
 
 def draws_from_it(model: nn.Module) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 import engine
@@ -19,9 +20,13 @@ from fanin.parts.normalization import BatchNorm
 from fanin.parts.optimizers import Momentum
 from fanin.parts.regularizers import Dropout, EarlyStopping
 from fanin.streams import generator
+from fanin.train.batches import Batches
+from fanin.train.further_passes import STATISTICS_CHUNK
+from fanin.train.fused_learner import FusedLearner
 from fanin.train.loop import Interrupted
 from fanin.train.single_learner import SingleLearner
 from fanin.train.step import Method
+from fanin.train.trained_model import TrainedModel
 from steps_by_hand import EXACT
 
 AVERAGES = [Polyak(start=2), Ema(decay=0.8), Swa(start=3, every=2)]
@@ -36,7 +41,7 @@ def averages(kind: Averaging, iterates: list[dict[str, Tensor]]) -> dict[str, Te
         weights = dict.fromkeys(range(4, last + 1, 2), 1.0)  # of updates 3, 5, ...
     else:
         weights = {1: 0.8 ** (last - 1)} | {at: 0.2 * 0.8 ** (last - at) for at in range(2, last + 1)}
-    weights = weights or {0: 1.0}
+    weights = weights or {last: 1.0}
     total, newest = sum(weights.values()), iterates[max(weights)]
     return {
         name: sum(w / total * iterates[at][name].double() for at, w in weights.items())  # type: ignore[misc]
@@ -136,3 +141,37 @@ def test_the_best_weights_of_a_run_are_those_of_the_average_that_was_best(tmp_pa
     # float32 outputs, whose mean is taken in another order
     assert F.cross_entropy(outputs, one.data.val_y).item() == pytest.approx(best[0], rel=1e-5)
     assert not same(dict(one.learner.model.state_dict()), during[-2][1]), "an average is no iterate"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("examples", [230, 777])
+def test_running_statistics_are_those_of_the_averaged_weights(examples: int) -> None:
+    """As torch's update_bn estimates them, over batches that make up the training part; of one run and of several."""
+    data, method = engine.clouds(examples=examples), Method(averaging=Ema(decay=0.8))
+
+    def own(seed: int) -> TrainedModel:
+        net = {"normalization": BatchNorm(), "in_features": 12, "dtype": torch.float64}
+        model = perturbed(network(seed, **net))
+        batches = Batches(data.train_x.double(), data.train_y, 20, [seed])
+        return TrainedModel(model, Momentum(list(model.parameters()), lr=0.0), method, batches=batches)
+
+    alone, fused = [SingleLearner(own(seed)) for seed in range(3)], FusedLearner([own(seed) for seed in range(3)])
+    for step in range(5):
+        given = [(x.double(), y) for x, y in (Batches(data.train_x, data.train_y, 20, [s])(step) for s in range(3))]
+        for one, own_batch in zip(alone, given, strict=True):
+            one.step(own_batch, [0.3])
+        fused.step((torch.cat([x for x, _ in given]), torch.cat([y for _, y in given])), [0.3] * 3)
+    together = fused.predict(data.val_x.double())
+    for run, one in enumerate(alone):
+        other = copy.deepcopy(one.model)
+        assert one.own.average is not None
+        other.load_state_dict({name: value.clone() for name, value in one.own.average.tensors.items()})
+        parts = data.train_x.double().tensor_split(math.ceil(len(data.train_x) / STATISTICS_CHUNK))
+        torch.optim.swa_utils.update_bn(parts, other)
+        wanted = other.eval()(data.val_x.double()).detach()
+        torch.testing.assert_close(one.predict(data.val_x.double())[0], wanted, **EXACT)
+        torch.testing.assert_close(together[run], wanted, **EXACT)
+        saved = fused.best_weights(run)
+        for name, module in other.named_modules():
+            if isinstance(module, nn.BatchNorm1d):
+                torch.testing.assert_close(saved[f"{name}.running_var"], module.running_var, **EXACT)
+                assert not torch.allclose(saved[f"{name}.running_var"], one.model.get_buffer(f"{name}.running_var"))

@@ -24,10 +24,11 @@ from fanin.parts.optimizers import SGD, Adam, Momentum
 from fanin.parts.regularizers import L1, L2, SAM, MaxNorm, WeightDecay
 from fanin.probes import Probe
 from fanin.probes.probe import QUANTITIES, measure_profile
-from fanin.train.fused_learner import FusedLearner
 from fanin.train.single_learner import SingleLearner
 from fanin.train.step import Method
+from fanin.train.trained_model import TrainedModel
 from steps_by_hand import EXACT, ByHand, curve_values, gradients_by_hand, length, method_of, parameters
+from together import fuse
 
 EVERYTHING = Method(
     penalties=[L1(strength=0.01), L2(strength=0.1)],
@@ -46,7 +47,7 @@ def frozen(names: Sequence[str], optimizer: Any = Momentum, **changes: Any) -> S
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(tuple(names)))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return SingleLearner(model, optimizer(trained, lr=0.0), **{"method": EVERYTHING, **changes})
+    return SingleLearner(TrainedModel(model, optimizer(trained, lr=0.0), **{"method": EVERYTHING, **changes}))
 
 
 FROZEN = [
@@ -106,7 +107,7 @@ def test_runs_with_frozen_layers_train_together_as_they_do_alone(names: list[str
     alone, together = (
         [frozen(names, method=replace(EVERYTHING, sam=None), seed=seed) for seed in range(3)] for _ in range(2)
     )
-    fused = FusedLearner(together)
+    fused = fuse(together)
     for step in range(3):
         data = [batch(10 * run + step, dtype=torch.float64) for run in range(3)]
         results = [one.step(own, [0.1], QUANTITIES) for one, own in zip(alone, data, strict=True)]

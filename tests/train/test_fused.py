@@ -29,7 +29,8 @@ from fanin.probes.probe import QUANTITIES, measure_profile
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.single_learner import SingleLearner
 from fanin.train.step import Method
-from together import IMAGE, SIZES, batches, close, different, joined, model_of, pair, rates, train
+from fanin.train.trained_model import TrainedModel
+from together import IMAGE, SIZES, batches, close, different, fuse, joined, model_of, pair, rates, train
 
 
 def kinds(base: type[Any]) -> Iterator[type[Any]]:
@@ -143,11 +144,11 @@ def test_runs_that_train_different_parameters_are_refused() -> None:
     def learner(*, frozen: bool) -> SingleLearner:
         model = model_of(Mlp, 0)
         model.linear_1.weight.requires_grad_(not frozen)
-        return SingleLearner(model, SGD([one for one in model.parameters() if one.requires_grad], lr=0.1))
+        return SingleLearner(TrainedModel(model, SGD([one for one in model.parameters() if one.requires_grad], lr=0.1)))
 
-    assert FusedLearner([learner(frozen=True), learner(frozen=True)]).runs == 2
+    assert fuse([learner(frozen=True), learner(frozen=True)]).runs == 2
     with pytest.raises(ValueError, match=r"linear_1\.weight"):
-        FusedLearner([learner(frozen=False), learner(frozen=True)])
+        fuse([learner(frozen=False), learner(frozen=True)])
 
 
 @pytest.mark.parametrize("frozen", ["linear_1*", "linear_*.weight", "*[12].*"])
@@ -162,10 +163,10 @@ def test_frozen_parameters_stay(frozen: str) -> None:
                 one.requires_grad_(not fnmatchcase(name, frozen))
             trained = [one for one in model.parameters() if one.requires_grad]
             method = Method(penalties=[L2(strength=0.1)], decays=[WeightDecay(rate=0.1)], bounds=[MaxNorm(bound=1.0)])
-            made.append(SingleLearner(model, Adam(trained, lr=0.1), method))
+            made.append(SingleLearner(TrainedModel(model, Adam(trained, lr=0.1), method)))
         return made
 
-    alone, fused = learners(), FusedLearner(learners())
+    alone, fused = learners(), fuse(learners())
     before = copy.deepcopy(fused.best_weights(1))
     expected, losses = train(alone, fused, range(4), dtype=torch.float64, curves=QUANTITIES)
     torch.testing.assert_close(losses, expected, rtol=1e-10, atol=0)
@@ -202,9 +203,13 @@ def test_the_model_may_be_any_module(make: Any) -> None:
     def learners() -> list[SingleLearner]:
         torch.manual_seed(0)
         models = [make().double() for _ in range(3)]
-        return [SingleLearner(m, Momentum([p for p in m.parameters() if p.requires_grad], lr=0.1)) for m in models]
+        trained = [[one for one in model.parameters() if one.requires_grad] for model in models]
+        return [
+            SingleLearner(TrainedModel(model, Momentum(parameters, lr=0.1)))
+            for model, parameters in zip(models, trained, strict=True)
+        ]
 
-    alone, fused = learners(), FusedLearner(learners())
+    alone, fused = learners(), fuse(learners())
     expected, losses = train(alone, fused, range(6), dtype=torch.float64, curves=QUANTITIES)
     torch.testing.assert_close(losses, expected, rtol=1e-10, atol=0)
     own = batches(3, 77, dtype=torch.float64)

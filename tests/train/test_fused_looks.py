@@ -14,8 +14,8 @@ from fanin.parts import activations
 from fanin.parts.normalization import BatchNorm
 from fanin.parts.optimizers import SGD, Adam, Momentum
 from fanin.probes.probe import QUANTITIES
-from fanin.train.fused_learner import CHUNK, FusedLearner
-from together import batches, different, joined, pair, rates, single, train
+from fanin.train.fused_learner import FusedLearner
+from together import batches, different, fuse, joined, pair, rates, single, train
 
 
 def noisy(optimizer: Any = Momentum, **common: Any) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def test_the_masks_of_two_runs_have_nothing_in_common() -> None:
     million; and in no step does a run draw the masks of another step.
     """
     p, size = 0.3, 200
-    fused = FusedLearner([single(seed, p=p, activation=activations.tanh) for seed in range(4)])
+    fused = fuse([single(seed, p=p, activation=activations.tanh) for seed in range(4)])
     own = joined([batches(1, 0, size)[0]] * 4)
     drawn = []
     for _ in range(2):
@@ -89,7 +89,7 @@ def test_curves_are_those_of_a_run_alone(name: str) -> None:
 @pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam])
 def test_looks_leave_no_trace(optimizer: Any) -> None:
     """Neither do evaluations; training is bit by bit what it is without them."""
-    looked_at, left = (FusedLearner([single(**run) for run in noisy(optimizer=optimizer)]) for _ in range(2))
+    looked_at, left = (fuse([single(**run) for run in noisy(optimizer=optimizer)]) for _ in range(2))
     for step in range(4):
         own, each = joined(batches(4, step)), rates(4, step)
         before = states(looked_at)
@@ -121,7 +121,7 @@ def test_hooks_and_masks_are_taken_off_when_the_pass_fails() -> None:
 # ---- evaluation
 
 
-@pytest.mark.parametrize("examples", [1, CHUNK - 1, CHUNK, 2 * CHUNK + 7])
+@pytest.mark.parametrize("examples", [1, FusedLearner.chunk - 1, FusedLearner.chunk, 2 * FusedLearner.chunk + 7])
 def test_evaluations_are_those_of_a_run_alone(examples: int) -> None:
     alone, fused = pair(noisy(dtype=torch.float64))
     train(alone, fused, range(3), dtype=torch.float64)

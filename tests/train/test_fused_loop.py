@@ -148,7 +148,7 @@ def test_runs_with_everything_that_has_a_memory(tmp_path: Path) -> None:
         )
         for run, one in enumerate(several(**settings, dropout=Dropout(p=0.2, input_p=0.1)))
     ]
-    runs = assert_same_runs(tmp_path, made, clouds_of(made[0], separation=1.5))
+    runs = assert_same_runs(tmp_path, made, clouds_of(made[0], separation=0.5))
     assert {one.stopped_by for one in runs} >= {"early_stopping"}
     assert len({one.step for one in runs}) > 2
 

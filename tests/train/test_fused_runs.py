@@ -19,7 +19,7 @@ from fanin.probes.probe import QUANTITIES
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Batch, Culprit, Learner
 from fanin.train.single_learner import SingleLearner
-from together import batches, close, joined, pair, rates, single, train
+from together import batches, close, fuse, joined, pair, rates, single, train
 
 OPTIMIZERS = pytest.mark.parametrize("optimizer", [Momentum, Adam])
 STOPS = pytest.mark.parametrize("stops", [True, False], ids=["stops", "goes on"])
@@ -56,7 +56,7 @@ def spoiled(own: list[Batch], run: int, value: float) -> list[Batch]:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_run_that_breaks_touches_no_other(optimizer: Any, stops: bool, value: float) -> None:
     """Bit by bit: losses, states, looks and evaluations of the others, beside a run that broke and one that did not."""
-    groups = [FusedLearner([single(**run) for run in four(optimizer, stops=stops)]) for _ in range(2)]
+    groups = [fuse([single(**run) for run in four(optimizer, stops=stops)]) for _ in range(2)]
     for step in range(6):
         own, curves = batches(4, step), QUANTITIES if step % 2 else ()
         ill = spoiled(own, 1, value) if step == 2 else own
@@ -108,14 +108,14 @@ def test_variances_that_explode_break_at_the_step_and_the_layer_where_they_do_al
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=0, equal_nan=True)
     assert [fused.culprit(run) for run in range(4)] == [one.culprit(0) for one in alone]
     assert [fused.culprit(run) is None for run in range(4)] == [True, False, True, False]
-    others = FusedLearner([single(**run | {"c": 2.0} if run["c"] > 2 else run) for run in runs])
+    others = fuse([single(**run | {"c": 2.0} if run["c"] > 2 else run) for run in runs])
     for step in range(8):
         others.step(joined(batches(4, step)), rates(4, step))
     assert same(states(fused, [0, 2]), states(others, [0, 2])), "no bit of the others depends on them"
 
 
 def test_when_all_are_broken_nothing_moves() -> None:
-    fused = FusedLearner([single(**run) for run in four()])
+    fused = fuse([single(**run) for run in four()])
     ill = batches(4, 0)
     for run in range(4):
         ill = spoiled(ill, run, math.nan)
@@ -170,7 +170,7 @@ def test_a_run_goes_on_alone_and_back(optimizer: Any, steps: int) -> None:
 @STOPS
 def test_a_broken_run_is_broken_in_its_checkpoint_too(stops: bool) -> None:
     """Told to stop it moves no more, whoever takes it over; told to go on it does, and keeps its culprit."""
-    fused, again = (FusedLearner([single(**run) for run in four(Adam, stops=stops)]) for _ in range(2))
+    fused, again = (fuse([single(**run) for run in four(Adam, stops=stops)]) for _ in range(2))
     fused.step(joined(batches(4, 0)), rates(4, 0))
     fused.step(joined(spoiled(batches(4, 1), 2, math.inf)), rates(4, 1))
     fused.step(joined(batches(4, 2)), rates(4, 2))
@@ -185,7 +185,7 @@ def test_a_broken_run_is_broken_in_its_checkpoint_too(stops: bool) -> None:
 
 
 def test_a_state_is_a_copy() -> None:
-    fused = FusedLearner([single(**run) for run in four()])
+    fused = fuse([single(**run) for run in four()])
     fused.step(joined(batches(4, 0)), rates(4, 0))
     kept = [fused.state(run) for run in range(4)], [fused.best_weights(run) for run in range(4)]
     before = copy.deepcopy(kept)
@@ -194,7 +194,7 @@ def test_a_state_is_a_copy() -> None:
 
 
 def test_best_weights_can_be_put_back_into_one_run() -> None:
-    fused = FusedLearner([single(**run) for run in four()])
+    fused = fuse([single(**run) for run in four()])
     best = fused.best_weights(1)
     assert same(best, single(**four()[1]).best_weights(0))
     fused.step(joined(batches(4, 0)), rates(4, 0))
@@ -237,8 +237,8 @@ def test_chosen_runs_go_on_where_they_are(optimizer: Any, chosen: list[int]) -> 
 
 def test_those_that_stay_are_not_touched() -> None:
     """Two halves that part: each trains, and then is what it would be without the other."""
-    fused = FusedLearner([single(**run) for run in four()])
-    whole = FusedLearner([single(**run) for run in four()])
+    fused = fuse([single(**run) for run in four()])
+    whole = fuse([single(**run) for run in four()])
     for one in (fused, whole):
         one.step(joined(batches(4, 0)), rates(4, 0))
     halves = [fused.select([0, 3]), fused.select([1, 2])]
@@ -255,7 +255,7 @@ def test_those_that_stay_are_not_touched() -> None:
 @pytest.mark.parametrize("chosen", [[1], [1, 2], [1, 0, 3]], ids=str)
 def test_a_broken_run_leaves_as_it_broke(chosen: list[int]) -> None:
     """With the optimizer's count of steps that it had, though the others went on."""
-    fused = FusedLearner([single(**run) for run in four(Adam)])
+    fused = fuse([single(**run) for run in four(Adam)])
     fused.step(joined(batches(4, 0)), rates(4, 0))
     fused.step(joined(spoiled(batches(4, 1), 1, math.nan)), rates(4, 1))
     broken = states(fused, [1])

@@ -246,7 +246,7 @@ def test_an_activation_that_overflows_is_named(layer: str, curves: Sequence[str]
     """Finite weights of 3e38: inputs above 1 add up beyond float32's largest number, 3.4e38."""
     one = broken(layer, 3e38, activation=activations.identity)
     with torch.no_grad():  # so that what reaches linear_3 are sums of positive numbers
-        for name, weight in one.weights.items():
+        for name, weight in one.own.weights.items():
             if name != layer:
                 weight.abs_()
     one.step(positive(1), [0.1], curves)
@@ -256,7 +256,7 @@ def test_an_activation_that_overflows_is_named(layer: str, curves: Sequence[str]
 def test_a_loss_that_overflows_while_the_logits_are_finite_is_named() -> None:
     one = broken("linear_1", 1.0, depth=1)
     with torch.no_grad():
-        one.weights["linear_1"][:] = torch.tensor([[3e37], [-3e37], [3e37], [-3e37]])
+        one.own.weights["linear_1"][:] = torch.tensor([[3e37], [-3e37], [3e37], [-3e37]])
     inputs, targets = torch.full((1, 8, 7), 1.0), torch.ones(1, 8, dtype=torch.int64)
     # logits are +-2.1e38, their difference 4.2e38 is beyond float32
     assert math.isinf(one.step((inputs, targets), [0.1]).loss)
@@ -296,7 +296,7 @@ def test_goes_on_when_told_to(looks: Sequence[int]) -> None:
     for step in range(2):
         one.step(batch(step), [0.1], QUANTITIES if step in looks else ())
     with torch.no_grad():
-        one.weights["linear_3"][0, 0] = math.nan
+        one.own.weights["linear_3"][0, 0] = math.nan
     for step in range(2, 5):
         result = one.step(batch(step), [0.1], QUANTITIES if step in looks else ())
         assert math.isnan(result.loss)
@@ -309,7 +309,7 @@ def test_goes_on_when_told_to(looks: Sequence[int]) -> None:
             assert found["activation_nonfinite", "linear_3"] == (8 if step == 2 else 8 * 6)
             assert found["activation_nonfinite", "linear_4"] == 8 * 4
     assert one.culprit(0) == Culprit("linear_3", "weight")
-    assert one.weights["linear_1"].isnan().all(), "the update has been made, with gradients that are NaN"
+    assert one.own.weights["linear_1"].isnan().all(), "the update has been made, with gradients that are NaN"
 
 
 # ---- states

@@ -156,7 +156,7 @@ def test_sam_takes_the_gradient_uphill(seed: int, rho: float) -> None:
         assert one.step(data, [0.1]).loss.item() == pytest.approx(seen.loss, rel=1e-12)
         for name, value in values(model).items():
             np.testing.assert_allclose(value, wanted[name], rtol=1e-9, atol=1e-11, err_msg=name)
-    assert torch.equal(one.dropout.get_state(), ours.get_state()), "one pass's draws a step"  # type: ignore[union-attr]
+    assert torch.equal(one.own.dropout.get_state(), ours.get_state()), "one pass's draws a step"  # type: ignore[union-attr]
 
 
 def chain_gradients(model: nn.Module, data: Any, masks: dict[str, Array]) -> dict[str, Array]:

@@ -4,8 +4,11 @@ An option gives one number a step. After update number t, counted from 0, has ma
 
     average <- average + weight(t) (theta_(t+1) - average)
 
-and where the weight is None the average is left alone. Before any weight the average is the weights themselves. A
-weight of 1 starts the average anew, at the weights of that step.
+and where the weight is None the average is left alone. Before any weight the average is the weights themselves, as
+they are after each update. A weight of 1 starts the average anew, at the weights of that step.
+
+The running statistics of batch normalization are those of the averaged weights: before an evaluation a pass over the
+training part estimates them, for those of the iterates belong to other weights (Izmailov et al. 2018, section 3.2).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -28,6 +28,7 @@ from fanin.train.learner import Learner
 from fanin.train.loop import Interrupted, Loop
 from fanin.train.run_state import Run
 from fanin.train.single_learner import SingleLearner
+from fanin.train.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] =
     theories = dict(zip(map(id, recorders), zip(recipes, overlays, strict=True), strict=True))
     counts = {
         "parameters": loop.learner.parameter_count,
-        "flops_per_step": flops_of(made, loop.learner, batches),
+        "flops_per_step": flops_of(loop.learner, batches),
     }
 
     def ended(one: Run) -> None:
@@ -164,19 +165,18 @@ def assemble(
             shown=lambda step, loss, error, show=show: show(step, steps, loss, error),  # type: ignore[misc]
         )
         runs.append(one)
-    singles = [single_learner(made, model, batches) for made, model in zip(recipes, models, strict=True)]
-    learner = FusedLearner(singles) if len(singles) > 1 else singles[0]
+    trained = [trained_model(made, model, batches) for made, model in zip(recipes, models, strict=True)]
+    learner = FusedLearner(trained) if len(trained) > 1 else SingleLearner(trained[0])
     classifies = first.method.loss.classification
     loop = Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
     return loop, overlays
 
 
-def flops_of(made: Recipe, learner: Learner, batches: Batches) -> int:
+def flops_of(learner: Learner, batches: Batches) -> int:
     """Floating point operations of a step of one run, counted once for runs of one structure."""
-    model = learner.members[0].model if isinstance(learner, FusedLearner) else cast(SingleLearner, learner).model
     inputs = batches.inputs[:1].expand(batches.batch_size, *batches.inputs.shape[1:])
     with torch.random.fork_rng(devices=[]):  # it is not in every run of a process
-        return flops_of_step(model, inputs, structure=repr(model))
+        return flops_of_step(learner.model, inputs, structure=repr(learner.model))
 
 
 def batches_of(recipes: Sequence[Recipe], data: Dataset) -> Batches:
@@ -202,13 +202,13 @@ def initialized(made: Recipe, data: Dataset, inputs: Tensor) -> nn.Module:
     return model
 
 
-def single_learner(made: Recipe, model: nn.Module, batches: Batches) -> SingleLearner:
-    """The learner of one run."""
+def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedModel:
+    """The network of one run with its optimizer and its streams."""
     draws = any(hasattr(module, "generator") for module in model.modules())
     dropout = generator(made.seed, "dropout", device=made.device) if draws else None
     if draws_from_it(model):
         draws, dropout = True, torch_stream(made.device).manual_seed(stream_seed(made.seed, "dropout"))
-    return SingleLearner(
+    return TrainedModel(
         model=model,
         optimizer=made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad]),
         method=made.method,

@@ -2,58 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.regularizers import DropoutModule
 from fanin.probes.capture import Observation
-from fanin.probes.measures import norms
 from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, WEIGHT, measure_curves
 from fanin.train.cuda_graph import Repeated
+from fanin.train.further_passes import settle, statistics_layers
 from fanin.train.learner import Batch, Culprit, Learner, StepResult
+from fanin.train.observer import Observer
 from fanin.train.single_learner import SingleLearner
-from fanin.train.stacked_model import Look, Program, Tensors, Trace
-from fanin.train.stacked_tensors import put, set_rates, stacked, take
+from fanin.train.stacked_model import Look, Program, Trace
+from fanin.train.stacked_tensors import put, set_rates, stack_tensors, stacked, take
 from fanin.train.step import Average, Update
-
-CHUNK = 250
-"""Examples that all runs are evaluated on at once."""
+from fanin.train.trained_model import TrainedModel, copied
 
 
-class FusedLearner:
+class FusedLearner(Learner):
     """R runs of one structure trained as one program, each as it would be alone.
 
     Parameters, buffers and the optimizer's state lie stacked on a leading axis R. The gradient of the losses' sum is,
-    slice by slice, that of each run's own loss, so one run's NaN touches no other. The learners of the single runs
-    go on as views of the slices: they know what is a run's own (dropout stream, checkpoint, where it broke).
+    slice by slice, that of each run's own loss, so one run's NaN touches no other. The runs' own networks go on as
+    views of the slices: they know what is a run's own (dropout stream, checkpoint, where it broke).
 
     Args:
-        members: learners of one run each, of one structure and one class of `GroupOptimizer`; they belong to this
-            learner from now on.
+        members: networks in training of one structure and one class of `GroupOptimizer`; they belong to this learner
+            from now on.
 
     Raises:
         ValueError: they do not train the same parameters.
     """
 
-    def __init__(self, members: Sequence[SingleLearner]) -> None:
+    chunk = 250
+
+    def __init__(self, members: Sequence[TrainedModel]) -> None:
         first, models = members[0], [member.model for member in members]
         self.members = list(members)
         self.runs = len(members)
         self.parameter_count = first.parameter_count
         self.program = Program(first.model, first.autocast)
-        self.parameters = _stack([dict(model.named_parameters()) for model in models], self.program.stacked_weights)
-        self.buffers = _stack([dict(model.named_buffers()) for model in models])
+        straight = self.program.stacked_weights
+        self.parameters = stack_tensors([dict(model.named_parameters()) for model in models], straight)
+        self.buffers = stack_tensors([dict(model.named_buffers()) for model in models])
         names = {id(parameter): name for name, parameter in first.model.named_parameters()}
         self.weights = {name: self.parameters[names[id(weight)]] for name, weight in first.weights.items()}
-        self.initial = {name: torch.cat([member.looks.initial[name] for member in members]) for name in self.weights}
+        initial = {name: torch.cat([member.initial[name] for member in members]) for name in self.weights}
         for run, member in enumerate(members):
-            member.looks.initial = {name: weights[run : run + 1] for name, weights in self.initial.items()}
-        self._norms: Tensor | None = None
+            member.initial = {name: weights[run : run + 1] for name, weights in initial.items()}
+        self.observer = Observer(self.weights, initial, self.runs)
         self._trained = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
         self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
         self._trained_weights = [self.weights[name] for name in first.trained_weights]
@@ -64,9 +65,15 @@ class FusedLearner:
         self._dropout = {name: [cast(DropoutModule, one).p for one in ones] for name, ones in modules.items()}
         on_gpu = self._trained[0].device.type == "cuda"
         self._repeated = Repeated(self._pass, list(self.buffers.values())) if on_gpu else None
+        self._statistics = statistics_layers(self.program.template)
         self._halted: dict[int, dict[str, Any]] = {}  # the states of broken runs that take no further step
         for run in range(self.runs):
             self._take_in(run)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network of the first run."""
+        return self.members[0].model
 
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
         """One update of every run; see Learner."""
@@ -97,14 +104,17 @@ class FusedLearner:
             if self._update.penalties or self._update.clipping:
                 slopes = {name: None if held is None else held.clone() for name, held in slopes.items()}
             seen = self._observation(look, inputs, slopes, copy=copy)
-        self._step(rates)
+        set_rates(self.optimizer, rates)
+        self._update(self._trained, self._trained_weights, self.optimizer.step)
+        if self._average is not None:
+            self._average.add(self.parameters | self.buffers)
         for run, state in self._halted.items():
             member = self.members[run]
             member.model.load_state_dict(state["model"])
             if member.average is not None:
                 member.average.replace(state["average"]["tensors"])
         if curves:
-            seen.updated = [self.weights[name].detach() for name in seen.weight_names]
+            self.observer.add_updated(seen)
             result = result._replace(curves=measure_curves(seen, curves))
         return result
 
@@ -125,29 +135,30 @@ class FusedLearner:
         gradients = dict(zip(names, look.gradients(losses, [self.weights[name] for name in names]), strict=True))
         return self._observation(look, inputs, gradients, copy=False)
 
-    @torch.no_grad()
-    def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean losses and errors over a data set, some hundred examples at a time."""
-        sums = torch.zeros(2, self.runs, dtype=torch.float64, device=inputs.device)
-        for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
-            outputs, y = self._evaluated(x), y.expand(self.runs, -1)
-            x = x.expand(self.runs, *x.shape)
-            sums += torch.stack([self._loss(outputs, y, x).double(), self._loss.error(outputs, y, x)]) * y.shape[1]
-        means = sums / len(inputs)
-        return means[0], means[1]
+    def answers(self, inputs: Tensor) -> Tensor:
+        """Outputs [R, B, K] in evaluation mode, of the averages where there are some."""
+        self.program.train(False)
+        tensors = self.parameters | self.buffers if self._average is None else self._average.tensors
+        return self.program(tensors, inputs, shared=True)
 
-    @torch.no_grad()
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Outputs for a data set, some hundred examples at a time."""
-        return torch.cat([self._evaluated(x) for x in torch.split(inputs, CHUNK)], dim=1)
+    def measured(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean losses and errors, [R] each; see Learner."""
+        targets, inputs = targets.expand(self.runs, -1), inputs.expand(self.runs, *inputs.shape)
+        return self._loss(outputs, targets, inputs), self._loss.error(outputs, targets, inputs)
+
+    def settle(self) -> None:
+        """Estimate the averages' running statistics; see Learner."""
+        if self._average is not None:
+            self.program.train(False)
+            settle(self._average, self._statistics, self.answers, self.members[0].batches)
 
     def point(self, run: int) -> Tensor:
         """All trained parameters of a run as one vector."""
-        return self.members[run].point(0)
+        return self.members[run].point()
 
     def culprit(self, run: int) -> Culprit | None:
         """Where the run broke; see Learner."""
-        return self.members[run].culprit(0)
+        return self.members[run].culprit
 
     def state(self, run: int) -> dict[str, Any]:
         """What the run's own learner would give: either kind of learner can go on from it."""
@@ -156,53 +167,49 @@ class FusedLearner:
         member, optimizer = self._member(run)
         take(self.optimizer, run, optimizer)
         if member.average is not None and self._average is not None:
-            member.average.updates = self._average.updates
-        state: dict[str, Any] = _copied(member.state(0))
+            member.average.count_as(self._average)
+        state: dict[str, Any] = copied(member.state())
         optimizer.state.clear()
         return state
 
     def load_state(self, run: int, state: dict[str, Any]) -> None:
         """Go on from a state; the runs that are on their way have to have taken equally many steps."""
-        self.members[run].load_state(0, state)
+        self.members[run].load_state(state)
         self._halted.pop(run, None)
         self._take_in(run)
 
     def _take_in(self, run: int) -> None:
         """Go on from what the run's own learner holds beside the tensors, which it shares."""
         member, optimizer = self._member(run)
-        if member.stop_when_diverged and member.culprit(0):
-            self._halted[run] = _copied(member.state(0))
+        if member.stop_when_diverged and member.culprit:
+            self._halted[run] = copied(member.state())
         else:
             put(self.optimizer, run, optimizer)
             if member.average is not None and self._average is not None:
-                self._average.updates = member.average.updates
+                self._average.count_as(member.average)
         optimizer.state.clear()
 
     def select(self, indices: Sequence[int]) -> Learner:
         """A learner of some of the runs, which move to it; of one run it is the run's own."""
         for run in indices:
-            self.members[run].load_state(0, self.state(run))
+            self.members[run].load_state(self.state(run))
         chosen = [self.members[run] for run in indices]
         if len(chosen) > 1:
             return FusedLearner(chosen)
         for member in chosen:
-            for tensor in (*member.model.parameters(), *member.model.buffers()):
-                tensor.data = _copied(tensor)
-            member.looks.initial = _copied(member.looks.initial)
-            if member.average is not None:
-                member.average.tensors = _copied(member.average.tensors)
-        return chosen[0] if chosen else self
+            member.leave_stack()
+        return SingleLearner(chosen[0]) if chosen else self
 
     def best_weights(self, run: int) -> dict[str, Tensor]:
         """A copy of the run's model state."""
-        weights: dict[str, Tensor] = _copied(self.members[run].best_weights(0))
-        return weights
+        self.settle()
+        return self.members[run].best_weights()
 
     def load_weights(self, run: int, weights: dict[str, Tensor]) -> None:
         """Replace the run's model state."""
-        self.members[run].load_weights(0, weights)
+        self.members[run].load_weights(weights)
         if run in self._halted:
-            self._halted[run]["model"] = _copied(self.members[run].model.state_dict())
+            self._halted[run]["model"] = copied(self.members[run].model.state_dict())
 
     def _pass(
         self, inputs: Tensor, targets: Tensor, *masks: Tensor, look: Look | None = None
@@ -228,29 +235,6 @@ class FusedLearner:
                     masks[-1][run].bernoulli_(keep, generator=stream).div_(keep)
         return masks
 
-    def _evaluated(self, inputs: Tensor) -> Tensor:
-        """Outputs [R, B, K] in evaluation mode, of the averages where there are some."""
-        self.program.train(False)
-        tensors = self.parameters | self.buffers if self._average is None else self._average.tensors
-        return self.program(tensors, inputs, shared=True)
-
-    def _step(self, rates: Sequence[float]) -> None:
-        """From the gradients of the losses to new weights."""
-        weights, update = self._trained_weights, self._update
-        if update.penalties:
-            for weight in weights:
-                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        with torch.no_grad():
-            if update.penalties:
-                update.pull(weights, [cast(Tensor, weight.grad) for weight in weights])
-            update.clip([one.grad for one in self._trained if one.grad is not None])
-            update.decay(weights)
-            set_rates(self.optimizer, rates)
-            self.optimizer.step()
-            update.project(weights)
-            if self._average is not None:
-                self._average.add(self.parameters | self.buffers)
-
     def _stacked_average(self) -> Average | None:
         """The members' averages as one; theirs become views of it."""
         first = self.members[0].average
@@ -259,7 +243,8 @@ class FusedLearner:
         averages = [cast(Average, member.average) for member in self.members]
         made = Average(first.averaging, {})
         made.tensors = {name: torch.stack([one.tensors[name] for one in averages]) for name in first.tensors}
-        made.updates = first.updates
+        made.count_as(first)
+        made.settled = False
         for run, one in enumerate(averages):
             one.tensors = {name: tensor[run] for name, tensor in made.tensors.items()}
         return made
@@ -269,8 +254,8 @@ class FusedLearner:
         result.loss[refused], result.error[refused] = torch.nan, torch.nan
         for run in (~torch.isfinite(result.loss)).nonzero().flatten().tolist():
             member = self.members[run]
-            if member.culprit(0) is None:
-                member.locate(batch[0][run], batch[1][run])
+            if member.culprit is None:
+                member.locate(batch[0][run])
                 if member.stop_when_diverged:
                     self._halted[run] = self.state(run)
 
@@ -279,45 +264,9 @@ class FusedLearner:
     ) -> Observation:
         """What was seen, with the weights that the pass met; a copy of them where an update follows."""
         seen = look.observation(inputs)
-        for name in seen.weight_names:
-            weight, gradient = self.weights[name].detach(), gradients.get(name)
-            seen.weights.append(weight.clone() if copy else weight)
-            seen.gradients.append(torch.zeros_like(weight) if gradient is None else gradient)
-            seen.initial.append(self.initial[name])
-        seen.initial_norms = partial(self._initial_norms, seen.initial)
+        self.observer.add_weights(seen, copy=copy)
+        self.observer.add_gradients(seen, gradients, copy=False)
         return seen
 
-    def _initial_norms(self, initial: Sequence[Tensor]) -> Tensor:
-        if self._norms is None:
-            self._norms = norms(initial)
-        return self._norms
-
-    def _member(self, run: int) -> tuple[SingleLearner, GroupOptimizer]:
+    def _member(self, run: int) -> tuple[TrainedModel, GroupOptimizer]:
         return self.members[run], cast(GroupOptimizer, self.members[run].optimizer)
-
-
-def _stack(tensors: Sequence[Mapping[str, Tensor]], straight: Collection[str] = ()) -> Tensors:
-    """R tensors of each name as one [R, ...]; the R become views of it."""
-    stacks = {}
-    for name, first in tensors[0].items():
-        if any(one[name].requires_grad != first.requires_grad for one in tensors):
-            raise ValueError(f"{name} is trained in some of the runs only: they are of different structures")
-        own = [one[name].detach() for one in tensors]
-        if first.ndim == 2 and name not in straight:
-            # vmap gives the gradients of matrices transposed. Matrices that lie so too spare a copy of each.
-            stack = torch.stack([one.mT for one in own]).mT
-        else:
-            stack = torch.stack(own)
-        for run, one in enumerate(tensors):
-            one[name].data = stack[run]
-        stacks[name] = stack.requires_grad_(first.requires_grad)
-    return stacks
-
-
-def _copied(value: Any) -> Any:
-    """A state with copies of its tensors: a view would drag the whole stack along."""
-    if isinstance(value, Tensor):
-        return value.detach().clone(memory_format=torch.contiguous_format)
-    if isinstance(value, dict):
-        return {key: _copied(one) for key, one in value.items()}
-    return [_copied(one) for one in value] if isinstance(value, list) else value

@@ -6,10 +6,12 @@ on the device. So the same loop trains one run and, with another learner, many r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from fanin.probes.capture import Observation
 from fanin.probes.probe import Measured
@@ -32,44 +34,92 @@ class Culprit(NamedTuple):
     what: str
 
 
-class Learner(Protocol):
-    """R runs of one structure, trained in step."""
+class Learner(ABC):
+    """R runs of one structure, trained in step.
+
+    Attributes:
+        runs: R.
+        parameter_count: of one run.
+        chunk: examples that are evaluated at once.
+    """
 
     runs: int
-    parameter_count: int  # of one run
+    parameter_count: int
+    chunk: ClassVar[int]
 
+    @property
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """The model of the first run."""
+
+    @abstractmethod
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
         """One update of every run; a run whose loss is not finite takes none (unless told to go on).
 
-        The quantities in `curves` are measured in the very pass that trains, at the weights before the update.
+        The quantities in `curves` are measured in the very pass that trains, at the weights before the update. Their
+        gradients are those of the loss, without penalties and clipping.
         """
 
+    @abstractmethod
     def observe(self, batch: Batch) -> Observation:
-        """One forward and backward pass that leaves no trace: no update, no statistics, no random draw of training."""
+        """One forward and backward pass that leaves no trace: no update, no statistics, no random draw of training.
 
+        Gradients are of the data loss alone.
+        """
+
+    @torch.no_grad()
     def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and error, [R] each, over a data set [N, ...] in evaluation mode, of the average where there is."""
+        self.settle()
+        sums = torch.zeros(2, self.runs, dtype=torch.float64, device=inputs.device)
+        for x, y in zip(torch.split(inputs, self.chunk), torch.split(targets, self.chunk), strict=True):
+            loss, error = self.measured(self.answers(x), y, x)
+            sums += torch.stack([loss.double(), error]) * len(x)
+        means = sums / len(inputs)
+        return means[0], means[1]
 
+    @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:
         """Outputs [R, N, K] for a data set [N, ...], as `evaluate` has them."""
+        self.settle()
+        return torch.cat([self.answers(x) for x in torch.split(inputs, self.chunk)], dim=1)
 
+    @abstractmethod
+    def answers(self, inputs: Tensor) -> Tensor:
+        """Outputs [R, B, K] for inputs [B, ...] in evaluation mode, of the average where there is."""
+
+    @abstractmethod
+    def measured(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and error, [R] each, of outputs [R, B, K] for targets [B] and inputs [B, ...]."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Estimate the running statistics that belong to an average of iterates, where that is due."""
+
+    @abstractmethod
     def point(self, run: int) -> Tensor:
         """All trained parameters of a run as one vector."""
 
+    @abstractmethod
     def culprit(self, run: int) -> Culprit | None:
         """Where the first pass whose loss was not finite left the finite numbers; None as long as there was none."""
 
+    @abstractmethod
     def state(self, run: int) -> dict[str, Any]:
         """Everything needed to go on with the run: tensors and plain values, readable with weights_only."""
 
+    @abstractmethod
     def load_state(self, run: int, state: dict[str, Any]) -> None:
         """Go on from a state."""
 
+    @abstractmethod
     def select(self, indices: Sequence[int]) -> Learner:
         """A learner of some of the runs, where they are; the others stay as they are."""
 
+    @abstractmethod
     def best_weights(self, run: int) -> dict[str, Tensor]:
         """A copy of what is evaluated: the run's model state, or the average of its iterates."""
 
+    @abstractmethod
     def load_weights(self, run: int, weights: dict[str, Tensor]) -> None:
         """Replace the run's model state, and its average."""

@@ -1,4 +1,4 @@
-"""Looks at the passes of one run: what is captured, and which weights and gradients belong to it."""
+"""What is seen of the passes of R runs, made complete with their weights and gradients."""
 
 from __future__ import annotations
 
@@ -6,30 +6,64 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from torch import Tensor, nn, zeros_like
+from torch import Tensor, zeros_like
 
-from fanin.probes.capture import Named, Observation, capturing, leaves
+from fanin.probes.capture import Named, Observation, capturing
 from fanin.probes.measures import norms
 from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT
 
+Tensors = Mapping[str, Tensor]
 
-class Looks:
-    """Knows a model's modules and weights, and makes observations of them complete.
+
+class Observer:
+    """Knows the weights of R runs and makes observations of them complete.
 
     Args:
-        model: that is looked at.
-        weights: of its weight layers, by name.
-
-    Attributes:
-        leaves: the modules that have none inside them.
-        initial: the weights at step 0, [1, ...] each.
+        weights: of the weight layers by name, [R, ...] each or, of one run, without that axis; training changes them.
+        initial: they as they were at step 0, [R, ...] each.
+        runs: R.
     """
 
-    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        self.weights = weights
-        self.leaves = leaves(model)
-        self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in weights.items()}
+    def __init__(self, weights: Tensors, initial: Tensors, runs: int) -> None:
+        self.weights, self.initial, self.runs = weights, initial, runs
         self._norms: Tensor | None = None
+
+    def add_weights(self, seen: Observation, *, copy: bool) -> None:
+        """Add the weights that the pass met, in the order it met them; a copy where an update follows."""
+        weights = [self._stacked(self.weights[name]) for name in seen.weight_names]
+        seen.weights = [weight.clone() for weight in weights] if copy else weights
+        seen.initial = [self.initial[name] for name in seen.weight_names]
+        seen.initial_norms = partial(self._initial_norms, seen.initial)
+
+    def add_gradients(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
+        """Add the gradients of the weights that the pass met; 0 where the loss does not depend on a weight."""
+        for name in seen.weight_names:
+            gradient = gradients.get(name)
+            held = zeros_like(self.weights[name]) if gradient is None else gradient
+            seen.gradients.append(self._stacked(held.clone() if copy else held))
+
+    def add_updated(self, seen: Observation) -> None:
+        """Add the weights as the update has left them."""
+        seen.updated = [self._stacked(self.weights[name]) for name in seen.weight_names]
+
+    def _stacked(self, tensor: Tensor) -> Tensor:
+        return tensor.detach() if self.runs > 1 else tensor.detach().unsqueeze(0)
+
+    def _initial_norms(self, initial: Sequence[Tensor]) -> Tensor:
+        if self._norms is None:
+            self._norms = norms(initial)
+        return self._norms
+
+
+class CurveCapture:
+    """Captures, in a training pass of one run, what its curves need and no more.
+
+    Args:
+        leaves: the modules of the network that have none inside them.
+    """
+
+    def __init__(self, leaves: Sequence[Named]) -> None:
+        self.leaves = leaves
         self._blocks: tuple[list[str], list[Named]] | None = None  # weight layers, and the last module of each block
 
     @contextmanager
@@ -49,22 +83,3 @@ class Looks:
         with capturing(needed, gradients=gradients) as seen:
             yield seen
         seen.weight_names, seen.block_ends = names, list(range(len(needed)))
-
-    def add_gradients(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
-        """Add the gradients of the weights that the pass met; 0 where the loss does not depend on a weight."""
-        for name in seen.weight_names:
-            gradient = gradients.get(name)
-            held = zeros_like(self.weights[name]) if gradient is None else gradient
-            seen.gradients.append((held.detach().clone() if copy else held.detach()).unsqueeze(0))
-
-    def add_weights(self, seen: Observation, *, copy: bool) -> None:
-        """Add the weights that the pass met, in the order it met them; a copy where an update follows."""
-        weights = [self.weights[name].detach().unsqueeze(0) for name in seen.weight_names]
-        seen.weights = [weight.clone() for weight in weights] if copy else weights
-        seen.initial = [self.initial[name] for name in seen.weight_names]
-        seen.initial_norms = partial(self._initial_norms, seen.initial)
-
-    def _initial_norms(self, initial: Sequence[Tensor]) -> Tensor:
-        if self._norms is None:
-            self._norms = norms(initial)
-        return self._norms

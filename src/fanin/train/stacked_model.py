@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import count, repeat
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
+from fanin.parts.models.passes import forward
 from fanin.parts.regularizers import DropoutModule
 from fanin.probes.capture import Observation, capturing, leaves
 from fanin.train.stacked_linear import install
@@ -123,7 +123,7 @@ class Program:
             tensors: Tensors, inputs: Tensor, masks: Sequence[Tensor], zeros: dict[int, Tensor]
         ) -> tuple[Tensor, dict[int, Tensor]]:
             with self._hooked(places, zeros) as outputs, self._masked(masks):
-                return self._run(partial(functional_call, self.template, tensors, (inputs,)), inputs), outputs
+                return forward(self.template, inputs, self.autocast, tensors), outputs
 
         every = vmap(one, in_dims=(0, None if shared else 0, 0, 0))
         logits: Tensor
@@ -144,7 +144,7 @@ class Program:
             self.train(True)
             ones = repeat(torch.ones((), device=inputs.device))
             with self._masked(ones), capturing(self.leaves, inputs[0], gradients=True) as seen:
-                logits = self._run(partial(self.template, inputs[0]), inputs)
+                logits = forward(self.template, inputs[0], self.autocast)
                 parameters = [parameter for parameter in self.template.parameters() if parameter.requires_grad]
                 torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
             seen.activations = [output.to("meta") for output in seen.activations]
@@ -155,11 +155,6 @@ class Program:
             found = Trace(seen, [(name, output) for name, output in calls if name in self.dropouts])
             self._traces[inputs.shape] = found
         return found
-
-    def _run(self, model: Callable[[], Tensor], inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs.device.type, self.autocast) if self.autocast else nullcontext():
-            logits = model()
-        return logits.float() if self.autocast else logits
 
     @contextmanager
     def _hooked(self, places: Collection[int], zeros: dict[int, Tensor]) -> Iterator[dict[int, Tensor]]:

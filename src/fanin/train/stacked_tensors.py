@@ -1,8 +1,8 @@
-"""R optimizers as one over stacked parameters, and back."""
+"""Tensors of R runs stacked as one, and R optimizers as one over stacked parameters, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,24 @@ def common(values: Sequence[Any], device: torch.device | str = "cpu") -> Any:
     if all(value == values[0] for value in values):
         return values[0]
     return torch.tensor(values, dtype=torch.float64, device=device)
+
+
+def stack_tensors(tensors: Sequence[Mapping[str, Tensor]], straight: Collection[str] = ()) -> dict[str, Tensor]:
+    """R tensors of each name as one [R, ...]; the R become views of it."""
+    stacks = {}
+    for name, first in tensors[0].items():
+        if any(one[name].requires_grad != first.requires_grad for one in tensors):
+            raise ValueError(f"{name} is trained in some of the runs only: they are of different structures")
+        own = [one[name].detach() for one in tensors]
+        if first.ndim == 2 and name not in straight:
+            # vmap gives the gradients of matrices transposed. Matrices that lie so too spare a copy of each.
+            stack = torch.stack([one.mT for one in own]).mT
+        else:
+            stack = torch.stack(own)
+        for run, one in enumerate(tensors):
+            one[name].data = stack[run]
+        stacks[name] = stack.requires_grad_(first.requires_grad)
+    return stacks
 
 
 def stacked(optimizers: Sequence[GroupOptimizer], params: list[Tensor]) -> GroupOptimizer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ class Update:
     """
 
     def __init__(self, methods: Sequence[Method], device: torch.device | str) -> None:
-        first = methods[0]
+        first, self.runs = methods[0], len(methods)
 
         def each(group: str, key: str) -> list[tuple[Any, Number]]:
             """The parts of a kind, with the number of each run."""
@@ -69,6 +69,31 @@ class Update:
             each(*names) for names in (("penalties", "strength"), ("decays", "rate"), ("bounds", "bound"))
         )
         self.clipping = None if first.clipping.neutral else first.clipping
+
+    def __call__(self, parameters: Sequence[Tensor], weights: Sequence[Tensor], step: Callable[[], object]) -> None:
+        """From the gradients of the losses to new weights.
+
+        Args:
+            parameters: all that are trained, gradients in `.grad`: [R, ...] each or, of one run, without that axis.
+            weights: those of them that are weight matrices or kernels.
+            step: the optimizer's.
+        """
+        if self.penalties:
+            for weight in weights:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            self.pull(self._stacked(weights), self._stacked([weight.grad for weight in weights]))
+        if self.clipping is not None:
+            self.clip(self._stacked([one.grad for one in parameters]))
+        if self.decays:
+            self.decay(self._stacked(weights))
+        step()
+        if self.bounds:
+            self.project(self._stacked(weights))
+
+    def _stacked(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        """Views [R, ...], which change in place what they are views of."""
+        views = [tensor.detach() for tensor in tensors if tensor is not None]
+        return views if self.runs > 1 else [view.unsqueeze(0) for view in views]
 
     def pull(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         """Add the gradients of the penalties, by their closed forms: through autograd they cost a seventh of a step.
@@ -106,15 +131,20 @@ class Average:
 
     def __init__(self, averaging: Averaging, tensors: Tensors) -> None:
         self.averaging = averaging
-        self.updates = 0
+        self.updates, self.started = 0, False
+        self.settled = True  # whether running statistics are those of the averaged weights
         self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def add(self, tensors: Tensors) -> None:
         """Take in the tensors after an update: average <- average + weight * (tensor - average)."""
         weight = self.averaging.weight(self.updates)
         self.updates += 1
-        if weight is None:
+        if weight is None and self.started:
             return
+        # Before the first weight it is the iterate itself, with the iterate's own running statistics.
+        self.started = weight is not None
+        self.settled = not self.started
+        weight = 1.0 if weight is None else weight
         floating = [name for name, tensor in self.tensors.items() if tensor.is_floating_point()]
         torch._foreach_lerp_(
             [self.tensors[name] for name in floating], [tensors[name].detach() for name in floating], weight
@@ -122,7 +152,21 @@ class Average:
         for name in self.tensors.keys() - set(floating):  # counts
             self.tensors[name].copy_(tensors[name])
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on; its tensors are the average's own."""
+        return {"updates": self.updates, "started": self.started, "tensors": self.tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.updates, self.started = state["updates"], state.get("started", True)
+        self.replace(state["tensors"])
+
+    def count_as(self, other: Average) -> None:
+        """Have taken the updates that another average has."""
+        self.updates, self.started = other.updates, other.started
+
     def replace(self, tensors: Tensors) -> None:
         """Go on from other tensors."""
+        self.settled = not self.started
         for name, tensor in tensors.items():
             self.tensors[name].copy_(tensor)

@@ -16,6 +16,7 @@ from fanin.errors import integer, number
 from fanin.parts.initializers.base import Initializer, settle
 from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.models.layers import weight_layers
+from fanin.parts.models.passes import copied_buffers, forward
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def _output_variances(model: nn.Module, layers: list[nn.Module], inputs: Tensor)
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
         _reseed(model, inputs.device)
-        model(inputs)
+        forward(model, inputs, tensors=copied_buffers(model))
     finally:
         for hook in hooks:
             hook.remove()
@@ -111,13 +112,10 @@ def _reseed(model: nn.Module, device: torch.device) -> None:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Passes through the model leave its buffers and generators as they were."""
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    """Passes through the model leave its generators as they were."""
     generators = [(module, module.generator) for module in _drawing(model)]
     try:
         yield
     finally:
-        for buffer, before in buffers:
-            buffer.copy_(before)
         for module, generator in generators:
             module.generator = generator

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import unwrap
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import OptionError, UserError
+from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.optimizers.derivatives import Product, derivative
+from fanin.streams import drawing_from
 
 
 @dataclass(kw_only=True)
@@ -155,26 +157,19 @@ class Objective:
 
     def _forward(self, inputs: Tensor, theta: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs of the model, with other parameters if given; its buffers stay as they are."""
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        with torch.autocast(inputs.device.type, self.autocast) if self.autocast else nullcontext():
-            outputs: Tensor = functional_call(self.model, buffers | (theta or {}), (inputs,))
-        return outputs.float() if self.autocast else outputs
+        return forward(self.model, inputs, self.autocast, copied_buffers(self.model) | (theta or {}))
 
 
 def replaying(generators: Sequence[torch.Generator]) -> Callable[[], AbstractContextManager[None]]:
     """Made before the training pass: contexts in which the generators draw again what that pass will have drawn."""
-    before = [generator.get_state() for generator in generators]
+    before = [(generator, generator.get_state()) for generator in generators]
 
     @contextmanager
     def again() -> Iterator[None]:
-        now = [generator.get_state() for generator in generators]
-        for generator, state in zip(generators, before, strict=True):
-            generator.set_state(state)
-        try:
+        with ExitStack() as stack:
+            for generator, state in before:
+                stack.enter_context(drawing_from(state, generator))
             yield
-        finally:
-            for generator, state in zip(generators, now, strict=True):
-                generator.set_state(state)
 
     return again
 

@@ -1,0 +1,147 @@
+"""A network in training: all that is its own, whether it is trained alone or stacked with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fanin.parts.models.layers import weight_layers
+from fanin.parts.models.passes import copied_buffers, forward
+from fanin.probes.capture import capturing, leaves
+from fanin.streams import drawing_from
+from fanin.train.batches import Batches
+from fanin.train.learner import Culprit
+from fanin.train.step import Average, Method
+
+
+@dataclass
+class TrainedModel:
+    """One network, its optimizer and its streams; what a checkpoint of it holds, and where it broke.
+
+    Args:
+        model: initialized, on the device.
+        optimizer: over the model's parameters.
+        method: what a step consists of beside these two.
+        dropout: the generator of training's dropout masks, and of other noise in the model.
+        probe_dropout: makes a fresh generator for an observation's masks: the same ones at every look.
+        autocast: the lower precision of the forward pass, or None.
+        stop_when_diverged: refuse updates once the loss is not finite, so that the step that broke can be studied.
+        batches: where training batches come from; for optimizers and averages that ask for more than the batch.
+
+    Attributes:
+        parameters: those that are trained.
+        weights: of its weight layers, by the layers' names; `trained_weights` are those that are trained.
+        initial: the weights at step 0, [1, ...] each.
+        average: of the iterates, or None; it is what is evaluated.
+        culprit: where the first pass whose loss was not finite left the finite numbers; None if there was none.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    method: Method = field(default_factory=Method)
+    dropout: torch.Generator | None = None
+    probe_dropout: Callable[[], torch.Generator] | None = None
+    autocast: torch.dtype | None = None
+    stop_when_diverged: bool = True
+    batches: Batches | None = None
+    culprit: Culprit | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.weights = {name: layer.get_parameter("weight") for name, layer in weight_layers(self.model)}
+        self.trained_weights = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
+        self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
+        self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in self.weights.items()}
+        self.leaves = leaves(self.model)
+        averaging = self.method.averaging
+        self.average = None if averaging.neutral else Average(averaging, self.tensors)
+        for module in self.model.modules():
+            if hasattr(module, "generator"):
+                cast(Any, module).generator = self.dropout
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name."""
+        return dict(self.model.named_parameters()) | dict(self.model.named_buffers())
+
+    def train(self) -> None:
+        """Training mode. Switching walks over all modules, which at every step would cost a twentieth of it."""
+        if not self.model.training:
+            self.model.train()
+
+    def outputs(self, inputs: Tensor, tensors: dict[str, Tensor] | None = None) -> Tensor:
+        """A pass over inputs [B, ...], with `tensors` in place of its own if given: outputs [B, K]."""
+        return forward(self.model, inputs, self.autocast, tensors)
+
+    @contextmanager
+    def looked_at(self, inputs: Tensor) -> Iterator[Tensor]:
+        """Outputs of a training pass without a trace: running statistics and streams stay, masks are the probe's."""
+        self.train()
+        masks = self.probe_dropout().get_state() if self.probe_dropout is not None else None
+        with drawing_from(masks, self.dropout):
+            yield self.outputs(inputs, copied_buffers(self.model))
+
+    def locate(self, inputs: Tensor) -> None:
+        """Keep where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
+        with torch.no_grad(), capturing(self.leaves, inputs) as seen, self.looked_at(inputs):
+            pass
+        weights = [(name, "weight", self.weights[name]) for name in seen.weight_names]
+        outputs = [(name, "activation", out) for name, out in zip(seen.modules, seen.activations, strict=True)]
+        broken = ((name, what) for name, what, x in weights + outputs if not torch.isfinite(x).all())
+        self.culprit = Culprit(*next(broken, ("loss", "loss")))
+
+    def point(self) -> Tensor:
+        """All trained parameters as one vector."""
+        return torch.cat([parameter.detach().flatten() for parameter in self.parameters])
+
+    def state(self) -> dict[str, Any]:
+        """Model, optimizer, average, dropout stream, and where it broke if it goes on all the same."""
+        state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state["culprit"] = list(self.culprit) if self.culprit else None
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        return state | ({"dropout": self.dropout.get_state()} if self.dropout is not None else {})
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.culprit = Culprit(*state["culprit"]) if state["culprit"] else None
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.dropout is not None:
+            self.dropout.set_state(state["dropout"].cpu())
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """A copy of the model's state, with the average where there is one."""
+        averaged = self.average.tensors if self.average is not None else {}
+        state = self.model.state_dict()
+        return {name: copied(averaged.get(name, value)) for name, value in state.items()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Replace the model's state, and its average."""
+        self.model.load_state_dict(weights)
+        if self.average is not None:
+            self.average.replace({name: weights[name] for name in self.average.tensors if name in weights})
+
+    def leave_stack(self) -> None:
+        """Have tensors of its own again, where they were views of stacked ones."""
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            tensor.data = copied(tensor)
+        self.initial = copied(self.initial)
+        if self.average is not None:
+            self.average.tensors = copied(self.average.tensors)
+
+
+def copied(value: Any) -> Any:
+    """A state with copies of its tensors: a view would drag the whole stack along."""
+    if isinstance(value, Tensor):
+        return value.detach().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {key: copied(one) for key, one in value.items()}
+    return [copied(one) for one in value] if isinstance(value, list) else value
