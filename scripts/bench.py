@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -32,7 +33,9 @@ from fanin.parts.data import Dataset, Digits
 from fanin.record.recorder import Recorder
 from fanin.record.run_folder import RunFolder
 from fanin.run.build import recipe
-from fanin.run.execute import assemble, batches_of
+from fanin.run.execute import Begun, assemble, batches_of
+from fanin.run.identity import Identity
+from fanin.run.request import Request
 
 STUDY = [
     "initializer=variance_scaling", "model.depth=50", "model.width=100", "model.bias=false", "optimizer.lr=0.003",
@@ -114,8 +117,10 @@ def fanin_variant(overrides: list[str], folder: Path) -> Callable[[int], float]:
     def run(steps: int) -> float:
         made = recipe(compose("config", [*STUDY, *overrides, f"trainer.steps={steps}"]))
         data = load_digits()
-        recorder = Recorder(RunFolder(folder))
-        loop, _ = assemble([made], data, batches_of([made], data), [recorder], [""], [lambda *_: None])
+        run_folder = RunFolder(folder)
+        recorder = Recorder(run_folder)
+        request = Request(OmegaConf.create(), Identity("runs", folder.name, {}, "", {}), run_folder)
+        loop = assemble([Begun(request, made, recorder)], data, batches_of([made], data))
         loop.train()
         recorder.close("done")
         return loop.seconds

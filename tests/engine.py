@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from fanin.parts import activations
@@ -23,8 +24,10 @@ from fanin.parts.schedules import Constant
 from fanin.probes import NoProbe
 from fanin.record.recorder import Recorder
 from fanin.record.run_folder import RunFolder
-from fanin.run.execute import assemble, batches_of
+from fanin.run.execute import Begun, RequestedRun, assemble, batches_of
+from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
+from fanin.run.request import Request
 from fanin.run.theory_overlay import Overlay
 from fanin.streams import generator
 from fanin.train.learner import Batch
@@ -136,20 +139,23 @@ def loop(
     *,
     resume_step: int | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
-) -> tuple[Loop, Overlay]:
+) -> tuple[Loop[RequestedRun], Overlay]:
     """The loop of one run in a folder, ready to train, as a command would make it."""
     run_folder = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    recorder = Recorder(run_folder, resume_step, full=made.trainer.eval_train)
-    shown = [lambda *_: None]
     data = clouds() if data is None else data
-    batches = batches_of([made], data)
-    one, (overlay,) = assemble([made], data, batches, [recorder], ["hash"], shown, stop_requested)
+    one = assemble([begun(run_folder, made, resume_step)], data, batches_of([made], data), stop_requested)
     one.first = one.runs[0]  # type: ignore[attr-defined]  # a run that ends early leaves the loop
-    return one, overlay
+    return one, one.runs[0].overlay
 
 
-def trained(folder: Path, made: Recipe, data: Dataset | None = None) -> Loop:
+def begun(folder: RunFolder, made: Recipe, resume_step: int | None = None) -> Begun:
+    """A recipe that is about to be trained in a folder, which is there."""
+    request = Request(OmegaConf.create(), Identity("runs", folder.path.name, {}, "hash", {}), folder)
+    return Begun(request, made, Recorder(folder, resume_step, full=made.trainer.eval_train))
+
+
+def trained(folder: Path, made: Recipe, data: Dataset | None = None) -> Loop[RequestedRun]:
     """A loop after its training, its files closed."""
     one, _ = loop(folder, made, data)
     one.train()
@@ -157,12 +163,12 @@ def trained(folder: Path, made: Recipe, data: Dataset | None = None) -> Loop:
     return one
 
 
-def weights(one: Loop) -> dict[str, Tensor]:
+def weights(one: Loop[RequestedRun]) -> dict[str, Tensor]:
     """The state of the only run's model, buffers too."""
     return one.learner.best_weights(0)
 
 
-def losses_of(one: Loop) -> list[tuple[float, float]]:
+def losses_of(one: Loop[RequestedRun]) -> list[tuple[float, float]]:
     """A list that fills with (loss, error) of every step that the loop will take."""
     seen: list[tuple[float, float]] = []
     step = one.learner.step

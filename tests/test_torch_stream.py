@@ -18,6 +18,7 @@ from fanin.parts.models import Mlp
 from fanin.parts.normalization import NoNorm
 from fanin.parts.regularizers import SAM, Dropout
 from fanin.probes import NoProbe, Probe
+from fanin.run.execute import RequestedRun
 from fanin.streams import draws_from_it, stream_seed
 from fanin.train.loop import Interrupted, Loop
 from fanin.train.step import Method
@@ -51,7 +52,7 @@ def noisy(**changes: Any) -> Any:
     return recipe(**{"make_model": lambda shape, outputs: Noisy(outputs), "trainer": trainer, **changes})
 
 
-def done(folder: Path, made: Any, disturb: int = 0) -> Loop:
+def done(folder: Path, made: Any, disturb: int = 0) -> Loop[RequestedRun]:
     """A run in a process in which others have drawn before it."""
     torch.manual_seed(disturb)
     one, _ = loop(folder, made)

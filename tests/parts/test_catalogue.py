@@ -19,9 +19,11 @@ from tiny_mnist import Tiny
 from fanin.catalogue import config_folder
 from fanin.cli.help import defaults
 from fanin.cli.resolvers import register_resolvers
+from fanin.record.run_folder import RunFolder
 from fanin.run.build import GROUPS, check
 from fanin.run.identity import Identity
-from fanin.sweep.job import Job, execute
+from fanin.run.request import Request
+from fanin.sweep.job import execute_together
 
 CHOSEN = [group for group in GROUPS if group != "trainer"]
 LISTS = ("augment", "regularizer")
@@ -38,19 +40,6 @@ SMALL = {
 """Keys of options, where they have them, that make a run a matter of milliseconds."""
 
 DEPTHS = {"cnn": 1, "vae": 2}
-
-
-class Quiet:
-    """Sees a job and says nothing."""
-
-    def step(self, step: int, steps: int, loss: float, error: float) -> None:
-        """Nothing."""
-
-    def ended(self, result: dict[str, Any]) -> None:
-        """Nothing."""
-
-    def line(self, text: str, style: str = "") -> None:
-        """Nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +90,7 @@ def ending(cfg: DictConfig, folder: Path) -> str:
         return mistakes[0]
     identity = Identity("catalogue", folder.name, {}, str(hash(folder)), {})
     folder.mkdir()
-    outcome = execute(Job(cfg, identity, folder), Quiet(), lambda: False)
+    (outcome,) = execute_together([Request(cfg, identity, RunFolder(folder))], lambda: False)
     assert outcome["state"] in ("done", "diverged"), (outcome["error"], (folder / "run.log").read_text())
     result = json.loads((folder / "result.json").read_text())
     assert result["state"] == outcome["state"]

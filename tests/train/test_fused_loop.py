@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from engine import clouds, recipe, rows, trained
+from engine import begun, clouds, recipe, rows, trained
 from fanin.catalogue import config_folder
 from fanin.cli.resolvers import register_resolvers
 from fanin.parts.averaging import Ema
@@ -30,11 +30,11 @@ from fanin.parts.regularizers import L1, L2, Dropout, EarlyStopping, MaxNorm, We
 from fanin.parts.schedules import Cosine, Step
 from fanin.probes import Probe
 from fanin.probes.probe import QUANTITIES
-from fanin.record.recorder import Recorder
 from fanin.record.run_folder import RunFolder
-from fanin.run.execute import Member, assemble, batches_of, run, run_together
+from fanin.run.execute import RequestedRun, assemble, batches_of, run_together
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
+from fanin.run.request import Request, Unseen
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.loop import Interrupted, Loop
 from fanin.train.run_state import Run
@@ -51,14 +51,13 @@ def clouds_of(made: Recipe, **changes: Any) -> Dataset:
     return clouds(**changes).to(torch.device("cpu"), made.dtype)
 
 
-def fused(place: Path, recipes: Sequence[Recipe], data: Dataset) -> tuple[Loop, list[Run]]:
+def fused(place: Path, recipes: Sequence[Recipe], data: Dataset) -> tuple[Loop[RequestedRun], list[RequestedRun]]:
     """The loop of some runs, each in a folder named by its number, after its training; and its runs."""
-    recorders = []
-    for number in range(len(recipes)):
+    members = []
+    for number, made in enumerate(recipes):
         (place / str(number)).mkdir(parents=True)
-        recorders.append(Recorder(RunFolder(place / str(number))))
-    hashes, shown = ["hash"] * len(recipes), [lambda *_: None] * len(recipes)
-    loop, _ = assemble(recipes, data, batches_of(recipes, data), recorders, hashes, shown)
+        members.append(begun(RunFolder(place / str(number)), made))
+    loop = assemble(members, data, batches_of(recipes, data))
     assert isinstance(loop.learner, FusedLearner)
     runs = list(loop.runs)
     loop.train()
@@ -217,19 +216,28 @@ def configuration(number: int) -> DictConfig:
         return compose("config", [*OVERRIDES, *own])
 
 
-def member(place: Path, number: int) -> tuple[DictConfig, Identity, RunFolder]:
+class Told(Unseen):
+    """Remembers the names of the runs that ended."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def ended(self, result: dict[str, Any]) -> None:
+        self.names.append(result["run"])
+
+
+def member(place: Path, number: int) -> Request:
     """A configuration, its identity and its folder."""
     folder = place / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     identity = Identity("runs", f"seed={number}", {"seed": number}, f"{number:016x}", {"seed": number})
-    return configuration(number), identity, RunFolder(folder)
+    return Request(configuration(number), identity, RunFolder(folder))
 
 
 def together(place: Path, numbers: Sequence[int], stop: Callable[[], bool] = lambda: False) -> list[str]:
     """Run some of the members together; returns the names of those that ended, in that order."""
     ended: list[str] = []
-    made = [member(place, number) for number in numbers]
-    run_together([Member(*one, ended=lambda result: ended.append(result["run"])) for one in made], stop)
+    run_together([replace(member(place, number), viewer=Told(ended)) for number in numbers], stop)
     return ended
 
 
@@ -238,9 +246,9 @@ def alone(place: Path, numbers: Sequence[int], stops: Sequence[int] = ()) -> Non
     for place_of, number in enumerate(numbers):
         if stops:
             with pytest.raises(Interrupted):
-                run(*member(place, number), stop_at(stops[place_of]))
+                run_together([member(place, number)], stop_at(stops[place_of]))
         else:
-            run(*member(place, number))
+            run_together([member(place, number)])
 
 
 def stop_at(step: int) -> Callable[[], bool]:

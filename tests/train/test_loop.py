@@ -21,11 +21,12 @@ from fanin.parts.regularizers import L2, Dropout, EarlyStopping
 from fanin.parts.schedules import Cosine, Step
 from fanin.probes import NoProbe, Probe
 from fanin.probes.probe import QUANTITIES
+from fanin.run.execute import RequestedRun
 from fanin.train.learner import Culprit
 from fanin.train.loop import Loop
 
 
-def spied(folder: Path, data: Any = None, **changes: Any) -> tuple[Loop, list[tuple[float, float]]]:
+def spied(folder: Path, data: Any = None, **changes: Any) -> tuple[Loop[RequestedRun], list[tuple[float, float]]]:
     """A loop that has trained, and the (loss, error) of every step it took."""
     one, _ = loop(folder, recipe(**changes), data)
     seen = losses_of(one)
@@ -291,7 +292,7 @@ def test_a_target_that_is_never_reached_stops_nothing(tmp_path: Path) -> None:
     assert one.first.stopped_by == ""
 
 
-def evaluations_of(one: Loop) -> list[tuple[float, dict[str, Tensor]]]:
+def evaluations_of(one: Loop[RequestedRun]) -> list[tuple[float, dict[str, Tensor]]]:
     """Fills with the validation loss and the weights of every evaluation on the validation part."""
     found: list[tuple[float, dict[str, Tensor]]] = []
     evaluate = one.learner.evaluate

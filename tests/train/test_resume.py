@@ -25,9 +25,10 @@ from fanin.parts.regularizers import L2, Dropout, EarlyStopping
 from fanin.parts.schedules import Cosine
 from fanin.probes import Probe
 from fanin.record.run_folder import RunFolder
-from fanin.run.execute import run
+from fanin.run.execute import RequestedRun, run_together
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
+from fanin.run.request import Request
 from fanin.train.loop import Interrupted, Loop
 
 STEPS = 60
@@ -67,7 +68,7 @@ def kill() -> bool:
     raise Killed
 
 
-def attempt(folder: Path, made: Recipe, stop: Callable[[int], Callable[[], bool]]) -> tuple[Loop, bool]:
+def attempt(folder: Path, made: Recipe, stop: Callable[[int], Callable[[], bool]]) -> tuple[Loop[RequestedRun], bool]:
     """One process's part: from the checkpoint, where there is one, to the end or to where it is stopped."""
     path = folder / "checkpoints" / "last.pt"
     state = torch.load(path, weights_only=True) if path.exists() else None
@@ -91,7 +92,9 @@ def events(folder: Path) -> dict[str, list[tuple[int, object]]]:
     }
 
 
-def assert_same_run(first: Path, one: Loop, second: Path, other: Loop, *, killed: bool = False) -> None:
+def assert_same_run(
+    first: Path, one: Loop[RequestedRun], second: Path, other: Loop[RequestedRun], *, killed: bool = False
+) -> None:
     assert same(other.learner.state(0), one.learner.state(0))
     table, expected = ([row | {"seconds": None} for row in metrics(folder)] for folder in (second, first))
     assert table == expected
@@ -194,6 +197,15 @@ def config(*overrides: str) -> DictConfig:
 def stop_at(step: int) -> Callable[[], bool]:
     asked = iter(range(1000))
     return lambda: next(asked) == step
+
+
+def run(
+    cfg: DictConfig, identity: Identity, folder: RunFolder, stop_requested: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Train one configuration in a folder; returns the content of result.json."""
+    run_together([Request(cfg, identity, folder)], stop_requested)
+    assert folder.result is not None
+    return folder.result
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from fanin.parts.data import Dataset
@@ -18,6 +16,7 @@ from fanin.record.run_folder import RunFolder
 from fanin.run.build import load_data, recipe
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
+from fanin.run.request import Request
 from fanin.run.result import result_of
 from fanin.run.theory_overlay import Overlay
 from fanin.streams import draws_from_it, generator, stream_seed, torch_stream
@@ -26,150 +25,134 @@ from fanin.train.flops import flops_of_step
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Learner
 from fanin.train.loop import Interrupted, Loop
-from fanin.train.run_state import Run
+from fanin.train.run_state import Run, State
 from fanin.train.single_learner import SingleLearner
 from fanin.train.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
-Shown = Callable[[int, int, float, float], None]  # step, steps, loss, error
-
 
 @dataclass
-class Member:
-    """One configuration that is to be trained, maybe together with others.
+class Begun:
+    """A request that is about to be trained.
 
     Args:
-        cfg: the composed configuration.
-        identity: its name, its hash and what it varies.
-        folder: owned by this process.
-        shown: told the progress at each logged row.
-        ended: told the content of result.json as soon as it is written.
+        request: what is to be run.
+        recipe: its options, made.
+        recorder: the open files of its folder.
+        checkpoint: the state to go on from; None starts at step 0.
     """
 
-    cfg: DictConfig
-    identity: Identity
-    folder: RunFolder
-    shown: Shown = lambda *_: None
-    ended: Callable[[dict[str, Any]], None] = lambda result: None
+    request: Request
+    recipe: Recipe
+    recorder: Recorder
+    checkpoint: State | None = None
 
 
-def run(
-    cfg: DictConfig,
-    identity: Identity,
-    folder: RunFolder,
-    stop_requested: Callable[[], bool] = lambda: False,
-    shown: Shown = lambda *_: None,
-) -> dict[str, Any]:
-    """Train one configuration in its folder; see `run_together`. Returns the content of result.json."""
-    results: list[dict[str, Any]] = []
-    run_together([Member(cfg, identity, folder, shown, results.append)], stop_requested)
-    return results[0]
+@dataclass(kw_only=True)
+class RequestedRun(Run):
+    """The state of a run that knows what was asked for: its request, its recipe and the theory of its network."""
+
+    request: Request
+    recipe: Recipe
+    overlay: Overlay
 
 
-def run_together(members: Sequence[Member], stop_requested: Callable[[], bool] = lambda: False) -> None:
+def run_together(requests: Sequence[Request], stop_requested: Callable[[], bool] = lambda: False) -> None:
     """Train configurations together, each in its folder, going on from checkpoints where there are fitting ones.
 
     Args:
-        members: one, or several of one structure (see `structure_key`) whose checkpoints, if any, are of one step.
+        requests: one, or several of one structure (see `structure_key`) whose checkpoints, if any, are of one step;
+            their folders are owned by this process. Each viewer is told the progress at each logged row, and the
+            content of result.json as soon as it is written.
         stop_requested: asked before each step.
 
     Raises:
         Interrupted: a stop was requested; the runs are checkpointed and marked.
         UserError: a configuration cannot be run.
     """
-    recipes = [recipe(member.cfg) for member in members]
+    recipes = [recipe(request.cfg) for request in requests]
     made = recipes[0]
     if made.trainer.threads is not None:
         torch.set_num_threads(made.trainer.threads)
-    states = [None if one.cfg.force else checkpoint_of(one.folder, one.identity) for one in members]
-    data = load_data(members[0].cfg, made.device, made.dtype)
+    data = load_data(requests[0].cfg, made.device, made.dtype)
     batches = batches_of(recipes, data)
-    steps = steps_of(made, batches)
-    recorders, by_recorder = [], {}
-    for member, state in zip(members, states, strict=True):
-        resume_step = None if state is None else state["step"]
-        recorder = Recorder(member.folder, resume_step, full=made.trainer.eval_train)
-        member.folder.write_status("running", step=0 if state is None else state["step"], steps=steps)
-        if state is None:
-            recorder.describe(member.identity.name, member.identity.hparams)
-        recorders.append(recorder)
-        by_recorder[id(recorder)] = member
-    loop, overlays = assemble(
-        recipes,
-        data,
-        batches,
-        recorders,
-        [member.identity.config_hash for member in members],
-        [member.shown for member in members],
-        stop_requested,
-    )
-    theories = dict(zip(map(id, recorders), zip(recipes, overlays, strict=True), strict=True))
+    begun = [begin(*pair, steps_of(made, batches)) for pair in zip(requests, recipes, strict=True)]
+    loop = assemble(begun, data, batches, stop_requested)
     counts = {
         "parameters": loop.learner.parameter_count,
         "flops_per_step": flops_of(loop.learner, batches),
     }
 
-    def ended(one: Run) -> None:
-        member, (its_recipe, overlay) = by_recorder[id(one.recorder)], theories[id(one.recorder)]
+    def ended(one: RequestedRun) -> None:
+        request = one.request
         epochs = loop.batches.epoch(one.step)
-        result = result_of(one, member.cfg, member.identity, its_recipe, overlay, data, epochs)
+        result = result_of(one, request.cfg, request.identity, one.recipe, one.overlay, data, epochs) | counts
         one.recorder.close(one.state)
-        member.folder.write_status(one.state, **loop.position(one))
-        result |= counts
-        member.folder.write_result(result)
-        member.ended(result)
+        request.folder.write_status(one.state, **loop.position(one))
+        request.folder.write_result(result)
+        request.viewer.ended(result)
 
     loop.ended = ended
-    start = 0
-    if states[0] is not None:
-        start = loop.resume([state for state in states if state is not None])
+    checkpoints = [one.checkpoint for one in begun if one.checkpoint is not None]
+    start = loop.resume(checkpoints) if checkpoints else 0
     try:
         loop.train(start)
     except Interrupted:
         for one in loop.runs:
-            folder = by_recorder[id(one.recorder)].folder
-            folder.write_status("interrupted", error="stopped by the user", **loop.position(one))
+            one.request.folder.write_status("interrupted", error="stopped by the user", **loop.position(one))
             one.recorder.close()
         raise
 
 
+def begin(request: Request, made: Recipe, steps: int) -> Begun:
+    """Open the files of a request whose run is to have so many steps, where it left off or afresh."""
+    checkpoint = None if request.cfg.force else checkpoint_of(request.folder, request.identity)
+    step = None if checkpoint is None else checkpoint["step"]
+    recorder = Recorder(request.folder, step, full=made.trainer.eval_train)
+    request.folder.write_status("running", step=step or 0, steps=steps)
+    if checkpoint is None:
+        recorder.describe(request.name, request.identity.hparams)
+    return Begun(request, made, recorder, checkpoint)
+
+
 def assemble(
-    recipes: Sequence[Recipe],
-    data: Dataset,
-    batches: Batches,
-    recorders: Sequence[Recorder],
-    hashes: Sequence[str],
-    shown: Sequence[Shown],
-    stop_requested: Callable[[], bool] = lambda: False,
-) -> tuple[Loop, list[Overlay]]:
-    """The loop of R runs, ready to train from step 0, and the theory of each."""
-    first = recipes[0]
+    begun: Sequence[Begun], data: Dataset, batches: Batches, stop_requested: Callable[[], bool] = lambda: False
+) -> Loop[RequestedRun]:
+    """The loop of R runs, ready to train from step 0."""
+    first = begun[0].recipe
     fixed = probe_batch(data.train_x, data.train_y, first.probe.batch_size, batches.seeds)
-    models = [initialized(made, data, inputs) for made, inputs in zip(recipes, fixed[0], strict=True)]
-    overlays = [made.overlay(model) for made, model in zip(recipes, models, strict=True)]
     steps = steps_of(first, batches)
-    runs = []
-    for made, recorder, overlay, config_hash, show in zip(recipes, recorders, overlays, hashes, shown, strict=True):
-        made.schedule.fit(steps)
-        made.method.averaging.fit(steps)
-        one = Run(
-            recorder=recorder,
-            lr=made.lr,
-            schedule=made.schedule,
-            patience=made.early_stopping.new() if made.early_stopping else None,
-            monitor=made.early_stopping.monitor if made.early_stopping else "val_loss",
-            annotate=overlay.annotate,
-            config_hash=config_hash,
-            scale=lambda step, made=made: made.lr_scaling.factor(batches.size(step)),  # type: ignore[misc]
-            shown=lambda step, loss, error, show=show: show(step, steps, loss, error),  # type: ignore[misc]
-        )
-        runs.append(one)
-    trained = [trained_model(made, model, batches) for made, model in zip(recipes, models, strict=True)]
+    runs, trained = [], []
+    for one, inputs in zip(begun, fixed[0], strict=True):
+        model = initialized(one.recipe, data, inputs)
+        runs.append(run_of(one, model, batches, steps))
+        trained.append(trained_model(one.recipe, model, batches))
     learner = FusedLearner(trained) if len(trained) > 1 else SingleLearner(trained[0])
     classifies = first.method.loss.classification
-    loop = Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
-    return loop, overlays
+    return Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
+
+
+def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> RequestedRun:
+    """The state of a run of so many steps, at its start."""
+    request, made = begun.request, begun.recipe
+    overlay, stopping = made.overlay(model), made.early_stopping
+    made.schedule.fit(steps)
+    made.method.averaging.fit(steps)
+    return RequestedRun(
+        request=request,
+        recipe=made,
+        overlay=overlay,
+        recorder=begun.recorder,
+        lr=made.lr,
+        schedule=made.schedule,
+        patience=stopping.new() if stopping else None,
+        monitor=stopping.monitor if stopping else "val_loss",
+        annotate=overlay.annotate,
+        config_hash=request.identity.config_hash,
+        scale=lambda step: made.lr_scaling.factor(batches.size(step)),
+        shown=lambda step, loss, error: request.viewer.step(step, steps, loss, error),
+    )
 
 
 def flops_of(learner: Learner, batches: Batches) -> int:
@@ -220,13 +203,13 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
     )
 
 
-def checkpoint_of(folder: RunFolder, identity: Identity) -> dict[str, Any] | None:
+def checkpoint_of(folder: RunFolder, identity: Identity) -> State | None:
     """The state to go on from; None where there is none that fits."""
     path = folder.checkpoints / "last.pt"
     if not path.exists() or folder.status.get("state") in (None, "done", "diverged"):
         return None
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        state: State = torch.load(path, weights_only=True, map_location="cpu")
         if state["config_hash"] == identity.config_hash and not state["ended"]:
             log.info("going on from %s at step %d", path, state["step"])
             return state

@@ -6,17 +6,17 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fanin.errors import UserError
 from fanin.record.run_folder import FolderBusy, RunFolder
-from fanin.run.identity import Identity, identify
+from fanin.run.identity import identify
+from fanin.run.request import Request
 from fanin.sweep.grid_summary import update_summary
 from fanin.sweep.run_view import Display
 from fanin.sweep.signals import stop_on_signal
@@ -32,28 +32,6 @@ outcomes: list[Outcome] = []
 """What the jobs of this process came to, in order."""
 
 
-@dataclass
-class Job:
-    """One configuration and where it is to be run."""
-
-    cfg: DictConfig
-    identity: Identity
-    folder: Path
-
-
-class Viewer(Protocol):
-    """Who is told how a job goes: a progress bar, or the process that waits for it."""
-
-    def step(self, step: int, steps: int, loss: float, error: float) -> None:
-        """Where the run is."""
-
-    def ended(self, result: dict[str, Any]) -> None:
-        """It ended, with this result."""
-
-    def line(self, text: str, style: str = "") -> None:
-        """Anything else there is to say of it."""
-
-
 def run_job(cfg: DictConfig, *, bar: bool = True) -> Outcome:
     """Run one composed configuration in the folder that Hydra has made for it: the task of Hydra's own launchers.
 
@@ -66,9 +44,9 @@ def run_job(cfg: DictConfig, *, bar: bool = True) -> Outcome:
     """
     hydra_cfg = HydraConfig.get()
     identity = identify(cfg, hydra_cfg)  # type: ignore[arg-type]  # HydraConf is its schema, a DictConfig its value
-    job = Job(cfg, identity, Path(hydra_cfg.runtime.output_dir))
-    with stop_on_signal() as stop, Display(job.folder, enabled=bar and bool(cfg.trainer.progress)) as display:
-        outcome = execute(job, display, stop)
+    folder = RunFolder(Path(hydra_cfg.runtime.output_dir))
+    with stop_on_signal() as stop, Display(folder.path, enabled=bar and bool(cfg.trainer.progress)) as display:
+        (outcome,) = execute_together([Request(cfg, identity, folder, display)], stop)
     outcomes.append(outcome)
     if outcome["state"] == "interrupted":
         stop.pass_on()
@@ -76,58 +54,42 @@ def run_job(cfg: DictConfig, *, bar: bool = True) -> Outcome:
     return outcome
 
 
-def execute(
-    job: Job,
-    viewer: Viewer,
-    stop_requested: Callable[[], bool],
-    prepare: Callable[[Job], None] = lambda job: None,
-) -> Outcome:
-    """Run one job; see `execute_together`."""
-    return execute_together([(job, viewer)], stop_requested, prepare)[0]
+def execute_together(requests: Sequence[Request], stop_requested: Callable[[], bool]) -> list[Outcome]:
+    """Run requests, those that are not finished and that nobody else is at, as one program where they are several.
 
-
-def execute_together(
-    jobs: Sequence[tuple[Job, Viewer]],
-    stop_requested: Callable[[], bool],
-    prepare: Callable[[Job], None] = lambda job: None,
-) -> list[Outcome]:
-    """Run jobs, those that are not finished and that nobody else is at, as one program where they are several.
-
-    Whatever goes wrong is written into the run's own log and status and returned as its state: one job never takes
+    Whatever goes wrong is written into the run's own log and status and returned as its state: one run never takes
     the others of its grid with it. Where several together fail, each is tried alone.
 
     Args:
-        jobs: what to run, each with whom to tell how it goes; several must be of one structure.
+        requests: what to run; several must be of one structure.
         stop_requested: asked before each step.
-        prepare: called with a job once its folder is owned and there is something to run.
     """
     outcomes: dict[str, Outcome] = {}
     with ExitStack() as owned:
         ours = []
-        for job, viewer in jobs:
-            folder = RunFolder(job.folder)
-            outcome = outcomes[job.identity.name] = {"run": job.identity.name, "folder": str(job.folder), "error": None}
+        for one in requests:
+            outcome = outcomes[one.name] = {"run": one.name, "folder": str(one.folder.path), "error": None}
             try:
-                owned.enter_context(folder.owned())
+                owned.enter_context(one.folder.owned())
             except FolderBusy:
-                viewer.line("is being run by another process", "yellow")
+                one.viewer.line("is being run by another process", "yellow")
                 outcome["state"] = "busy"
                 continue
-            if folder.finished(job.identity.config_hash) and not job.cfg.force:
-                viewer.line(f"{folder.status['state']} before, not run again (force=true does)", "dim")
+            if one.finished:
+                one.viewer.line(f"{one.folder.status['state']} before, not run again (force=true does)", "dim")
                 outcome["state"] = "skipped"
                 continue
             try:
-                prepare(job)
+                one.prepare()
             except OSError as error:
-                outcome |= {"state": "failed", "error": _mark_failed(error, folder, viewer)}
+                outcome |= {"state": "failed", "error": _mark_failed(error, one)}
                 continue
-            ours.append((job, folder, viewer))
+            ours.append(one)
         for name, state in _attempt(ours, stop_requested).items():
             outcomes[name] |= state
         grids: dict[Path, list[Path]] = {}
-        for job, folder, _ in ours:
-            grids.setdefault(job.folder.parent, []).append(folder.path)
+        for one in ours:
+            grids.setdefault(one.folder.path.parent, []).append(one.folder.path)
         for grid, folders in grids.items():
             try:
                 update_summary(grid, folders)
@@ -136,18 +98,15 @@ def execute_together(
     return list(outcomes.values())
 
 
-Owned = tuple[Job, RunFolder, Viewer]
-
-
-def _attempt(ours: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
-    """Run jobs whose folders are owned; those that fail or were checkpointed elsewhere in their course, alone."""
+def _attempt(ours: Sequence[Request], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
+    """Run requests whose folders are owned; those that fail or were checkpointed elsewhere in their course, alone."""
     if not ours:
         return {}
     from fanin.run.execute import checkpoint_of  # torch: not before it is known that there is something to run
 
-    by_step: dict[int, list[Owned]] = {}
+    by_step: dict[int, list[Request]] = {}
     for one in ours:
-        state = checkpoint_of(one[1], one[0].identity) if len(ours) > 1 and not one[0].cfg.force else None
+        state = checkpoint_of(one.folder, one.identity) if len(ours) > 1 and not one.cfg.force else None
         by_step.setdefault(0 if state is None else int(state["step"]), []).append(one)
     outcomes: dict[str, Outcome] = {}
     for group in by_step.values():
@@ -155,26 +114,40 @@ def _attempt(ours: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[
     return outcomes
 
 
-def _attempt_group(group: Sequence[Owned], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
-    from fanin.run.execute import Member, run_together
+@dataclass
+class Ending:
+    """The viewer of a run that is told to another viewer; what came of the run is noted as soon as it has ended."""
+
+    request: Request
+    outcomes: dict[str, Outcome]
+
+    def step(self, step: int, steps: int, loss: float, error: float) -> None:
+        """Where the run is."""
+        self.request.viewer.step(step, steps, loss, error)
+
+    def ended(self, result: dict[str, Any]) -> None:
+        """It ended."""
+        note(self.request.folder, f"{result['state']} after {result['steps']} steps: {result['outcome']}")
+        self.outcomes[self.request.name] = {"state": result["state"]}
+        self.request.viewer.ended(result)
+
+    def line(self, text: str, style: str = "") -> None:
+        """Anything else."""
+        self.request.viewer.line(text, style)
+
+
+def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
+    from fanin.run.execute import run_together
     from fanin.train.loop import Interrupted
 
     outcomes: dict[str, Outcome] = {}
-
-    def ended(job: Job, folder: RunFolder, viewer: Viewer, result: dict[str, Any]) -> None:
-        note(folder, f"{result['state']} after {result['steps']} steps: {result['outcome']}")
-        viewer.ended(result)
-        outcomes[job.identity.name] = {"state": result["state"]}
-
-    members = []
     with ExitStack() as logs:
-        for job, folder, viewer in group:
-            logs.enter_context(logging_to(folder.path / "run.log"))
+        for one in group:
+            logs.enter_context(logging_to(one.folder.path / "run.log"))
             beside = f", as one of {len(group)} runs trained together" if len(group) > 1 else ""
-            note(folder, f"run {job.identity.name}, configuration {job.identity.config_hash}{beside}")
-            members.append(Member(job.cfg, job.identity, folder, viewer.step, partial(ended, job, folder, viewer)))
+            note(one.folder, f"run {one.name}, configuration {one.identity.config_hash}{beside}")
         try:
-            run_together(members, stop_requested)
+            run_together([replace(one, viewer=Ending(one, outcomes)) for one in group], stop_requested)
             return outcomes
         except Interrupted:
             said = "interrupted; the same command goes on"
@@ -182,21 +155,19 @@ def _attempt_group(group: Sequence[Owned], stop_requested: Callable[[], bool]) -
             said = "interrupted; the same command goes on from its last checkpoint"
         except (Exception, SystemExit) as error:  # a part that calls exit() takes no other run with it
             if len(group) == 1:
-                ((job, folder, viewer),) = group
-                return {job.identity.name: {"state": "failed", "error": _mark_failed(error, folder, viewer)}}
+                return {group[0].name: {"state": "failed", "error": _mark_failed(error, group[0])}}
             log.warning("failed together, each is tried alone: %s", error)
             said = ""
     for one in group:
-        job, folder, viewer = one
-        if job.identity.name in outcomes:
+        if one.name in outcomes:
             continue
         if not said:
             outcomes |= _attempt_group([one], stop_requested)
             continue
-        if folder.status.get("state") != "interrupted":
-            folder.write_status("interrupted", error="stopped by the user at once")
-        viewer.line(said, "yellow")
-        outcomes[job.identity.name] = {"state": "interrupted"}
+        if one.folder.status.get("state") != "interrupted":
+            one.folder.write_status("interrupted", error="stopped by the user at once")
+        one.viewer.line(said, "yellow")
+        outcomes[one.name] = {"state": "interrupted"}
     return outcomes
 
 
@@ -207,8 +178,9 @@ def note(folder: RunFolder, text: str) -> None:
         file.write(logging.Formatter(LOG_FORMAT).format(record) + "\n")
 
 
-def _mark_failed(error: BaseException, folder: RunFolder, viewer: Viewer) -> str:
+def _mark_failed(error: BaseException, request: Request) -> str:
     """Put the traceback into the run's own log and the last line into its status; returns that line."""
+    folder = request.folder
     said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     line = said.strip().splitlines()[0]
     log.error("failed: %s\n%s", line, traceback.format_exc())
@@ -217,7 +189,7 @@ def _mark_failed(error: BaseException, folder: RunFolder, viewer: Viewer) -> str
         folder.write_status("failed", error=line)
     except OSError as full:  # a disk so full that not even this fits: the terminal is all that is left
         line += f" (and its folder cannot be written: {full})"
-    viewer.line(f"failed: {line} (see {folder.path / 'run.log'})", "red")
+    request.viewer.line(f"failed: {line} (see {folder.path / 'run.log'})", "red")
     return line
 
 

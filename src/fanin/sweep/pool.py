@@ -25,32 +25,31 @@ from threading import Thread
 from typing import Any
 
 from fanin.record.run_folder import RunFolder
+from fanin.run.request import Request
 from fanin.sweep.composer import hydra_record, write_record
 from fanin.sweep.grid_summary import update_summary
 from fanin.sweep.grid_view import Board
-from fanin.sweep.job import Job, Outcome, execute_together, note
+from fanin.sweep.job import Outcome, execute_together, note
 from fanin.sweep.plan import Planned
 from fanin.sweep.signals import stop_on_signal
 
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-@dataclass
-class Posted:
-    """A job as it is sent to a worker, with what Hydra's record of it is to say."""
+@dataclass(kw_only=True)
+class Posted(Request):
+    """A request as it is sent to a worker, with what Hydra's record of it is to say."""
 
-    job: Job
     overrides: list[str]
     record: dict[str, Any]
 
-    @property
-    def name(self) -> str:
-        """Of the run."""
-        return self.job.identity.name
+    def prepare(self) -> None:
+        """Write Hydra's record."""
+        write_record(self.folder.path, self.cfg, self.overrides, self.record)
 
 
 Task = list[Posted]
-"""What a worker takes at a time: one job, or several that are trained as one program."""
+"""What a worker takes at a time: one request, or several that are trained as one program."""
 
 
 @dataclass
@@ -162,8 +161,9 @@ def _prepare_report() -> None:
 
 def posted(run: Planned) -> Posted:
     """A planned run, ready to be sent."""
-    job = Job(run.composed.task, run.identity, run.folder)
-    return Posted(job, run.composed.overrides, hydra_record(run.composed, run.folder, run.number))
+    composed = run.composed
+    record = hydra_record(composed, run.folder, run.number)
+    return Posted(composed.task, run.identity, RunFolder(run.folder), overrides=composed.overrides, record=record)
 
 
 @dataclass
@@ -242,7 +242,7 @@ class Pool:
         error = f"its process {_end_of(worker.process.exitcode)}"
         if len(worker.task) == 1:
             (one,) = worker.task
-            folder = RunFolder(one.job.folder)
+            folder = one.folder
             folder.path.mkdir(parents=True, exist_ok=True)
             note(folder, f"failed: {error}")
             folder.mark_dead("failed", error)
@@ -267,7 +267,7 @@ class Pool:
                 worker.process.kill()
                 worker.process.join()
                 for one in worker.task:
-                    RunFolder(one.job.folder).mark_dead("interrupted", "stopped by the user at once")
+                    one.folder.mark_dead("interrupted", "stopped by the user at once")
 
 
 def _end_of(code: int | None) -> str:
@@ -301,13 +301,8 @@ def _work(connection: Connection, device: int | None, prepare_process: Callable[
             task: Task = connection.recv()
         except (EOFError, OSError):
             return
-        told = {one.name: one for one in task}
-
-        def prepare(job: Job, told: dict[str, Posted] = told) -> None:
-            one = told[job.identity.name]
-            write_record(job.folder, job.cfg, one.overrides, one.record)
-
-        jobs = [(one.job, Remote(line, one.name)) for one in task]
-        line.send("outcomes", execute_together(jobs, lambda: line.orphaned or hung_up(), prepare))
-        if len(jobs) > 1:
+        for one in task:
+            one.viewer = Remote(line, one.name)
+        line.send("outcomes", execute_together(task, lambda: line.orphaned or hung_up()))
+        if len(task) > 1:
             gc.collect()  # the tensors of many runs, before the next ones are made

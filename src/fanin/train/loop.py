@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,12 +24,15 @@ CHECKPOINT_SECONDS = 10.0
 """Between two checkpoints of once an epoch, at least: on small data an epoch is over before its checkpoint is."""
 
 
+R = TypeVar("R", bound=Run)
+
+
 class Interrupted(Exception):
     """The user asked to stop; every run that was on its way has been checkpointed."""
 
 
 @dataclass
-class Loop:
+class Loop(Generic[R]):
     """R runs on their way; `train` is the loop, the methods below it are its verbs.
 
     Args:
@@ -51,10 +54,10 @@ class Loop:
     trainer: Trainer
     probe: Probe
     probe_data: Batch
-    runs: list[Run]
+    runs: list[R]
     stop_requested: Callable[[], bool] = lambda: False
     classifies: bool = True
-    ended: Callable[[Run], None] = lambda run: None
+    ended: Callable[[R], None] = lambda run: None
     seconds: float = 0.0
     pending: list[Tensor] = field(default_factory=list)
     tags: tuple[str, ...] = ()
@@ -254,7 +257,7 @@ class Loop:
         self.pending = [row.T.to(device) for row in pending.transpose(0, 1)] if pending.numel() else []
         return int(states[0]["step"])
 
-    def narrowed(self, indices: Sequence[int]) -> Loop:
+    def narrowed(self, indices: Sequence[int]) -> Loop[R]:
         """A loop of some of the runs, where they are."""
         chosen = list(indices)
         return replace(

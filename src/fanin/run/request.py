@@ -1,0 +1,67 @@
+"""A request: one run on its way, from the plan of a grid to its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from omegaconf import DictConfig
+
+from fanin.record.run_folder import RunFolder
+from fanin.run.identity import Identity
+
+
+class Viewer(Protocol):
+    """Who is told how a run goes: a progress bar, or the process that waits for it."""
+
+    def step(self, step: int, steps: int, loss: float, error: float) -> None:
+        """Where the run is."""
+
+    def ended(self, result: dict[str, Any]) -> None:
+        """It ended, with this content of result.json."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Anything else there is to say of it."""
+
+
+class Unseen:
+    """The viewer of a run that nobody follows."""
+
+    def step(self, step: int, steps: int, loss: float, error: float) -> None:
+        """Nobody asks where the run is."""
+
+    def ended(self, result: dict[str, Any]) -> None:
+        """Nor what came of it."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Nor for anything else."""
+
+
+@dataclass
+class Request:
+    """What is to be run, what it is called, where its files go and who is told of it.
+
+    Args:
+        cfg: the composed configuration, without its hydra node.
+        identity: the run's name, its hash and what it varies.
+        folder: where its files go.
+        viewer: told how the run goes.
+    """
+
+    cfg: DictConfig
+    identity: Identity
+    folder: RunFolder
+    viewer: Viewer = field(default_factory=Unseen)
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.identity.name
+
+    def prepare(self) -> None:
+        """Called once the folder is owned by this process and there is something to run."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has been run to its end before, and is not to be run again."""
+        return not self.cfg.force and self.folder.finished(self.identity.config_hash)
