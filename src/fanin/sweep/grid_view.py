@@ -13,8 +13,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fanin.sweep.run_view import ending
-
 ORDER = ("done", "diverged", "failed", "interrupted", "busy", "skipped")
 COLOURS = {"done": "green", "diverged": "magenta", "failed": "red", "interrupted": "yellow", "busy": "yellow"}
 MOST_ROWS = 16
@@ -67,13 +65,10 @@ class Board:
         self.running[name] = _Running(time.monotonic())
 
     def told(self, name: str, kind: str, content: list[Any]) -> None:
-        """A run said something: a step, its end, or a line."""
+        """A run said something: a step or a line."""
         if kind == "step" and name in self.running:
             one = self.running[name]
             one.step, one.steps, one.loss, one.error = content
-        elif kind == "ended":
-            text, style = ending(content[0])
-            self.line(name, text, style)
         elif kind == "line":
             self.line(name, *content)
 

@@ -31,6 +31,7 @@ from fanin.sweep.grid_summary import update_summary
 from fanin.sweep.grid_view import Board
 from fanin.sweep.job import Outcome, execute_together, note
 from fanin.sweep.plan import Planned
+from fanin.sweep.run_view import ending
 from fanin.sweep.signals import stop_on_signal
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -90,8 +91,7 @@ class Remote:
 
     def ended(self, result: dict[str, Any]) -> None:
         """It ended, with this result."""
-        told = ("diverged", "steps", "outcome", "verdict", "seconds", "metrics", "init")
-        self.line_to_parent.send("ended", self.name, {key: result[key] for key in told})
+        self.line_to_parent.send("line", self.name, *ending(result))
 
     def line(self, text: str, style: str = "") -> None:
         """Anything else there is to say."""
