@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from engine import rows
-from fanin.record.run_folder import CsvFile, FolderBusy, RunFolder
+from fanin.record.csv_file import CsvFile
+from fanin.record.run_folder import FolderBusy, RunFolder
 
 # ---- ownership
 

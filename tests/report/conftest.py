@@ -199,6 +199,7 @@ def make_run(
         "init": measured,
         "diverged": {"step": 2, "layer": "linear_17", "what": "activation"} if diverges else None,
         "overrides": chosen, "config_hash": f"{seed:x}", "device": "cpu", "parameters": 1,
+        "classes": 10, "chance_loss": math.log(10),
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     return folder

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fanin.errors import UserError
-from fanin.record.summary import read_run, summary_row
+from fanin.record.run_files import read_run
+from fanin.record.summary import row_of
 from fanin.report import write_report
 from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.read.series import read_metrics, read_profiles
@@ -103,7 +104,7 @@ def test_a_row_survives_values_of_the_wrong_kind(tmp_path: Path) -> None:
     result = {"metrics": [1], "init": "good", "overrides": None, "diverged": 3, "outcome": None}
     (tmp_path / "status.json").write_text(json.dumps(status))
     (tmp_path / "result.json").write_text(json.dumps(result))
-    row = summary_row(tmp_path)
+    row = row_of(read_run(tmp_path))
     assert row["error"] == "7"
     assert {row[name] for name in ("train_loss", "steps", "seconds", "z", "diverged_step")} == {None}
 

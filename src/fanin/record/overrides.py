@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from fanin.catalogue import SEVERAL
+
 # Where a run goes and how it is computed, not what is studied.
 INCIDENTAL = re.compile(r"(experiment|force|data\.root|study(\..*)?|hydra(\..*)?)")
+
+LARGEST = 100_000
+"""Nodes of a YAML file; a larger one is no configuration."""
 
 NAMES = {
     "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
     "relu": "ReLU", "sgd": "SGD", "gd": "GD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop",
     "layer": "layer normalization", "batch": "batch normalization",
 }  # fmt: skip
-CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10, "cifar10": 10, "cifar100": 100}
 
 
 class RunConfig:
-    """The configuration of one run, read when first asked for; missing and broken files read as empty."""
+    """The configuration of one run, read when first asked for; missing and broken files read as empty.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the run's.
+        result: what result.json says; without one, or in one of an older version, Hydra's record is asked.
+    """
+
+    def __init__(self, folder: Path, result: Mapping[str, Any]) -> None:
         self._folder = folder / ".hydra"
-        self._config: dict[str, Any] | None = None
-        self._choices: dict[str, Any] | None = None
+        config, choices = result.get("config"), result.get("choices")
+        self._config: dict[str, Any] | None = config if isinstance(config, dict) else None
+        self._choices: dict[str, Any] | None = choices if isinstance(choices, dict) else None
 
     @property
     def config(self) -> dict[str, Any]:
-        """The composed configuration."""
+        """The composed configuration; in Hydra's record interpolations are not resolved."""
         if self._config is None:
             self._config = _as_dict(read_yaml(self._folder / "config.yaml"))
         return self._config
@@ -44,7 +54,7 @@ class RunConfig:
 
     def value(self, key: str) -> Any:
         """The value of a dotted key, the chosen option where the key is a group, None where there is none."""
-        value = _walk(self.config, key)
+        value = _resolved(self.config, _walk(self.config, key))
         return self.option(key) if value is None or isinstance(value, dict) else value
 
     @property
@@ -67,14 +77,6 @@ class RunConfig:
             listed = made if all(isinstance(one, dict) and "_target_" in one for one in made.values()) else None
             return None if listed is None else "+".join(sorted(map(str, listed))) or "none"
         return str(chosen)
-
-    @property
-    def classes(self) -> int | None:
-        """K, the number of classes, where the configuration or the data set's name tells."""
-        classes = _walk(self.config, "data.classes")
-        if isinstance(classes, list):  # the labels that are kept
-            return len(classes)
-        return classes if isinstance(classes, int) else CLASSES.get(self.option("data") or "")
 
     def setting(self, varying: Collection[str] = ()) -> list[str]:
         """The setting in a few words, e.g. ["MNIST", "50 layers of 100 units", ...], without what varies."""
@@ -101,27 +103,51 @@ class RunConfig:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, None where it is missing or broken."""
+    """The content of a YAML file, None where it is missing, broken or would grow without bound."""
     import yaml
 
     try:
-        return yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = path.read_bytes()
+        if re.search(rb"\*\w", content) and _size(yaml.compose(content, yaml.SafeLoader), {}) > LARGEST:
+            return None
+        return yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
 
 
-def named_overrides(folder: Path) -> dict[str, Any]:
-    """The overrides of a run that left no result: the folder's name tells which, Hydra's list their exact values.
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many nodes a YAML document has, written out: a few aliases of aliases make billions."""
+    if id(node) not in known:
+        known[id(node)] = LARGEST  # one that holds itself has no end
+        inner = node.value if isinstance(node.value, list) else []
+        parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
-    Long names are shortened, so a name that is not all key=value leaves the whole list, without what is incidental.
+
+def named_overrides(folder: Path, config: RunConfig) -> dict[str, Any]:
+    """The overrides of a run that left no result: the folder's name tells which, its configuration their values.
+
+    Long names are shortened, so a name that is not all key=value leaves what Hydra says was typed, without what is
+    incidental; the seed is always among them.
     """
     entries = read_yaml(folder / ".hydra" / "overrides.yaml")
-    listed = _pairs([str(entry).lstrip("+~") for entry in entries] if isinstance(entries, list) else [])
+    typed = _pairs([str(entry).lstrip("+~") for entry in entries] if isinstance(entries, list) else [])
     parts = split_outside_brackets(folder.name)
-    named = _pairs(parts)
-    if len(named) == len(parts):
-        return {key: listed.get(key, value) for key, value in named.items()}
-    return {key: value for key, value in listed.items() if not INCIDENTAL.fullmatch(key)}
+    told = {key: typed.get(key, value) for key, value in _pairs(parts).items()}
+    if len(told) != len(parts):
+        told = {key: value for key, value in typed.items() if not INCIDENTAL.fullmatch(key)}
+        told.setdefault("seed", None)
+    values = {key: config.value(key) for key in told}
+    found = {key: _of_list(key, told[key]) if value is None else value for key, value in values.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _of_list(key: str, value: Any) -> Any:
+    """The options of a list as a run's name has them: "l2+dropout", typed as "[l2,dropout]", is "dropout+l2"."""
+    if key not in SEVERAL or not isinstance(value, str):
+        return value
+    return "+".join(sorted(part for part in re.split(r"[\[\],+\s]+", value) if part)) or "none"
 
 
 def _pairs(entries: list[str]) -> dict[str, Any]:
@@ -165,6 +191,14 @@ def _walk(config: Any, key: str) -> Any:
     for part in key.split("."):
         config = config.get(part) if isinstance(config, dict) else None
     return config
+
+
+def _resolved(config: Any, value: Any, depth: int = 8) -> Any:
+    """A value that is an interpolation of another key as that one's value; one that computes something as None."""
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    found = re.fullmatch(r"\$\{([\w.]+)\}", value)
+    return _resolved(config, _walk(config, found[1]), depth - 1) if found and depth else None
 
 
 def _keys(config: dict[str, Any], prefix: str) -> list[str]:

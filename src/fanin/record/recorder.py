@@ -13,8 +13,9 @@ from operator import itemgetter
 from typing import Any
 
 from fanin.record.columns import FULL, METRICS, PROFILES, names
+from fanin.record.csv_file import FORMULAS, CsvFile
 from fanin.record.event_file import EventFile, with_log10
-from fanin.record.run_folder import CsvFile, RunFolder
+from fanin.record.run_folder import RunFolder
 from fanin.record.tensorboard_plugins import custom_scalar_layout, hparams_end, hparams_start
 
 TAGS = {
@@ -39,7 +40,8 @@ class ProfileRow:
     def cells(self) -> tuple[object, ...]:
         """The row as it is written."""
         numbers = (self.value, self.theory, self.band_low, self.band_high)
-        return self.axis, self.index, self.layer, self.quantity, *map(_number, numbers)
+        layer = f"'{self.layer}" if self.layer.startswith(FORMULAS) else self.layer  # see csv_file.as_text
+        return self.axis, self.index, layer, self.quantity, *map(_number, numbers)
 
 
 class Recorder:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,45 +122,3 @@ class RunFolder:
         write(content)
         write_atomically(path, lambda file: file.write(content.getbuffer()))
         return path
-
-
-class CsvFile:
-    """A CSV file that grows row by row, each handed to the system at once, so that a kill loses nothing.
-
-    Args:
-        path: the file; it appears at once, with its header.
-        header: the columns; rows may leave some out (empty) but may not add any.
-        keep: when given, rows of an earlier attempt for which it is true stay, the others are dropped.
-    """
-
-    def __init__(
-        self, path: Path, header: tuple[str, ...], keep: Callable[[dict[str, str]], bool] | None = None
-    ) -> None:
-        self.path, self.header = path, header
-        kept: list[dict[str, str]] = []
-        if keep is not None and path.exists():
-            # A kill can cut the last row short, within a number too: only what ends with a newline is whole.
-            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            kept = [row for row in csv.DictReader(lines) if None not in row.values() and keep(row)]
-        self.kept = kept
-        text = io.StringIO()
-        writer = csv.DictWriter(text, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-        write_atomically(path, lambda file: file.write(text.getvalue().encode()))
-        self._file = path.open("a", newline="")
-        self._writer = csv.DictWriter(self._file, header, lineterminator="\n", restval="")
-
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        """Append rows; floats in the shortest form that reads back to the same value."""
-        self._writer.writerows(rows)
-        self._file.flush()
-
-    def write_cells(self, rows: Sequence[tuple[object, ...]]) -> None:
-        """Append rows that are in the order of the header already."""
-        csv.writer(self._file, lineterminator="\n").writerows(rows)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()

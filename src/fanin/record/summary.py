@@ -1,143 +1,49 @@
-"""One row per run from its small JSON files, and the summary.csv made of such rows.
+"""summary.csv: a row per run, growing as runs end, whoever runs them.
 
 Free of pandas: the engine writes the summary each time that a run ends.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock, Timeout
 
 from fanin.record import columns
-from fanin.record.atomic_files import write_atomically
-from fanin.record.columns import FINISHED, STATES, names
-from fanin.record.outcome import outcome_of
-from fanin.record.overrides import named_overrides
+from fanin.record.columns import FINISHED, names
+from fanin.record.csv_file import read_table, write_table
+from fanin.record.run_files import RunFiles, as_number, read_run
+
+log = logging.getLogger(__name__)
 
 FIRST, LAST = names(columns.SUMMARY_FIRST), names(columns.SUMMARY_LAST)
 METRICS, INIT, EVALUATION = names(columns.FINAL), names(columns.INIT), names(columns.EVALUATION)
 
+PATIENCE = 60.0
+"""Seconds to wait for another process that writes the same summary: it takes it milliseconds."""
 
-@dataclass
-class RunFiles:
-    """What status.json and result.json say of one run.
+Row = dict[str, object]
 
-    Attributes:
-        folder: the run's folder.
-        state: one of STATES; "unknown" where no file tells.
-        status, result: the contents, {} where there are none.
-        overrides: what makes this run differ from its siblings, seed included.
-        notes: one line for each file that could not be read or contradicts another.
+
+def row_of(run: RunFiles, keys: Iterable[str] = ()) -> Row:
+    """The row of a run: name, state, outcome, verdict, what varies, final metrics, what init says.
+
+    Args:
+        run: as it was read.
+        keys: of the configuration, that vary in the grid: the run's own value stands in its row also where that is
+            the default. Its overrides come in any case.
     """
-
-    folder: Path
-    state: str = "unknown"
-    status: dict[str, Any] = field(default_factory=dict)
-    result: dict[str, Any] = field(default_factory=dict)
-    overrides: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def error(self) -> str | None:
-        """The last line of the error that ended the run."""
-        error = self.status.get("error")
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
-        return lines[-1] if lines else None
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The final metrics as they stand in result.json."""
-        return _mapping(self.result.get("metrics"))
-
-    def metric(self, name: str) -> float | None:
-        """A final metric; None where it was not evaluated."""
-        return as_number(self.metrics.get(name))
-
-    def init(self, name: str) -> float | None:
-        """A quantity at initialization; None where it was not measured."""
-        return as_number(_mapping(self.result.get("init")).get(name))
-
-    def evaluation(self, part: str = "test") -> dict[str, Any]:
-        """What the final evaluation on a part of the data says beside loss and error, {} where there was none."""
-        return _mapping(_mapping(self.result.get("evaluation")).get(part))
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """Every number of result.json by its name: final metrics, the test's evaluation, the rest, those at init."""
-        sources = (self.metrics, self.evaluation(), self.result, _mapping(self.result.get("init")))
-        named = [(name, as_number(value)) for source in reversed(sources) for name, value in source.items()]
-        return {name: number for name, number in named if number is not None}
-
-    @property
-    def outcome(self) -> str:
-        """What came of the training, or nothing for an unfinished run."""
-        return outcome_of(self.result)
-
-    @property
-    def verdict(self) -> str:
-        """The verdict on the initialization, or nothing."""
-        return str(_mapping(self.result.get("init")).get("verdict") or self.result.get("verdict") or "")
-
-    @property
-    def verdicts(self) -> tuple[str, str]:
-        """Those of the forward and of the backward pass; nothing where an older run has one for both."""
-        init = _mapping(self.result.get("init"))
-        return str(init.get("forward") or ""), str(init.get("backward") or "")
-
-    @property
-    def diverged(self) -> dict[str, Any]:
-        """{"step", "layer", "what"} of the first value that was not finite, or {}."""
-        return _mapping(self.result.get("diverged"))
-
-    @property
-    def steps(self) -> float | None:
-        """Steps made so far."""
-        return as_number(self.result.get("steps", self.status.get("step")))
-
-
-def read_run(folder: Path) -> RunFiles:
-    """Read status.json and result.json; what is missing, broken or contradictory becomes a note, never an error."""
-    run = RunFiles(folder)
-    run.status = _read_json(folder / "status.json", run.notes, required=True)
-    run.result = _read_json(folder / "result.json", run.notes, required=False)
-    state = run.status.get("state") or run.result.get("state") or "unknown"
-    run.state = state if state in STATES else "unknown"
-    if run.state != state:
-        run.notes.append(f"status.json: unknown state {state!r}")
-    if run.result and run.state not in FINISHED and run.state != "unknown":
-        run.notes.append(f"result.json is that of an earlier attempt (status.json: {run.state}); left out")
-        run.result = {}
-    if run.state in FINISHED and not run.result and not run.notes:
-        run.notes.append(f"result.json is missing although the run is {run.state}")
-    overrides = run.result.get("overrides")
-    run.overrides = dict(overrides) if isinstance(overrides, dict) else named_overrides(folder)
-    return run
-
-
-def summary_row(folder: Path, grid: Path | None = None) -> dict[str, object]:
-    """The run's row of summary.csv: name, state, outcome, verdict, overrides, final metrics, quantities at init.
-
-    The name is the folder's path below `grid`, which matters where an override's "/" nests folders.
-    """
-    row = row_of(read_run(folder))
-    return row if grid is None else row | {"run": folder.relative_to(grid).as_posix()}
-
-
-def row_of(run: RunFiles) -> dict[str, object]:
-    """The row of a run that has been read; None where there is no value."""
-    overrides = {key: value for key, value in run.overrides.items() if key not in (*FIRST, *LAST)}
-    if "seed" in overrides:
-        overrides["seed"] = overrides.pop("seed")
+    varied = {key: run.value(key) for key in (*run.overrides, *keys) if key not in FIRST and key not in LAST}
+    if "seed" in varied:
+        varied["seed"] = varied.pop("seed")
     extra = [name for name in run.metrics if name not in METRICS]
     numbers = run.numbers
     return {
         **dict(zip(FIRST, (run.folder.name, run.state, run.outcome, run.verdict), strict=True)),
-        **overrides,
+        **varied,
         **{name: run.metric(name) for name in (*METRICS, *extra)},
         "steps": run.steps,
         "epochs": as_number(run.result.get("epochs", run.status.get("epoch"))),
@@ -150,53 +56,105 @@ def row_of(run: RunFiles) -> dict[str, object]:
     }
 
 
+def rows_of(runs: Sequence[RunFiles], grid: Path | None = None) -> list[Row]:
+    """The rows of runs, each with its value of every key that varies among them.
+
+    Args:
+        runs: as they were read.
+        grid: their names are their folders' paths below it; None for the folders' own names.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    rows = [row_of(run, keys) for run in runs]
+    if grid is not None:
+        for run, row in zip(runs, rows, strict=True):
+            row["run"] = run.folder.relative_to(grid).as_posix() if run.folder != grid else grid.name
+    return rows
+
+
+def update_summary(grid: Path, folders: Sequence[Path]) -> None:
+    """Put the rows of runs that ended into the grid's summary.csv, in place of earlier rows of those runs.
+
+    What cannot be written is no run's failure: a line in the log says so, and a report makes the table anew.
+    """
+    path = grid / "summary.csv"
+    try:
+        refuse_foreign_summary(path)
+        with _alone(grid):
+            runs = [read_run(folder) for folder in folders]
+            rows = _earlier_rows(path, {folder.name for folder in folders})
+            known = dict.fromkeys(key for row in rows for key in row if key not in (*FIRST, *LAST))
+            new = [key for run in runs for key in run.overrides if key not in known]
+            for row in rows if new else ():  # what varies from now on had its default in them
+                before = read_run(grid / str(row["run"]))
+                row |= {key: before.value(key) for key in new}
+            write_summary(path, [*rows, *(row_of(run, known) for run in runs)])
+    except OSError as error:
+        log.warning("%s was not written: %s; fanin-report %s makes it", path, error, grid)
+
+
+def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
+    """Write summary.csv of a whole grid as it is now: a run that was read on its way may have ended since.
+
+    Args:
+        grid: the folder of the runs.
+        runs: in the order of their rows; those that others have added since come behind.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = grid / "summary.csv"
+    refuse_foreign_summary(path)
+    with _alone(grid):
+        ended = [run if run.state in FINISHED else read_run(run.folder) for run in runs]
+        more = {str(row["run"]) for row in _earlier_rows(path, set())} - {run.folder.name for run in runs}
+        there = [grid / name for name in sorted(more) if (grid / name / "status.json").is_file()]
+        write_summary(path, rows_of([*ended, *map(read_run, there)], grid))
+
+
 def write_summary(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write summary.csv atomically; columns are the union over rows, overrides between verdict and metrics."""
+    """Write summary.csv atomically; columns are the union over rows, what varies between verdict and metrics."""
     known = {*FIRST, *LAST}
     others = list(dict.fromkeys(key for row in rows for key in row if key not in known))
     others.sort(key=lambda key: key == "seed")
-    columns = [*FIRST, *others, *LAST]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([as_text(row.get(column)) for column in columns] for row in rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    header = [*FIRST, *others, *LAST]
+    write_table(path, header, ([row.get(column) for column in header] for row in rows))
 
 
-def as_number(value: object) -> float | None:
-    """A JSON value as a float ("nan", "inf" and "-inf" are floats), None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    if isinstance(value, str) and value not in ("nan", "inf", "-inf"):
-        return None
-    return float(value)
-
-
-def as_text(value: object) -> str:
-    """A value as it stands in a CSV file: None empty, whole floats without ".0", lists as JSON."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _read_json(path: Path, notes: list[str], *, required: bool) -> dict[str, Any]:
-    """The content of a JSON file; {} and, where that is strange, a note when it is missing or broken."""
+def refuse_foreign_summary(path: Path) -> None:
+    """Raise FileExistsError where a file of this name is no summary of runs, but somebody's own."""
     try:
-        content = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            start = file.readline(1 << 16)
     except FileNotFoundError:
-        if required:
-            notes.append(f"{path.name} is missing")
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        notes.append(f"{path.name} cannot be read: {error}")
-        return {}
-    if not isinstance(content, dict):
-        notes.append(f"{path.name} cannot be read: not a JSON object")
-        return {}
-    return content
+        return
+    ours = not start.strip() or start.startswith(",".join(FIRST).encode()) or (path.parent / ".summary.lock").exists()
+    if not ours:
+        raise FileExistsError(f"{path} is no summary of runs, and stays as it is")
+
+
+@contextmanager
+def _alone(grid: Path) -> Iterator[None]:
+    """No other process writes the summary while the block runs.
+
+    Raises:
+        TimeoutError: another process has kept it from that for a minute.
+    """
+    lock = FileLock(grid / ".summary.lock", timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout:
+        held = f"another process has held {lock.lock_file} for {PATIENCE:.0f} seconds"
+        raise TimeoutError(held) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _earlier_rows(path: Path, without: set[str]) -> list[Row]:
+    """The rows that are there, but for some runs; of a broken file those of the runs beside it."""
+    table = read_table(path)
+    if path.exists() and (table is None or any(not {*FIRST, *LAST[:6]} <= row.keys() for row in table)):
+        folders = sorted(status.parent for status in path.parent.glob("*/status.json"))
+        return rows_of([read_run(folder) for folder in folders if folder.name not in without])
+    return [dict(row) for row in table or [] if row["run"] and row["run"] not in without]

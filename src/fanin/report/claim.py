@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fanin.errors import UserError
-from fanin.record.summary import as_text
+from fanin.record.csv_file import as_text
 from fanin.report.figures.style import Sheet, save
 from fanin.report.read.configurations import Configuration, group_runs
 from fanin.report.read.folders import Run

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from fanin.record.overrides import display
-from fanin.record.summary import row_of, write_summary
+from fanin.record.run_files import RunFiles
+from fanin.record.summary import rewrite_summary, rows_of, write_summary
 from fanin.report import Report
 from fanin.report.claim import Judged, judge, only, table_of, write_claims
 from fanin.report.figures.confusion import confusion_figure
@@ -49,8 +50,8 @@ def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] |
     write_table_csv(tables[0], study)
     write_table_markdown(tables[1], sheet.title, study, table, claims)
     tables += _write_claims(report_folder / "claims.csv", studies)
-    rows = [row_of(run.files) | {"run": run.name} for run in runs]
-    summary_path = _write_summary(rows, found, grid, report_folder, explicit=out is not None)
+    rows = rows_of([run.files for run in runs], grid)
+    summary_path = _write_summary([run.files for run in runs], found, grid, report_folder, explicit=out is not None)
     write_tensorboard(report_folder, configurations, profiles, figures)
     notes += [note for one in studies for note in one.notes]
     notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
@@ -118,9 +119,7 @@ def _draw(
     return [path for paths in drawn.values() for path in paths]
 
 
-def _write_summary(
-    rows: Sequence[dict[str, object]], found: Sequence[Path], grid: Path, out: Path, *, explicit: bool
-) -> Path:
+def _write_summary(runs: Sequence[RunFiles], found: Sequence[Path], grid: Path, out: Path, *, explicit: bool) -> Path:
     """Write summary.csv into the grid folder if the report covers all of it, else beside the report.
 
     A grid folder that cannot be written is no obstacle to a report that goes elsewhere.
@@ -129,12 +128,12 @@ def _write_summary(
     whole = {folder.parent for folder in found} == {grid} and set(find_runs([grid])) == set(found)
     if whole:
         try:
-            write_summary(path, rows)
+            rewrite_summary(grid, runs)
             return path
         except PermissionError:
             if not explicit:
                 raise
-    write_summary(out / "summary.csv", rows)
+    write_summary(out / "summary.csv", rows_of(runs, grid))
     return out / "summary.csv"
 
 

@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 
 from fanin.errors import UserError
 from fanin.record.run_folder import FolderBusy, RunFolder
+from fanin.record.summary import update_summary
 from fanin.run.identity import identify
 from fanin.run.request import Request
-from fanin.sweep.grid_summary import update_summary
 from fanin.sweep.run_view import Display
 from fanin.sweep.signals import stop_on_signal
 

@@ -25,9 +25,9 @@ from threading import Thread
 from typing import Any
 
 from fanin.record.run_folder import RunFolder
+from fanin.record.summary import update_summary
 from fanin.run.request import Request
 from fanin.sweep.composer import hydra_record, write_record
-from fanin.sweep.grid_summary import update_summary
 from fanin.sweep.grid_view import Board
 from fanin.sweep.job import Outcome, execute_together, note
 from fanin.sweep.plan import Planned

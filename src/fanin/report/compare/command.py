@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fanin.errors import UserError, did_you_mean
-from fanin.record.summary import as_text
+from fanin.record.csv_file import as_text
 from fanin.report.compare.comparison import Compared, Comparison, Spread
 from fanin.report.compare.figure import compare_figure
 from fanin.report.compare.paired import paired

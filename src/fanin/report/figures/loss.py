@@ -19,8 +19,9 @@ MOST_SAID = 4
 
 def loss_panel(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> None:
     """Training loss over steps; what is far above the level of chance is cut off, for the end is what counts."""
-    classes = next((run.config.classes for run in runs if run.config.classes), None)
-    chance = math.log(classes) if classes and classes > 1 else None
+    chance, classes = next(
+        ((run.files.chance_loss, run.files.classes) for run in runs if run.files.chance_loss), (None, None)
+    )
     count = len(sheet.configurations)
     drawn = [
         (one, colour, *metrics.matrix(one.members, "train_loss"))
@@ -48,7 +49,8 @@ def loss_panel(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics) 
         _say(axes, plain(text, 48), 1.0, -3 - 11 * line, colour)
     if chance:
         axes.axhline(chance, color=GREY, lw=0.9, ls=(0, (1, 1.5)), zorder=1.8)
-        _say(axes, f"chance, ln {classes}", chance / top, -3, GREY)
+        of_equal_scores = classes is not None and math.isclose(chance, math.log(classes))
+        _say(axes, f"chance, ln {classes}" if of_equal_scores else "chance", chance / top, -3, GREY)
     axes.set_ylim(0, top)
     axes.set_xlim(left=0)
 

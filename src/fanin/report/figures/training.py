@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,7 +29,7 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
     parts = [(part, word) for part, word in PARTS if evaluated(f"{part}_loss") or evaluated(f"{part}_error")]
     if not parts:
         return None
-    chance = next((math.log(run.config.classes) for run in runs if run.config.classes), None)
+    chance = next((run.files.chance_loss for run in runs if run.files.chance_loss), None)
     figure, axes = sheet.figure(len(parts), 2, 10.0, 1.0 + 3.1 * len(parts))
     for position, place in enumerate(axes):
         part, word = parts[position // 2]

@@ -10,7 +10,7 @@ from typing import Any
 
 from fanin.errors import UserError
 from fanin.record.overrides import RunConfig
-from fanin.record.summary import RunFiles, read_run
+from fanin.record.run_files import RunFiles, read_run
 
 
 class Run:
@@ -25,8 +25,12 @@ class Run:
     def __init__(self, files: RunFiles, name: str) -> None:
         self.files, self.name = files, name
         self.folder = files.folder
-        self.config = RunConfig(files.folder)
         self.experiment = str(files.result.get("experiment") or "")
+
+    @property
+    def config(self) -> RunConfig:
+        """Its configuration."""
+        return self.files.config
 
     @property
     def state(self) -> str:
@@ -40,8 +44,7 @@ class Run:
 
     def value(self, key: str) -> Any:
         """The run's value of a configuration key: among its overrides, else from its composed configuration."""
-        value = self.files.overrides.get(key)
-        return self.config.value(key) if value is None else value
+        return self.files.value(key)
 
     @property
     def seed(self) -> Any:

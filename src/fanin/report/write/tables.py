@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.record.columns import STATES
-from fanin.record.summary import INIT, METRICS, as_number, as_text
+from fanin.record.csv_file import as_text
+from fanin.record.run_files import as_number
+from fanin.record.summary import INIT, METRICS
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run
 from fanin.report.statistics import NOTHING, Interval, geometric_interval, mean_interval

@@ -1,0 +1,176 @@
+"""What status.json and result.json say of a run, whatever state they are in."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fanin.record.columns import FINISHED, STATES
+from fanin.record.outcome import outcome_of
+from fanin.record.overrides import RunConfig, named_overrides
+
+LARGEST = 1 << 20
+"""Classes; a larger number is garbage."""
+
+
+@dataclass
+class RunFiles:
+    """What status.json and result.json say of one run.
+
+    Attributes:
+        folder: the run's folder.
+        state: one of STATES; "unknown" where no file tells.
+        status, result: the contents, {} where there are none.
+        overrides: what makes this run differ from its siblings, seed included.
+        notes: one line for each file that could not be read or contradicts another.
+    """
+
+    folder: Path
+    state: str = "unknown"
+    status: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The configuration: that of result.json, of an unfinished or old run what Hydra recorded."""
+        return RunConfig(self.folder, self.result)
+
+    def value(self, key: str) -> Any:
+        """The run's value of a configuration key: among its overrides, else from its configuration."""
+        value = self.overrides.get(key)
+        return self.config.value(key) if value is None else value
+
+    @property
+    def classes(self) -> int | None:
+        """K, the number of classes; None where no file tells."""
+        told = self.result.get("classes")
+        if told is None:
+            told = len(confusion) if isinstance(confusion := self.evaluation().get("confusion"), list) else None
+        if told is None:
+            kept = self.config.value("data.classes")
+            told = len(kept) if isinstance(kept, list) else kept
+        return told if isinstance(told, int) and not isinstance(told, bool) and 0 < told < LARGEST else None
+
+    @property
+    def chance_loss(self) -> float | None:
+        """The loss of the best constant answer, ln K for cross-entropy; None where it is unknown."""
+        if "chance_loss" in self.result:
+            return as_number(self.result["chance_loss"])
+        classes = self.classes
+        plain = self.config.option("loss") in ("cross_entropy", "crossentropy")
+        return math.log(classes) if plain and classes and classes > 1 else None
+
+    @property
+    def error(self) -> str | None:
+        """The last line of the error that ended the run."""
+        error = self.status.get("error")
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
+        return lines[-1] if lines else None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The final metrics as they stand in result.json."""
+        return _mapping(self.result.get("metrics"))
+
+    def metric(self, name: str) -> float | None:
+        """A final metric; None where it was not evaluated."""
+        return as_number(self.metrics.get(name))
+
+    def init(self, name: str) -> float | None:
+        """A quantity at initialization; None where it was not measured."""
+        return as_number(_mapping(self.result.get("init")).get(name))
+
+    def evaluation(self, part: str = "test") -> dict[str, Any]:
+        """What the final evaluation on a part of the data says beside loss and error, {} where there was none."""
+        return _mapping(_mapping(self.result.get("evaluation")).get(part))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Every number of result.json by its name: final metrics, the test's evaluation, the rest, those at init."""
+        sources = (self.metrics, self.evaluation(), self.result, _mapping(self.result.get("init")))
+        named = [(name, as_number(value)) for source in reversed(sources) for name, value in source.items()]
+        return {name: number for name, number in named if number is not None}
+
+    @property
+    def outcome(self) -> str:
+        """What came of the training, or nothing for an unfinished run."""
+        return outcome_of(self.result)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the initialization, or nothing."""
+        return str(_mapping(self.result.get("init")).get("verdict") or self.result.get("verdict") or "")
+
+    @property
+    def verdicts(self) -> tuple[str, str]:
+        """Those of the forward and of the backward pass; nothing where an older run has one for both."""
+        init = _mapping(self.result.get("init"))
+        return str(init.get("forward") or ""), str(init.get("backward") or "")
+
+    @property
+    def diverged(self) -> dict[str, Any]:
+        """{"step", "layer", "what"} of the first value that was not finite, or {}."""
+        return _mapping(self.result.get("diverged"))
+
+    @property
+    def steps(self) -> float | None:
+        """Steps made so far."""
+        return as_number(self.result.get("steps", self.status.get("step")))
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read status.json and result.json; what is missing, broken or contradictory becomes a note, never an error."""
+    run = RunFiles(folder)
+    run.status = _read_json(folder / "status.json", run.notes, required=True)
+    run.result = _read_json(folder / "result.json", run.notes, required=False)
+    state = run.status.get("state") or run.result.get("state") or "unknown"
+    run.state = state if isinstance(state, str) and state in STATES else "unknown"
+    if run.state != state:
+        run.notes.append(f"status.json: unknown state {state!r}")
+    if run.result and run.state not in FINISHED and run.state != "unknown":
+        run.notes.append(f"result.json is that of an earlier attempt (status.json: {run.state}); left out")
+        run.result = {}
+    if run.state in FINISHED and not run.result and not run.notes:
+        run.notes.append(f"result.json is missing although the run is {run.state}")
+    overrides = run.result.get("overrides")
+    run.overrides = dict(overrides) if isinstance(overrides, dict) else named_overrides(folder, run.config)
+    return run
+
+
+def as_number(value: object) -> float | None:
+    """A JSON value as a float ("nan", "inf" and "-inf" are floats), None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, str) and value not in ("nan", "inf", "-inf"):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _read_json(path: Path, notes: list[str], *, required: bool) -> dict[str, Any]:
+    """The content of a JSON file; {} and, where that is strange, a note when it is missing or broken."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        if required:
+            notes.append(f"{path.name} is missing")
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        notes.append(f"{path.name} cannot be read: {error}")
+        return {}
+    if not isinstance(content, dict):
+        notes.append(f"{path.name} cannot be read: not a JSON object")
+        return {}
+    return content
