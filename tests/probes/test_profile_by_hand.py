@@ -87,7 +87,7 @@ PRECISIONS = {torch.float64: 1e-11, torch.float32: 20 * 70 * EPSILON}
 @pytest.mark.parametrize("seed", [0, 1])
 def test_profile_at_init_and_after_some_steps(name: str, seed: int, dtype: torch.dtype) -> None:
     one = looked_at(NETWORKS[name], seed, dtype)
-    initial = {name: by_hand.array(weight) for name, weight in one.weights.items()}
+    initial = {name: by_hand.array(weight) for name, weight in one.own.weights.items()}
     fixed = batch(100 + seed, dtype=dtype)
     for steps in (0, 5):
         for step in range(steps):
@@ -129,11 +129,11 @@ def test_images_are_measured_as_what_they_flatten_to() -> None:
 def test_curves_of_the_training_pass(name: str) -> None:
     """All quantities in the very pass that trains, at its first look and at later ones."""
     one = looked_at(NETWORKS[name], 4, torch.float64)
-    initial = {name: by_hand.array(weight) for name, weight in one.weights.items()}
+    initial = {name: by_hand.array(weight) for name, weight in one.own.weights.items()}
     for step in range(3):
         data = batch(step, dtype=torch.float64)
-        if one.dropout is not None:
-            one.dropout.manual_seed(99)  # the masks of this pass are then known
+        if one.own.dropout is not None:
+            one.own.dropout.manual_seed(99)  # the masks of this pass are then known
         seen = hand_pass(one.model, data)
         result = one.step(data, [0.1], QUANTITIES)
         assert result.curves is not None
@@ -142,7 +142,7 @@ def test_curves_of_the_training_pass(name: str) -> None:
         for index, (layer, before) in enumerate(seen.weights.items(), start=1):
             gradients = [seen.output_gradients[seen.names[1:].index(end)] for end in block_ends(seen)]
             block = seen.block_outputs[index - 1]
-            change = by_hand.norm(by_hand.array(one.weights[layer]) - before)
+            change = by_hand.norm(by_hand.array(one.own.weights[layer]) - before)
             expected |= {
                 ("weight", index, layer, "dead_units"): by_hand.dead_units(block),
                 ("weight", index, layer, "activation_cosine"): by_hand.cosine(block),
@@ -174,7 +174,7 @@ def test_update_ratio_is_of_the_update_and_not_of_the_gradient() -> None:
     """With a penalty the update has a part that the gradient norm of a profile does not show."""
     one = learner(network(6, dtype=torch.float64), penalties=[L2(strength=0.5)])
     data = batch(6, dtype=torch.float64)
-    before, seen = {n: by_hand.array(w) for n, w in one.weights.items()}, hand_pass(one.model, data)
+    before, seen = {n: by_hand.array(w) for n, w in one.own.weights.items()}, hand_pass(one.model, data)
     found = table(one.step(data, [0.1], ["update_ratio"]).curves)  # type: ignore[arg-type]
     for index, (layer, weight) in enumerate(before.items(), start=1):
         update = 0.1 * (seen.weight_gradients[layer] + 0.5 * weight)

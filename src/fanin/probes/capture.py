@@ -1,9 +1,14 @@
-"""Capturing what passes through a network in one forward and backward pass, by hooks that live only then."""
+"""Capturing what passes through a network in one forward and backward pass, by hooks that live only then.
+
+What is recorded of a module is what it gave, whatever comes after it: the output that a later module works on in place
+(ReLU(inplace=True) after a normalization) is copied before. Which outputs those are shows only as they change, so the
+first look at a model copies all of them, and later ones those that changed.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Named = tuple[str, nn.Module]
 
 
 @dataclass
@@ -29,6 +36,8 @@ class Observation:
         initial: the weights at step 0.
         initial_norms: their norms, [n, R]; asked for only where they are needed, and kept by the learner.
         updated: the weights after the step's update; None where there was none, or nobody asked.
+        changed: those of `modules` whose outputs a later module worked on in place.
+        ran: the modules that ran and gave a tensor, each once.
     """
 
     modules: list[str] = field(default_factory=list)
@@ -41,18 +50,55 @@ class Observation:
     initial: list[Tensor] = field(default_factory=list)
     initial_norms: Callable[[], Tensor] = lambda: torch.empty(0)
     updated: list[Tensor] | None = None
+    changed: set[str] = field(default_factory=set)
+    ran: list[Named] = field(default_factory=list)
 
 
-Named = tuple[str, nn.Module]
+def watched(model: nn.Module) -> list[Named]:
+    """The modules to look at, with their qualified names.
+
+    They are those that have none inside them; those that make their weight from others (torch's parametrizations,
+    whose own modules are left out); and those that own parameters beside the modules inside them, as
+    nn.MultiheadAttention does: these last ones are recorded only where none of the modules inside them runs.
+    """
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if ".parametrizations." not in f".{name}." and (_is_leaf(module) or (name and _owns_parameters(module)))
+    ]
 
 
-def leaves(model: nn.Module) -> list[Named]:
-    """The modules that have none inside them, with their qualified names."""
-    return [(name, module) for name, module in model.named_modules() if next(module.children(), None) is None]
+def _is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None or hasattr(module, "parametrizations")
+
+
+def _owns_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(recurse=False), None) is not None
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The first tensor of real numbers in what a module gave; None where there is none.
+
+    Modules give tensors, or tuples, lists, dictionaries and objects of them: of nn.LSTM it is the hidden states of
+    all steps, of nn.MultiheadAttention the outputs, not the attention weights.
+    """
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    if isinstance(output, Mapping):
+        output = output.values()
+    elif not isinstance(output, (tuple, list)):
+        output = vars(output).values() if hasattr(output, "__dict__") else ()
+    return next((found for one in output if (found := first_tensor(one)) is not None), None)
 
 
 @contextmanager
-def capturing(modules: Sequence[Named], x: Tensor | None = None, *, gradients: bool = False) -> Iterator[Observation]:
+def capturing(
+    modules: Sequence[Named],
+    x: Tensor | None = None,
+    *,
+    gradients: bool = False,
+    changing: Collection[str] | None = None,
+) -> Iterator[Observation]:
     """Record the outputs of modules while the block runs; the observation is filled in as the block ends.
 
     Gradients come from hooks on the output tensors: full backward hooks would wrap every module's inputs in an
@@ -63,18 +109,36 @@ def capturing(modules: Sequence[Named], x: Tensor | None = None, *, gradients: b
         x: the network's input [B, ...], to be recorded as the module "input", where `modules` are all that run; the
             observation then also says which of them own a weight and where blocks end. None where that is known.
         gradients: whether to record the gradients with respect to the outputs.
+        changing: names of the outputs that later modules work on in place, which have to be copied, as `changed`
+            of an earlier observation has them; None where they are not known, and all are.
     """
     seen = Observation()
-    outputs: list[tuple[Named, Tensor]] = []
+    start = None if x is None else (_kept(x, "input", changing), x._version)
+    ran: list[Named] = []
+    outputs: list[Tensor] = []
+    given: list[tuple[Tensor, int]] = []  # what the modules gave, and how often it had been changed by then
     flowed: dict[int, Tensor] = {}
     handles = []
+    calls: Counter[str] = Counter()
 
-    def watch(named: Named) -> Callable[[nn.Module, Any, Tensor], None]:
-        def look(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def watch(named: Named) -> Callable[[nn.Module, Any, Any], None]:
+        name = named[0]
+        inside = () if _is_leaf(named[1]) else tuple(one for one, _ in modules if one.startswith(f"{name}."))
+
+        def look(module: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is None or any(one in calls for one in inside):
+                return
+            calls[name] += 1
+            # A module used several times (recurrence, shared weights) gets a number per call.
+            label = name if calls[name] == 1 else f"{name}.{calls[name]}"
             place = len(outputs)
-            outputs.append((named, output))
-            if gradients and output.requires_grad:
-                handles.append(output.register_hook(partial(flowed.__setitem__, place)))  # type: ignore[no-untyped-call]
+            ran.append(named)
+            seen.modules.append(label)
+            given.append((tensor, tensor._version))
+            outputs.append(_kept(tensor, label, changing))
+            if gradients and tensor.requires_grad:
+                handles.append(tensor.register_hook(partial(flowed.__setitem__, place)))  # type: ignore[no-untyped-call]
 
         return look
 
@@ -84,25 +148,60 @@ def capturing(modules: Sequence[Named], x: Tensor | None = None, *, gradients: b
     finally:
         for handle in handles:
             handle.remove()
-    seen.activations = [output.detach().unsqueeze(0) for _, output in outputs]
+    changed = zip(seen.modules, given, strict=True)
+    seen.changed = {label for label, (tensor, before) in changed if tensor._version != before}
+    seen.ran = list(dict.fromkeys(ran))
+    seen.activations = [output.unsqueeze(0) for output in outputs]
     seen.activation_gradients = [flowed[at].unsqueeze(0) if at in flowed else None for at in range(len(outputs))]
-    if x is not None:
-        seen.activations.insert(0, x.detach().unsqueeze(0))
+    if x is not None and start is not None:
+        first, before = start
+        seen.changed |= {"input"} if x._version != before else set()
+        seen.modules.insert(0, "input")
+        # The numbers of tokens are no quantities, but every network has its input at the first place.
+        seen.activations.insert(0, (first if first.is_floating_point() else first.float()).unsqueeze(0))
         seen.activation_gradients.insert(0, None)
-        _find_blocks(seen, [named for named, _ in outputs])
+        _find_blocks(seen, ran)
+
+
+class Capture:
+    """Captures passes of one model; it remembers which outputs later modules work on in place.
+
+    Args:
+        model: whose passes these are.
+
+    Attributes:
+        modules: those that are looked at; see `watched`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules = watched(model)
+        self._changing: set[str] | None = None  # not known before the first look
+
+    @contextmanager
+    def everything(self, x: Tensor, *, gradients: bool = False) -> Iterator[Observation]:
+        """Record all that runs on inputs [B, ...] while the block runs; see `capturing`."""
+        with capturing(self.modules, x, gradients=gradients, changing=self._changing) as seen:
+            yield seen
+        self._changing = seen.changed | (self._changing or set())
+
+    @contextmanager
+    def only(self, modules: Sequence[Named], *, gradients: bool = False) -> Iterator[Observation]:
+        """Record some of the modules."""
+        with capturing(modules, gradients=gradients, changing=self._changing) as seen:
+            yield seen
+
+
+def _kept(tensor: Tensor, label: str, changing: Collection[str] | None) -> Tensor:
+    """A tensor as it is now, a copy of it where it may be changed later."""
+    return tensor.detach().clone() if changing is None or label in changing else tensor.detach()
 
 
 def _find_blocks(seen: Observation, ran: Sequence[Named]) -> None:
-    """Name what ran after the input, and find the weights and the ends of their blocks."""
-    seen.modules = ["input"]
-    calls: Counter[str] = Counter()
+    """Find the weights of what ran after the input, and the ends of their blocks."""
     weights_at: list[int] = []
-    for name, module in ran:
-        calls[name] += 1
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, Tensor) and weight.ndim >= 2 and calls[name] == 1:
-            weights_at.append(len(seen.modules))
+    for place, (name, module) in enumerate(ran, start=1):
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if weight is not None and weight.ndim >= 2 and name not in seen.weight_names:
+            weights_at.append(place)
             seen.weight_names.append(name)
-        # A module used several times (recurrence, shared weights) gets a number per call.
-        seen.modules.append(name if calls[name] == 1 else f"{name}.{calls[name]}")
     seen.block_ends = [position - 1 for position in weights_at[1:]] + [len(seen.modules) - 1]

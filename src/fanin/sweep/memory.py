@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from fanin.probes.capture import leaves
+from fanin.probes.capture import first_tensor, watched
 from fanin.run.build import load_data, recipe
 from fanin.run.recipe import Recipe
 
@@ -71,11 +71,12 @@ def _pass(model: nn.Module, inputs: Tensor) -> tuple[int, int]:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal outputs
-        outputs += output.nbytes
+        tensor = first_tensor(output)
+        outputs += 0 if tensor is None else tensor.nbytes
 
-    hooks = [module.register_forward_hook(count) for _, module in leaves(model)]
+    hooks = [module.register_forward_hook(count) for _, module in watched(model)]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = model(inputs)  # held, or its memory would be used again
     for hook in hooks:

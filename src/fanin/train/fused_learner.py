@@ -103,7 +103,7 @@ class FusedLearner(Learner):
             slopes = {name: weight.grad for name, weight in self.weights.items()}
             if self._update.penalties or self._update.clipping:
                 slopes = {name: None if held is None else held.clone() for name, held in slopes.items()}
-            seen = self._observation(look, inputs, slopes, copy=copy)
+            seen = self._observation(look, slopes, copy=copy)
         set_rates(self.optimizer, rates)
         self._update(self._trained, self._trained_weights, self.optimizer.step)
         if self._average is not None:
@@ -133,7 +133,7 @@ class FusedLearner(Learner):
         losses = self._loss(self.program(self.parameters | buffers, inputs, masks=masks, look=look), targets, inputs)
         names = list(self.members[0].trained_weights)
         gradients = dict(zip(names, look.gradients(losses, [self.weights[name] for name in names]), strict=True))
-        return self._observation(look, inputs, gradients, copy=False)
+        return self._observation(look, gradients, copy=False)
 
     def answers(self, inputs: Tensor) -> Tensor:
         """Outputs [R, B, K] in evaluation mode, of the averages where there are some."""
@@ -259,11 +259,9 @@ class FusedLearner(Learner):
                 if member.stop_when_diverged:
                     self._halted[run] = self.state(run)
 
-    def _observation(
-        self, look: Look, inputs: Tensor, gradients: Mapping[str, Tensor | None], *, copy: bool
-    ) -> Observation:
+    def _observation(self, look: Look, gradients: Mapping[str, Tensor | None], *, copy: bool) -> Observation:
         """What was seen, with the weights that the pass met; a copy of them where an update follows."""
-        seen = look.observation(inputs)
+        seen = look.observation()
         self.observer.add_weights(seen, copy=copy)
         self.observer.add_gradients(seen, gradients, copy=False)
         return seen

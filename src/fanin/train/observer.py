@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor, zeros_like
 
-from fanin.probes.capture import Named, Observation, capturing
+from fanin.probes.capture import Capture, Named, Observation
 from fanin.probes.measures import norms
 from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT
 
@@ -59,11 +59,11 @@ class CurveCapture:
     """Captures, in a training pass of one run, what its curves need and no more.
 
     Args:
-        leaves: the modules of the network that have none inside them.
+        capture: of the network.
     """
 
-    def __init__(self, leaves: Sequence[Named]) -> None:
-        self.leaves = leaves
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
         self._blocks: tuple[list[str], list[Named]] | None = None  # weight layers, and the last module of each block
 
     @contextmanager
@@ -71,15 +71,15 @@ class CurveCapture:
         """Capture what the curves need: after a first full look only the ends of the blocks, if those at all."""
         gradients = not ACTIVATION_GRADIENT.keys().isdisjoint(curves)
         if self._blocks is None:
-            with capturing(self.leaves, inputs, gradients=gradients) as seen:
+            with self.capture.everything(inputs, gradients=gradients) as seen:
                 yield seen
             # A module that is called twice bears a name of its own then: such a network gets the full look every time.
-            if set(seen.modules[1:]) <= {name for name, _ in self.leaves}:
+            if set(seen.modules[1:]) <= {name for name, _ in self.capture.modules}:
                 ends = {seen.modules[end] for end in seen.block_ends}
-                self._blocks = (seen.weight_names, [named for named in self.leaves if named[0] in ends])
+                self._blocks = (seen.weight_names, [named for named in self.capture.modules if named[0] in ends])
             return
         names, ends_of_blocks = self._blocks
         needed = ends_of_blocks if gradients or not ACTIVATION.keys().isdisjoint(curves) else []
-        with capturing(needed, gradients=gradients) as seen:
+        with self.capture.only(needed, gradients=gradients) as seen:
             yield seen
         seen.weight_names, seen.block_ends = names, list(range(len(needed)))

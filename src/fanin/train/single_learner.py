@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.parts.optimizers.objective import ObjectiveOptimizer, replaying
-from fanin.probes.capture import Observation, capturing
+from fanin.probes.capture import Observation
 from fanin.probes.probe import GRADIENT, WEIGHT, measure_curves
 from fanin.train.further_passes import Again, climb, objective, settle, statistics_layers
 from fanin.train.learner import Batch, Culprit, Learner, StepResult
@@ -35,7 +35,7 @@ class SingleLearner(Learner):
         self.parameter_count = own.parameter_count
         self.observer = Observer(own.weights, own.initial, self.runs)
         self._statistics = statistics_layers(own.model)
-        self.curves = CurveCapture(own.leaves)
+        self.curves = CurveCapture(own.capture)
         self._update = Update([own.method], next(own.model.parameters()).device)
         self._passes_again = own.method.sam is not None or isinstance(own.optimizer, ObjectiveOptimizer)
 
@@ -88,7 +88,7 @@ class SingleLearner(Learner):
     def observe(self, batch: Batch) -> Observation:
         """A look without a trace; see Learner."""
         own, inputs, targets = self.own, batch[0][0], batch[1][0]
-        with capturing(own.leaves, inputs, gradients=True) as seen, own.looked_at(inputs) as outputs:
+        with own.capture.everything(inputs, gradients=True) as seen, own.looked_at(inputs) as outputs:
             loss = own.method.loss(outputs, targets, inputs)
             # Of all that is trained: all weights may be frozen and biases not.
             gradients = torch.autograd.grad(loss, own.parameters, allow_unused=True)

@@ -35,7 +35,8 @@ class Product(torch.autograd.Function):
             product = torch.addmm(bias, rows, weight.mT)
         else:
             product = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
-        return product.view(*x.shape[:-1], -1)
+        # A view that is made in here may not be worked on in place, as a ReLU after the layer may do.
+        return product if product.ndim == x.ndim else product.view(*x.shape[:-1], -1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:

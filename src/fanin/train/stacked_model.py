@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, repeat
@@ -15,7 +15,7 @@ from torch.func import vmap
 
 from fanin.parts.models.passes import forward
 from fanin.parts.regularizers import DropoutModule
-from fanin.probes.capture import Observation, capturing, leaves
+from fanin.probes.capture import Capture, Observation, first_tensor
 from fanin.train.stacked_linear import install
 
 Tensors = dict[str, Tensor]
@@ -56,6 +56,8 @@ class Look:
         self.zeros: dict[int, Tensor] = {}
         self.outputs: dict[int, Tensor] = {}
         self._flowed: dict[int, Tensor | None] = {}
+        changed = trace is not None and 0 in places and "input" in trace.seen.changed
+        self._inputs = like.clone() if changed else like
         if trace is not None and gradients:
             for place in (place for place in places if trace.seen.activation_gradients[place] is not None):
                 one = trace.seen.activations[place]
@@ -68,10 +70,10 @@ class Look:
         self._flowed = dict(zip(self.zeros, found[len(parameters) :], strict=True))
         return found[: len(parameters)]
 
-    def observation(self, inputs: Tensor) -> Observation:
+    def observation(self) -> Observation:
         """Modules and activations that were seen; weights are for the learner to add."""
         assert self.trace is not None
-        names, outputs = self.trace.seen, {0: inputs} | self.outputs
+        names, outputs = self.trace.seen, {0: self._inputs} | self.outputs
         at = {place: index for index, place in enumerate(self.places)}
         return Observation(
             modules=[names.modules[place] for place in self.places],
@@ -93,8 +95,8 @@ class Program:
     def __init__(self, model: nn.Module, autocast: torch.dtype | None) -> None:
         self.template = copy.deepcopy(model)
         self.autocast = autocast
-        self.leaves = leaves(self.template)
-        self.dropouts = {name: module for name, module in self.leaves if isinstance(module, DropoutModule)}
+        self.capture = Capture(self.template)
+        self.dropouts = {name: module for name, module in self.capture.modules if isinstance(module, DropoutModule)}
         self.stacked_weights = install(self.template)
         for module in self.dropouts.values():
             module.p = 0.5  # not 0, for which it would ask for no mask; the masks bring their own
@@ -117,12 +119,12 @@ class Program:
             masks: of the dropout layers' calls in training, [R, B, ...] each, in the order of execution.
             look: what is to be seen of the pass; its outputs are filled in.
         """
-        places, zeros = (frozenset(look.places), look.zeros) if look else (frozenset(), {})
+        zeros = look.zeros if look else {}
 
         def one(
             tensors: Tensors, inputs: Tensor, masks: Sequence[Tensor], zeros: dict[int, Tensor]
         ) -> tuple[Tensor, dict[int, Tensor]]:
-            with self._hooked(places, zeros) as outputs, self._masked(masks):
+            with self._hooked(look, zeros) as outputs, self._masked(masks):
                 return forward(self.template, inputs, self.autocast, tensors), outputs
 
         every = vmap(one, in_dims=(0, None if shared else 0, 0, 0))
@@ -143,8 +145,9 @@ class Program:
         if found is None:
             self.train(True)
             ones = repeat(torch.ones((), device=inputs.device))
-            with self._masked(ones), capturing(self.leaves, inputs[0], gradients=True) as seen:
-                logits = forward(self.template, inputs[0], self.autocast)
+            one = inputs[0].clone()  # a model may work on its inputs in place
+            with self._masked(ones), self.capture.everything(one, gradients=True) as seen:
+                logits = forward(self.template, one, self.autocast)
                 parameters = [parameter for parameter in self.template.parameters() if parameter.requires_grad]
                 torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
             seen.activations = [output.to("meta") for output in seen.activations]
@@ -157,20 +160,25 @@ class Program:
         return found
 
     @contextmanager
-    def _hooked(self, places: Collection[int], zeros: dict[int, Tensor]) -> Iterator[dict[int, Tensor]]:
+    def _hooked(self, look: Look | None, zeros: dict[int, Tensor]) -> Iterator[dict[int, Tensor]]:
         """Keep the outputs at some places, and add zeros to them, by hooks that live only in here."""
         outputs: dict[int, Tensor] = {}
         place = count(1)
+        places = frozenset(look.places) if look else frozenset()
+        seen = look.trace.seen if look and look.trace else Observation()
 
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            tensor = first_tensor(output)
+            if tensor is None:
+                return output
             here = next(place)
-            if here in zeros:
-                output = output + zeros[here]
+            if here in zeros and tensor is output:
+                output = tensor = tensor + zeros[here]
             if here in places:
-                outputs[here] = output
+                outputs[here] = tensor.clone() if seen.modules[here] in seen.changed else tensor
             return output
 
-        handles = [module.register_forward_hook(hook) for _, module in (self.leaves if places else ())]
+        handles = [module.register_forward_hook(hook) for _, module in (seen.ran if places else ())]
         try:
             yield outputs
         finally:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
-from fanin.probes.capture import capturing, leaves
+from fanin.probes.capture import Capture
 from fanin.streams import drawing_from
 from fanin.train.batches import Batches
 from fanin.train.learner import Culprit
@@ -37,6 +37,7 @@ class TrainedModel:
         parameters: those that are trained.
         weights: of its weight layers, by the layers' names; `trained_weights` are those that are trained.
         initial: the weights at step 0, [1, ...] each.
+        capture: records what passes through the network.
         average: of the iterates, or None; it is what is evaluated.
         culprit: where the first pass whose loss was not finite left the finite numbers; None if there was none.
     """
@@ -57,7 +58,7 @@ class TrainedModel:
         self.trained_weights = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
         self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in self.weights.items()}
-        self.leaves = leaves(self.model)
+        self.capture = Capture(self.model)
         averaging = self.method.averaging
         self.average = None if averaging.neutral else Average(averaging, self.tensors)
         for module in self.model.modules():
@@ -88,7 +89,7 @@ class TrainedModel:
 
     def locate(self, inputs: Tensor) -> None:
         """Keep where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
-        with torch.no_grad(), capturing(self.leaves, inputs) as seen, self.looked_at(inputs):
+        with torch.no_grad(), self.capture.everything(inputs) as seen, self.looked_at(inputs):
             pass
         weights = [(name, "weight", self.weights[name]) for name in seen.weight_names]
         outputs = [(name, "activation", out) for name, out in zip(seen.modules, seen.activations, strict=True)]

@@ -20,7 +20,7 @@ from fanin.parts.models import Gru, Lstm, Rnn, weight_layers
 from fanin.parts.models.recurrent import Recurrent
 from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
 from fanin.parts.regularizers import Dropout, DropoutModule
-from fanin.probes.capture import capturing, leaves
+from fanin.probes.capture import capturing, watched
 from networks import drawn
 from stacking import assert_stacked_equals_single
 
@@ -228,7 +228,7 @@ def test_probes_see_what_each_weight_layer_receives(kind: type[Recurrent], varia
             lambda _, inputs, name=name: received.setdefault(name, inputs[0])
         )
     x = images(6, 1, 3, 4)
-    with capturing(leaves(model), x) as seen:
+    with capturing(watched(model), x) as seen:
         model(x)
     places = {seen.weight_names[at]: seen.block_ends[at - 1] for at in range(1, len(seen.weight_names))}
     for name, tensor in received.items():
