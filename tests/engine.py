@@ -112,6 +112,7 @@ def recipe(**changes: Any) -> Recipe:
     }
     trainer = {"steps": 30, "batch_size": 20, "log_every": 4, "device": "cpu", **changes.pop("trainer", {})}
     optimizer, keys, lr = changes.pop("optimizer", SGD), changes.pop("optimizer_keys", {}), changes.pop("lr", 0.05)
+    plain = isinstance(model["normalization"], NoNorm) and not isinstance(model["dropout"], Dropout)
     settings = {
         "seed": 0,
         "trainer": Trainer(**trainer),
@@ -125,8 +126,7 @@ def recipe(**changes: Any) -> Recipe:
         "dropout": None,
         "early_stopping": None,
         "probe": NoProbe(),
-        "activation": "relu",
-        "theory": isinstance(model["normalization"], NoNorm) and not isinstance(model["dropout"], Dropout),
+        "law": activations.law_of(model["activation"]()) if plain else None,
         **changes,
     }
     return Recipe(**settings)

@@ -17,7 +17,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "parts"),
     ("theory", "probes"),
     ("record",),
-    ("errors", "streams", "process", "catalogue", "targets"),
+    ("streams", "process", "catalogue", "targets"),
+    ("errors",),
 )
 """From the top floor down. A package may import from the floors below its own and from itself, nothing else."""
 

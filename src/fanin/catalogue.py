@@ -24,9 +24,11 @@ class Group:
             for groups that set keys of other groups.
         target: the class that makes the option where its YAML does not name one.
         several: whether a run takes a list of its options, each under its own name.
+        fresh: whether objects are made anew wherever a run needs one: the option stays a function of nothing or, for an
+            optimizer, of the parameters.
         offered: what the builder gives to an option's constructor, if it has such arguments.
         shapes_model: whether its keys say what the model is made of.
-        before_training: whether it has done its work before the first step.
+        in_step: whether its options compute in a training step: only stackable ones can be trained as one program.
         shared: what runs must share of it to be trained as one program: all of its keys, all but numbers, or nothing.
             A part may say it itself; see `fanin.parts.per_run.program_keys`.
     """
@@ -36,27 +38,26 @@ class Group:
     bases: tuple[str, ...] = ()
     target: str = ""
     several: bool = False
+    fresh: bool = False
     offered: tuple[str, ...] = ()
     shapes_model: bool = False
-    before_training: bool = False
+    in_step: bool = False
     shared: Sharing = "all"
 
 
 TABLE = (
     Group(name="experiment", words="a study: settings and the grid they are swept over"),
-    Group(name="data", words="what is learned", bases=("fanin.parts.data.Source",), before_training=True),
+    Group(name="data", words="what is learned", bases=("fanin.parts.data.Source",)),
     Group(
         name="preprocess",
         words="fitted on the training part, applied to all",
         bases=("fanin.parts.preprocess.Preprocess",),
-        before_training=True,
     ),
     Group(
         name="augment",
         words="a list: what is done to training batches",
         bases=("fanin.parts.augmentations.Augmentation",),
         several=True,
-        before_training=True,
     ),
     Group(
         name="model",
@@ -64,13 +65,20 @@ TABLE = (
         bases=("torch.nn.Module",),
         offered=("in_features", "input_shape", "out_features", "activation", "normalization", "dropout"),
         shapes_model=True,
+        in_step=True,
     ),
-    Group(name="activation", words="between its layers", bases=("torch.nn.Module",), shapes_model=True),
+    Group(
+        name="activation",
+        words="between its layers",
+        bases=("torch.nn.Module",),
+        fresh=True,
+        shapes_model=True,
+        in_step=True,
+    ),
     Group(
         name="initializer",
         words="of the weights; biases are 0",
         bases=("fanin.parts.initializers.Initializer",),
-        before_training=True,
         shared="nothing",
     ),
     Group(
@@ -78,8 +86,9 @@ TABLE = (
         words="each with `placement=pre_activation` or `post_activation`",
         bases=("fanin.parts.normalization.Normalization",),
         shapes_model=True,
+        in_step=True,
     ),
-    Group(name="loss", words="of the data", bases=("fanin.parts.losses.Loss",), shapes_model=True),
+    Group(name="loss", words="of the data", bases=("fanin.parts.losses.Loss",), shapes_model=True, in_step=True),
     Group(
         name="regularizer",
         words="a list: on the weights, activations, targets, or the end of training",
@@ -87,15 +96,18 @@ TABLE = (
         several=True,
         shapes_model=True,
         shared="numbers",
+        in_step=True,
     ),
     Group(
         name="optimizer",
         words="from gradients to steps",
         bases=("torch.optim.Optimizer",),
+        fresh=True,
         offered=("params",),
         shared="numbers",
+        in_step=True,
     ),
-    Group(name="clipping", words="of the gradient", bases=("fanin.parts.clipping.Clipping",)),
+    Group(name="clipping", words="of the gradient", bases=("fanin.parts.clipping.Clipping",), in_step=True),
     Group(
         name="averaging",
         words="of the iterates; evaluation is on the average",
@@ -105,7 +117,6 @@ TABLE = (
         name="schedule",
         words="of the learning rate, each with a warm-up",
         bases=("fanin.parts.schedules.Schedule",),
-        before_training=True,
         shared="nothing",
     ),
     Group(name="batch", words="the batch size over the steps", bases=("fanin.parts.batch_schedules.BatchSchedule",)),
@@ -113,7 +124,6 @@ TABLE = (
         name="lr_scaling",
         words="of the learning rate with the batch size",
         bases=("fanin.parts.lr_scaling.Scaling",),
-        before_training=True,
         shared="nothing",
     ),
     Group(name="probe", words="what is measured inside", bases=("fanin.probes.Probe",)),

@@ -70,12 +70,17 @@ def load(target: object, *bases: type | str, key: str = "_target_") -> Callable[
     except (Exception, SystemExit) as error:
         said = f"its module raises {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
         raise OptionError(key, target, "an importable class or function", said) from error
-    kinds = tuple(typing.cast(type, _find(base)) if isinstance(base, str) else base for base in bases)
+    kinds = classes(*bases)
     if not _makes(found, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         allowed = f"a class that derives from {names}, or a function of your own that is declared to return one"
         raise OptionError(key, target, allowed, _why_not(found, names))
     return typing.cast(Callable[..., Any], found)
+
+
+def classes(*bases: type | str) -> tuple[type, ...]:
+    """Classes, given as they are or by their dotted names."""
+    return tuple(typing.cast(type, _find(base)) if isinstance(base, str) else base for base in bases)
 
 
 def refuse_nested(key: str, value: object) -> None:

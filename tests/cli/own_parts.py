@@ -9,12 +9,12 @@ from torch import nn
 from fanin.parts.augmentations import Augmentation
 from fanin.parts.averaging import Averaging
 from fanin.parts.batch_schedules import BatchSchedule
-from fanin.parts.clipping import Clipping
+from fanin.parts.clipping import BoundedClipping
 from fanin.parts.data import Dataset, Source
 from fanin.parts.initializers import Initializer
 from fanin.parts.losses import Loss
 from fanin.parts.lr_scaling import Scaling
-from fanin.parts.normalization.base import Settings
+from fanin.parts.normalization.base import Normalization
 from fanin.parts.preprocess import Preprocess
 from fanin.parts.regularizers import Penalty
 from fanin.parts.schedules import Schedule
@@ -88,7 +88,7 @@ class Halved(nn.Module):
 
 
 @dataclass(kw_only=True)
-class Halving(Settings):
+class Halving(Normalization):
     """A module that halves stands between the layers."""
 
     def make(self, features, dims=0):
@@ -133,7 +133,7 @@ class Quartic(Penalty):
 
 
 @dataclass(kw_only=True)
-class Shrinking(Clipping):
+class Shrinking(BoundedClipping):
     """g <- bound g."""
 
     @staticmethod

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from command_line import fanin, read, runs, table
-from fanin.run.build import GROUPS
+from fanin.catalogue import PARTS as GROUPS
 from fanin.streams import generator
 
 OWN = {

@@ -21,6 +21,7 @@ LISTS = ("augment", "regularizer")
 WRONG = """
 import torch
 from torch import nn
+from fanin.parts.data import Source
 from fanin.parts.losses import Loss
 from fanin.parts.regularizers import Penalty
 
@@ -80,31 +81,53 @@ class Refusing(torch.optim.Optimizer):
     def __init__(self, params, lr):
         raise RuntimeError("not today")
 
-class Three:
+class Three(Source):
     def load(self):
         return 3
+
+def lying() -> Source:
+    return 3
+
+def undeclared():
+    return nn.Tanh()
+
+class Exiting(Vector):
+    def __init__(self):
+        raise SystemExit(0)
 """
 
-KINDS = "Penalty, WeightDecay, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, SAM"
+OWN = "or a function of your own that is declared to return one"
 MISTAKES = [
-    ("regularizer/it", "it: {_target_: W.Nothing}", f"regularizer.it: Nothing must derive from one of {KINDS}"),
+    ("regularizer/it", "it: {_target_: W.Nothing}", "regularizer.it._target_=W.Nothing: must be a class that derives "
+     f"from Regularizer, {OWN}"),
     ("regularizer/it", "_target_: W.Half", "regularizer._target_=W.Half: must be a mapping under the option's own "
      "name, for the group takes several: NAME: {_target_: ...}"),
     ("regularizer/it", "it: {_target_: W.Half}", "regularizer.it: W.Half: Can't instantiate abstract class Half"),
-    ("augment/it", "it: {_target_: W.Nothing}", "augment.it: Nothing must derive from Augmentation"),
+    ("augment/it", "it: {_target_: W.Nothing}", "augment.it._target_=W.Nothing: must be a class that derives from "
+     f"Augmentation, {OWN}"),
     *[
-        (f"{group}/it", "_target_: W.Nothing", f"{group}: Nothing must derive from {kind}")
+        (f"{group}/it", "_target_: W.Nothing", f"{group}._target_=W.Nothing: must be a class that derives from "
+         f"{kind}, {OWN}")
         for group, kind in {
             "preprocess": "Preprocess", "model": "Module", "initializer": "Initializer", "loss": "Loss",
             "clipping": "Clipping", "averaging": "Averaging", "schedule": "Schedule", "batch": "BatchSchedule",
-            "lr_scaling": "Scaling", "probe": "Probe",
+            "lr_scaling": "Scaling", "probe": "Probe", "normalization": "Normalization", "activation": "Module",
+            "data": "Source",
         }.items()
     ],
-    ("normalization/it", "_target_: W.Nothing", "model: AttributeError: 'Nothing' object has no attribute 'wrap'"),
-    ("activation/it", "{_target_: W.Nothing, _partial_: true}", "model: fanin.parts.models.Mlp: W.Nothing is not a"),
-    ("data/it", "_target_: W.Nothing", "data: AttributeError: 'Nothing' object has no attribute 'load'"),
-    ("data/it", "_target_: W.Three", "data: must give a fanin.parts.data.Dataset, not int"),
-    ("loss/it", "_target_: torch.nn.NLLLoss", "loss: NLLLoss must derive from Loss"),
+    ("data/it", "{_target_: W.Three, val_size: 1, limit: null}", "data: must give a fanin.parts.data.Dataset, not int"),
+    ("data/it", "_target_: W.lying", "data: int must derive from Source"),
+    ("loss/it", "_target_: W.Exiting", "loss: SystemExit: 0 (wrong_parts.py, line "),
+    ("loss/it", "{_target_: fanin.parts.losses.Hinge, margin: {_target_: os.getcwd}}", "loss.margin: a value holds no "
+     "_target_, found os.getcwd; only an option has one"),
+    ("loss/it", "_target_: torch.nn.NLLLoss", "loss._target_=torch.nn.NLLLoss: must be a class that derives "
+     f"from Loss, {OWN}"),
+    ("activation/it", "_target_: W.undeclared", "activation._target_=W.undeclared: must be a class that derives from "
+     f"Module, {OWN}; write def undeclared(...) -> Module"),
+    ("activation/it", "_target_: fanin.activations.relu", "activation._target_=fanin.activations.relu: must be its new "
+     "name, fanin.parts.activations.relu"),
+    ("optimizer/it", "{_target_: torch.optim.SGD, lr: 1, foreach: x}", "optimizer.foreach=x: must be true or "
+     "false or null"),
     ("loss/it", "_target_: W.Vector", "loss: Vector must give a scalar tensor, the mean over the batch, not a tensor "
      "of shape [2]"),
     ("loss/it", "_target_: W.Cut", "loss: Cut must depend on the outputs, so that there is a gradient"),
@@ -113,7 +136,8 @@ MISTAKES = [
     ("model/it", "_target_: W.Empty", "model: Empty has no parameters to train"),
     ("model/it", "_target_: W.Failing", "model: KeyError: 'absent' (wrong_parts.py, line "),
     ("model/it", "{_target_: W.Net, depth: 3}", "unknown key model.depth=3: W.Net knows no keys"),
-    ("optimizer/it", "{_target_: W.Nothing, _partial_: true, lr: 1}", "unknown key optimizer.lr=1: W.Nothing knows"),
+    ("optimizer/it", "{_target_: W.Nothing, _partial_: true, lr: 1}", "optimizer._target_=W.Nothing: must be a "
+     f"class that derives from Optimizer, {OWN}"),
     ("optimizer/it", "{_target_: W.Refusing, _partial_: true, lr: 1}", "optimizer: RuntimeError: not today (wrong_"),
     ("optimizer/it", "{_target_: torch.optim.SGD, _partial_: true, lr: -1}", "optimizer: torch.optim.SGD: Invalid"),
     ("optimizer/it", "{_target_: torch.optim.SGD, _partial_: true}", "optimizer.lr=null: must be there: every opt"),
@@ -161,7 +185,8 @@ def test_the_command_tells_it_and_writes_nothing(
     (tmp_path / "own" / f"{name}.yaml").write_text(content.replace("W.", f"{wrong}.") + "\n")
     said = typed("--config-dir=own", f"{group}=[{option}]" if group in LISTS else f"{group}={option}")
     assert (said.code, said.out, len(said.err)) == (1, [], 1), said
-    assert said.err[0].startswith(f"fanin: {line}"), said.err[0]
+    told = line.replace("W.", f"{wrong}.")
+    assert said.err[0].startswith(f"fanin: {told}"), said.err[0]
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 

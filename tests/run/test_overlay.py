@@ -105,7 +105,7 @@ def test_gradients_and_variances_have_their_lines(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         # sigmoid' <= 1/4: sqrt(2 * .0448) = .3 a layer at q = 1, and the less the larger the scores
-        ({"model": {"depth": 20, "activation": activations.sigmoid}, "activation": "sigmoid"}, ("stable", "vanishing")),
+        ({"model": {"depth": 20, "activation": activations.sigmoid}}, ("stable", "vanishing")),
         # layer normalization after relu: pi/(pi - 1) a layer in the square, 1.21 a layer in the norm
         (
             {"model": {"depth": 50, "width": 64, "normalization": LayerNorm(placement="post_activation")}},
@@ -149,7 +149,7 @@ def test_theory_speaks_of_init_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"activation": "tanh", "model": {"activation": activations.tanh}},
+        {"model": {"activation": activations.tanh}},
         {"model": {"normalization": LayerNorm()}},
         {"dropout": Dropout(p=0.5)},
         {"initializer": Orthogonal()},
@@ -159,7 +159,6 @@ def test_theory_speaks_of_init_only(tmp_path: Path) -> None:
 )
 def test_no_theory_where_none_applies(tmp_path: Path, changes: dict[str, Any]) -> None:
     """The profile and its verdict are there all the same."""
-    changes = {"theory": "dropout" not in changes and "normalization" not in changes.get("model", {}), **changes}
     rows, overlay = annotated(tmp_path, **changes)
     assert all(row.theory is None and row.band_low is None for row in rows)
     assert len(pick(rows, "weight", "activation_norm")) == DEPTH

@@ -18,7 +18,9 @@ from omegaconf import OmegaConf
 
 from fanin.catalogue import config_folder
 from fanin.cli.resolvers import register_resolvers
+from fanin.parts.models import Mlp
 from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import is_stackable, stackable
 from fanin.run.identity import Identity
 from fanin.sweep.composer import Composed, Plain, as_config, as_plain
 from fanin.sweep.fused_groups import fuse, number_of_groups
@@ -145,6 +147,17 @@ def test_every_other_difference_keeps_runs_apart() -> None:
 @pytest.mark.parametrize("words", ALONE)
 def test_what_is_more_than_one_pass_or_a_users_own_is_trained_alone(words: str) -> None:
     assert structure_key(configuration(words)) is None
+
+
+def test_a_mark_is_the_classs_own() -> None:
+    """What derives from a part that can be stacked may hold anything."""
+
+    class Counting(Mlp):
+        passes = 0
+
+    assert is_stackable(Mlp)
+    assert not is_stackable(Counting)
+    assert is_stackable(stackable(Counting))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

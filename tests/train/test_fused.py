@@ -24,6 +24,7 @@ from fanin.parts.normalization import BatchNorm, InstanceNorm, LayerNorm
 from fanin.parts.normalization.base import PLACEMENTS
 from fanin.parts.optimizers import SGD, Adam, Momentum
 from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import is_stackable
 from fanin.parts.regularizers import L1, L2, MaxNorm, WeightDecay
 from fanin.probes.probe import QUANTITIES, measure_profile
 from fanin.train.fused_learner import FusedLearner
@@ -112,7 +113,7 @@ def test_every_model(kind: type[Any]) -> None:
 def test_these_are_all_models_that_say_that_they_can_be_stacked() -> None:
     """But for surfaces, whose outputs are no scores: theirs is a test of their own."""
     offered = [getattr(fanin.parts.models, name) for name in fanin.parts.models.__all__ if name[0].isupper()]
-    assert {kind for kind in offered if kind.stackable and kind.__name__ != "Surface"} == set(SIZES)
+    assert {kind for kind in offered if is_stackable(kind) and kind.__name__ != "Surface"} == set(SIZES)
 
 
 @pytest.mark.parametrize("averaging", [Ema(decay=0.7), Polyak(start=2), Swa(start=3, every=2)], ids=str)

@@ -9,8 +9,25 @@ from __future__ import annotations
 from torch import nn
 
 from fanin.errors import number
+from fanin.parts.per_run import stackable
+from fanin.theory import IDENTITY, RELU, ActivationLaw
+
+LAWS: dict[type[nn.Module], ActivationLaw] = {nn.Identity: IDENTITY, nn.ReLU: RELU}
+"""Modules whose law is known."""
 
 
+def law_of(activation: nn.Module) -> ActivationLaw | None:
+    """The law of what a module computes, None where none is known.
+
+    It goes with the class itself: what derives from it may compute anything. One's own class has the law that it names
+    in an attribute `law`.
+    """
+    kind = type(activation)
+    found: ActivationLaw | None = vars(kind).get("law", LAWS.get(kind))
+    return found
+
+
+@stackable
 def identity() -> nn.Module:
     """No nonlinearity: deep linear networks.
 
@@ -19,6 +36,7 @@ def identity() -> nn.Module:
     return nn.Identity()
 
 
+@stackable
 def sigmoid() -> nn.Module:
     """Logistic sigmoid, between 0 and 1.
 
@@ -27,6 +45,7 @@ def sigmoid() -> nn.Module:
     return nn.Sigmoid()
 
 
+@stackable
 def tanh() -> nn.Module:
     """Hyperbolic tangent.
 
@@ -35,6 +54,7 @@ def tanh() -> nn.Module:
     return nn.Tanh()
 
 
+@stackable
 def hardtanh() -> nn.Module:
     """Piecewise linear hyperbolic tangent.
 
@@ -43,6 +63,7 @@ def hardtanh() -> nn.Module:
     return nn.Hardtanh()
 
 
+@stackable
 def softsign() -> nn.Module:
     """A sigmoid that approaches its bounds -1 and 1 polynomially, not exponentially.
 
@@ -51,6 +72,7 @@ def softsign() -> nn.Module:
     return nn.Softsign()
 
 
+@stackable
 def relu() -> nn.Module:
     """Rectified linear unit.
 
@@ -59,6 +81,7 @@ def relu() -> nn.Module:
     return nn.ReLU()
 
 
+@stackable
 def leaky_relu(*, slope: float = 0.01) -> nn.Module:
     """Rectified linear unit that lets some of the negative side through.
 
@@ -73,6 +96,7 @@ def leaky_relu(*, slope: float = 0.01) -> nn.Module:
     return nn.LeakyReLU(number("slope", slope))
 
 
+@stackable
 def elu(*, alpha: float = 1.0) -> nn.Module:
     """Exponential linear unit: saturates at -alpha, so that means come nearer to 0 than with relu.
 
@@ -88,6 +112,7 @@ def elu(*, alpha: float = 1.0) -> nn.Module:
     return nn.ELU(number("alpha", alpha, 0, open_low=True))
 
 
+@stackable
 def selu() -> nn.Module:
     """Scaled elu, under which mean 0 and variance 1 reproduce themselves with weights of variance 1/fan_in.
 
@@ -97,6 +122,7 @@ def selu() -> nn.Module:
     return nn.SELU()
 
 
+@stackable
 def gelu() -> nn.Module:
     """Gaussian error linear unit: z times the probability that a standard normal is below z.
 
@@ -106,6 +132,7 @@ def gelu() -> nn.Module:
     return nn.GELU()
 
 
+@stackable
 def silu() -> nn.Module:
     """Sigmoid linear unit, also swish.
 
@@ -114,6 +141,7 @@ def silu() -> nn.Module:
     return nn.SiLU()
 
 
+@stackable
 def mish() -> nn.Module:
     """A smooth unit close to silu.
 
@@ -122,6 +150,7 @@ def mish() -> nn.Module:
     return nn.Mish()
 
 
+@stackable
 def softplus(*, beta: float = 1.0) -> nn.Module:
     """Smooth rectified linear unit, always positive.
 

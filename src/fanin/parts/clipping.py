@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import Number, spread
+from fanin.parts.per_run import Number, spread, stackable
 from fanin.probes.measures import SAFE, quick_norms
 
 
@@ -44,8 +44,20 @@ def _norms(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tenso
     return torch.stack([torch.linalg.vector_norm(m, dim=tuple(range(1, m.ndim)), dtype=dtype) for m in matrices])
 
 
+class Clipping(ABC):
+    """What is done to the gradients of every step, in place."""
+
+    neutral: ClassVar[bool] = False
+    """Whether it changes nothing."""
+
+    @abstractmethod
+    def __call__(self, gradients: Sequence[Tensor]) -> None:
+        """Clip stacked gradients [R, ...] in place."""
+
+
+@stackable
 @dataclass(kw_only=True)
-class NoClipping:
+class NoClipping(Clipping):
     """Gradients stay as they are."""
 
     neutral: ClassVar[bool] = True
@@ -55,8 +67,8 @@ class NoClipping:
 
 
 @dataclass(kw_only=True)
-class Clipping(ABC):
-    """Clips the gradients of every step in place.
+class BoundedClipping(Clipping):
+    """Clips to a bound.
 
     Args:
         bound: > 0, in units of the gradient.
@@ -65,7 +77,6 @@ class Clipping(ABC):
         OptionError: bound is out of range.
     """
 
-    neutral: ClassVar[bool] = False
     bound: float = 1.0
 
     def __post_init__(self) -> None:
@@ -82,8 +93,9 @@ class Clipping(ABC):
         """Clip stacked gradients [R, ...], one at least, in place; `bound` is a float, or one per run: [R]."""
 
 
+@stackable
 @dataclass(kw_only=True)
-class ClipValue(Clipping):
+class ClipValue(BoundedClipping):
     """Each entry of the gradient into [-bound, bound]: g <- min(max(g, -bound), bound), which bends its direction.
 
     Infinite entries become +-bound, NaN stays. Source: Mikolov 2012.
@@ -92,13 +104,14 @@ class ClipValue(Clipping):
     @staticmethod
     @torch.no_grad()
     def clip(gradients: Sequence[Tensor], bound: Number) -> None:
-        """Entry by entry; see Clipping."""
+        """Entry by entry; see BoundedClipping."""
         torch._foreach_clamp_min_(list(gradients), spread(-bound, gradients))
         torch._foreach_clamp_max_(list(gradients), spread(bound, gradients))
 
 
+@stackable
 @dataclass(kw_only=True)
-class ClipNorm(Clipping):
+class ClipNorm(BoundedClipping):
     """A run's whole gradient into the ball of radius bound: g <- g min(1, bound / ||g||_2), which keeps its direction.
 
     The norm is over all parameters of the run at once. torch.nn.utils.clip_grad_norm_ divides by ||g|| + 1e-6 instead,
@@ -109,7 +122,7 @@ class ClipNorm(Clipping):
     @staticmethod
     @torch.no_grad()
     def clip(gradients: Sequence[Tensor], bound: Number) -> None:
-        """Each run by its norm; see Clipping."""
+        """Each run by its norm; see BoundedClipping."""
         factors = (bound / global_norms(gradients)).clamp_(max=1)  # 0 of a zero gradient: bound / 0 = inf, and so 1
         if len(factors) == 1:  # one number for all: a third of the time of a list, and no wait for the device
             torch._foreach_mul_(list(gradients), factors[0].to(gradients[0].dtype))

@@ -7,49 +7,60 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from fanin.catalogue import GROUPS, KEYS, PARTS
 from fanin.errors import OptionError, UserError, flag, integer, told_of
+from fanin.parts.activations import law_of
 from fanin.parts.data import Dataset
-from fanin.parts.regularizers import SAM, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, Penalty, WeightDecay
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.regularizers import Regularizer
 from fanin.report.studies import load_study
-from fanin.run.compatibility import check_together
+from fanin.run.compatibility import TRIAL, check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
 from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
 from fanin.run.recipe import Recipe
-from fanin.train.settings import Trainer
 from fanin.train.step import Method
 
-GROUPS = (
-    "data", "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss", "regularizer",
-    "optimizer", "clipping", "averaging", "schedule", "batch", "lr_scaling", "probe", "trainer",
-)  # fmt: skip
-SINGLE = tuple(group for group in GROUPS if group not in ("model", "regularizer", "augment", "optimizer", "trainer"))
-"""Groups whose one option is an object that needs nothing else to be made."""
-
-TRIAL = [nn.Parameter(torch.zeros(2, 2))]
-"""Parameters that an optimizer is tried on."""
-
-KEYS = (*GROUPS, "seed", "force", "study")
+ALONE = tuple(name for name in PARTS if not (GROUPS[name].several or GROUPS[name].offered))
+"""Groups whose one option is made from nothing but its keys."""
 
 
-def check(cfg: DictConfig) -> list[UserError]:
-    """Every mistake in a composed configuration; an empty list where it can be run."""
+def check(cfg: DictConfig, typed: Sequence[str] = ()) -> list[UserError]:
+    """Every mistake in a composed configuration; an empty list where it can be run.
+
+    Args:
+        typed: the overrides that a user typed for it, none of which may be passed over in silence.
+    """
     errors: list[UserError] = []
-    _compose_recipe(cfg, errors)
+    made = _compose_recipe(cfg, errors)
+    if made is not None and full_batch(made.make_optimizer):
+        errors += _typed_batch_size(cfg, typed)
     try:
         load_study(container(cfg, "study") if isinstance(cfg.get("study"), DictConfig) else cfg.get("study"))
     except UserError as error:
         errors.append(error)
     return errors
+
+
+def full_batch(make_optimizer: Callable[..., torch.optim.Optimizer]) -> bool:
+    """Whether an optimizer takes the whole training set in each step, whatever trainer.batch_size says."""
+    made = make_optimizer(TRIAL)
+    return isinstance(made, GroupOptimizer) and made.full_batch
+
+
+def _typed_batch_size(cfg: DictConfig, typed: Sequence[str]) -> Iterator[OptionError]:
+    size = cfg.trainer.batch_size
+    if size != "all" and any(word.lstrip("+").startswith("trainer.batch_size=") for word in typed):
+        allowed = "all with this optimizer, which takes the whole training set in each step"
+        yield OptionError("trainer.batch_size", size, allowed, "leave it out, or take optimizer=sgd")
 
 
 def recipe(cfg: DictConfig) -> Recipe:
@@ -69,9 +80,9 @@ def recipe(cfg: DictConfig) -> Recipe:
 @lru_cache(maxsize=4)
 def _load(data_json: str, preprocess_json: str) -> Dataset:
     with told_of("data"), own_fault("data"):
-        dataset = check_dataset("data", instantiate(json.loads(data_json)).load())
+        dataset = check_dataset("data", make("data", json.loads(data_json)).load())
     with told_of("preprocess"), own_fault("preprocess"):
-        return check_dataset("preprocess", instantiate(json.loads(preprocess_json))(dataset))
+        return check_dataset("preprocess", make("preprocess", json.loads(preprocess_json))(dataset))
 
 
 @lru_cache(maxsize=4)
@@ -98,21 +109,21 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
 
     seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
     attempt(lambda: flag("force", cfg.get("force")))
-    trainer = attempt(lambda: _trainer(cfg))
-    parts = {name: attempt(partial(_single, cfg, name)) for name in SINGLE}
-    regularizers = attempt(lambda: _listed(cfg, "regularizer")) or []
+    parts = {name: attempt(partial(_single, cfg, name)) for name in ALONE}
+    regularizers: list[Regularizer] = attempt(lambda: _listed(cfg, "regularizer")) or []
     augmentations = attempt(lambda: _listed(cfg, "augment")) or []
     optimizer = attempt(lambda: _optimizer(cfg))
     method = attempt(lambda: _method(parts, regularizers)) if not errors else None
-    dropout = next((item for item in regularizers if isinstance(item, Dropout)), None)
+    dropout = next((item for item in regularizers if item.acts("make")), None)
     if errors or method is None:
         if parts["activation"] and parts["normalization"]:  # its own keys, whatever else is wrong
             with torch.device("meta"):
                 attempt(lambda: _make_model(cfg, parts, dropout, (1, 28, 28), 10))
         return None
+    plain = parts["initializer"].exact_normal and is_neutral(parts["normalization"]) and dropout is None
     made = Recipe(
         seed=seed,
-        trainer=trainer,
+        trainer=parts["trainer"],
         data=parts["data"],
         make_model=partial(_make_model, cfg, parts, dropout),
         initializer=parts["initializer"],
@@ -121,24 +132,23 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
         schedule=parts["schedule"],
         method=method,
         dropout=dropout,
-        early_stopping=next((item for item in regularizers if isinstance(item, EarlyStopping)), None),
+        early_stopping=next((item for item in regularizers if item.acts("new")), None),
         probe=parts["probe"],
-        activation=getattr(getattr(parts["activation"], "func", None), "__name__", ""),
-        theory=parts["initializer"].exact_normal and is_neutral(parts["normalization"]) and dropout is None
-        and str(cfg.model._target_) == "fanin.parts.models.Mlp",
+        normalization=parts["normalization"],
+        law=law_of(parts["activation"]()) if plain else None,
         batch=parts["batch"],
         lr_scaling=parts["lr_scaling"],
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
         augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
-    )  # fmt: skip
-    if getattr(optimizer(TRIAL), "full_batch", False):
+    )
+    if full_batch(optimizer):
         made.trainer = replace(made.trainer, batch_size="all")
     attempt(lambda: check_together(cfg, made, lambda: load_data(cfg, torch.device("cpu"), torch.float32)))
     return made
 
 
 def _make_model(
-    cfg: DictConfig, parts: dict[str, Any], dropout: Dropout | None, input_shape: tuple[int, ...], outputs: int
+    cfg: DictConfig, parts: dict[str, Any], dropout: Regularizer | None, input_shape: tuple[int, ...], outputs: int
 ) -> nn.Module:
     with own_fault("model"):
         model: nn.Module = option(
@@ -155,32 +165,12 @@ def _make_model(
     return model
 
 
-def _method(parts: dict[str, Any], regularizers: Sequence[Any]) -> Method:
+def _method(parts: dict[str, Any], regularizers: Sequence[Regularizer]) -> Method:
     """The parts of a step."""
-
-    def kind(wanted: type) -> list[Any]:
-        return [item for item in regularizers if isinstance(item, wanted)]
-
-    smoothing = math.fsum(item.eps for item in kind(LabelSmoothing))
     try:
-        smoothed = parts["loss"].smoothed(smoothing) if smoothing else None
+        return Method.of(parts["loss"], regularizers, parts["clipping"], parts["averaging"])
     except OptionError as error:
         raise error.within("regularizer") from None
-    return Method(
-        loss=parts["loss"],
-        smoothed=smoothed,
-        penalties=kind(Penalty),
-        sam=next(iter(kind(SAM)), None),
-        clipping=parts["clipping"],
-        decays=kind(WeightDecay),
-        bounds=kind(MaxNorm),
-        averaging=parts["averaging"],
-    )
-
-
-def _trainer(cfg: DictConfig) -> Trainer:
-    trainer: Trainer = make("trainer", {"_target_": "fanin.train.settings.Trainer", **container(cfg, "trainer")})
-    return trainer
 
 
 def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
@@ -189,7 +179,7 @@ def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
     if "lr" not in node:
         raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
     with own_fault("optimizer"):
-        awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node | {"_partial_": True}, params=TRIAL)
+        awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node, params=TRIAL)
         tried = awaiting(TRIAL)
     check_kind("optimizer", tried)
     check_step(node["_target_"], tried)
@@ -200,7 +190,7 @@ def _single(cfg: DictConfig, group: str) -> Any:
     """The option of a group of which there is one."""
     with own_fault(group):
         made = option(cfg, group)
-    check_kind(group, made)
+        check_kind(group, made() if GROUPS[group].fresh else made)
     return made
 
 

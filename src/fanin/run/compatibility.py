@@ -9,19 +9,21 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from fanin.catalogue import TABLE
 from fanin.errors import OptionError, UserError, told_of
 from fanin.parts.data import Dataset
 from fanin.parts.losses import Loss
 from fanin.parts.optimizers.objective import ObjectiveOptimizer
-from fanin.parts.optimizers.saga import SAGA
-from fanin.parts.optimizers.svrg import SVRG
 from fanin.run.make_option import container
 from fanin.run.recipe import Recipe
 
 TRAJECTORY = 100
 """Parameters whose every step can be written."""
 
-SHAPING = ("model", "activation", "normalization", "regularizer", "loss")
+TRIAL = [nn.Parameter(torch.zeros(2, 2))]
+"""Parameters that an optimizer is tried on."""
+
+SHAPING = tuple(group.name for group in TABLE if group.shapes_model)
 """Groups whose keys say what the model is made of."""
 
 
@@ -42,7 +44,7 @@ def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -
     with told_of("trainer"):
         batch_size = made.trainer.batch(len(data.train_x))
     _check_data(made, data)
-    if batch_size == 1 and str(cfg.normalization._target_).endswith("BatchNorm"):
+    if batch_size == 1 and made.normalization.mixes_examples:
         raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
     model = _model_on_meta(cfg, made, data)
     _check_loss(model, made)
@@ -56,7 +58,7 @@ def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -
     if made.probe.trajectory and parameters > TRAJECTORY:
         allowed = f"false for a model of {parameters} parameters, more than {TRAJECTORY}"
         raise OptionError("probe.trajectory", True, allowed, "take model=surface or another small one")
-    _check_optimizer(cfg, made, parameters, len(data.train_x), batch_size)
+    _check_optimizer(made, model, len(data.train_x), batch_size)
 
 
 def _check_data(made: Recipe, data: Dataset) -> None:
@@ -78,31 +80,34 @@ def _check_loss(model: nn.Module, made: Recipe) -> None:
     """A loss and a model that are made for each other."""
     loss, kind = made.method.loss, type(model).__name__.lower()
     loss_name = getattr(loss, "name", type(loss).__name__.lower())
-    wanted_loss, wanted_model = getattr(model, "needs_loss", None), getattr(loss, "needs_model", None)
-    if wanted_loss is not None and loss_name != wanted_loss:
-        raise UserError(f"model={kind}: needs loss={wanted_loss}, not {loss_name}")
-    if wanted_model is not None and kind != wanted_model:
-        raise UserError(f"loss={loss_name}: needs model={wanted_model}, not {kind}")
+    wanted = getattr(model, "needs_loss", None)
+    if wanted is not None and loss_name != wanted:
+        raise UserError(f"model={kind}: needs loss={wanted}, not {loss_name}")
+    if loss.needs_model is not None and wanted is None:
+        raise UserError(f"loss={loss_name}: needs model={loss.needs_model}, not {kind}")
 
 
-def _check_optimizer(cfg: DictConfig, made: Recipe, parameters: int, examples: int, batch_size: int) -> None:
+def _check_optimizer(made: Recipe, model: nn.Module, examples: int, batch_size: int) -> None:
     """What an optimizer asks that makes its steps from more than the gradient."""
-    optimizer = made.make_optimizer([nn.Parameter(torch.zeros(2, 2))])
+    optimizer = made.make_optimizer(TRIAL)
     if not isinstance(optimizer, ObjectiveOptimizer):
         return
+    frozen = made.initializer.frozen(model)
+    trained = sum(one.numel() for name, one in model.named_parameters() if name not in frozen and one.requires_grad)
     with told_of("optimizer"):
-        optimizer.check(parameters, examples, batch_size)
+        optimizer.check(trained, examples, batch_size)
     name, method = type(optimizer).__name__, made.method
     if not method.clipping.neutral:
         raise UserError(f"clipping: {name} makes its step from more than the gradient; take clipping=none")
-    if method.sam is not None or method.decays:
-        other = "sam" if method.sam is not None else "weight_decay"
-        raise UserError(f"regularizer={other}: {name} makes its step from more than the gradient; take l2 instead")
-    if isinstance(optimizer, SAGA) and str(cfg.normalization._target_).endswith("BatchNorm"):
+    changes = [method.sam] if method.sam is not None else method.decays
+    if changes:
+        kind = type(changes[0]).__name__
+        raise UserError(f"regularizer: {name} makes its step from more than the gradient, without {kind}; take l2")
+    if optimizer.separates_examples and made.normalization.mixes_examples:
         raise UserError("normalization=batch: saga needs the gradient of each example, which depends on no other here")
-    if isinstance(optimizer, SAGA) and not made.batch.neutral:
+    if optimizer.separates_examples and not made.batch.neutral:
         raise UserError("batch: saga takes an example at most once a step, and batches that grow may hold it twice")
-    if made.augmentations and isinstance(optimizer, SAGA | SVRG):
+    if made.augmentations and optimizer.remembers_examples:
         raise UserError(f"augment: {name} remembers training examples as they are; take augment=none")
 
 

@@ -9,45 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from fanin.catalogue import GROUPS
 from fanin.errors import UserError
-from fanin.parts.augmentations import Augmentation
-from fanin.parts.averaging import Averaging
-from fanin.parts.batch_schedules import BatchSchedule
-from fanin.parts.clipping import Clipping, NoClipping
 from fanin.parts.data import Dataset
-from fanin.parts.initializers import Initializer
-from fanin.parts.losses import Loss
-from fanin.parts.lr_scaling import Scaling
-from fanin.parts.preprocess import Preprocess
-from fanin.parts.regularizers import SAM, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, Penalty, WeightDecay
-from fanin.parts.schedules import Schedule
-from fanin.probes import Probe
-
-KINDS: dict[str, tuple[type, ...]] = {
-    "preprocess": (Preprocess,),
-    "augment": (Augmentation,),
-    "model": (nn.Module,),
-    "initializer": (Initializer,),
-    "loss": (Loss,),
-    "regularizer": (Penalty, WeightDecay, Dropout, EarlyStopping, LabelSmoothing, MaxNorm, SAM),
-    "optimizer": (torch.optim.Optimizer,),
-    "clipping": (Clipping, NoClipping),
-    "averaging": (Averaging,),
-    "schedule": (Schedule,),
-    "batch": (BatchSchedule,),
-    "lr_scaling": (Scaling,),
-    "probe": (Probe,),
-}
-"""What the options of a group derive from; of those that are not here, others find out."""
+from fanin.targets import classes
 
 NOT_THEIRS = (str(Path(__file__).parents[1]), "site-packages")
 """Where no user's code lies."""
 
 
 def check_kind(group: str, made: object, name: str = "") -> None:
-    """Refuse what is none of its group's kind.
+    """Refuse what is none of its group's kind, which a function may give in spite of its declaration.
 
     Args:
         group: of the option.
@@ -57,11 +30,10 @@ def check_kind(group: str, made: object, name: str = "") -> None:
     Raises:
         UserError: what it must derive from.
     """
-    kinds = KINDS.get(group, (object,))
-    if not isinstance(made, kinds):
-        names = [kind.__name__ for kind in kinds if kind is not NoClipping]
-        known = ("one of " if len(names) > 1 else "") + ", ".join(names)
-        raise UserError(f"{group}{name and '.'}{name}: {type(made).__name__} must derive from {known}")
+    bases = GROUPS[group].bases
+    if not isinstance(made, classes(*bases)):
+        names = " or ".join(base.rpartition(".")[2] for base in bases)
+        raise UserError(f"{group}{name and '.'}{name}: {type(made).__name__} must derive from {names}")
 
 
 def check_dataset(group: str, made: object) -> Dataset:
@@ -85,8 +57,8 @@ def own_fault(group: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
-        said = f"{group}: {type(error).__name__}: {' '.join(str(error).split())}"
+    except (Exception, SystemExit) as error:
+        said = f"{group}: {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
         frames = traceback.extract_tb(error.__traceback__)
         theirs = [frame for frame in frames if not any(folder in frame.filename for folder in NOT_THEIRS)]
         place = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""

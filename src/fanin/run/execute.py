@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.parts.data import Dataset
+from fanin.parts.noise import noise_modules
 from fanin.record.recorder import Recorder
 from fanin.record.run_folder import RunFolder
 from fanin.run.build import load_data, recipe
@@ -187,7 +188,7 @@ def initialized(made: Recipe, data: Dataset, inputs: Tensor) -> nn.Module:
 
 def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedModel:
     """The network of one run with its optimizer and its streams."""
-    draws = any(hasattr(module, "generator") for module in model.modules())
+    draws = bool(noise_modules(model))
     dropout = generator(made.seed, "dropout", device=made.device) if draws else None
     if draws_from_it(model):
         draws, dropout = True, torch_stream(made.device).manual_seed(stream_seed(made.seed, "dropout"))

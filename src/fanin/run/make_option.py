@@ -7,20 +7,18 @@ with "+". Errors name the group, the key, the value and what is allowed.
 from __future__ import annotations
 
 import inspect
-import logging
+import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from types import UnionType
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fanin.catalogue import GROUPS
 from fanin.errors import OptionError, UserError, did_you_mean
-
-# Hydra logs what it cannot import; the same is told here, as one line.
-logging.getLogger("hydra").addHandler(logging.NullHandler())
+from fanin.targets import load, refuse_nested
 
 
 class UnknownKey(UserError):
@@ -49,56 +47,78 @@ def option(cfg: DictConfig, group: str, **offered: Any) -> Any:
     return make(group, container(cfg, group), **offered)
 
 
-def make(group: str, node: dict[str, Any], **offered: Any) -> Any:
+def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:
     """The object that a node's `_target_` makes from its keys and, of what is offered, what it asks for.
 
-    With `_partial_` the target is tried all the same, and comes back as a function of no arguments.
+    For a group whose objects are made anew wherever they are needed, the object is made all the same, and what comes
+    back is a function of the arguments that were offered.
+
+    Args:
+        key: of the node: its group or, where that takes several, group and name ("regularizer.l2").
 
     Raises:
-        UserError: an unknown key, a value that is not allowed, a target that is not there.
+        UserError: an unknown key, a value that is not allowed, a target that makes something else.
     """
-    target = str(node.get("_target_", ""))
-    keys = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
-    try:
-        function, parameters = find_target(target)
-    except (ImportError, ValueError, TypeError, InstantiationException) as error:
-        reason = " ".join(str(error).split())
-        raise OptionError(f"{group}._target_", target or None, "an importable class or function", reason) from None
+    row = GROUPS[key.partition(".")[0]]
+    target = node.get("_target_") or row.target
+    keys = {name: value for name, value in node.items() if name not in ("_target_", "_partial_")}
+    function = find(target if isinstance(target, str) else str(target), row.bases, f"{key}._target_")
+    parameters = _parameters(function)
+    for name, value in keys.items():
+        refuse_nested(f"{key}.{name}", value)
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        own = [key for key in parameters if key not in offered and key != "params"]
-        for key, value in keys.items():
-            if key not in parameters:
-                raise UnknownKey(f"{group}.{key}", value, target, own)
+        own = [name for name in parameters if name not in (*offered, *row.offered)]
+        for name, value in keys.items():
+            if name not in parameters:
+                raise UnknownKey(f"{key}.{name}", value, str(target), own)
         for part in ("normalization", "dropout"):
             if offered.get(part) is not None and part not in parameters and not is_neutral(offered[part]):
-                raise UserError(f"{group}: {target} takes no {part}; choose none")
-        offered = {key: value for key, value in offered.items() if key in parameters}
+                raise UserError(f"{key}: {target} takes no {part}; choose none")
+        offered = {name: value for name, value in offered.items() if name in parameters}
     try:
-        if any(_holds_targets(value) for value in keys.values()):
-            keys = instantiate(keys)
         made = function(**keys, **offered)
     except OptionError as error:
-        raise error.within(group) from None
-    except InstantiationException as error:
-        raise UserError(f"{group}: {str(error.__cause__ or error).splitlines()[0]}") from None
+        raise error.within(key) from None
     except (TypeError, ValueError) as error:
-        raise UserError(f"{group}: {target}: {str(error).splitlines()[0]}") from None
-    return partial(function, **keys) if node.get("_partial_") else made
+        raise UserError(f"{key}: {target}: {(str(error) or repr(error)).splitlines()[0]}") from None
+    _check_types(key, function, keys)
+    return partial(function, **keys) if row.fresh else made
 
 
 @lru_cache(maxsize=256)
-def find_target(name: str) -> tuple[Callable[..., Any], Mapping[str, inspect.Parameter]]:
-    """What a `_target_` names, found and judged by Hydra once; calling it directly costs no config machinery."""
-    signature = inspect.signature(get_object(name))
-    function: Callable[..., Any] = instantiate({"_target_": name, "_partial_": True}).func
-    return function, signature.parameters
+def find(target: str, bases: tuple[str, ...], key: str) -> Callable[..., Any]:
+    """What a `_target_` names, judged once; see `fanin.targets.load`."""
+    return load(target, *bases, key=key)
 
 
-def _holds_targets(value: Any) -> bool:
-    """Whether a value has a `_target_` somewhere inside, for Hydra to make."""
-    if isinstance(value, dict):
-        return "_target_" in value or any(_holds_targets(item) for item in value.values())
-    return isinstance(value, list) and any(_holds_targets(item) for item in value)
+@lru_cache(maxsize=256)
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
+
+
+@lru_cache(maxsize=256)
+def _plain_types(function: Callable[..., Any]) -> Mapping[str, tuple[type, ...]]:
+    """The arguments that are declared to be true or false, numbers, words or null, and nothing else."""
+    own = vars(function).get("__init__", function) if isinstance(function, type) else function
+    try:
+        hints = typing.get_type_hints(own)
+    except (NameError, TypeError, AttributeError):  # names that only a type checker knows
+        return {}
+    unions = (typing.Union, UnionType)
+    each = {
+        name: typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,) for name, hint in hints.items()
+    }
+    plain = (bool, int, float, str, type(None))
+    return {name: types for name, types in each.items() if all(one in plain for one in types)}
+
+
+def _check_types(key: str, function: Callable[..., Any], keys: Mapping[str, Any]) -> None:
+    """Refuse what a constructor took without a look: a word for a flag, say, of which torch's optimizers make true."""
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "a word", type(None): "null"}
+    for name, types in _plain_types(function).items():
+        allowed = (*types, int) if float in types else types
+        if name in keys and type(keys[name]) not in allowed:
+            raise OptionError(f"{key}.{name}", keys[name], " or ".join(words[one] for one in types))
 
 
 def is_neutral(part: Any) -> bool:

@@ -14,11 +14,12 @@ from fanin.parts.batch_schedules import BatchSchedule, Constant
 from fanin.parts.initializers import Initializer
 from fanin.parts.lr_scaling import NoScaling, Scaling
 from fanin.parts.models.layers import fans, weight_layers
-from fanin.parts.regularizers import Dropout, EarlyStopping
+from fanin.parts.normalization import NoNorm, Normalization
+from fanin.parts.regularizers import Regularizer
 from fanin.parts.schedules import Schedule
 from fanin.probes import Probe
 from fanin.run.theory_overlay import Overlay
-from fanin.theory import Layer, law_for
+from fanin.theory import ActivationLaw, Layer
 from fanin.train.settings import Trainer
 from fanin.train.step import Method
 
@@ -34,8 +35,9 @@ class Recipe:
         make_optimizer: parameters -> optimizer.
         method: what a step consists of beside model and optimizer.
         augmentations: of training batches, in their order.
-        theory: whether the exact finite-width theory holds for this recipe.
-        activation: name of the activation, the key of its law.
+        dropout: the regularizer that makes modules behind hidden layers.
+        early_stopping: the regularizer whose counter says when to end.
+        law: the activation's law where the exact finite-width theory holds for all but the model; else None.
     """
 
     seed: int
@@ -47,11 +49,11 @@ class Recipe:
     lr: float
     schedule: Schedule
     method: Method
-    dropout: Dropout | None
-    early_stopping: EarlyStopping | None
+    dropout: Regularizer | None
+    early_stopping: Regularizer | None
     probe: Probe
-    activation: str
-    theory: bool
+    normalization: Normalization = field(default_factory=NoNorm)
+    law: ActivationLaw | None = None
     batch: BatchSchedule = field(default_factory=Constant)
     lr_scaling: Scaling = field(default_factory=NoScaling)
     augmentations: Sequence[Augmentation] = ()
@@ -75,8 +77,8 @@ class Recipe:
     def overlay(self, model: nn.Module) -> Overlay:
         """The theory of the model as this recipe initializes it, empty where none applies."""
         frozen = [name for name, layer in weight_layers(model) if not layer.get_parameter("weight").requires_grad]
-        law = law_for(self.activation) if self.theory else None
-        if law is None:
+        law = self.law
+        if law is None or not getattr(model, "is_chain", False):
             return Overlay(frozen=frozen)
         layers = []
         for name, module in weight_layers(model):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fanin.parts.models.passes import copied_buffers
 from fanin.parts.optimizers.objective import Objective
-from fanin.parts.regularizers import SAM
+from fanin.parts.regularizers import Regularizer
 from fanin.train.batches import Batches
 from fanin.train.step import Average
 from fanin.train.trained_model import TrainedModel
@@ -26,11 +26,11 @@ STATISTICS_CHUNK = 250
 """Examples in one batch whose mean and variance enter the running statistics of an average."""
 
 
-def climb(own: TrainedModel, sam: SAM, inputs: Tensor, targets: Tensor, again: Again) -> None:
+def climb(own: TrainedModel, sam: Regularizer, inputs: Tensor, targets: Tensor, again: Again) -> None:
     """Replace the gradients by those a step uphill; the same masks, and running statistics as they are."""
     trained: list[Tensor] = [one for one in own.parameters if one.grad is not None]
     kept = [one.detach().clone() for one in trained]
-    ups = sam.displacement([cast(Tensor, one.grad).detach().unsqueeze(0) for one in trained], sam.rho)
+    ups = sam.displacement([cast(Tensor, one.grad).detach().unsqueeze(0) for one in trained], sam.number)
     with torch.no_grad():
         torch._foreach_add_(trained, [up.squeeze(0) for up in ups])
     with again():

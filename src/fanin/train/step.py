@@ -12,8 +12,8 @@ from torch import Tensor
 from fanin.parts.averaging import Averaging, NoAveraging
 from fanin.parts.clipping import Clipping, NoClipping
 from fanin.parts.losses import CrossEntropy, Loss
-from fanin.parts.optimizers.base import Number
-from fanin.parts.regularizers import SAM, MaxNorm, Penalty, WeightDecay
+from fanin.parts.per_run import Number
+from fanin.parts.regularizers import Regularizer
 from fanin.train.stacked_tensors import common
 
 Tensors = dict[str, Tensor]
@@ -36,12 +36,37 @@ class Method:
 
     loss: Loss = field(default_factory=CrossEntropy)
     smoothed: Loss | None = None
-    penalties: Sequence[Penalty] = ()
-    sam: SAM | None = None
-    clipping: Clipping | NoClipping = field(default_factory=NoClipping)
-    decays: Sequence[WeightDecay] = ()
-    bounds: Sequence[MaxNorm] = ()
+    penalties: Sequence[Regularizer] = ()
+    sam: Regularizer | None = None
+    clipping: Clipping = field(default_factory=NoClipping)
+    decays: Sequence[Regularizer] = ()
+    bounds: Sequence[Regularizer] = ()
     averaging: Averaging = field(default_factory=NoAveraging)
+
+    @classmethod
+    def of(cls, loss: Loss, regularizers: Sequence[Regularizer], clipping: Clipping, averaging: Averaging) -> Method:
+        """The method of a recipe: each regularizer at the moments at which it acts.
+
+        Raises:
+            OptionError: the loss cannot be changed as a regularizer asks.
+        """
+
+        def acting(moment: str) -> list[Regularizer]:
+            return [one for one in regularizers if one.acts(moment)]
+
+        minimized = loss
+        for one in regularizers:
+            minimized = one.minimized(minimized)
+        return cls(
+            loss=loss,
+            smoothed=None if minimized is loss else minimized,
+            penalties=acting("pull"),
+            sam=next(iter(acting("displacement")), None),
+            clipping=clipping,
+            decays=acting("before_step"),
+            bounds=acting("after_step"),
+            averaging=averaging,
+        )
 
     @property
     def minimized(self) -> Loss:
@@ -60,14 +85,12 @@ class Update:
     def __init__(self, methods: Sequence[Method], device: torch.device | str) -> None:
         first, self.runs = methods[0], len(methods)
 
-        def each(group: str, key: str) -> list[tuple[Any, Number]]:
-            """The parts of a kind, with the number of each run."""
-            columns = zip(*(getattr(method, group) for method in methods), strict=True)
-            return [(column[0], common([getattr(one, key) for one in column], device)) for column in columns]
+        def each(kind: str) -> list[tuple[Regularizer, Number]]:
+            """The regularizers of a kind, with the number of each run."""
+            columns = zip(*(getattr(method, kind) for method in methods), strict=True)
+            return [(column[0], common([one.number for one in column], device)) for column in columns]
 
-        self.penalties, self.decays, self.bounds = (
-            each(*names) for names in (("penalties", "strength"), ("decays", "rate"), ("bounds", "bound"))
-        )
+        self.penalties, self.decays, self.bounds = map(each, ("penalties", "decays", "bounds"))
         self.clipping = None if first.clipping.neutral else first.clipping
 
     def __call__(self, parameters: Sequence[Tensor], weights: Sequence[Tensor], step: Callable[[], object]) -> None:
@@ -113,12 +136,12 @@ class Update:
     def decay(self, weights: Sequence[Tensor]) -> None:
         """Shrink the weights before the optimizer's step."""
         for decay, rate in self.decays if weights else ():
-            decay.shrink(weights, rate)
+            decay.before_step(weights, rate)
 
     def project(self, weights: Sequence[Tensor]) -> None:
         """Bring the weights back into their bounds."""
         for bound, value in self.bounds:
-            bound.project(weights, value)
+            bound.after_step(weights, value)
 
 
 class Average:

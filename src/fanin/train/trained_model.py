@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
+from fanin.parts.noise import noise_modules
 from fanin.probes.capture import Capture
 from fanin.streams import drawing_from
 from fanin.train.batches import Batches
@@ -61,9 +62,8 @@ class TrainedModel:
         self.capture = Capture(self.model)
         averaging = self.method.averaging
         self.average = None if averaging.neutral else Average(averaging, self.tensors)
-        for module in self.model.modules():
-            if hasattr(module, "generator"):
-                cast(Any, module).generator = self.dropout
+        for module in noise_modules(self.model):
+            module.generator = self.dropout
 
     @property
     def tensors(self) -> dict[str, Tensor]:

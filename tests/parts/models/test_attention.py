@@ -20,6 +20,7 @@ from fanin.parts.models.attend import LinearAttention, LowRankAttention, MultiHe
 from fanin.parts.models.attention import Positions
 from fanin.parts.models.blocks import Add
 from fanin.parts.normalization import BatchNorm, GroupNorm, LayerNorm, NoNorm, RMSNorm
+from fanin.parts.per_run import is_stackable
 from fanin.parts.regularizers import Dropout, DropoutModule
 from networks import drawn
 from stacking import assert_stacked_equals_single
@@ -181,7 +182,7 @@ def test_without_positions_the_order_of_rows_would_not_matter() -> None:
 @pytest.mark.parametrize("kind", ["softmax", "low_rank", "linear"])
 @pytest.mark.parametrize("normalization", [NoNorm(), LayerNorm(), RMSNorm(placement="post_activation")])
 def test_stackable(kind: str, normalization: Any) -> None:
-    assert Attention.stackable
+    assert is_stackable(Attention)
     models = [network(seed, kind=kind, normalization=normalization) for seed in range(3)]
     assert_stacked_equals_single(models, normal(3, 4, 1, 5, 3))
 

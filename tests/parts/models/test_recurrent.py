@@ -19,6 +19,7 @@ from fanin.parts import activations
 from fanin.parts.models import Gru, Lstm, Rnn, weight_layers
 from fanin.parts.models.recurrent import Recurrent
 from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
+from fanin.parts.per_run import is_stackable
 from fanin.parts.regularizers import Dropout, DropoutModule
 from fanin.probes.capture import capturing, watched
 from networks import drawn
@@ -141,7 +142,7 @@ def test_equals_torchs_own(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("normalization", [NoNorm(), LayerNorm(), RMSNorm()], ids=["none", "layer", "rms"])
 def test_stackable(kind: type[Recurrent], normalization: Any) -> None:
-    assert kind.stackable
+    assert is_stackable(kind)
 
     models = [network(kind, seed, layers=2, normalization=normalization) for seed in range(3)]
     assert_stacked_equals_single(models, images(3, 4, 1, 3, 4))

@@ -11,6 +11,7 @@ from torch import nn
 from fanin.errors import OptionError
 from fanin.parts.losses.value import Value
 from fanin.parts.models import Surface, weight_layers
+from fanin.parts.per_run import is_stackable
 from fanin.theory.surfaces import KINDS, surface
 from stacking import assert_stacked_equals_single
 
@@ -57,7 +58,7 @@ def test_stacked_equals_single() -> None:
     with torch.no_grad():
         for model, x in zip(models, (-1.5, 0.3, 2.2), strict=True):
             model.get_parameter("point")[0] = x
-    assert Surface.stackable
+    assert is_stackable(Surface)
     assert_stacked_equals_single(models, torch.zeros(3, 2, 1))
 
 

@@ -17,6 +17,7 @@ from fanin.parts.losses.elbo import Elbo
 from fanin.parts.models import Vae
 from fanin.parts.models.vae import Noise
 from fanin.parts.optimizers import Adam
+from fanin.parts.per_run import is_stackable
 from networks import drawn
 
 
@@ -141,7 +142,7 @@ def test_learns_one_batch() -> None:
 
 def test_it_says_what_it_needs_and_is_not_stackable() -> None:
     assert (Vae.needs_loss, Elbo.needs_model) == ("elbo", "vae")
-    assert not Vae.stackable
+    assert not is_stackable(Vae)
     assert not Elbo().classification
 
 

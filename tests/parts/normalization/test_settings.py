@@ -17,7 +17,7 @@ from fanin.parts.normalization import (
     SpectralNorm,
     WeightNorm,
 )
-from fanin.parts.normalization.base import Settings
+from fanin.parts.normalization.base import Normalization
 
 BETWEEN = [BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm]
 OF_WEIGHTS = [SpectralNorm, WeightNorm]
@@ -30,19 +30,19 @@ def test_only_none_is_neutral() -> None:
 
 @pytest.mark.parametrize("kind", [NoNorm, *OF_WEIGHTS])
 @pytest.mark.parametrize("dims", [0, 2])
-def test_what_places_nothing(kind: type[Settings], dims: int) -> None:
+def test_what_places_nothing(kind: type[Normalization], dims: int) -> None:
     assert kind(placement="post_activation").make(8, dims) is None
 
 
 @pytest.mark.parametrize("kind", [NoNorm, *BETWEEN])
-def test_what_stands_between_layers_leaves_them_as_they_are(kind: type[Settings]) -> None:
+def test_what_stands_between_layers_leaves_them_as_they_are(kind: type[Normalization]) -> None:
     layer = nn.Linear(3, 4)
     assert kind().wrap(layer) is layer
     assert type(layer) is nn.Linear
 
 
 @pytest.mark.parametrize("kind", [NoNorm, *BETWEEN, *OF_WEIGHTS])
-def test_placement_is_kept_and_checked(kind: type[Settings]) -> None:
+def test_placement_is_kept_and_checked(kind: type[Normalization]) -> None:
     paper = "post_activation" if kind is LocalResponseNorm else "pre_activation"
     assert kind().placement == paper
     assert kind(placement="post_activation").placement == "post_activation"
@@ -56,7 +56,7 @@ def test_placement_is_kept_and_checked(kind: type[Settings]) -> None:
 @pytest.mark.parametrize(
     ("kind", "dims"), [(kind, dims) for kind in STATISTICS for dims in (0, 2) if dims or kind is not InstanceNorm]
 )
-def test_without_affine_nothing_is_learned(kind: type[Settings], dims: int) -> None:
+def test_without_affine_nothing_is_learned(kind: type[Normalization], dims: int) -> None:
     learned = kind().make(8, dims)
     fixed = kind(affine=False).make(8, dims)  # type: ignore[call-arg]
     assert learned is not None
@@ -81,7 +81,7 @@ def test_without_affine_nothing_is_learned(kind: type[Settings], dims: int) -> N
         (SpectralNorm, {"iterations": 0}, "iterations=0: must be an integer >= 1"),
     ],
 )
-def test_bad_values_give_one_line(kind: type[Settings], values: dict[str, object], message: str) -> None:
+def test_bad_values_give_one_line(kind: type[Normalization], values: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         kind(**values)  # type: ignore[arg-type]
     assert str(caught.value) == message
@@ -96,7 +96,7 @@ def test_bad_values_give_one_line(kind: type[Settings], values: dict[str, object
     ],
 )
 def test_groups_that_do_not_fit_are_told_under_their_own_key(
-    settings: Settings, features: int, dims: int, message: str
+    settings: Normalization, features: int, dims: int, message: str
 ) -> None:
     with pytest.raises(OptionError) as caught:
         settings.make(features, dims)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,10 @@ class Initializer(ABC):
         Raises:
             UserError: what does not fit.
         """
+
+    def frozen(self, model: nn.Module) -> Collection[str]:
+        """The names of the parameters that are not trained; the model may be on the meta device."""
+        return ()
 
     def calibrate(self, model: nn.Module, inputs: Tensor) -> None:  # noqa: B027 (most look at no data)
         """Adjust the weights to data, once after the call.

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from fanin.parts.initializers.base import Initializer, settle
 from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
+from fanin.parts.noise import noise_modules
 
 log = logging.getLogger(__name__)
 
@@ -99,21 +99,16 @@ def _output_variances(model: nn.Module, layers: list[nn.Module], inputs: Tensor)
     return {layer: torch.cat(calls).var(correction=0).item() for layer, calls in outputs.items()}
 
 
-def _drawing(model: nn.Module) -> list[Any]:
-    """The modules that draw in the forward pass, each from a generator that it is given."""
-    return [module for module in model.modules() if hasattr(module, "generator")]
-
-
 def _reseed(model: nn.Module, device: torch.device) -> None:
     """Give every module that draws a generator of its own: the same draws at every pass."""
-    for place, module in enumerate(_drawing(model)):
+    for place, module in enumerate(noise_modules(model)):
         module.generator = torch.Generator(device=device).manual_seed(place)
 
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Passes through the model leave its generators as they were."""
-    generators = [(module, module.generator) for module in _drawing(model)]
+    generators = [(module, module.generator) for module in noise_modules(model)]
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,16 @@ class Pretrained(Initializer):
             setattr(self, key, _patterns(key, getattr(self, key)))
         flag("strict", self.strict)
 
+    @staticmethod
+    def program_keys(keys: Mapping[str, Any]) -> object:
+        """What says which parameters are not trained: nothing where all are."""
+        if not keys.get("freeze"):
+            return None
+        selecting = ["include", "exclude", "freeze", "strict"]
+        if not keys["strict"]:  # then what is loaded depends on what is there
+            selecting += ["path", "checkpoint"]
+        return {key: keys[key] for key in selecting}
+
     def variance(self, fan_in: int, fan_out: int) -> None:
         """None: weights that were trained have no law."""
 
@@ -80,9 +91,15 @@ class Pretrained(Initializer):
         _load(model, loaded)
         settle(model)
         _load(model, loaded)  # what follows from a weight may be in the checkpoint as well, and then that counts
-        for name, parameter in model.named_parameters():
-            if name in loaded and _matches(name, self.freeze):
-                parameter.requires_grad_(False)
+        for name in self._frozen(model, loaded):
+            model.get_parameter(name).requires_grad_(False)
+
+    def frozen(self, model: nn.Module) -> list[str]:
+        """The loaded parameters that `freeze` names."""
+        return self._frozen(model, self._fitting(model)) if self.freeze else []
+
+    def _frozen(self, model: nn.Module, loaded: Collection[str]) -> list[str]:
+        return [name for name, _ in model.named_parameters() if name in loaded and _matches(name, self.freeze)]
 
     def _fitting(self, model: nn.Module) -> dict[str, Tensor]:
         """What is loaded: values by the names of the model's parameters and buffers."""
@@ -110,7 +127,7 @@ class Pretrained(Initializer):
             fix = f"exclude={self.exclude} leaves nothing" if self.exclude else "the two have no names in common"
             raise OptionError("include", self.include, "patterns that leave something to load", fix)
         _check_patterns("freeze", self.freeze, [name for name in parameters if name in loaded])
-        if all(name in loaded and _matches(name, self.freeze) for name in parameters):
+        if len(self._frozen(model, loaded)) == len(parameters):
             raise OptionError("freeze", self.freeze, "patterns that leave a parameter to train")
         return loaded
 

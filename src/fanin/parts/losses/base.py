@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fanin.errors import OptionError, number
+from fanin.parts.per_run import stackable
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -112,6 +113,7 @@ class Loss(ABC):
         return self
 
 
+@stackable
 class CrossEntropy(Loss):
     """Softmax cross-entropy; see `cross_entropy`.
 
@@ -132,6 +134,7 @@ class CrossEntropy(Loss):
         return math.log(classes)
 
 
+@stackable
 @dataclass(kw_only=True)
 class Hinge(Loss):
     """Multi-class margin loss: every wrong class whose score comes within the margin of the right one's counts.
@@ -168,6 +171,7 @@ class Hinge(Loss):
         return self._unsmoothed(eps, "the hinge loss compares scores, not probabilities")
 
 
+@stackable
 class Squared(Loss):
     """Squared error between the outputs themselves and the one-hot targets.
 
@@ -186,6 +190,7 @@ class Squared(Loss):
         return (1 - self.smoothing) ** 2 * (1 - 1 / classes)
 
 
+@stackable
 class BinaryCrossEntropy(Loss):
     """Logistic loss: one output, the log-odds of class 1, for two classes; for more one output each, one vs. rest.
 

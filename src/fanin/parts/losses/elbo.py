@@ -10,10 +10,12 @@ from torch import Tensor
 
 from fanin.errors import OptionError, choice, number
 from fanin.parts.losses.base import Loss
+from fanin.parts.per_run import stackable
 
 RECONSTRUCTIONS = ("bernoulli", "gaussian")
 
 
+@stackable
 @dataclass(kw_only=True)
 class Elbo(Loss):
     """The negative evidence lower bound of a variational autoencoder: reconstruction and divergence.

@@ -7,8 +7,10 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from fanin.parts.losses.base import Loss
+from fanin.parts.per_run import stackable
 
 
+@stackable
 class Value(Loss):
     """The first of the model's outputs itself, which model=surface has for a height: nothing is compared.
 

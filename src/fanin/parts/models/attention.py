@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,13 @@ from fanin.parts.models.blocks import Add
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.models.rows import check_normalization, rows, sequence_shape
 from fanin.parts.normalization import Normalization
+from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
 KINDS = ("softmax", "low_rank", "linear")
 
 
+@stackable
 class Attention(nn.Module):
     """Rows as tokens, blocks of attention and of a feed-forward network, the mean over the tokens, a classifier.
 
@@ -46,8 +47,6 @@ class Attention(nn.Module):
         OptionError: a size is not a positive integer, or does not fit the others.
         UserError: examples are not images, or the normalization mixes tokens or examples.
     """
-
-    stackable: ClassVar[bool] = True
 
     def __init__(
         self,

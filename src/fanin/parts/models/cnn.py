@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,9 +12,11 @@ from fanin.parts.models.blocks import Hidden
 from fanin.parts.models.images import check_channels, check_kernel, check_stages, image_shape
 from fanin.parts.models.layers import empty_conv, empty_linear
 from fanin.parts.normalization import InstanceNorm, NoNorm, Normalization
+from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
 
+@stackable
 class Cnn(nn.Sequential):
     """Stages of convolutions, each ended by max pooling over 2 x 2 places, then two fully connected layers.
 
@@ -43,8 +44,6 @@ class Cnn(nn.Sequential):
         OptionError: a value is not allowed, the normalization does not fit, the image is too small for the stages.
         UserError: examples are not images.
     """
-
-    stackable: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from fanin.errors import flag, integer
 from fanin.parts.models.layers import empty_linear
+from fanin.parts.per_run import stackable
 
 
+@stackable
 class LinearModel(nn.Sequential):
     """Logits that are linear in the inputs, z = W x + b.
 
@@ -25,8 +26,6 @@ class LinearModel(nn.Sequential):
     Raises:
         OptionError: a size is not a positive integer, bias not a boolean.
     """
-
-    stackable: ClassVar[bool] = True
 
     def __init__(self, *, in_features: int, out_features: int, bias: bool = True) -> None:
         integer("in_features", in_features, 1)

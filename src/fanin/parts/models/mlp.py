@@ -12,9 +12,11 @@ from fanin.errors import flag, integer
 from fanin.parts.models.blocks import Hidden
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.normalization import Normalization
+from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
 
+@stackable
 class Mlp(nn.Sequential):
     """A chain of `depth` weight matrices with an activation after each but the last.
 
@@ -41,7 +43,8 @@ class Mlp(nn.Sequential):
         OptionError: a size is not a positive integer, bias not a boolean, the normalization does not fit the width.
     """
 
-    stackable: ClassVar[bool] = True
+    is_chain: ClassVar[bool] = True
+    """Each weight layer's input is the activation of the one before: what the theory of depth is for."""
 
     def __init__(
         self,

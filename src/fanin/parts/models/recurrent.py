@@ -13,6 +13,7 @@ from fanin.parts.models.cells import GruLayer, LstmLayer, RecurrentLayer, RnnLay
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.models.rows import check_normalization, rows, sequence_shape
 from fanin.parts.normalization import Normalization
+from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
 
@@ -41,7 +42,6 @@ class Recurrent(nn.Module):
         UserError: examples are not images, or the normalization mixes examples.
     """
 
-    stackable: ClassVar[bool] = True
     layer: ClassVar[type[RecurrentLayer]]
 
     def __init__(
@@ -131,12 +131,14 @@ class Last(nn.Module):
         return sequence[:, -1]
 
 
+@stackable
 class Rnn(Recurrent):
     """The plain recurrent network: h_t = f(W x_t + U h_(t-1) + b); see `Recurrent` and `RnnLayer`."""
 
     layer = RnnLayer
 
 
+@stackable
 class Lstm(Recurrent):
     """Long short-term memory; see `Recurrent` and `LstmLayer`.
 
@@ -147,6 +149,7 @@ class Lstm(Recurrent):
     layer = LstmLayer
 
 
+@stackable
 class Gru(Recurrent):
     """Gated recurrent units; see `Recurrent` and `GruLayer`, which says where the reset gate acts.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,9 +12,11 @@ from fanin.errors import OptionError, flag, integer, number
 from fanin.parts.models.blocks import Hidden, Parts, Residual, residual_branches
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.normalization import Normalization
+from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
 
+@stackable
 class ResidualMlp(nn.Sequential):
     """A chain of `depth` weight matrices, all but the first and the last in residual branches of m matrices each.
 
@@ -44,8 +45,6 @@ class ResidualMlp(nn.Sequential):
     Raises:
         OptionError: a value is not allowed, depth does not fit, the normalization does not fit the width.
     """
-
-    stackable: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,9 +12,11 @@ from fanin.parts.models.blocks import Hidden, Parts, Residual, residual_branches
 from fanin.parts.models.images import check_channels, check_kernel, check_stages, image_shape
 from fanin.parts.models.layers import empty_conv, empty_linear
 from fanin.parts.normalization import Normalization
+from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
 
+@stackable
 class Resnet(nn.Sequential):
     """Stages of residual blocks of two convolutions, then the mean of each map and one matrix.
 
@@ -44,8 +45,6 @@ class Resnet(nn.Sequential):
         OptionError: a value is not allowed, the normalization does not fit, the last stage's maps would have one place.
         UserError: examples are not images.
     """
-
-    stackable: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import OptionError, number
+from fanin.parts.per_run import stackable
 from fanin.theory.surfaces import surface
 
 
+@stackable
 class Surface(nn.Module):
     """A point (x, y) on a surface; the outputs are its height f(x, y) and how much of the descent is left.
 
@@ -32,7 +34,6 @@ class Surface(nn.Module):
         OptionError: a value that is not allowed.
     """
 
-    stackable: ClassVar[bool] = True
     needs_loss: ClassVar[str] = "value"
 
     def __init__(

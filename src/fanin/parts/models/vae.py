@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fanin.errors import flag, integer
 from fanin.parts.models.layers import empty_linear
+from fanin.parts.noise import NoiseModule
 
 
 class Vae(nn.Module):
@@ -33,7 +34,6 @@ class Vae(nn.Module):
         OptionError: a size is not a positive integer, bias not a boolean.
     """
 
-    stackable: ClassVar[bool] = False
     needs_loss: ClassVar[str | None] = "elbo"
 
     def __init__(
@@ -63,18 +63,11 @@ class Vae(nn.Module):
         return torch.cat([self.decoder(self.noise(mu, log_variance)), mu, log_variance], dim=-1)
 
 
-class Noise(nn.Module):
+class Noise(NoiseModule):
     """A draw from N(mu, sigma^2) that lets gradients through to mu and sigma; mu itself at evaluation.
 
     z = mu + sigma eps, eps ~ N(0, I), so dz/dmu = 1 and dz/dsigma = eps. Source: Kingma & Welling 2014.
-
-    Attributes:
-        generator: draws eps, on the device of mu; whoever trains sets it; None: torch's global one.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.generator: torch.Generator | None = None
 
     def forward(self, mu: Tensor, log_variance: Tensor) -> Tensor:
         """z [B, Z] of mu and ln sigma^2 [B, Z]."""

@@ -6,7 +6,7 @@ initialized nor penalized with the weights.
 
 from fanin.parts.normalization.base import PLACEMENTS, NoNorm, Normalization
 from fanin.parts.normalization.batch import BatchNorm
-from fanin.parts.normalization.example import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from fanin.parts.normalization.layer import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fanin.parts.normalization.local_response import LocalResponseNorm
 from fanin.parts.normalization.spectral import SpectralNorm
 from fanin.parts.normalization.weight import WeightNorm

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from torch import nn
 
 from fanin.errors import OptionError, choice, flag, number
+from fanin.parts.per_run import stackable
 
 PLACEMENTS = ("pre_activation", "post_activation")
 
 
-class Normalization(Protocol):
-    """What a model asks of a normalization."""
+@dataclass(kw_only=True)
+class Normalization:
+    """What a model asks of a normalization; unless an option says otherwise it does nothing.
 
-    neutral: ClassVar[bool]
+    Args:
+        placement: "pre_activation": before the nonlinearity; "post_activation": after it.
+
+    Raises:
+        OptionError: the placement is neither.
+    """
+
+    neutral: ClassVar[bool] = False
     """Whether it changes nothing."""
+    mixes_examples: ClassVar[bool] = False
+    """Whether an example's output in training depends on the others of its batch."""
 
-    @property
-    def placement(self) -> str:
-        """ "pre_activation": norm before the nonlinearity; "post_activation": after it."""
+    placement: str = "pre_activation"
+
+    def __post_init__(self) -> None:
+        choice("placement", self.placement, PLACEMENTS)
 
     def make(self, features: int, dims: int = 0) -> nn.Module | None:
         """A fresh module for activations, or None where none stands between the layers.
@@ -29,40 +41,23 @@ class Normalization(Protocol):
             features: units of a layer [B, features], or channels of maps [B, features, H, W].
             dims: axes after that of the features: 0 or 2.
         """
-
-    def wrap(self, layer: nn.Module) -> nn.Module:
-        """A hidden weight layer as it is, or turned into one that computes with a function of its `weight`."""
-
-
-@dataclass(kw_only=True)
-class Settings:
-    """What the options have in common: a placement, and doing nothing unless they say so."""
-
-    neutral: ClassVar[bool] = False
-
-    placement: str = "pre_activation"
-
-    def __post_init__(self) -> None:
-        choice("placement", self.placement, PLACEMENTS)
-
-    def make(self, features: int, dims: int = 0) -> nn.Module | None:
-        """None: nothing stands between the layers."""
         return None
 
     def wrap(self, layer: nn.Module) -> nn.Module:
-        """The layer itself."""
+        """A hidden weight layer as it is, or turned into one that computes with a function of its `weight`."""
         return layer
 
 
+@stackable
 @dataclass(kw_only=True)
-class NoNorm(Settings):
+class NoNorm(Normalization):
     """No normalization; the placement is accepted, so that a sweep over both may include this option."""
 
     neutral: ClassVar[bool] = True
 
 
 @dataclass(kw_only=True)
-class Statistics(Settings):
+class Statistics(Normalization):
     """What the options have in common that divide by sqrt(var + eps) and then scale and shift."""
 
     eps: float = 1e-5

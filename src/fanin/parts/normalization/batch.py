@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
 from fanin.errors import number
 from fanin.parts.normalization.base import Statistics
+from fanin.parts.per_run import stackable
 
 
+@stackable
 @dataclass(kw_only=True)
 class BatchNorm(Statistics):
     """Each unit to mean 0 and variance 1 over the batch; each channel over the batch and the places of its map.
@@ -27,6 +30,8 @@ class BatchNorm(Statistics):
     Raises:
         OptionError: a value is out of range.
     """
+
+    mixes_examples: ClassVar[bool] = True
 
     momentum: float = 0.1
 

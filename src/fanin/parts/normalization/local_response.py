@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fanin.errors import OptionError, integer, number
-from fanin.parts.normalization.base import Settings
+from fanin.parts.normalization.base import Normalization
+from fanin.parts.per_run import stackable
 
 
+@stackable
 @dataclass(kw_only=True)
-class LocalResponseNorm(Settings):
+class LocalResponseNorm(Normalization):
     """Each unit divided by the activity of the channels around it, at the same place; no mean is removed.
 
     y_i = a_i / (k + alpha sum_j a_j^2)^beta, j from max(0, i - size // 2) to min(features - 1, i + size // 2).

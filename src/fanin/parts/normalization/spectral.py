@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import integer
-from fanin.parts.normalization.base import Settings
+from fanin.parts.normalization.base import Normalization
 from fanin.parts.normalization.reparametrized import (
     Reparametrized,
     ReparametrizedConv2d,
@@ -16,13 +16,15 @@ from fanin.parts.normalization.reparametrized import (
     normalized,
     turn,
 )
+from fanin.parts.per_run import stackable
 
 WARM_UP = 20
 """Power iterations after a draw of the weights."""
 
 
+@stackable
 @dataclass(kw_only=True)
-class SpectralNorm(Settings):
+class SpectralNorm(Normalization):
     """Hidden weight layers that multiply no vector's length by more than 1.
 
     W / sigma(W), with sigma = u^T W v by power iteration: v = W^T u / ||W^T u||, u = W v / ||W v||, some iterations at

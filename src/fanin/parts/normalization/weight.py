@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fanin.parts.normalization.base import Settings
+from fanin.parts.normalization.base import Normalization
 from fanin.parts.normalization.reparametrized import (
     Reparametrized,
     ReparametrizedConv2d,
@@ -15,10 +15,12 @@ from fanin.parts.normalization.reparametrized import (
     normalized,
     turn,
 )
+from fanin.parts.per_run import stackable
 
 
+@stackable
 @dataclass(kw_only=True)
-class WeightNorm(Settings):
+class WeightNorm(Normalization):
     """Hidden weight layers whose rows are a learned length times a learned direction.
 
     W_i = g_i v_i / ||v_i|| for each unit i, over all its incoming weights. v is the layer's parameter `weight`, which

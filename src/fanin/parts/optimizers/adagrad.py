@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import GroupOptimizer, add_ratio, add_square, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_ratio, add_square, spread, stackable
 
 
+@stackable
 class Adagrad(GroupOptimizer):
     """Each parameter's step is its gradient over the root of the sum of all its squared gradients.
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
-from fanin.parts.optimizers.base import GroupOptimizer, Number, add_ratio, add_square, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import Number, add_ratio, add_square, spread, stackable
 
 
 def moment_numbers(lr: float, beta1: float, beta2: float, eps: float) -> dict[str, float]:
@@ -52,6 +53,7 @@ def adam_step(optimizer: GroupOptimizer, numbers: dict[str, Any], params: list[T
     add_ratio(params, means, below, [rates[t] for t in times])
 
 
+@stackable
 class Adam(GroupOptimizer):
     """Each parameter's step is its mean gradient over its root mean square gradient.
 

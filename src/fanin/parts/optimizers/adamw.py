@@ -9,9 +9,11 @@ from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
 from fanin.parts.optimizers.adam import adam_step, moment_numbers
-from fanin.parts.optimizers.base import GroupOptimizer, shrink
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import shrink, stackable
 
 
+@stackable
 class AdamW(GroupOptimizer):
     """Adam, and every parameter shrinks by the same share each step, whatever its gradients are.
 

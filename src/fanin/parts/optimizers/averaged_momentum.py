@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import GroupOptimizer, add_multiple, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_multiple, spread, stackable
 
 
+@stackable
 class EmaMomentum(GroupOptimizer):
     """A step along the exponential moving average u of the gradients.
 
@@ -44,6 +46,7 @@ class EmaMomentum(GroupOptimizer):
         return means
 
 
+@stackable
 class UnbiasedMomentum(EmaMomentum):
     """A step along the moving average of the gradients, divided by the sum of its weights.
 

@@ -1,67 +1,14 @@
-"""What the optimizers share: a step handles all parameters of a group at once, of one run or of R stacked runs.
-
-A number of a group (a learning rate, say) is a float or, for parameters stacked as [R, ...], a tensor [R] with one
-value per run. The helpers here take either, so that an optimizer's `update` reads the same for both.
-"""
+"""What the textbook's optimizers share: a step handles all parameters of a group, of one run or of R stacked runs."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import unwrap
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-
-Number = float | Tensor
-"""A float, or one value per run: [R]."""
-
-
-def spread(numbers: Number | Sequence[Number], like: Sequence[Tensor]) -> Any:
-    """A number, or one for each of `like`, in the form that torch's list operations take.
-
-    Floats stay as they are; a tensor [R] becomes, for each of `like` [R, ...], a tensor [R, 1, ..., 1] of its type.
-    """
-    each = [numbers] * len(like) if isinstance(numbers, Tensor) else numbers
-    if not (isinstance(each, Sequence) and isinstance(each[0], Tensor)):
-        return numbers
-    made: dict[Any, Tensor] = {}  # a few numbers for many tensors of a few kinds
-    for number, one in zip(each, like, strict=True):
-        key = (id(number), one.ndim, one.dtype)
-        if key not in made and isinstance(number, Tensor):
-            made[key] = number.to(one.device, one.dtype).view(-1, *[1] * (one.ndim - 1))
-    return [made[id(number), one.ndim, one.dtype] for number, one in zip(each, like, strict=True)]
-
-
-def add_multiple(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
-    """tensors += factor * others, in place."""
-    if isinstance(factor, Tensor):
-        torch._foreach_addcmul_(tensors, others, spread(factor, tensors))
-    else:
-        torch._foreach_add_(tensors, others, alpha=factor)
-
-
-def add_square(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
-    """tensors += factor * others^2, in place."""
-    if isinstance(factor, Tensor):
-        torch._foreach_addcmul_(tensors, others, torch._foreach_mul(others, spread(factor, tensors)))
-    else:
-        torch._foreach_addcmul_(tensors, others, others, value=factor)
-
-
-def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor], factors: Sequence[Number]) -> None:
-    """tensors += factors * above / below, in place, with a factor for each tensor."""
-    if isinstance(factors[0], Tensor):
-        torch._foreach_addcdiv_(tensors, torch._foreach_mul(above, spread(factors, tensors)), list(below))
-    else:
-        torch._foreach_addcdiv_(tensors, above, list(below), cast(Sequence[float], factors))
-
-
-def shrink(tensors: list[Tensor], rate: Number) -> None:
-    """tensors <- (1 - rate) tensors, in place; at a rate of 0 nothing is touched."""
-    if isinstance(rate, Tensor) or rate:
-        torch._foreach_mul_(tensors, spread(1 - rate, tensors))
 
 
 class GroupOptimizer(torch.optim.Optimizer):

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import GroupOptimizer, add_multiple, shrink, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_multiple, shrink, spread, stackable
 
 
+@stackable
 class Lion(GroupOptimizer):
     """Every parameter moves by the learning rate, up or down as the momentum and the gradient say together.
 

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import GroupOptimizer, add_multiple, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_multiple, spread, stackable
 
 
+@stackable
 class Momentum(GroupOptimizer):
     """Heavy-ball momentum: the velocity v is a decaying sum of past steps.
 

@@ -10,7 +10,8 @@ from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
 from fanin.parts.optimizers.adam import adam_step
-from fanin.parts.optimizers.base import GroupOptimizer, add_multiple, shrink, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_multiple, shrink, spread, stackable
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -19,6 +20,7 @@ SMALLEST = 1e-7
 VECTORS = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "bias_correction": True}
 
 
+@stackable
 class Muon(GroupOptimizer):
     """The momentum of each weight matrix made nearly orthogonal, so that all its directions step alike.
 

@@ -11,9 +11,11 @@ from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
 from fanin.parts.optimizers.adam import moment_numbers, moments, scales
-from fanin.parts.optimizers.base import GroupOptimizer, Number, add_ratio
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import Number, add_ratio, stackable
 
 
+@stackable
 class NAdam(GroupOptimizer):
     """Adam whose step already uses the momentum of the step to come, with a momentum that warms up.
 

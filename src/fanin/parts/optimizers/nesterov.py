@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import GroupOptimizer, add_multiple, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_multiple, spread, stackable
 
 
+@stackable
 class Nesterov(GroupOptimizer):
     """Momentum whose gradient is taken where the velocity is about to lead.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import unwrap
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -181,6 +181,11 @@ class ObjectiveOptimizer(torch.optim.Optimizer):
     learning rate. What it remembers between steps is in `memory`: tensors and plain values by name, in float
     tensors on the parameters' device and generator states (uint8).
     """
+
+    separates_examples: ClassVar[bool] = False
+    """Whether it asks for the gradient of each example alone, and of one at most once a step."""
+    remembers_examples: ClassVar[bool] = False
+    """Whether it remembers gradients at training examples as they are."""
 
     # torch wraps these to keep torch.compile out of them, and imports it for that: a second at every start.
     add_param_group = unwrap(torch.optim.Optimizer.add_param_group)

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.parts.optimizers.adam import moment_numbers, moments
-from fanin.parts.optimizers.base import GroupOptimizer, Number, add_ratio, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import Number, add_ratio, spread, stackable
 
 
+@stackable
 class RAdam(GroupOptimizer):
     """Adam whose first steps do without the scale, and whose next ones are shortened by how uncertain it is.
 

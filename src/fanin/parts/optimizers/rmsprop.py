@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
-from fanin.parts.optimizers.base import GroupOptimizer, add_multiple, add_ratio, add_square, spread
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_multiple, add_ratio, add_square, spread, stackable
 
 
+@stackable
 class Rmsprop(GroupOptimizer):
     """Each parameter's step is its gradient over the running root mean square of its gradients.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -28,6 +28,9 @@ class SAGA(ObjectiveOptimizer):
     Raises:
         OptionError: a value is out of range.
     """
+
+    separates_examples: ClassVar[bool] = True
+    remembers_examples: ClassVar[bool] = True
 
     def __init__(self, params: ParamsT, lr: float, max_table_entries: int = 100_000_000) -> None:
         limit = integer("max_table_entries", max_table_entries, 1)

@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import GroupOptimizer, add_multiple
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import add_multiple, stackable
 
 
+@stackable
 class SGD(GroupOptimizer):
     """Plain gradient descent on the batch's gradient g.
 
@@ -32,6 +34,7 @@ class SGD(GroupOptimizer):
         add_multiple(params, grads, -group["lr"])
 
 
+@stackable
 class GD(SGD):
     """Gradient descent on the gradient g over the whole training set: the same step as SGD on a batch of everything.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch.optim.optimizer import ParamsT
 
@@ -28,6 +28,8 @@ class SVRG(ObjectiveOptimizer):
     Raises:
         OptionError: a value is out of range.
     """
+
+    remembers_examples: ClassVar[bool] = True
 
     def __init__(self, params: ParamsT, lr: float, every: int | None = None) -> None:
         defaults = {"lr": number("lr", lr, 0), "every": every if every is None else integer("every", every, 1)}

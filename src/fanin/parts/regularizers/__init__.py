@@ -5,12 +5,15 @@ taken elsewhere, and stopping early. "Weights" are weight matrices and kernels: 
 parameters.
 """
 
-from fanin.parts.regularizers.constraints import MaxNorm, WeightDecay
+from fanin.parts.regularizers.base import Regularizer
 from fanin.parts.regularizers.dropout import Dropout, DropoutModule
-from fanin.parts.regularizers.early_stopping import MONITORS, EarlyStopping, Patience
+from fanin.parts.regularizers.early_stopping import MONITORS, EarlyStopping
 from fanin.parts.regularizers.label_smoothing import LabelSmoothing
+from fanin.parts.regularizers.max_norm import MaxNorm
+from fanin.parts.regularizers.patience import Patience
 from fanin.parts.regularizers.penalties import L1, L2, Penalty
 from fanin.parts.regularizers.sam import SAM
+from fanin.parts.regularizers.weight_decay import WeightDecay
 
 __all__ = [
     "L1",
@@ -24,5 +27,6 @@ __all__ = [
     "MaxNorm",
     "Patience",
     "Penalty",
+    "Regularizer",
     "WeightDecay",
 ]

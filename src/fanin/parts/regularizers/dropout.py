@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fanin.errors import number
+from fanin.parts.noise import NoiseModule
+from fanin.parts.per_run import is_number, stackable
+from fanin.parts.regularizers.base import Regularizer
 
 
+@stackable
 @dataclass(kw_only=True)
-class Dropout:
+class Dropout(Regularizer):
     """Which share of the units is dropped where; `make` gives the module for one place.
 
     Source: Srivastava et al. 2014.
@@ -25,6 +30,8 @@ class Dropout:
         OptionError: a probability is out of range.
     """
 
+    key: ClassVar[str] = "p"
+
     p: float = 0.5
     input_p: float = 0.0
 
@@ -36,8 +43,13 @@ class Dropout:
         """A fresh dropout layer with drop probability p."""
         return DropoutModule(p)
 
+    @staticmethod
+    def program_keys(keys: Mapping[str, Any]) -> object:
+        """Which probabilities are above 0: at 0 there is no layer."""
+        return {key: value > 0 for key, value in keys.items() if is_number(value)}
 
-class DropoutModule(nn.Module):
+
+class DropoutModule(NoiseModule):
     """Inverted dropout with a random generator of its own.
 
     y = x * mask / (1 - p), mask ~ Bernoulli(1 - p) for each entry, so that E y = x; y = x at evaluation.
@@ -56,7 +68,6 @@ class DropoutModule(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = number("p", p, 0, 1, open_high=True)
-        self.generator: torch.Generator | None = None
         self.masks: Iterator[Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:

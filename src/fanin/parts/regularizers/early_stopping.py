@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from fanin.errors import choice, integer, number
+from fanin.parts.per_run import stackable
+from fanin.parts.regularizers.base import Regularizer
+from fanin.parts.regularizers.patience import Patience
 
 MONITORS = ("val_loss", "val_error", "train_loss", "train_error")
 
 
+@stackable
 @dataclass(kw_only=True)
-class EarlyStopping:
+class EarlyStopping(Regularizer):
     """Stop when the monitored number has not improved for a while; `new` gives the counter of one run.
 
     Source: Prechelt 1998.
@@ -24,6 +29,8 @@ class EarlyStopping:
     Raises:
         OptionError: a value is out of range.
     """
+
+    key: ClassVar[str] = "patience"
 
     monitor: str = "val_loss"
     patience: int = 10
@@ -38,32 +45,7 @@ class EarlyStopping:
         """A counter at its start."""
         return Patience(self.patience, self.min_delta)
 
-
-class Patience:
-    """Counts evaluations in a row without improvement.
-
-    Attributes:
-        best: the smallest value that counted as an improvement; inf before the first.
-        waited: evaluations since then.
-    """
-
-    def __init__(self, patience: int, min_delta: float = 0.0) -> None:
-        self.patience, self.min_delta = patience, min_delta
-        self.best = math.inf
-        self.waited = 0
-
-    def update(self, value: float) -> bool:
-        """Take one evaluation; True when it is time to stop. NaN is no improvement."""
-        if value < self.best - self.min_delta:  # false for NaN
-            self.best, self.waited = value, 0
-        else:
-            self.waited += 1
-        return self.waited >= self.patience
-
-    def state_dict(self) -> dict[str, float]:
-        """What a resumed run needs."""
-        return {"best": self.best, "waited": self.waited}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from a state_dict."""
-        self.best, self.waited = float(state["best"]), int(state["waited"])
+    @staticmethod
+    def program_keys(keys: Mapping[str, Any]) -> object:
+        """None: each run of a program ends by itself."""
+        return None

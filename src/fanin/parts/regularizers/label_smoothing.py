@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from fanin.errors import number
+from fanin.parts.losses.base import Loss
+from fanin.parts.per_run import stackable
+from fanin.parts.regularizers.base import Regularizer
 
 
+@stackable
 @dataclass(kw_only=True)
-class LabelSmoothing:
+class LabelSmoothing(Regularizer):
     """Targets (1 - eps) one-hot + eps/K in place of one-hot ones, K classes; the loss does it: `Loss.smoothed(eps)`.
 
     Logits then have a finite best value: the target's lies ln(1 + K (1 - eps)/eps) above the others.
@@ -21,7 +27,18 @@ class LabelSmoothing:
         OptionError: eps is out of range.
     """
 
+    key: ClassVar[str] = "eps"
+
     eps: float = 0.1
 
     def __post_init__(self) -> None:
         self.eps = number("eps", self.eps, 0, 1, open_high=True)
+
+    def minimized(self, loss: Loss) -> Loss:
+        """The loss against the smoothed targets; see Regularizer."""
+        return loss.smoothed(loss.smoothing + self.eps) if self.eps else loss
+
+    @staticmethod
+    def program_keys(keys: Mapping[str, Any]) -> object:
+        """All of them: eps is a constant of the loss."""
+        return dict(keys)

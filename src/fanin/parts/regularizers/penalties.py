@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from fanin.errors import number
-from fanin.parts.optimizers.base import Number, spread
+from fanin.parts.per_run import Number, spread, stackable
+from fanin.parts.regularizers.base import Regularizer
 
 
 @dataclass(kw_only=True)
-class Penalty(ABC):
+class Penalty(Regularizer, ABC):
     """A term of the loss over weight matrices only: never biases or normalization parameters.
 
     Args:
@@ -35,18 +36,19 @@ class Penalty(ABC):
 
     @staticmethod
     @abstractmethod
-    def pull(weights: Sequence[Tensor], strength: Number) -> list[Tensor]:
+    def pull(weights: Sequence[Tensor], number: Number) -> list[Tensor]:
         """The penalty's gradient in closed form, for it is in every step; through autograd it costs several times that.
 
         Args:
-            weights: of one run, of any shapes, or stacked ones [R, ...] where `strength` differs from run to run.
-            strength: a float, or one per run: [R].
+            weights: of one run, of any shapes, or stacked ones [R, ...] where the strength differs from run to run.
+            number: the strength, a float, or one per run: [R].
 
         Returns:
             a gradient of the shape of each weight.
         """
 
 
+@stackable
 @dataclass(kw_only=True)
 class L1(Penalty):
     """Absolute-value penalty added to the loss; it pulls every weight towards 0 equally hard.
@@ -63,13 +65,14 @@ class L1(Penalty):
         return self.strength * torch.stack([weight.abs().sum() for weight in weights]).sum()
 
     @staticmethod
-    def pull(weights: Sequence[Tensor], strength: Number) -> list[Tensor]:
+    def pull(weights: Sequence[Tensor], number: Number) -> list[Tensor]:
         """strength * sign(w); see Penalty."""
         pulls = list(torch._foreach_sign(list(weights)))
-        torch._foreach_mul_(pulls, spread(strength, pulls))
+        torch._foreach_mul_(pulls, spread(number, pulls))
         return pulls
 
 
+@stackable
 @dataclass(kw_only=True)
 class L2(Penalty):
     """Squared-norm penalty added to the loss; its gradient is strength * w.
@@ -82,6 +85,6 @@ class L2(Penalty):
         return 0.5 * self.strength * torch.stack([weight.square().sum() for weight in weights]).sum()
 
     @staticmethod
-    def pull(weights: Sequence[Tensor], strength: Number) -> list[Tensor]:
+    def pull(weights: Sequence[Tensor], number: Number) -> list[Tensor]:
         """strength * w; see Penalty."""
-        return list(torch._foreach_mul(list(weights), spread(strength, weights)))
+        return list(torch._foreach_mul(list(weights), spread(number, weights)))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fanin.errors import number
 from fanin.parts.clipping import global_norms
-from fanin.parts.optimizers.base import Number, spread
+from fanin.parts.per_run import Number, spread
+from fanin.parts.regularizers.base import Regularizer
 
 
 @dataclass(kw_only=True)
-class SAM:
+class SAM(Regularizer):
     """Each step takes the gradient not at theta but a distance rho uphill, so that sharp minima are left.
 
     e = rho g / ||g||_2 with g the gradient at theta, and the norm over all parameters at once; then any optimizer
@@ -27,6 +29,8 @@ class SAM:
     Raises:
         OptionError: rho is out of range.
     """
+
+    key: ClassVar[str] = "rho"
 
     rho: float = 0.05
 

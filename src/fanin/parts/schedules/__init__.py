@@ -1,9 +1,9 @@
 """Learning-rate schedules: functions of the step, with a warm-up that composes with any of them."""
 
+from fanin.parts.schedules.annealing import Cosine, Linear, OneCycle, Polynomial
 from fanin.parts.schedules.base import WARMUPS, Schedule
 from fanin.parts.schedules.cycles import Triangular, WarmRestarts
 from fanin.parts.schedules.decay import Constant, Exponential, InverseTime, NaturalExponential, Piecewise, Step
-from fanin.parts.schedules.timed import Cosine, Linear, OneCycle, Polynomial
 
 __all__ = [
     "WARMUPS",

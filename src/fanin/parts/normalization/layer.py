@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from fanin.errors import integer
 from fanin.parts.normalization.base import MisfitError, Statistics
+from fanin.parts.per_run import stackable
 
 
+@stackable
 @dataclass(kw_only=True)
 class LayerNorm(Statistics):
     """Each example to mean 0 and variance 1 over its units, or over all channels and places of its maps.
@@ -35,6 +37,7 @@ class LayerNorm(Statistics):
         return nn.LayerNorm(features, eps=self.eps, elementwise_affine=self.affine)
 
 
+@stackable
 @dataclass(kw_only=True)
 class GroupNorm(Statistics):
     """Groups of neighbouring units, or channels, of each example to mean 0 and variance 1.
@@ -75,6 +78,7 @@ class GroupNorm(Statistics):
         return nn.GroupNorm(self.groups, features, eps=self.eps, affine=self.affine)
 
 
+@stackable
 @dataclass(kw_only=True)
 class InstanceNorm(Statistics):
     """Each channel of each example to mean 0 and variance 1 over the places of its map.
@@ -103,6 +107,7 @@ class InstanceNorm(Statistics):
         return nn.InstanceNorm2d(features, eps=self.eps, affine=self.affine)
 
 
+@stackable
 @dataclass(kw_only=True)
 class RMSNorm(Statistics):
     """Each example to mean square 1 over its units, or over all channels and places of its maps; no mean is removed.

@@ -44,7 +44,7 @@ def train(
             for weight, pull in zip(weights, L2.pull([weight.detach() for weight in weights], strength), strict=True):
                 assert weight.grad is not None
                 weight.grad += pull
-        WeightDecay.shrink(weights, rate)
+        WeightDecay.before_step(weights, rate)
         optimizer.step()
     return [parameter.detach() for parameter in model.parameters()]
 
@@ -77,7 +77,7 @@ def test_under_adams_first_step_l2_shrinks_nothing_where_decay_does(seed: int, l
     penalized, decayed = theta.clone(), theta.clone()
     (pull,) = L2.pull([theta], strength)
     penalized.grad, decayed.grad = gradient + pull, gradient.clone()
-    WeightDecay.shrink([decayed], lr * strength)
+    WeightDecay.before_step([decayed], lr * strength)
     for weight in (penalized, decayed):
         Adam([weight], lr=lr, eps=1e-12).step()
     # a g / (|g| + eps) is a sign(g) up to a eps / |g|, and |g| >= 0.5; besides, roundings of values up to 5
@@ -98,7 +98,7 @@ def test_decay_and_l2_part_under_adam() -> None:
 def test_stacked_runs_decay_by_their_own_rates(shape: tuple[int, ...], rates: list[float], seed: int) -> None:
     weight = torch.randn(len(rates), *shape, generator=torch.Generator().manual_seed(seed))
     expected = torch.stack([(1 - rate) * one for rate, one in zip(rates, weight, strict=True)])
-    WeightDecay.shrink([weight], torch.tensor(rates, dtype=torch.float64))
+    WeightDecay.before_step([weight], torch.tensor(rates, dtype=torch.float64))
     assert torch.equal(weight, expected)
 
 
@@ -111,7 +111,7 @@ def test_projection_is_torchs_and_the_closed_form(
     if turned:  # how fused runs may lie in memory
         weight = weight.mT.contiguous().mT
     before = weight.clone()
-    MaxNorm.project([weight], torch.tensor(bounds, dtype=torch.float64) if len(bounds) > 1 else bounds[0])
+    MaxNorm.after_step([weight], torch.tensor(bounds, dtype=torch.float64) if len(bounds) > 1 else bounds[0])
     for new, old, bound in zip(weight, before, bounds, strict=True):
         # torch.renorm divides by norm + 1e-7 where it projects at all, and norms there are >= 0.1
         torch.testing.assert_close(new, torch.renorm(old, 2, 0, bound), rtol=2e-6, atol=0)
@@ -126,7 +126,7 @@ def test_projection_is_torchs_and_the_closed_form(
 @pytest.mark.parametrize("size", [1e30, 1e-30])
 def test_projection_of_what_leaves_float32_when_squared(size: float) -> None:
     weight = torch.tensor([[[3.0, 4.0], [0.0, 0.0]]]) * size
-    MaxNorm.project([weight], bound := size / 2)
+    MaxNorm.after_step([weight], bound := size / 2)
     torch.testing.assert_close(weight[0, 0].double(), torch.tensor([0.6, 0.8]).double() * bound, rtol=1e-6, atol=0)
     assert torch.equal(weight[0, 1], torch.zeros(2))
 
@@ -135,8 +135,8 @@ def test_a_broken_run_leaves_the_others_alone() -> None:
     weight = torch.randn(3, 4, 5)
     weight[1, 2, 3] = torch.nan
     alone = weight[2:].clone()
-    MaxNorm.project([weight], 1.0)
-    MaxNorm.project([alone], 1.0)
+    MaxNorm.after_step([weight], 1.0)
+    MaxNorm.after_step([alone], 1.0)
     assert torch.equal(weight[2:], alone)
 
 

@@ -1,0 +1,26 @@
+"""Modules that draw random numbers in the forward pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class NoiseModule(nn.Module):
+    """A module that draws in the forward pass, and only from the generator that it is given.
+
+    Whoever trains gives it the run's, a look at the network gives it another, so that looking changes nothing and a
+    resumed run goes on with the same draws. Modules that do not derive from this draw from torch's global stream.
+
+    Attributes:
+        generator: draws the noise, on the device of the inputs; None: torch's global one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator: torch.Generator | None = None
+
+
+def noise_modules(model: nn.Module) -> list[NoiseModule]:
+    """The modules of a model that draw from a generator of their own, in the order of registration."""
+    return [module for module in model.modules() if isinstance(module, NoiseModule)]
