@@ -1,3 +1,97 @@
-"""fanin: a command-line laboratory for how deep networks start and keep training."""
+"""fanin: a command-line laboratory for how deep networks start and keep training.
+
+What parts of one's own derive from is here by name: `from fanin import Initializer, Loss, Penalty, Schedule`. Each
+name is imported when it is first asked for, so that `import fanin` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fanin.errors import OptionError as OptionError
+    from fanin.errors import UserError as UserError
+    from fanin.errors import choice as choice
+    from fanin.errors import flag as flag
+    from fanin.errors import integer as integer
+    from fanin.errors import number as number
+    from fanin.parts.activations import law_of as law_of
+    from fanin.parts.augmentations import Augmentation as Augmentation
+    from fanin.parts.averaging import Averaging as Averaging
+    from fanin.parts.batch_schedules import BatchSchedule as BatchSchedule
+    from fanin.parts.clipping import BoundedClipping as BoundedClipping
+    from fanin.parts.clipping import Clipping as Clipping
+    from fanin.parts.data import Dataset as Dataset
+    from fanin.parts.data import Source as Source
+    from fanin.parts.initializers import Independent as Independent
+    from fanin.parts.initializers import Initializer as Initializer
+    from fanin.parts.losses import Loss as Loss
+    from fanin.parts.lr_scaling import Scaling as Scaling
+    from fanin.parts.models import fans as fans
+    from fanin.parts.models import weight_layers as weight_layers
+    from fanin.parts.noise import NoiseModule as NoiseModule
+    from fanin.parts.normalization import Normalization as Normalization
+    from fanin.parts.optimizers.base import GroupOptimizer as GroupOptimizer
+    from fanin.parts.optimizers.objective import Objective as Objective
+    from fanin.parts.optimizers.objective import ObjectiveOptimizer as ObjectiveOptimizer
+    from fanin.parts.per_run import Number as Number
+    from fanin.parts.per_run import spread as spread
+    from fanin.parts.per_run import stackable as stackable
+    from fanin.parts.preprocess import Preprocess as Preprocess
+    from fanin.parts.regularizers import Dropout as Dropout
+    from fanin.parts.regularizers import EarlyStopping as EarlyStopping
+    from fanin.parts.regularizers import Penalty as Penalty
+    from fanin.parts.regularizers import Regularizer as Regularizer
+    from fanin.parts.schedules import Schedule as Schedule
+    from fanin.parts.schedules import Timed as Timed
+    from fanin.probes import Probe as Probe
+    from fanin.report.studies.base import Claim as Claim
+    from fanin.report.studies.base import Evidence as Evidence
+    from fanin.report.studies.base import Study as Study
+    from fanin.theory import ActivationLaw as ActivationLaw
+
+ROOMS = {
+    "fanin.errors": ("OptionError", "UserError", "choice", "flag", "integer", "number"),
+    "fanin.parts.activations": ("law_of",),
+    "fanin.parts.augmentations": ("Augmentation",),
+    "fanin.parts.averaging": ("Averaging",),
+    "fanin.parts.batch_schedules": ("BatchSchedule",),
+    "fanin.parts.clipping": ("BoundedClipping", "Clipping"),
+    "fanin.parts.data": ("Dataset", "Source"),
+    "fanin.parts.initializers": ("Independent", "Initializer"),
+    "fanin.parts.losses": ("Loss",),
+    "fanin.parts.lr_scaling": ("Scaling",),
+    "fanin.parts.models": ("fans", "weight_layers"),
+    "fanin.parts.noise": ("NoiseModule",),
+    "fanin.parts.normalization": ("Normalization",),
+    "fanin.parts.optimizers.base": ("GroupOptimizer",),
+    "fanin.parts.optimizers.objective": ("Objective", "ObjectiveOptimizer"),
+    "fanin.parts.per_run": ("Number", "spread", "stackable"),
+    "fanin.parts.preprocess": ("Preprocess",),
+    "fanin.parts.regularizers": ("Dropout", "EarlyStopping", "Penalty", "Regularizer"),
+    "fanin.parts.schedules": ("Schedule", "Timed"),
+    "fanin.probes": ("Probe",),
+    "fanin.report.studies.base": ("Claim", "Evidence", "Study"),
+    "fanin.theory": ("ActivationLaw",),
+}
+"""Where each name lies."""
+
+_WHERE = {name: room for room, names in ROOMS.items() for name in names}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the list above, from the module in which it lies."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fanin' has no attribute {name!r}")
+    found = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

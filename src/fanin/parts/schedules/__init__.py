@@ -1,6 +1,6 @@
 """Learning-rate schedules: functions of the step, with a warm-up that composes with any of them."""
 
-from fanin.parts.schedules.annealing import Cosine, Linear, OneCycle, Polynomial
+from fanin.parts.schedules.annealing import Cosine, Linear, OneCycle, Polynomial, Timed
 from fanin.parts.schedules.base import WARMUPS, Schedule
 from fanin.parts.schedules.cycles import Triangular, WarmRestarts
 from fanin.parts.schedules.decay import Constant, Exponential, InverseTime, NaturalExponential, Piecewise, Step
@@ -18,6 +18,7 @@ __all__ = [
     "Polynomial",
     "Schedule",
     "Step",
+    "Timed",
     "Triangular",
     "WarmRestarts",
 ]
