@@ -166,12 +166,13 @@ def test_page_links_to_what_exists_and_escapes_what_runs_say(reported: Reported)
 
 def test_terminal_shows_the_table_and_the_next_commands(reported: Reported) -> None:
     lines = reported.output.splitlines()
-    assert lines[1] == "MNIST, 12 layers of 30 units, ReLU, SGD, lr 0.003, batch 100, 6 seeds"
+    setting = "MNIST, 12 layers of 30 units, ReLU, SGD, lr 0.003, batch 100; different c; 6 seeds"
+    assert " ".join(line.strip() for line in lines[1:3]) == setting
     assert lines[-1] == f"tensorboard --logdir {reported.grid}"
     table = [line.split() for line in lines if re.match(r" ?c=\d ", line)]
     assert [line[0] for line in table] == ["c=1", "c=2", "c=3"]
     assert [line[2] for line in table] == ["0.7071", "1", "1.225"]  # sqrt(c/2)
-    header = " ".join(lines[2:5]).split()  # at 80 columns "seeds" and "at this width" go, nothing else
+    header = " ".join(lines[3:6]).split()  # at 80 columns "seeds" and "at this width" go, nothing else
     assert header == [
         "factor/",
         "gradient",

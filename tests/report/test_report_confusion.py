@@ -56,7 +56,7 @@ def test_shares_are_those_of_all_finished_runs(tmp_path: Path, write_run: WriteR
     expected = [[0.7, 0.25, 0.05], [0.125, 0.875, 0], [0, 0, 0]]
     np.testing.assert_allclose(np.asarray(image.get_array()), expected, rtol=1e-15)
     # Wrong are 6 of 20 and 1 of 8.
-    assert said(axes) == ["70", "25", "5", "12", "88", "a  c=2: 25 % error, 2 runs"]
+    assert said(axes) == ["70", "25", "5", "12", "88", "a  c=2\n25 % error, 2 runs"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("answer", "true class")
 
 
@@ -67,7 +67,7 @@ def test_of_many_configurations_those_with_least_error(tmp_path: Path, write_run
     ]
     drawn = [said(axes)[-1] for axes in panels(tmp_path, folders)]
     assert drawn == [
-        f"{letter}  c={c:g}: {5 * wrong[c]} % error, 1 run"
+        f"{letter}  c={c:g}\n{5 * wrong[c]} % error, 1 run"
         for letter, c in zip("abcdef", (1.6, 1.8, 1.9, 2.1, 2.2, 2.3), strict=True)
     ]
 

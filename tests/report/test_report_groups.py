@@ -11,7 +11,7 @@ import pytest
 from fanin.errors import UserError
 from fanin.record.overrides import RunConfig, named_overrides, scalar, split_outside_brackets
 from fanin.record.summary import write_summary
-from fanin.report.read.configurations import Configuration, group_runs, numeric_axis
+from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import Run, read_runs
 
 WriteRun = Callable[..., Path]
@@ -77,10 +77,13 @@ def test_experiments_are_kept_apart(tmp_path: Path, write_run: WriteRun) -> None
     assert labels(read_runs(folders, tmp_path)) == [("one, c=2", 1), ("two, c=2", 2)]
 
 
-def test_the_numeric_axis_is_the_one_with_most_values() -> None:
-    grid = [Configuration("x", {"a": a, "b": b, "c": "text"}) for a in (1, 2) for b in (0.1, 0.2, 0.3)]
-    assert numeric_axis(grid) == "b"
-    assert numeric_axis([Configuration("x", {"a": "relu"}), Configuration("x", {"a": 1})]) is None
+def test_folds_are_averaged_over_like_seeds(tmp_path: Path, write_run: WriteRun) -> None:
+    grid = [{"data.fold": fold, "regularizer": name} for fold in range(4) for name in ("none", "dropout")]
+    runs = runs_of(tmp_path, write_run, *grid)
+    found = [(one.label, len(one.members), one.folds) for one in group_runs(runs)]
+    assert found == [("regularizer=dropout", 8, 4), ("regularizer=none", 8, 4)]
+    assert [one.folds for one in group_runs(runs, ["data.fold"])] == [None] * 4
+    assert [one.folds for one in group_runs(runs, ["model.depth"])] == [4]
 
 
 def overrides(folder: Path) -> dict[str, object]:

@@ -17,13 +17,19 @@ from fanin.report.figures.init_figure import study_figure
 from fanin.report.figures.movement import movement_figure
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.figures.training import curves_figure
-from fanin.report.read.configurations import Configuration, canonical, group_runs, short_keys, varying_keys
+from fanin.report.read.configurations import REPLICATES, Configuration, canonical, group_runs, short_keys
 from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, titled
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles, read_metrics, read_profiles
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.page import write_page
-from fanin.report.write.tables import study_table, write_table_csv, write_table_markdown
+from fanin.report.write.tables import plural, study_table, write_table_csv, write_table_markdown
+
+# What a setting tells in words of its own, see RunConfig.setting.
+TOLD = (
+    "data", "model.depth", "model.width", "activation", "normalization", "optimizer", "optimizer.lr",
+    "trainer.batch_size",
+)  # fmt: skip
 
 
 def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] | None, *, redraw: bool) -> Report:
@@ -48,7 +54,7 @@ def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] |
     study, table = study_table(runs, configurations), table_of(studies, runs, configurations)
     tables = [report_folder / "table.csv", report_folder / "table.md"]
     write_table_csv(tables[0], study)
-    write_table_markdown(tables[1], sheet.title, study, table, claims)
+    write_table_markdown(tables[1], sheet.title, study, table, claims, {run.task for run in runs})
     tables += _write_claims(report_folder / "claims.csv", studies)
     rows = rows_of([run.files for run in runs], grid)
     summary_path = _write_summary([run.files for run in runs], found, grid, report_folder, explicit=out is not None)
@@ -76,17 +82,24 @@ def _in_table_order(runs: list[Run], configurations: list[Configuration]) -> tup
 
 
 def _setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> str:
-    """What all runs share, from the first configuration that can be read: data, size, optimizer, learning rate."""
-    varying = set(varying_keys(configurations))
-    config = next((run.config for run in runs if run.config.config), None)
-    words = config.setting(varying) if config is not None else []
-    shared = {key: value for key, value in configurations[0].values.items() if key not in varying}
-    short = short_keys(list(shared))
-    told = {"data", "model.depth", "model.width", "optimizer", "optimizer.lr", "activation", "normalization"}
-    if len(configurations) > 1:
-        words += [f"{short[key]} {display(value)}" for key, value in shared.items() if key not in told]
-    seeds = len({canonical(run.seed) for run in runs})
-    return ", ".join([*words, f"{seeds} seed{'s' if seeds > 1 else ''}"])
+    """What all runs share, then the names of what varies between them, and how many seeds and folds there are."""
+    ended = [run for run in runs if run.config.config] or runs
+
+    def shared(key: str) -> bool:
+        return len({canonical(run.value(key)) for run in ended}) == 1
+
+    overrides = dict.fromkeys(key for run in runs for key in run.files.overrides if key not in REPLICATES)
+    varying = [key for key in dict.fromkeys((*TOLD, *overrides)) if not shared(key)]
+    words = ended[0].config.setting(varying)
+    # A single configuration is named by what it sets: the heading of the table is its label.
+    others = [key for key in overrides if key not in (*TOLD, *varying)] if len(configurations) > 1 else []
+    short = short_keys([*others, *varying])
+    words += [f"{short[key]} {display(ended[0].value(key))}" for key in others]
+    told = [", ".join(words)] if words else []
+    told += [f"different {', '.join(short[key] for key in varying)}"] if varying else []
+    counts = [plural(len({canonical(run.seed) for run in runs}), "seed")]
+    counts += [plural(one, "fold") for one in [max((each.folds or 0 for each in configurations), default=0)] if one]
+    return "; ".join([*told, ", ".join(counts)])
 
 
 def _write_claims(path: Path, studies: Sequence[Judged]) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,9 +12,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from fanin.report.figures.lines import Floats
-from fanin.report.figures.style import Sheet, panel, plain
+from fanin.report.figures.encoding import plain
+from fanin.report.figures.style import Sheet, panel
 from fanin.report.read.folders import Run
+from fanin.report.read.series import Floats
 
 PARTS = {"test": "test examples", "val": "validation examples"}
 MOST_PANELS = 6
@@ -35,16 +37,17 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     pooled = [_pooled([runs[i] for i in one.members], part) for one in sheet.configurations]
     there = [i for i, (counts, _) in enumerate(pooled) if counts is not None]
     best = sorted(sorted(there, key=lambda i: (_error(pooled[i][0]), i))[:MOST_PANELS])
-    columns = min(3, len(best))
+    columns = 2 if len(best) in (2, 4) else min(3, len(best))
     rows = math.ceil(len(best) / columns)
-    figure, axes = sheet.figure(rows, columns, max(5.2, 0.6 + 3.6 * columns), 0.9 + 3.5 * rows)
+    figure, axes = sheet.figure(rows, columns, max(5.2, 0.9 + 3.6 * columns), 0.9 + 3.9 * rows)
     for place, i, letter in zip(axes, best, "abcdef", strict=False):
         counts, count = pooled[i]
         assert counts is not None
         _draw(place, counts)
-        label = plain(sheet.configurations[i].label, 30)
-        panel(place, letter, f"{label}: {100 * _error(counts):.3g} % error, {_runs(count)}", "answer")
-        place.set_ylabel("true class")
+        # In lines that are no wider than the panel: a title of its neighbour's room makes the layout shrink them all.
+        label = plain(fill(sheet.configurations[i].label, 38, max_lines=3, placeholder=" …"))
+        title = f"{label}\n{100 * _error(counts):.3g} % error, {count} run{'s' if count > 1 else ''}"
+        panel(place, letter, title, "answer", "true class")
     for place in axes[len(best) :]:
         place.remove()
     some = "" if len(best) == len(there) else f"; {len(best)} of {len(there)} configurations, those with least error"
@@ -94,7 +97,3 @@ def _draw(axes: Axes, counts: Floats) -> None:
 def _percent(share: float) -> str:
     """A share in percent, short enough for a cell; what would round to 0 is told from nothing."""
     return "<1" if share < 0.005 else f"{100 * share:.0f}"
-
-
-def _runs(count: int) -> str:
-    return f"{count} run{'s' if count > 1 else ''}"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from fanin.report.figures.encoding import GREY
 from fanin.report.figures.lines import (
     MOST_SEEDS,
     cloud_size,
@@ -20,15 +21,16 @@ from fanin.report.figures.lines import (
     mean_width,
     positive,
 )
-from fanin.report.figures.loss import loss_panel
-from fanin.report.figures.style import GREY, Sheet, darker, log_axis, panel
+from fanin.report.figures.loss import metric_panel
+from fanin.report.figures.style import Sheet, darker, log_axis, panel
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Metrics, Profiles
 
 LAYERS = "weight layer"
+# By weight layers where they have activations, for modules alternate: a linear map's norm, its activation's, ...
 PROFILE_PANELS = (
-    ("module", "activation_norm", "activation norm  ‖Z‖", "module"),
-    ("weight", "gradient_norm", "gradient norm  ‖∂L/∂W‖", LAYERS),
+    ("weight", "activation_norm", "activation norm of a layer", "‖Z‖"),
+    ("weight", "gradient_norm", "gradient norm of a layer", "‖∂L/∂W‖"),
 )
 WIDTHS = (7.5, 9.5, 13.2)  # inches, for so many panels
 MOST_BANDS = 6
@@ -39,9 +41,9 @@ DASHES = (0, (4, 2.2))
 def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> Figure | None:
     """The study's figure, of as many panels as there is something to draw; None where there is nothing.
 
-    Activation norm over modules and gradient norm over weight layers, measured (thin: one seed, thick: geometric
-    mean) over theory (dashed: median, shaded: one standard deviation of one seed, dotted: mean square); training
-    loss over steps with ln K, the loss of guessing.
+    Activation norm and gradient norm over weight layers, measured (thin: one seed, thick: geometric mean) over theory
+    (dashed: median, shaded: one standard deviation of one seed, dotted: mean square); training loss over steps with
+    the loss of guessing.
     """
     shown = [spec for spec in PROFILE_PANELS if profiles.lengths("init", *spec[:2]).any()]
     trained = any(len(metrics.series(i, "train_loss")[0]) > 1 for i in range(len(runs)))
@@ -49,21 +51,20 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
     if not count:
         return None
     figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
-    for place, letter, (axis, quantity, title, xlabel) in zip(axes, "ab", shown, strict=False):
+    for place, letter, (axis, quantity, title, unit) in zip(axes, "ab", shown, strict=False):
         draw_over_depth(place, sheet, profiles, axis, quantity)
-        panel(place, letter, title, xlabel if axis == "weight" else module_label(profiles))
+        panel(place, letter, title, LAYERS, unit)
     if trained:
-        loss_panel(axes[-1], sheet, runs, metrics)
-        panel(axes[-1], "abc"[count - 1], "training loss", "step")
+        metric_panel(axes[-1], sheet, runs, metrics, "train_loss")
+        panel(axes[-1], "abc"[count - 1], "training loss", "step", "loss")
     sheet.legend(figure, axes, [*_style_handles(sheet, profiles), *mark_handles(axes)])
     return figure
 
 
-def module_label(profiles: Profiles) -> str:
-    """What the module axis counts: input, linear, activation in turn, unless more lies between (normalization)."""
-    modules, layers = (profiles.lengths("init", axis, "activation_norm") for axis in ("module", "weight"))
-    plain = (modules == 2 * layers).all()
-    return "module: 1 input, 2 linear 1, 3 activation 1, …" if plain else "module, from 1, the input"
+def has_theory(profiles: Profiles) -> bool:
+    """Whether any run has a theory for what the figure shows."""
+    specs = [(axis, quantity) for axis, quantity, *_ in PROFILE_PANELS]
+    return any(np.isfinite(profiles.matrix("init", *spec, "theory")).any() for spec in specs)
 
 
 def draw_over_depth(axes: Axes, sheet: Sheet, profiles: Profiles, axis: str, quantity: str) -> None:
@@ -73,26 +74,27 @@ def draw_over_depth(axes: Axes, sheet: Sheet, profiles: Profiles, axis: str, qua
     theory, low, high = (profiles.matrix("init", axis, quantity, name) for name in ("theory", "band_low", "band_high"))
     mean_square = profiles.matrix("init", axis, f"{quantity}_mean_square", "theory")
     count = len(sheet.configurations)
-    for one, colour in zip(sheet.configurations, sheet.colours, strict=True):
-        members = one.members
+
+    def line(curve: np.ndarray, colour: object, style: object, lw: float, order: float) -> None:
+        axes.plot(np.arange(1, len(curve) + 1), positive(curve), ls=style, color=colour, lw=lw, zorder=order)
+
+    for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
+        members, dark = one.members, darker(colour)
         if count <= MOST_BANDS:
             band = geometric_mean(low[members]), geometric_mean(high[members])
             axes.fill_between(np.arange(1, len(band[0]) + 1), *band, color=colour, alpha=0.13, lw=0, zorder=1.5)
             for edge in band if len(members) > MOST_SEEDS else ():  # through the cloud, which hides the shade
-                axes.plot(np.arange(1, len(edge) + 1), positive(edge), color=darker(colour), lw=0.7, zorder=3.3)
-            line = geometric_mean(mean_square[members])
-            axes.plot(np.arange(1, len(line) + 1), positive(line), ":", color=darker(colour), lw=0.9, zorder=3.4)
-        if count <= MOST_THEORY:
-            line = geometric_mean(theory[members])
-            axes.plot(np.arange(1, len(line) + 1), positive(line), ls=DASHES, color=darker(colour), lw=0.9, zorder=3.5)
-        draw_profile(
-            axes, values[members], lengths[members], colour, seeds=cloud_size(count), log=True, lw=mean_width(count)
-        )
+                line(edge, dark, "-", 0.7, 3.3)
+            line(geometric_mean(mean_square[members]), dark, ":", 0.9, 3.4)
+        if count <= MOST_THEORY and not sheet.encoding.dashed:
+            line(geometric_mean(theory[members]), dark, DASHES, 0.9, 3.5)
+        chosen, seeds = (values[members], lengths[members]), cloud_size(count)
+        draw_profile(axes, *chosen, colour, seeds=seeds, log=True, lw=mean_width(count), ls=dash)
     log_axis(axes)
 
 
 def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
-    """Legend entries for the line styles that occur."""
+    """Legend entries for the line styles that occur; that there is no theory is said where there is none."""
     handles: list[Artist] = []
     count = len(sheet.configurations)
     most = max(len(one.members) for one in sheet.configurations)
@@ -102,11 +104,12 @@ def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
         handles += [Line2D([], [], color=GREY, lw=0.7, alpha=0.7, label=label)]
     if most > 1:
         handles += [Line2D([], [], color=GREY, lw=1.8, label="mean over seeds")]
-    theory = [profiles.matrix("init", axis, quantity, "theory") for axis, quantity, *_ in PROFILE_PANELS]
-    if count <= MOST_THEORY and any(np.isfinite(one).any() for one in theory):
+    if not has_theory(profiles):
+        return [*handles, Line2D([], [], ls="", label="(no theory for this recipe)")]
+    if count <= MOST_THEORY and not sheet.encoding.dashed:
         handles += [Line2D([], [], color=GREY, lw=1.1, ls=DASHES, label="theory")]
-    if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "module", "activation_norm", "band_low")).any():
+    if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "band_low")).any():
         handles += [Patch(color=GREY, alpha=0.2, lw=0, label="±1 sd of one seed")]
-    if count <= MOST_BANDS and profiles.matrix("init", "module", "activation_norm_mean_square", "theory").size:
+    if count <= MOST_BANDS and profiles.matrix("init", "weight", "activation_norm_mean_square", "theory").size:
         handles += [Line2D([], [], color=GREY, lw=1.1, ls=":", label="theory, mean square")]
     return handles

@@ -1,4 +1,4 @@
-"""Drawing the curves of one configuration: a thin line per seed, a thick one for their mean, a mark where one ends."""
+"""Drawing the runs of one configuration: a thin line for each, a thick one for their mean, a mark where one ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+
+from fanin.report.statistics import mean_curve
 
 Floats = NDArray[np.float64]
 MOST_LINES = 300  # thin lines in one panel; more are neither to be told apart nor quick to draw
@@ -53,48 +55,125 @@ def mean_while_all(values: Floats, lengths: NDArray[np.intp], *, log: bool) -> F
     return np.where(np.logical_and.accumulate(complete), mean, np.nan)
 
 
+def draw_runs(
+    axes: Axes, x: Floats, rows: Floats, mean: Floats, colour: str, *, seeds: int = MOST_SEEDS, **mean_style: Any
+) -> None:
+    """Draw the runs of one configuration: a thin line for each of them, and a thick one for their mean.
+
+    Args:
+        axes: the panel; a logarithmic axis must have been set before.
+        x: positions, [S].
+        rows: a row for each run, [n, S]; what is not finite is left out, and the line goes on behind it.
+        mean: [S], not finite where there is none.
+        colour: of the configuration.
+        seeds: thin lines at most, the fainter the more there are; one run has none, for it is the mean.
+        mean_style: what the line of the mean has different from the usual.
+    """
+    thin = [np.column_stack([x, row])[np.isfinite(row)] for row in rows[:seeds]] if len(rows) > 1 and seeds > 1 else []
+    if thin:
+        alpha = max(0.1, 0.4 * math.sqrt(MOST_SEEDS / max(MOST_SEEDS, len(thin))))
+        axes.add_collection(LineCollection(thin, colors=colour, lw=0.6, alpha=alpha, zorder=2.2), autolim=False)
+        axes.update_datalim(np.concatenate(thin))
+    there = np.isfinite(mean)
+    line: dict[str, Any] = {
+        "color": colour,
+        "lw": 1.5,
+        "zorder": 3,
+        "marker": "o" if there.sum() == 1 else None,
+        "ms": 3.5,
+    }
+    axes.plot(x[there], mean[there], **line | mean_style)
+    axes.autoscale_view()
+
+
+def draw_steps(
+    axes: Axes, steps: Floats, values: Floats, colour: str, *, seeds: int = MOST_SEEDS, folds: int | None = None,
+    band: bool = False, **mean_style: Any,
+) -> Floats:  # fmt: skip
+    """Draw a metric of one configuration over steps, the mean as long as half of the runs go on.
+
+    Args:
+        axes: the panel.
+        steps: [S].
+        values: [runs, S], nan where a run was not evaluated.
+        colour, seeds, mean_style: see draw_runs.
+        folds: k where the runs are folds of a cross-validation.
+        band: shade the mean's 95 % interval.
+
+    Returns:
+        the mean, [S], nan where there is none.
+    """
+    mean, low, high = mean_curve(values, folds)
+    draw_runs(axes, steps, values, mean, colour, seeds=seeds, **mean_style)
+    there = np.isfinite(low)
+    if band and there.any():
+        axes.fill_between(steps[there], low[there], high[there], color=colour, alpha=0.18, lw=0, zorder=2)
+    return mean
+
+
 def draw_profile(
     axes: Axes, values: Floats, lengths: NDArray[np.intp], colour: str, *, seeds: int, log: bool, **mean_style: Any
-) -> None:
-    """Draw one configuration over depth.
+) -> Floats:
+    """Draw one configuration over depth, and mark where a run's curve ends before the run's last layer.
 
     Args:
         axes: the panel; a logarithmic y axis must have been set before.
         values: [runs, K], of which those beyond a run's length do not exist.
         lengths: number of layers of each run, [runs]; runs of length 0 were not measured.
-        colour: of the configuration.
-        seeds: thin lines at most.
+        colour, seeds, mean_style: see draw_runs.
         log: whether the y axis is logarithmic.
-        mean_style: what the line of the mean has different from the usual.
+
+    Returns:
+        the mean, [K], nan where there is none.
     """
     values, lengths = values[lengths > 0], lengths[lengths > 0]
+    depth = np.arange(1.0, values.shape[1] + 1)
     if not len(values):
-        return
-    depth = np.arange(1, values.shape[1] + 1)
+        return np.full(values.shape[1], np.nan)
     shown = positive(values) if log else np.where(np.isfinite(values), values, np.nan)
-    if len(values) > 1 and seeds > 1:
-        draw_cloud(axes, depth, shown[:seeds], colour)
-    line: dict[str, Any] = {"color": colour, "lw": 1.5, "zorder": 3, **mean_style}
-    axes.plot(depth, mean_while_all(values, lengths, log=log), **line)
+    rows = np.where(np.logical_and.accumulate(~np.isnan(shown), axis=1), shown, np.nan)
+    mean = mean_while_all(values, lengths, log=log)
+    draw_runs(axes, depth, rows, mean, colour, seeds=seeds, **mean_style)
     marked = set()
     for row, raw, length in list(zip(shown, values, lengths, strict=True))[:seeds]:
         gaps = np.flatnonzero(np.isnan(row[:length]))
         if len(gaps) and (gap := int(gaps[0])) not in marked:
             marked.add(gap)
             mark_end(axes, depth[gap], row[gap - 1] if gap else None, colour, zero=bool(raw[gap] == 0))
+    return mean
 
 
-def draw_cloud(axes: Axes, depth: NDArray[np.intp], rows: Floats, colour: str) -> None:
-    """Draw a thin line for each row [n, K], the fainter the more there are; many of them as one artist."""
-    if len(rows) <= MOST_SEEDS:
-        axes.plot(depth, rows.T, color=colour, lw=0.6, alpha=0.4, zorder=2.2)
-        return
-    alpha = max(0.1, 0.4 * math.sqrt(MOST_SEEDS / len(rows)))
-    lines = [np.column_stack([depth, row]) for row in rows]
-    axes.add_collection(LineCollection(lines, colors=colour, lw=0.5, alpha=alpha, zorder=2.2), autolim=False)
-    there = np.isfinite(rows)
-    axes.update_datalim(np.column_stack([np.broadcast_to(depth, rows.shape)[there], rows[there]]))
-    axes.autoscale_view()
+def usual_top(curves: Sequence[Floats]) -> float:
+    """The top of an axis on which most curves are seen well: the largest value that is not far beyond the rest.
+
+    Far beyond is ten times what half of the curves never exceed. One run that all but diverged would leave all others
+    flat on the axis.
+
+    Args:
+        curves: one for each configuration; what is not finite does not count.
+    """
+    finite = [curve[np.isfinite(curve)] for curve in curves]
+    values = np.abs(np.concatenate([*finite, np.zeros(1)]))
+    largest = sorted(float(np.abs(curve).max()) for curve in finite if len(curve))
+    bound = 10 * largest[(len(largest) - 1) // 2] if largest else 0.0
+    return 1.06 * float(values[values <= bound].max(initial=0.0)) or 1.0
+
+
+def cut_off(axes: Axes, top: float, curves: Sequence[tuple[Floats, Floats, str]]) -> int:
+    """End the y axis at `top`, with a triangle at the edge where each curve (x, y, colour) first lies beyond.
+
+    Returns:
+        how many curves do.
+    """
+    axes.set_ylim(top=top)
+    beyond = 0
+    for x, y, colour in curves:
+        above = np.flatnonzero(np.isfinite(y) & (y > top))
+        if len(above):
+            beyond += 1
+            style: dict[str, Any] = {"marker": "^", "color": colour, "ms": 6, "mec": "white", "mew": 0.6, "zorder": 5}
+            axes.plot([x[above[0]]], [0.985], transform=axes.get_xaxis_transform(), **style)
+    return beyond
 
 
 def mark_end(axes: Axes, x: float, y: float | None, colour: str, *, zero: bool = False) -> None:
@@ -121,7 +200,7 @@ def mark_diverged(axes: Axes, steps: Sequence[int], y: float, colour: str) -> No
 def mark_handles(panels: Sequence[Axes]) -> list[Artist]:
     """Legend entries for the marks that occur in the panels."""
     seen = {line.get_marker() for panel in panels for line in panel.get_lines()}
-    meanings = {"X": "not finite from here", "v": "zero from here"}
+    meanings = {"X": "not finite from here", "v": "zero from here", "^": "goes on above the axis"}
     style: dict[str, Any] = {"ls": "", "color": "#5f5f5f", "ms": 6, "mec": "white"}
     return [Line2D([], [], marker=mark, label=text, **style) for mark, text in meanings.items() if mark in seen]
 

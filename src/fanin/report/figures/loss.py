@@ -1,4 +1,4 @@
-"""The panel of a loss over training steps: seeds, their mean, the level of chance, and who diverged."""
+"""A metric over training steps: seeds and their mean, the loss of guessing, who diverged and who leaves the axis."""
 
 from __future__ import annotations
 
@@ -7,36 +7,47 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
-from fanin.report.figures.lines import Floats, mark_diverged, mean_width, seeds_drawn
-from fanin.report.figures.style import GREY, Sheet, plain
+from fanin.report.figures.encoding import GREY, plain
+from fanin.report.figures.lines import Floats, cut_off, draw_steps, mark_diverged, mean_width, seeds_drawn
+from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Metrics
-from fanin.report.statistics import mean_curve
 
 MOST_SAID = 4
+MOST_BANDS = 8
+CHANCE = (0, (1, 1.5))
 
 
-def loss_panel(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> None:
-    """Training loss over steps; what is far above the level of chance is cut off, for the end is what counts."""
-    chance, classes = next(
-        ((run.files.chance_loss, run.files.classes) for run in runs if run.files.chance_loss), (None, None)
-    )
-    count = len(sheet.configurations)
-    drawn = [
-        (one, colour, *metrics.matrix(one.members, "train_loss"))
-        for one, colour in zip(sheet.configurations, sheet.colours, strict=True)
-    ]
-    finite = np.concatenate([values[np.isfinite(values)] for *_, values in drawn])
-    top = loss_top(finite, chance)
+def metric_panel(
+    axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics, column: str, *, band: bool = False
+) -> None:
+    """One column of metrics.csv over steps; of a loss what is far above the rest is cut off, for the end counts.
+
+    Args:
+        axes: the panel.
+        sheet: with the configurations.
+        runs, metrics: of the report.
+        column: such as "train_loss".
+        band: the mean with its 95 % interval instead of a thin line for each seed.
+    """
+    count, is_loss = len(sheet.configurations), column.endswith("_loss")
+    chance = chance_loss(runs) if is_loss else None
+    curves = []
+    for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
+        steps, values = metrics.matrix(one.members, column)
+        mean = draw_steps(
+            axes, steps, values, colour, seeds=1 if band else seeds_drawn(count), folds=one.folds,
+            band=band and count <= MOST_BANDS, lw=mean_width(count), ls=dash,
+        )  # fmt: skip
+        curves.append((steps, mean, values))
+    if not is_loss:
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    top = loss_top([mean if band else values.ravel() for _, mean, values in curves], chance) if is_loss else 1.0
     said: list[tuple[str, str]] = []
-    for one, colour, steps, values in drawn:
-        for row in values[: seeds_drawn(count)] if len(values) > 1 and seeds_drawn(count) > 1 else ():
-            there = np.isfinite(row)
-            axes.plot(steps[there], row[there], color=colour, lw=0.6, alpha=0.45, zorder=2.2)
-        mean = mean_curve(values)[0]
-        there = np.isfinite(mean)
-        axes.plot(steps[there], mean[there], color=colour, lw=mean_width(count), zorder=3)
+    for one, colour in zip(sheet.configurations, sheet.colours, strict=True) if is_loss else ():
         ends = diverged_at(runs, one.members)
         mark_diverged(axes, ends, 0.975 * top, colour)
         if ends:
@@ -45,14 +56,28 @@ def loss_panel(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics) 
             said.append((f"{one.label}: diverged at {at}{share}", colour))
     if len(said) > MOST_SAID:
         said = [(f"{len(said)} of {count} configurations diverged", GREY)]
-    for line, (text, colour) in enumerate(said):
-        _say(axes, plain(text, 48), 1.0, -3 - 11 * line, colour)
+    axes.set_ylim(bottom=0)
+    beyond = cut_off(axes, top, [(x, y, colour) for (x, y, _), colour in zip(curves, sheet.colours, strict=True)])
+    if beyond:
+        said.append((f"{beyond} of {count} go on above {top:.3g}", GREY))
+    for line, (text, colour) in enumerate(said if is_loss else ()):
+        say(axes, plain(text, 48), 1.0, -7 - 11 * line, colour)
     if chance:
-        axes.axhline(chance, color=GREY, lw=0.9, ls=(0, (1, 1.5)), zorder=1.8)
-        of_equal_scores = classes is not None and math.isclose(chance, math.log(classes))
-        _say(axes, f"chance, ln {classes}" if of_equal_scores else "chance", chance / top, -3, GREY)
-    axes.set_ylim(0, top)
+        axes.axhline(chance, color=GREY, lw=0.9, ls=CHANCE, zorder=1.8)
+        say(axes, chance_label(chance), chance / top, -3, GREY)
     axes.set_xlim(left=0)
+
+
+def chance_loss(runs: Sequence[Run]) -> float | None:
+    """The loss of guessing, where all runs that tell it agree."""
+    told = {run.files.chance_loss for run in runs} - {None}
+    return told.pop() if len(told) == 1 else None
+
+
+def chance_label(chance: float) -> str:
+    """ "chance, ln 10" where it is the logarithm of a number of classes."""
+    classes = round(math.exp(min(chance, 20.0)))
+    return f"chance, ln {classes}" if math.isclose(math.log(classes), chance) else f"chance, {chance:.3g}"
 
 
 def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:
@@ -61,19 +86,23 @@ def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:
     return sorted(step for step in steps if isinstance(step, int))
 
 
-def loss_top(values: Floats, chance: float | None) -> float:
-    """The top of a loss axis: the largest value, but for spikes that would flatten everything else.
+def loss_top(curves: Sequence[Floats], chance: float | None) -> float:
+    """The top of a loss axis: the largest value, but for spikes and curves that would flatten everything else.
 
-    Where nine in ten values lie lower, 1.35 times the level of chance (without that level, of their 90 % quantile).
+    Curves count whose 90 % quantile is at most three times that of half of the curves, or three times the level of
+    chance. Where nine in ten of their values lie lower, the top is 1.35 times that level (without it, that quantile).
     """
-    finite = values[np.isfinite(values)]
-    usual = float(np.quantile(finite, 0.9)) if len(finite) else 0.0
-    bound = max(1.35 * chance, 1.1 * usual) if chance else 1.35 * usual
-    top = min(1.06 * float(finite.max(initial=0.0)), bound)
+    finite = [curve[np.isfinite(curve)] for curve in curves]
+    usual = [float(np.quantile(curve, 0.9)) if len(curve) else math.inf for curve in finite]
+    bound = 3 * max(sorted(usual)[(len(usual) - 1) // 2] if usual else 0.0, chance or 0.0)
+    values = np.concatenate([np.empty(0), *(curve for curve, q in zip(finite, usual, strict=True) if q <= bound)])
+    quantile = float(np.quantile(values, 0.9)) if len(values) else 0.0
+    most = max(1.35 * chance, 1.1 * quantile) if chance else 1.35 * quantile
+    top = min(1.06 * float(values.max(initial=0.0)), most)
     return max(top, 1.12 * chance) if chance else top or 1.0
 
 
-def _say(axes: Axes, text: str, height: float, points: float, colour: str) -> None:
+def say(axes: Axes, text: str, height: float, points: float, colour: str) -> None:
     """Write at the right edge, so many points below a height in [0, 1]."""
     axes.annotate(
         text, (1, height), (-2, points), xycoords="axes fraction", textcoords="offset points",

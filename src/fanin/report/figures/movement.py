@@ -12,14 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from fanin.report.figures.init_figure import LAYERS, PROFILE_PANELS, module_label
-from fanin.report.figures.lines import draw_profile
-from fanin.report.figures.style import GREY, Sheet, log_axis, panel
+from fanin.report.figures.encoding import GREY
+from fanin.report.figures.init_figure import LAYERS, PROFILE_PANELS
+from fanin.report.figures.lines import cut_off, draw_profile, mark_handles, usual_top
+from fanin.report.figures.style import Sheet, log_axis, panel
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Profiles
 
-# Before: broad and pale; after: a dashed line that stays visible upon it where nothing has changed.
-STYLES: tuple[dict[str, Any], ...] = ({"lw": 3.0, "alpha": 0.35}, {"lw": 1.3, "ls": (0, (4, 1.8))})
+BEFORE: dict[str, Any] = {"lw": 3.0, "alpha": 0.35}
+AFTER: dict[str, Any] = {"lw": 1.3, "ls": (0, (4, 1.8))}  # visible upon it where nothing has changed
+PANELS = (
+    *PROFILE_PANELS,
+    ("weight", "weight_variance", "weight variance of a layer", "n Var(W)"),
+    ("weight", "weight_movement", "weight movement of a layer", "‖W − W(0)‖ / ‖W(0)‖"),
+)
 
 
 def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Figure | None:
@@ -35,33 +41,38 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
     if not (movement[trained] > 0).any():
         return None
     figure, axes = sheet.figure(2, 2, 10.0, 7.2)
-    panels = [*PROFILE_PANELS, ("weight", "weight_variance", "weight variance  n Var(W)", LAYERS)]
-    for place, letter, (axis, quantity, title, xlabel) in zip(axes, "abc", panels, strict=False):
-        _before_and_after(place, members, sheet.colours, profiles, axis, quantity)
-        panel(place, letter, title, xlabel if axis == "weight" else module_label(profiles))
-    for chosen, colour in zip(members, sheet.colours, strict=True):
-        draw_profile(axes[3], movement[chosen], lengths[chosen], colour, seeds=1, log=False)
-    axes[3].set_ylim(0, 1.05 * axes[3].get_ylim()[1])
+    for place, letter, (axis, quantity, title, unit) in zip(axes, "abcd", PANELS, strict=True):
+        _panel(place, sheet, members, profiles, axis, quantity)
+        panel(place, letter, title, LAYERS, unit)
     axes[3].yaxis.set_major_formatter(PercentFormatter(1.0))
-    panel(axes[3], "d", "weight movement  ‖W − W(0)‖ / ‖W(0)‖", LAYERS)
-    names = zip(("before training", "after training"), STYLES, strict=True)
-    handles: list[Artist] = [Line2D([], [], color=GREY, label=name, **style) for name, style in names]
+    after = AFTER | ({"ls": "-"} if sheet.encoding.dashed else {})
+    names = {"before training": BEFORE, "after training": after}
+    handles: list[Artist] = [Line2D([], [], color=GREY, label=name, **style) for name, style in names.items()]
     diverged = sum(run.state == "diverged" for run in runs)
     if diverged:
         handles.append(Line2D([], [], ls="", label=f"({diverged} diverged run{'s' if diverged > 1 else ''} left out)"))
+    handles += mark_handles(axes)
     sheet.legend(figure, axes, handles, {k for k, chosen in enumerate(members) if chosen})
     return figure
 
 
-def _before_and_after(
-    axes: Axes, members: Sequence[list[int]], colours: Sequence[str], profiles: Profiles, axis: str, quantity: str
+def _panel(
+    axes: Axes, sheet: Sheet, members: Sequence[list[int]], profiles: Profiles, axis: str, quantity: str
 ) -> None:
-    log = quantity != "weight_variance"
+    """One quantity before and after; of the movement, which is 0 before, only after."""
+    log = quantity.endswith("_norm")
     if log:
         axes.set_yscale("log")
-    for snapshot, style in zip(("init", "final"), STYLES, strict=True):
+    moved = quantity == "weight_movement"
+    drawn = []
+    for snapshot, style in (("final", {"lw": 1.5}),) if moved else (("init", BEFORE), ("final", AFTER)):
         values, lengths = profiles.matrix(snapshot, axis, quantity), profiles.lengths(snapshot, axis, quantity)
-        for chosen, colour in zip(members, colours, strict=True):
-            draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **style)
+        for chosen, colour, dash in zip(members, sheet.colours, sheet.encoding.dashes, strict=True):
+            own = {"ls": dash} if moved or (sheet.encoding.dashed and snapshot == "final") else {}
+            mean = draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **style | own)
+            drawn.append((np.arange(1.0, len(mean) + 1), mean, colour))
     if log:
         log_axis(axes)
+    else:
+        axes.set_ylim(bottom=0)
+        cut_off(axes, usual_top([mean for _, mean, _ in drawn]), drawn)

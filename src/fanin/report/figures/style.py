@@ -11,22 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, to_rgb
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 
-from fanin.report.read.configurations import Configuration, numeric_axis, short_keys
+from fanin.report.figures.encoding import GREY, OKABE_ITO, Encoding, encode, plain
+from fanin.report.read.configurations import Configuration
 
-# Okabe & Ito, Color Universal Design (2008), without the yellow that white paper swallows.
-OKABE_ITO = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#5f5f5f"
-LEGEND_LIMIT = 12
+__all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
+
+WHOLE = ("step", "weight layer", "module")  # labels of axes that count
 RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,
     "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
@@ -42,35 +41,23 @@ class Sheet:
 
     Attributes:
         title: the experiment.
-        setting: the settings that all runs share, in a line.
-        configurations: what is drawn, one colour each.
-        colours: of the configurations.
-        scale: the colour scale where there are too many for a legend, with the name of its axis.
+        setting: the settings that all runs share, in a line, and what varies.
+        configurations: what is drawn.
+        encoding: how the configurations are told apart.
     """
 
     title: str
     setting: str
     configurations: Sequence[Configuration]
-    colours: list[str] = field(default_factory=list)
-    scale: tuple[ScalarMappable, str] | None = None
+    encoding: Encoding = field(init=False)
 
     def __post_init__(self) -> None:
-        count = len(self.configurations)
-        if count <= len(OKABE_ITO):
-            self.colours = list(OKABE_ITO[:count])
-            return
-        # Without its last, yellow part, which white paper swallows.
-        colormap = ListedColormap(mpl.colormaps["viridis"](np.linspace(0, 0.92, 256)))
-        key = numeric_axis(self.configurations) if count > LEGEND_LIMIT else None
-        if key is None:
-            self.colours = [_hex(colormap, i / (count - 1)) for i in range(count)]
-            return
-        numbers = [one.number(key) or 0.0 for one in self.configurations]
-        low, high = min(numbers), max(numbers)
-        # Learning rates and widths span decades; a factor of 20 or more reads better on a logarithmic scale.
-        norm = LogNorm(low, high) if low > 0 and high / low >= 20 else Normalize(low, high)
-        self.colours = [_hex(colormap, float(norm(number))) for number in numbers]
-        self.scale = ScalarMappable(norm, colormap), short_keys([key])[key]
+        self.encoding = encode(self.configurations)
+
+    @property
+    def colours(self) -> list[str]:
+        """Of the configurations."""
+        return self.encoding.colours
 
     def figure(
         self, rows: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
@@ -89,19 +76,20 @@ class Sheet:
     def legend(
         self, figure: Figure, axes: Sequence[Axes], styles: Sequence[Artist], drawn: Collection[int] | None = None
     ) -> None:
-        """The colours of the configurations drawn, then what the line styles mean, below the panels."""
-        handles: list[Artist] = []
-        if self.scale is not None:
-            mappable, name = self.scale
+        """What tells the configurations apart, then what the line styles mean, below the panels.
+
+        Args:
+            figure, axes: where.
+            styles: entries for the line styles.
+            drawn: positions of the configurations to name, where each has an entry; None for all.
+        """
+        groups = self.encoding.entries
+        if self.encoding.scale is not None:
+            mappable, name = self.encoding.scale
             figure.colorbar(mappable, ax=list(axes), label=plain(name), pad=0.01, fraction=0.03, aspect=30)
-        elif len(self.configurations) <= LEGEND_LIMIT:
-            for position, (one, colour) in enumerate(zip(self.configurations, self.colours, strict=True)):
-                if drawn is None or position in drawn:
-                    handles.append(Line2D([], [], color=colour, lw=2.4, label=plain(one.label, 40)))
-        else:
-            label = f"{len(self.configurations)} configurations, dark to light in the order of the table"
-            handles.append(Line2D([], [], color=GREY, lw=2.4, label=label))
-        columns, cells = _legend_grid([handles, list(styles)], figure.get_figwidth())
+        elif drawn is not None and len(groups) == 1 and len(groups[0]) == len(self.configurations):
+            groups = [[entry for position, entry in enumerate(groups[0]) if position in drawn]]
+        columns, cells = _legend_grid([*groups, list(styles)], figure.get_figwidth())
         if columns:
             figure.legend(handles=cells, loc="outside lower center", ncols=columns, frameon=False, borderpad=0.1)
 
@@ -118,7 +106,7 @@ def _legend_grid(groups: list[list[Artist]], width: float) -> tuple[int, list[Ar
             rows = len(cells) // columns
             if arrangement[0] is together and rows > 1:
                 break
-            letters = [len(str(cell.get_label())) for cell in cells]
+            letters = [max(map(len, str(cell.get_label()).split("\n"))) for cell in cells]
             longest = [max(letters[start : start + rows]) for start in range(0, len(cells), rows)]
             # About 0.068 inches a letter at 8.5 points, and 0.55 for the sample of the line and the gap.
             if sum(0.068 * count + 0.55 for count in longest) <= width:
@@ -160,19 +148,16 @@ def darker(colour: str) -> tuple[float, float, float]:
     return 0.45 * red, 0.45 * green, 0.45 * blue
 
 
-def plain(text: str, limit: int = 160) -> str:
-    """A text that matplotlib neither reads as mathematics nor hides from legends."""
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    return (" " + text if text.startswith("_") else text).replace("$", r"\$")
-
-
-def panel(axes: Axes, letter: str, title: str, xlabel: str) -> None:
-    """Title and x label of a panel; the y axis is named by the title."""
+def panel(axes: Axes, letter: str, title: str, xlabel: str, ylabel: str = "") -> None:
+    """Title and labels of a panel; an axis that counts layers or steps has whole numbers."""
     axes.annotate(
         f"{letter}  {title}", (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points",
         fontsize=9.5, ha="left", va="bottom",
     )  # fmt: skip
     axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    if xlabel.startswith(WHOLE) and axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 @contextmanager
@@ -188,12 +173,8 @@ def look() -> Iterator[None]:
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
     """Write a figure as PNG (150 dpi) and SVG; the same figure gives the same bytes."""
     paths = [out / f"{name}.png", out / f"{name}.svg"]
+    FigureCanvasAgg(figure)  # whatever backend is set, or cannot be had
     figure.savefig(paths[0], dpi=150)
     figure.set_layout_engine("none")  # the places found for the PNG hold for the SVG
     figure.savefig(paths[1], metadata={"Date": None})
     return paths
-
-
-def _hex(colormap: Colormap, where: float) -> str:
-    red, green, blue, _ = colormap(where, bytes=True)
-    return f"#{int(red):02x}{int(green):02x}{int(blue):02x}"

@@ -11,29 +11,27 @@ from fanin.errors import UserError, did_you_mean
 from fanin.record.overrides import display
 from fanin.report.read.folders import Run
 
-SEED = "seed"
+SEED, FOLD, FOLDS = "seed", "data.fold", "data.folds"
+REPLICATES = (SEED, FOLD)  # what runs of one configuration differ in
 
 
 @dataclass
 class Configuration:
-    """Runs that differ in their seed only (or in what `--group-by` leaves out).
+    """Runs that differ in their seed or fold only (or in what `--group-by` leaves out).
 
     Attributes:
         experiment: the experiment they belong to.
         values: the keys of the grouping with this configuration's values, missing ones left out.
         members: positions of its runs in the list of all runs, ordered by seed.
         label: its short name in figures and tables.
+        folds: k where its runs are folds of a cross-validation, whose training sets overlap, else None.
     """
 
     experiment: str
     values: dict[str, Any]
     members: list[int] = field(default_factory=list)
     label: str = ""
-
-    def number(self, key: str) -> float | None:
-        """The value of a key if it is a number."""
-        value = self.values.get(key)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    folds: int | None = None
 
 
 def group_runs(runs: Sequence[Run], keys: Sequence[str] | None = None) -> list[Configuration]:
@@ -41,7 +39,7 @@ def group_runs(runs: Sequence[Run], keys: Sequence[str] | None = None) -> list[C
 
     Args:
         runs: all runs.
-        keys: configuration keys to group by; None for all overrides of the runs but the seed.
+        keys: configuration keys to group by; None for all overrides of the runs but the seed and the fold.
 
     Raises:
         UserError: a key that no run has.
@@ -53,7 +51,7 @@ def group_runs(runs: Sequence[Run], keys: Sequence[str] | None = None) -> list[C
         by_experiment.setdefault(run.experiment, set()).update(run.files.overrides)
     groups: dict[tuple[str, ...], Configuration] = {}
     for position, run in enumerate(runs):
-        names = list(keys) if keys else sorted(by_experiment[run.experiment] - {SEED})
+        names = list(keys) if keys else sorted(by_experiment[run.experiment] - {*REPLICATES})
         values = {name: run.value(name) for name in names}
         values = {name: value for name, value in values.items() if value is not None}
         identity = (run.experiment, *(f"{name}={canonical(value)}" for name, value in values.items()))
@@ -63,6 +61,7 @@ def group_runs(runs: Sequence[Run], keys: Sequence[str] | None = None) -> list[C
     configurations.sort(key=lambda one: (one.experiment, *(_order(one.values.get(key)) for key in used)))
     for one in configurations:
         one.members.sort(key=lambda position: (_order(runs[position].seed), runs[position].name))
+        one.folds = folds_of([runs[position] for position in one.members])
     _label(configurations, used)
     return configurations
 
@@ -78,14 +77,16 @@ def varying_keys(configurations: Sequence[Configuration]) -> list[str]:
     return [key for key, values in seen.items() if len(values) > 1]
 
 
-def numeric_axis(configurations: Sequence[Configuration]) -> str | None:
-    """The key with the most different values among those that are a number in every configuration."""
-    counts = {
-        key: len({one.number(key) for one in configurations})
-        for key in varying_keys(configurations)
-        if all(one.number(key) is not None for one in configurations)
-    }
-    return max(counts, key=lambda key: counts[key]) if counts else None
+def folds_of(runs: Sequence[Run]) -> int | None:
+    """k where these runs are several folds of a cross-validation; of several k the smallest, else None.
+
+    Their training sets overlap by all but n/k examples each, the more to a fold the smaller k.
+    """
+    folds = {canonical(run.files.overrides[FOLD]) for run in runs if run.files.overrides.get(FOLD) is not None}
+    if len(folds) < 2:
+        return None
+    known = {run.value(FOLDS) for run in runs}
+    return min((k for k in known if isinstance(k, int) and k > 1), default=len(folds))
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:

@@ -53,6 +53,19 @@ class Run:
         return str(self.folder) if seed is None else seed
 
     @property
+    def task(self) -> str:
+        """What its loss is about, one of outcome.TASKS; nothing where result.json does not tell."""
+        return str(self.files.result.get("task") or "")
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on its initialization, of both passes where they differ; nothing where there is none."""
+        init = self.files.result.get("init")
+        forward, backward = (init.get(name) if isinstance(init, dict) else None for name in ("forward", "backward"))
+        both = f"forward {forward}, backward {backward}"
+        return both if backward and forward != backward else self.files.verdict
+
+    @property
     def progress(self) -> str:
         """How far an unfinished run has come, e.g. "step 120 of 1000"."""
         step, steps = self.files.status.get("step"), self.files.status.get("steps")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.record.columns import STATES
-from fanin.record.csv_file import as_text
+from fanin.record.csv_file import write_table
+from fanin.record.outcome import TASKS
 from fanin.record.run_files import as_number
 from fanin.record.summary import INIT, METRICS
 from fanin.report.read.configurations import Configuration
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 # Positive quantities that live on a logarithmic scale get geometric means.
 GEOMETRIC = ("factor_per_layer", "gradient_first", "gradient_last", "activation_first", "activation_last")
-ERRORS = ("train_error", "val_error", "test_error")
+PARTS = ("train", "val", "test")
+SEEDS = "seeds"
+FOLDS = "folds, whose training sets overlap: with the variance factor 1/n + 1/(k - 1) of Nadeau & Bengio (2003)"
+MISSING = ", and from how many of the runs where not from all"
+INITIALIZATION = (
+    "Factors and gradient norms are geometric means over runs. The deviation is that of the last hidden activation "
+    "norm from theory's median, in standard deviations of the finite-width band of one seed: mean [range]."
+)
 
 STUDY_HEADER = (
     "configuration", "seeds", "factor per layer", "theory", "expected at this width",
@@ -43,6 +50,7 @@ class StudyRow:
         init: the same of each quantity at initialization, geometric for norms and factors.
         z_range: smallest and largest deviation of a seed, in standard deviations of the band of theory.
         outcome, verdict: in words, with counts where the seeds disagree.
+        folds: k where the runs are folds of a cross-validation, whose intervals are the wider for it.
     """
 
     label: str
@@ -55,6 +63,7 @@ class StudyRow:
     z_range: tuple[float, float]
     outcome: str
     verdict: str
+    folds: int | None = None
 
     def cells(self) -> list[str]:
         """The texts of the study table, one for each of STUDY_HEADER."""
@@ -62,18 +71,16 @@ class StudyRow:
             short(self.init[name].mean, 4) for name in ("factor_per_layer", "theory_factor", "expected_factor")
         )
         gradients = [short(self.init[name].mean, 3) for name in ("gradient_first", "gradient_last")]
-        number = str(self.seeds) if self.seeds == self.runs else f"{self.seeds} ({self.runs} runs)"
         return [
-            self.label,
-            number,
-            factor,
-            theory,
-            expected,
-            *gradients,
-            self.outcome,
-            self.verdict,
-            self.deviation,
-        ]
+            self.label, self.number, factor, theory, expected, *gradients, self.outcome, self.verdict, self.deviation,
+        ]  # fmt: skip
+
+    @property
+    def number(self) -> str:
+        """How many seeds, e.g. "3", "1 (5 folds)", "3 (6 runs)"."""
+        if self.folds:
+            return f"{self.seeds} ({plural(round(self.runs / self.seeds), 'fold')})"
+        return str(self.seeds) if self.seeds == self.runs else f"{self.seeds} ({plural(self.runs, 'run')})"
 
     @property
     def deviation(self) -> str:
@@ -111,23 +118,31 @@ def study_table(runs: Sequence[Run], configurations: Sequence[Configuration]) ->
 
 def _study_row(members: Sequence[Run], one: Configuration) -> StudyRow:
     files = [run.files for run in members]
-    extra = dict.fromkeys(name for file in files for name in file.metrics)
+    names = dict.fromkeys((*METRICS, *(name for file in files for name in file.metrics)))
     z = [value for value in (file.init("z") for file in files) if value is not None and not math.isnan(value)]
     states = Counter(run.state for run in members)
+    shares = all(TASKS.get(run.task, TASKS["other"]).percent for run in members)
+
+    def final(name: str) -> Interval:
+        share = shares and name.endswith("_error")
+        return mean_interval([file.metric(name) for file in files], one.folds, share=share)
+
+    def initial(name: str) -> Interval:
+        interval = geometric_interval if name in GEOMETRIC else mean_interval
+        return interval([file.init(name) for file in files], one.folds)
+
     return StudyRow(
         label=one.label,
         values=one.values,
         runs=len(members),
         seeds=len({str(run.seed) for run in members}),
         states={state: states[state] for state in STATES},
-        metrics={name: mean_interval([f.metric(name) for f in files]) for name in dict.fromkeys((*METRICS, *extra))},
-        init={
-            name: (geometric_interval if name in GEOMETRIC else mean_interval)([file.init(name) for file in files])
-            for name in INIT
-        },
+        metrics={name: final(name) for name in names},
+        init={name: initial(name) for name in INIT},
         z_range=(min(z, default=math.nan), max(z, default=math.nan)),
         outcome=_outcome(members),
-        verdict=_counted([file.verdict for file in files if file.verdict], str),
+        verdict=_counted([run.verdict for run in members if run.verdict], str),
+        folds=one.folds,
     )
 
 
@@ -160,61 +175,75 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
         return f"{kind} at {members[0].progress}"
     if kind == "failed" or kind in STATES or kind == "init only":
         return kind
-    for name in ERRORS:
-        error = mean_interval([run.files.metric(name) for run in members])
-        if error.n and kind != "no progress":
-            return f"{kind}: {100 * error.mean:.1f} % {name.replace('_', ' ')}"
-    return kind
+    return f"{kind}: {number}" if kind != "no progress" and (number := _reached(members)) else kind
+
+
+def _reached(members: Sequence[Run]) -> str:
+    """What training came to on average, e.g. "6.2 % train error"; a function that is descended has a value instead."""
+    task = TASKS.get(members[0].task, TASKS["classification"])
+    what, share = ("error", True) if task is TASKS["classification"] else ("loss", False)
+    for part in PARTS:
+        mean = mean_interval([run.files.metric(f"{part}_{what}") for run in members])
+        words = f"{part} {getattr(task, what)}"
+        if mean.n:
+            return f"{100 * mean.mean:.1f} % {words}" if share else f"{words} {mean.mean:.3g}"
+    return ""
+
+
+def metric_words(name: str, tasks: Collection[str]) -> str:
+    """A final metric in the words of the runs' task, where it is the same for all: "train loss", "train value"."""
+    task = TASKS.get(next(iter(tasks)) if len(tasks) == 1 else "", TASKS["classification"])
+    part, _, what = name.partition("_")
+    return f"{part} {getattr(task, what)}" if part in PARTS and what in ("loss", "error") else name.replace("_", " ")
 
 
 def write_table_csv(path: Path, rows: Sequence[StudyRow]) -> None:
     """One row per configuration: its keys, number of runs in each state, and `_mean`, `_low`, `_high`, `_n`.
 
-    `_gmean` instead of `_mean` says that the mean is geometric; low and high end the 95 % t-interval over seeds;
-    `_n` is the number of seeds with a finite value.
+    `_gmean` instead of `_mean` says that the mean is geometric; low and high end the 95 % t-interval over seeds, or
+    over the `folds` of a cross-validation; `_n` is the number of runs with a finite value.
     """
+    folds = any(row.folds for row in rows)
     keys = list(dict.fromkeys(key for row in rows for key in row.values))
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
     means = [(name, f"{name}_gmean" if name in GEOMETRIC else f"{name}_mean") for name in (*metrics, *INIT)]
     header = ["configuration", *keys, "runs", "seeds", *STATES, "outcome", "verdict", "z_min", "z_max"]
     header += [column for name, mean in means for column in (mean, f"{name}_low", f"{name}_high", f"{name}_n")]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for row in rows:
-            line: list[object] = [row.label, *(row.values.get(key) for key in keys), row.runs, row.seeds]
-            line += [*row.states.values(), row.outcome, row.verdict, *(_or_empty(end) for end in row.z_range)]
-            for name, _ in means:
-                interval = (row.init if name in INIT else row.metrics).get(name, NOTHING)
-                line += [interval.mean if interval.measured else None]
-                line += [_or_empty(interval.low), _or_empty(interval.high), interval.n]
-            writer.writerow([as_text(value) for value in line])
+    lines: list[list[object]] = []
+    for row in rows:
+        line: list[object] = [row.label, *(row.values.get(key) for key in keys), row.runs, row.seeds]
+        line += [*row.states.values(), row.outcome, row.verdict, *(_or_empty(end) for end in row.z_range)]
+        for name, _ in means:
+            interval = (row.init if name in INIT else row.metrics).get(name, NOTHING)
+            ends = (interval.mean if interval.measured else None, _or_empty(interval.low), _or_empty(interval.high))
+            line += [*ends, interval.n]
+        lines.append([*line, row.folds] if folds else line)
+    write_table(path, [*header, "folds"] if folds else header, lines)
 
 
 def write_table_markdown(
-    path: Path, title: str, rows: Sequence[StudyRow], table: Table, claims: Sequence[Claim] = ()
+    path: Path, title: str, rows: Sequence[StudyRow], table: Table, claims: Sequence[Claim], tasks: Collection[str]
 ) -> None:
-    """The claims with their verdicts, the table and the final metrics in Markdown."""
+    """The claims with their verdicts, the table and the final metrics in Markdown, in the words of the runs' tasks."""
     metrics = [name for name in METRICS if any(row.metrics[name].n for row in rows)]
     lines = [f"# {_escape(title)}", ""]
     if claims:
         told = [f"- claim **{claim.verdict}**: {_escape(f'{claim.text} ({claim.evidence})')}" for claim in claims]
         lines += ["## Claims", "", *told, "", "## Configurations", ""]
     lines += markdown(table.header, table.rows)
-    if table.initialization:
-        lines += [
-            "",
-            "Factors and gradient norms are geometric means over seeds; the deviation is that of the last hidden",
-        ]
-        lines += [
-            "activation norm from theory's median, in standard deviations of the finite-width band: mean [range]."
-        ]
+    lines += ["", INITIALIZATION] if table.initialization else []
     if metrics:
         cells = [[row.label, *(interval_text(row.metrics[name], row.runs) for name in metrics)] for row in rows]
-        header = ["configuration", *(name.replace("_", " ") for name in metrics)]
-        lines += ["", "## Final metrics", "", *markdown(header, cells)]
-        lines += ["", "Mean [95 % t-interval over seeds], and from how many of the runs where not from all."]
+        header = ["configuration", *(metric_words(name, tasks) for name in metrics)]
+        lines += ["", "## Final metrics", "", *markdown(header, cells), "", f"Mean [{interval_words(rows)}]."]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def interval_words(rows: Sequence[StudyRow]) -> str:
+    """What the intervals of these configurations are."""
+    over = sorted({FOLDS if row.folds else SEEDS for row in rows}, key=len)
+    some = any(one.n < row.runs for row in rows for one in row.metrics.values() if one.measured)
+    return f"95 % t-interval over {' or '.join(over)}, within 0 and 1 for shares" + MISSING * some
 
 
 def interval_text(interval: Interval, runs: int) -> str:
@@ -225,6 +254,11 @@ def interval_text(interval: Interval, runs: int) -> str:
     if not math.isnan(interval.low):
         text += f" [{short(interval.low, 4)}, {short(interval.high, 4)}]"
     return text + (f" ({interval.n} of {runs})" if interval.n < runs else "")
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def short(value: float | None, digits: int) -> str:

@@ -1,0 +1,150 @@
+"""How a figure tells configurations apart: by hue, shade and dashes, one of them for each choice that varies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from textwrap import fill
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_hex, to_rgb
+from matplotlib.lines import Line2D
+
+from fanin.record.overrides import display
+from fanin.report.read.configurations import Configuration, canonical, short_keys, varying_keys
+
+# Okabe & Ito, Color Universal Design (2008), without the yellow that white paper swallows.
+OKABE_ITO = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#5f5f5f"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.4, 1.2, 1.4)))
+MOST_SHADES = 5
+EXPERIMENT = "experiment"
+
+
+@dataclass
+class Encoding:
+    """The line of each configuration, and what a legend says of it.
+
+    Attributes:
+        colours, dashes: of the configurations.
+        entries: groups of legend entries, each of which starts a row.
+        scale: the colour scale of a number with many values, with the number's name.
+    """
+
+    colours: list[str]
+    dashes: list[Any]
+    entries: list[list[Artist]] = field(default_factory=list)
+    scale: tuple[ScalarMappable, str] | None = None
+
+    @property
+    def dashed(self) -> bool:
+        """Whether dashes tell configurations apart, so that they can mean nothing else."""
+        return any(one != "-" for one in self.dashes)
+
+
+def encode(configurations: Sequence[Configuration]) -> Encoding:
+    """Up to seven configurations have a hue each, named by their labels; more are told apart choice by choice.
+
+    The choice with most options, one that is no number before others, has the hues (a second round of them dashed),
+    or a number with more than seven values the colour scale. The next has shades, from light to dark in its order, or
+    dashes. What is left over is named in the legend as not shown.
+    """
+    count = len(configurations)
+    if count <= len(OKABE_ITO):
+        named = [_entry(one.label, color=colour) for one, colour in zip(configurations, OKABE_ITO, strict=False)]
+        return Encoding(list(OKABE_ITO[:count]), ["-"] * count, [named])
+    columns = _columns(configurations)
+    keys = sorted(columns, key=lambda key: (_is_number(columns[key]), -len(_levels(columns[key]))))
+    short = short_keys(keys)
+    many = [key for key in keys if _is_number(columns[key]) and len(_levels(columns[key])) > len(OKABE_ITO)]
+    first = many[0] if many else next((key for key in keys if len(_levels(columns[key])) <= len(OKABE_ITO)), keys[0])
+    made = _scaled(columns[first], short[first]) if many else _hues(columns[first], short[first])
+    shaded, left = bool(many), []
+    for key in (key for key in keys if key != first):
+        ranks, levels = _ranks(columns[key]), _levels(columns[key])
+        names = [f"{short[key]}={_word(level)}" for level in levels]
+        if not shaded and len(levels) <= MOST_SHADES and (_is_number(columns[key]) or made.dashed):
+            made.colours = [shade(colour, rank, len(levels)) for colour, rank in zip(made.colours, ranks, strict=True)]
+            made.entries.append([_entry(name, color=shade("#808080", i, len(levels))) for i, name in enumerate(names)])
+            shaded = True
+        elif not made.dashed and len(levels) <= len(DASHES):
+            made.dashes = [DASHES[rank] for rank in ranks]
+            entries = [_entry(name, color=GREY, ls=DASHES[i], lw=1.6) for i, name in enumerate(names)]
+            made.entries.append(list(entries))
+        else:
+            left.append(short[key])
+    if left:
+        made.entries.append([_entry(f"(lines of one look differ in {', '.join(left)})", ls="")])
+    return made
+
+
+def shade(colour: str, rank: int, count: int) -> str:
+    """The rank-th of so many shades of a colour, from light to dark."""
+    where = 0.0 if count < 2 else 0.55 - 1.05 * rank / (count - 1)
+    white = max(where, 0.0)
+    red, green, blue = (white + (1 - abs(where)) * part for part in to_rgb(colour))
+    return str(to_hex((red, green, blue)))
+
+
+def _columns(configurations: Sequence[Configuration]) -> dict[str, list[Any]]:
+    """Each key that varies with its value in every configuration, None where it has none."""
+    columns = {key: [one.values.get(key) for one in configurations] for key in varying_keys(configurations)}
+    experiments = [one.experiment for one in configurations]
+    return columns | ({EXPERIMENT: list(experiments)} if len(set(experiments)) > 1 or not columns else {})
+
+
+def _is_number(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _levels(values: Sequence[Any]) -> list[Any]:
+    """The different values, numbers by size."""
+    levels = list({canonical(value): value for value in values}.values())
+    return sorted(levels) if _is_number(levels) else levels
+
+
+def _ranks(values: Sequence[Any]) -> list[int]:
+    """The position of each value among the different ones."""
+    positions = {canonical(level): position for position, level in enumerate(_levels(values))}
+    return [positions[canonical(value)] for value in values]
+
+
+def _hues(values: Sequence[Any], name: str) -> Encoding:
+    """A hue for each value; past the hues they come again with other dashes."""
+    ranks, hues = _ranks(values), len(OKABE_ITO)
+    looks = [(OKABE_ITO[i % hues], DASHES[i // hues % len(DASHES)]) for i in range(max(ranks) + 1)]
+    named = zip(looks, _levels(values), strict=True)
+    entries: list[Artist] = [
+        _entry(f"{name}={_word(level)}", color=hue, ls=dash, lw=2.4 if dash == "-" else 1.8)
+        for (hue, dash), level in named
+    ]
+    return Encoding([looks[rank][0] for rank in ranks], [looks[rank][1] for rank in ranks], [entries])
+
+
+def _scaled(numbers: Sequence[float], name: str) -> Encoding:
+    """A colour for each number on a scale, without the last, yellow part of it, which white paper swallows."""
+    colormap = ListedColormap(mpl.colormaps["viridis"](np.linspace(0, 0.92, 256)))
+    low, high = min(numbers), max(numbers)
+    # Learning rates and widths span decades; a factor of 20 or more reads better on a logarithmic scale.
+    norm = LogNorm(low, high) if low > 0 and high / low >= 20 else Normalize(low, high)
+    colours = [str(to_hex(colormap(float(norm(number))))) for number in numbers]
+    return Encoding(colours, ["-"] * len(colours), [], (ScalarMappable(norm, colormap), name))
+
+
+def _word(level: Any) -> str:
+    return "–" if level is None else display(level)
+
+
+def _entry(label: str, **style: Any) -> Artist:
+    """A legend entry; a long label takes several lines and is never cut, for what differs may stand at its end."""
+    return Line2D([], [], label=plain(fill(label, 44), len(label) + 9), **{"lw": 2.4} | style)
+
+
+def plain(text: str, limit: int = 160) -> str:
+    """A text that matplotlib neither reads as mathematics nor hides from legends."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return (" " + text if text.startswith("_") else text).replace("$", r"\$")
