@@ -60,8 +60,7 @@ class Run:
     @property
     def verdict(self) -> str:
         """The verdict on its initialization, of both passes where they differ; nothing where there is none."""
-        init = self.files.result.get("init")
-        forward, backward = (init.get(name) if isinstance(init, dict) else None for name in ("forward", "backward"))
+        forward, backward = self.files.verdicts
         both = f"forward {forward}, backward {backward}"
         return both if backward and forward != backward else self.files.verdict
 
