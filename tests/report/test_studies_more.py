@@ -15,6 +15,7 @@ from fanin.report.compare.paired import paired
 from fanin.report.read.folders import read_runs
 from fanin.report.read.series import read_metrics, read_profiles
 from fanin.report.studies.base import Claim
+from fanin.report.studies.schedule.claims import FROM_THE_TOP
 
 Write = Callable[..., Path]
 HEADER = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds,full_loss,full_error\n"
@@ -68,13 +69,11 @@ def regularized(grid: Grid, name: str, errors: tuple[float, ...], train_loss: fl
 
 # Differences to (0.20, 0.21, 0.19): -0.10 each; or -0.10, +0.02, -0.02, whose interval holds 0.
 CLEAR, UNCLEAR = (0.10, 0.11, 0.09), (0.10, 0.23, 0.17)
-ABOUT = (0.21, 0.23, 0.19)
+ABOUT, RAISED = (0.21, 0.23, 0.19), (0.23, 0.24, 0.22)
 
 
-@pytest.mark.parametrize(("unclear", "holds"), [((), True), (("l1",), True), (("l1", "dropout"), False)])
-def test_four_of_five_have_to_lower_the_test_error(
-    regularization: Grid, unclear: tuple[str, ...], *, holds: bool
-) -> None:
+@pytest.mark.parametrize(("unclear", "holds"), [((), True), (("l1",), False)])
+def test_all_five_have_to_lower_the_test_error(regularization: Grid, unclear: tuple[str, ...], *, holds: bool) -> None:
     assert paired([-0.10, 0.02, -0.02]).high > 0 > paired([-0.10, -0.1, -0.1]).high
     regularized(regularization, "none", (0.20, 0.21, 0.19))
     for name in ON_WEIGHTS:
@@ -91,11 +90,21 @@ def test_a_narrowed_grid_cannot_be_judged(regularization: Grid) -> None:
     assert [text for text, holds in verdicts.items() if holds is not None] == [
         "without a regularizer the net knows its training set by heart and errs on the test set"
     ]
-    assert "l1, weight_decay, max_norm, dropout" in regularization.claim("lowers the test error").evidence
+    told = regularization.claim("lowers the test error").evidence
+    missing = ("l1", "weight_decay", "max_norm", "dropout")
+    assert told == "no finished runs of " + ", ".join(f"none and {name} with 3 seeds in common" for name in missing)
+
+
+def test_two_seeds_say_nothing_of_differences(regularization: Grid) -> None:
+    """Their intervals are as wide as anything that is measured."""
+    for name in ("none", *ON_WEIGHTS, "label_smoothing", "early_stopping"):
+        regularized(regularization, name, (0.1, 0.2) if name == "none" else (0.09, 0.18))
+    judged = [one.text for one in regularization.claims() if one.holds is not None]
+    assert judged == ["without a regularizer the net knows its training set by heart and errs on the test set"]
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "holds"), [(0.0, 0.2, True), (0.01, 0.061, True), (0.02, 0.2, False), (0.0, 0.04, False)]
+    ("train", "test", "holds"), [(0.0, 0.2, True), (0.01, 0.078, True), (0.02, 0.2, False), (0.0, 0.066, False)]
 )
 def test_overfitting_is_a_gap(regularization: Grid, train: float, test: float, *, holds: bool) -> None:
     regularized(regularization, "none", (0.2, test), train_error=train)
@@ -103,7 +112,7 @@ def test_overfitting_is_a_gap(regularization: Grid, train: float, test: float, *
 
 
 @pytest.mark.parametrize(
-    ("train_loss", "errors", "holds"), [(0.031, CLEAR, True), (0.029, CLEAR, False), (0.031, UNCLEAR, False)]
+    ("train_loss", "errors", "holds"), [(0.051, CLEAR, True), (0.049, CLEAR, False), (0.051, UNCLEAR, False)]
 )
 def test_dropout_costs_training_loss(
     regularization: Grid, train_loss: float, errors: tuple[float, ...], *, holds: bool
@@ -113,19 +122,14 @@ def test_dropout_costs_training_loss(
     assert regularization.claim("dropout's noise").holds is holds
 
 
-@pytest.mark.parametrize(
-    ("loss", "errors", "holds"),
-    [(0.8, (0.21, 0.23, 0.19), True), (1.1, (0.21, 0.23, 0.19), False), (0.8, CLEAR, False)],
-)
-def test_label_smoothing_tames_the_loss_alone(
-    regularization: Grid, loss: float, errors: tuple[float, ...], *, holds: bool
-) -> None:
+@pytest.mark.parametrize(("errors", "holds"), [(RAISED, True), (ABOUT, False), (CLEAR, False)])
+def test_label_smoothing_raises_the_error(regularization: Grid, errors: tuple[float, ...], *, holds: bool) -> None:
     regularized(regularization, "none", (0.20, 0.21, 0.19))
-    regularized(regularization, "label_smoothing", errors, test_loss=loss)
+    regularized(regularization, "label_smoothing", errors, test_loss=0.8)
     assert regularization.claim("label smoothing").holds is holds
 
 
-@pytest.mark.parametrize(("steps", "loss", "holds"), [(74, 0.9, True), (76, 0.9, False), (30, 1.2, False)])
+@pytest.mark.parametrize(("steps", "loss", "holds"), [(73, 0.9, True), (75, 0.9, False), (30, 1.2, False)])
 def test_early_stopping_saves_steps(regularization: Grid, steps: int, loss: float, *, holds: bool) -> None:
     regularized(regularization, "none", (0.20, 0.21, 0.19))
     for seed in SEEDS:
@@ -138,10 +142,10 @@ STEPS = np.arange(0, 101, 10)
 
 
 def decayed(grid: Grid, optimizer: str, share: float, rate: float = 0.002, **more: Any) -> None:
-    """Two runs of l2 and of weight decay, whose losses differ by a share in the end; learning rate 0.1."""
+    """Runs of l2 and of weight decay, whose losses differ by a share in the end; learning rate 0.1."""
     losses = np.exp(-STEPS / 50)
     apart = np.where(STEPS >= 50, share, 0.0)
-    for seed in (0, 1):
+    for seed in SEEDS:
         common = {"optimizer": optimizer, "optimizer.lr": 0.1, **more}
         penalty = {"regularizer": "l2", "regularizer.l2.strength": 0.02}
         decay = {"regularizer": "weight_decay", "regularizer.weight_decay.rate": rate}
@@ -167,7 +171,7 @@ def test_only_numbers_that_belong_together_are_compared(regularization: Grid) ->
     assert regularization.claim("under sgd").holds is None
 
 
-@pytest.mark.parametrize(("share", "holds"), [(0.5, True), (-0.5, True), (0.09, False), (0.0, False)])
+@pytest.mark.parametrize(("share", "holds"), [(1.0, True), (-0.5, True), (0.85, False), (0.09, False), (0.0, False)])
 def test_adam_tells_them_apart(regularization: Grid, share: float, *, holds: bool) -> None:
     decayed(regularization, "adam", share)
     assert regularization.claim("under adam").holds is holds
@@ -196,24 +200,38 @@ def scheduled(grid: Grid, name: str, warmup: int, losses: tuple[float | None, ..
     ],
 )
 def test_a_warm_up_decides(schedules: Grid, cold: list[float], warm: list[float], *, holds: bool) -> None:
-    """Ten runs a side: one stray run is allowed, two are not."""
-    for name, part in (("constant", slice(5)), ("cosine", slice(5, 10))):
-        scheduled(schedules, name, 0, tuple(cold[part]))
-        scheduled(schedules, name, 300, tuple(warm[part]))
+    """Ten runs a side, of the seven schedules that start at the highest rate: one stray run is allowed, two are not."""
+    start = 0
+    for name, count in zip(FROM_THE_TOP, (2, 2, 2, 1, 1, 1, 1), strict=True):
+        scheduled(schedules, name, 0, tuple(cold[start : start + count]))
+        scheduled(schedules, name, 300, tuple(warm[start : start + count]))
+        start += count
     scheduled(schedules, "one_cycle", 0, (0.1, 0.1))  # starts low: none of these runs
     claim = schedules.claim("trains with one")
     assert claim.holds is holds
     assert f"{sum(one is not None for one in cold)} of 10 runs train without" in claim.evidence
-    assert schedules.claim("start low").holds is True
+    assert schedules.claim("start low").evidence == "no finished runs of schedule=triangular schedule.warmup_steps=0"
+    scheduled(schedules, "triangular", 0, (0.1, None))
+    assert schedules.claim("start low").holds is True  # three of four
+
+
+def test_a_schedule_that_was_left_out_leaves_the_claim_open(schedules: Grid) -> None:
+    """Six of the seven are no seven."""
+    for name in FROM_THE_TOP:
+        scheduled(schedules, name, 0, (None, None))
+        if name != "step":
+            scheduled(schedules, name, 300, (0.1, 0.1))
+    claim = schedules.claim("trains with one")
+    assert (claim.holds, claim.evidence) == (None, "no finished runs of step with one")
 
 
 @pytest.mark.parametrize(
     ("cosine", "linear", "holds", "ends"),
     [
-        ((0.08, 0.08, 0.08), (0.09, 0.09, 0.11), True, True),  # linear is lower in the mean, and each seed's mean is
-        ((0.08, 0.08, 0.08), (0.11, 0.11, 0.11), False, False),  # linear is higher: x 1.1, with cosine x 0.94
+        ((0.07, 0.07, 0.07), (0.09, 0.09, 0.11), True, True),  # linear is lower in the mean, and each seed's mean is
+        ((0.08, 0.08, 0.08), (0.11, 0.11, 0.11), False, False),  # linear is higher: x 1.1, and ends at x 0.89 with two
         ((0.05, 0.05, 0.11), (0.05, 0.05, 0.11), False, True),  # the last seed is higher
-        ((0.095, 0.095, 0.096), (0.095, 0.095, 0.096), True, False),  # lower, but by less than a tenth
+        ((0.095, 0.095, 0.096), (0.095, 0.095, 0.096), True, False),  # lower, but by too little
     ],
 )
 def test_falling_rates_end_lower(
@@ -221,7 +239,9 @@ def test_falling_rates_end_lower(
 ) -> None:
     scheduled(schedules, "constant", 300, (0.1, 0.1, 0.1))
     scheduled(schedules, "constant", 0, (0.001, 0.001, 0.001))  # no matter: without a warm-up
-    scheduled(schedules, "cosine", 300, cosine)
+    for name in ("step", "inverse_time", "exponential", "cosine", "one_cycle"):
+        scheduled(schedules, name, 300, cosine)
+    assert schedules.claim("every falling schedule").holds is schedules.claim("end at about 0").holds is None
     scheduled(schedules, "linear", 300, linear)
     assert schedules.claim("every falling schedule").holds is holds
     assert schedules.claim("end at about 0").holds is ends
@@ -276,7 +296,7 @@ def test_a_falling_power_is_no_constant_factor(noise: Grid) -> None:
     assert f"R^2 {fit:.2f}" in claim.evidence
 
 
-@pytest.mark.parametrize(("fall", "holds"), [(1.0, True), (0.4, True), (0.3, False)])
+@pytest.mark.parametrize(("fall", "holds"), [(1.0, True), (0.55, True), (0.45, False)])
 def test_a_floor_is_where_nothing_falls(noise: Grid, fall: float, *, holds: bool) -> None:
     for seed in (0, 1):
         measured(noise, np.where(LONG > 1000, fall * 2e-3, 2e-3), seed=seed)

@@ -43,11 +43,11 @@ def bound(evidence: Evidence, run: Run) -> float | None:
 
 
 def _factors(evidence: Evidence, option: str) -> tuple[list[Run], list[float]]:
-    """Runs with different draws of the weights, one for each seed, and the factor of a layer in each."""
+    """Runs with different draws of the weights, one for each seed, and a layer's factor; none unless all have one."""
     by_seed = {str(run.seed): run for run in evidence.runs_with({"activation": option})}
-    found = {seed: gradient_factor(evidence, run, ENDS) for seed, run in by_seed.items()}
-    kept = {seed: factor for seed, factor in found.items() if factor is not None}
-    return [by_seed[seed] for seed in kept], list(kept.values())
+    found = [gradient_factor(evidence, run, ENDS) for run in by_seed.values()]
+    factors = [factor for factor in found if factor is not None]
+    return (list(by_seed.values()), factors) if len(factors) == len(found) else ([], [])
 
 
 def _shrinks(evidence: Evidence) -> Claim:
@@ -75,22 +75,23 @@ def _keeps(evidence: Evidence, option: str) -> Claim:
 
 
 def _starved(evidence: Evidence) -> Claim:
+    """Over rates that span a decade or more; of a run that diverged the share is not finite, and no small one."""
     text = "the sigmoid net's first weights hardly move, whatever the learning rate"
-    shares = []
-    for run in evidence.runs_with({"activation": SIGMOID}):
-        moved = evidence.profile(run, "final", "weight", "weight_movement")
-        if len(moved) > 1 and np.isfinite(moved).all() and moved[-1] > 0:
-            shares.append(float(moved[0] / moved[-1]))
-    if not shares:
-        return Claim.missing(text, {"activation": SIGMOID})
-    return Claim(text, max(shares) < STILL, f"first layer's movement over the last one's {spread(shares, 2)}")
+    runs = evidence.runs_with({"activation": SIGMOID})
+    moved = [evidence.profile(run, "final", "weight", "weight_movement") for run in runs]
+    if not _span(evidence, SIGMOID) or not all(len(one) > 1 for one in moved):
+        return Claim.missing(text, f"activation={SIGMOID} at learning rates ten times apart, with profiles")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = [float(one[0] / one[-1]) for one in moved]
+    holds = all(share < STILL for share in shares)
+    return Claim(text, holds, f"first layer's movement over the last one's {spread(shares, 2)}")
 
 
 def _stays(evidence: Evidence) -> Claim:
     text = "the sigmoid net learns at none of the learning rates"
     runs = evidence.runs_with({"activation": SIGMOID})
-    if not runs:
-        return Claim.missing(text, {"activation": SIGMOID})
+    if not _span(evidence, SIGMOID):
+        return Claim.missing(text, f"activation={SIGMOID} at learning rates ten times apart")
     rates = ", ".join(f"{display(rate)}" for rate in _rates(evidence, SIGMOID))
     told = f"training error {spread(numbers_of(runs, 'train_error'), percent=True)} at lr {rates}"
     return Claim(text, all(run.files.outcome != "learns" for run in runs), told)
@@ -104,6 +105,12 @@ def _trains(evidence: Evidence, option: str) -> Claim:
         return Claim(text, max(errors) < TRAINED, f"{spread(errors, percent=True)} at lr {display(rate)}")
     ended = evidence.runs_with({"activation": option})
     return Claim(text, False, f"{len(ended)} runs diverged") if ended else Claim.missing(text, {"activation": option})
+
+
+def _span(evidence: Evidence, option: str) -> bool:
+    """Whether there are learning rates that say something of all: the largest ten times the smallest, or more."""
+    rates = [float(rate) for rate in _rates(evidence, option) if isinstance(rate, int | float)]
+    return bool(rates) and max(rates) >= 10 * min(rates) * (1 - 1e-9)
 
 
 def _rates(evidence: Evidence, option: str) -> list[Any]:

@@ -103,12 +103,10 @@ def _diverges(evidence: Evidence) -> Claim:
 
 
 def _trains(evidence: Evidence, arm: Arm, bound: float, words: str) -> Claim:
-    """Judged at 1/n and 3/n, or at those of them that there are."""
     text = f"with {arm.normalization} normalization before ReLU it trains at 1/n and 3/n: training error {words}"
     errors = {c: evidence.metric("train_error", {**arm.choices, C: c}) for c in (1, 3)}
-    errors = {c: values for c, values in errors.items() if values}
-    if not errors:
-        return Claim.missing(text, arm.choices)
+    if missing := [c for c, values in errors.items() if not values]:
+        return Claim.missing(text, *({**arm.choices, C: c} for c in missing))
     told = ", ".join(f"c={c}: {spread(values, percent=True)}" for c, values in errors.items())
     return Claim(text, all(value < bound for values in errors.values() for value in values), told)
 
@@ -127,14 +125,11 @@ def _behind(evidence: Evidence) -> Claim:
 def _scale_free(evidence: Evidence) -> Claim:
     """The draws of a seed are the same for all c up to scale, so that runs are compared seed by seed."""
     text = "with normalization activation norms do not depend on the variance"
-    differences = [
-        difference
-        for arm in GROWTH
-        for one, other in _pairs(evidence, arm)
-        if (difference := _difference(evidence, one, other)) is not None
-    ]
-    if not differences:
-        return Claim.missing(text, f"two values of {C} with one seed")
+    by_arm = {arm: [_difference(evidence, *pair) for pair in _pairs(evidence, arm)] for arm in GROWTH}
+    found = {arm: [value for value in values if value is not None] for arm, values in by_arm.items()}
+    if missing := [arm for arm, values in found.items() if not values]:
+        return Claim.missing(text, *(f"{arm.name} at two values of {C} with one seed" for arm in missing))
+    differences = [value for values in found.values() for value in values]
     without = [_difference(evidence, one, other) for one, other in _pairs(evidence, NONE)]
     told = f"largest relative difference over layers {max(differences):.2g}"
     known = [value for value in without if value is not None]

@@ -19,9 +19,19 @@ REDUCED = ("svrg", "saga")
 STRAIGHT = 0.995
 """R^2 from which a line counts as straight: any power of the step has 0.981 over the two middle quarters of a run."""
 
+END = 1e-4
+"""What svrg and saga leave at the end, as a share of sgd's floor, at most; the pilot's svrg had 2e-9."""
+
+FLOOR = 0.1
+"""A lowered floor as a share of sgd's, at most; the pilot's averages had 0.0098, its growing batches 4e-7."""
+
+FALL = 0.37
+"""The last tenth's loss of the deep problem as a share of that in the middle, at most; the pilot had 0.14."""
+
 
 def stall_claim(evidence: Evidence) -> Claim:
-    """No closer in the second half than in the second quarter, but for a factor 3; 6 seeds: 0.8 to 1.6 times."""
+    """Falling more slowly than 1/t, the rate of sgd whose steps fall: that halves from the second quarter to the second
+    half. In the pilot 0.8 to 1.6 times was left."""
     text = "on the convex problem sgd at a fixed step stalls above the minimum"
     some, problem = _convex(evidence, PLAIN)
     if problem:
@@ -29,11 +39,11 @@ def stall_claim(evidence: Evidence) -> Claim:
     ratios = [one.level(0.5, 1) / one.level(0.25, 0.5) for one in some]
     floors = [one.level(0.5, 1) for one in some]
     words = f"{spread(floors, 2)} above it in the second half, {spread(ratios, 2)} times the second quarter's"
-    return Claim(text, min(ratios) > 1 / 3, words)
+    return Claim(text, min(ratios) > 1 / 2, words)
 
 
 def linear_claim(evidence: Evidence, optimizer: str) -> Claim:
-    """A straight line in the logarithm, and an end that sgd's floor is a thousand times above."""
+    """A straight line in the logarithm, and an end far below sgd's floor."""
     text = f"on the convex problem {optimizer} at the same step comes closer to the minimum by a constant factor a step"
     some, problem = _convex(evidence, PLAIN | {"optimizer": optimizer})
     floors, _ = _convex(evidence, PLAIN)
@@ -42,7 +52,7 @@ def linear_claim(evidence: Evidence, optimizer: str) -> Claim:
     lines = [one.line() for one in some]
     floor = min(one.level(0.5, 1) for one in floors)
     ends = [float(one.above[-1]) for one in some]
-    holds = all(decades > 0 and fit >= STRAIGHT for decades, fit in lines) and max(ends) <= 1e-3 * floor
+    holds = all(decades > 0 and fit >= STRAIGHT for decades, fit in lines) and max(ends) <= END * floor
     rates, fits = [decades for decades, _ in lines], [fit for _, fit in lines]
     words = (
         f"{spread(rates, 2)} decades in 1000 steps, R^2 {min(fits):.4f} at least, at most {max(ends):.1g} at the end"
@@ -51,7 +61,7 @@ def linear_claim(evidence: Evidence, optimizer: str) -> Claim:
 
 
 def lower_claim(evidence: Evidence, what: str, choices: Mapping[str, str]) -> Claim:
-    """A tenth of sgd's floor and less for every seed; a hundredth and less was seen."""
+    """A tenth of sgd's floor and less, for every seed."""
     text = f"on the convex problem {what} lowers the floor of sgd to a tenth and less"
     some, problem = _convex(evidence, choices)
     plain, _ = _convex(evidence, PLAIN)
@@ -59,17 +69,17 @@ def lower_claim(evidence: Evidence, what: str, choices: Mapping[str, str]) -> Cl
     ratios = [one.level(0.5, 1) / floors[str(one.run.seed)] for one in some if str(one.run.seed) in floors]
     if problem or not ratios:
         return Claim.missing(text, problem or "sgd with and without it, with a seed in common")
-    return Claim(text, max(ratios) <= 0.1, f"{spread(ratios, 2)} of it in the second half of the run")
+    return Claim(text, max(ratios) <= FLOOR, f"{spread(ratios, 2)} of it in the second half of the run")
 
 
 def deep_claim(evidence: Evidence) -> Claim:
-    """A net that can fit every example has no noise where it does: half of the loss in half of the run is little."""
+    """A net that can fit every example has no noise where it does."""
     text = "on the deep problem, where every example can be fitted, sgd has no floor: its loss falls to the end"
     some = _deep(evidence, PLAIN)
     if not some:
         return Claim.missing(text, PLAIN | {DEPTH: "2 or more"})
     ratios = [one.level(0.9, 1) / one.level(0.4, 0.5) for one in some]
-    return Claim(text, max(ratios) <= 0.5, f"the last tenth's loss is {spread(ratios, 2)} of that in the middle")
+    return Claim(text, max(ratios) <= FALL, f"the last tenth's loss is {spread(ratios, 2)} of that in the middle")
 
 
 def lag_claim(evidence: Evidence) -> Claim:

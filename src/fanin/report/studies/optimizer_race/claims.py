@@ -119,8 +119,9 @@ def bent_claim(evidence: Evidence) -> Claim:
     curved = [race for name in ("newton", "lbfgs") for race in _on(evidence, "rosenbrock", name)]
     runs = races(evidence.runs_with({"model.kind": "rosenbrock"}))
     others = [race for race in runs if race.optimizer not in ("newton", "lbfgs")]
-    if len({race.optimizer for race in curved}) < 2 or not others:
-        return Claim.missing(text, "newton, lbfgs and another on model.kind=rosenbrock")
+    there = {race.optimizer for race in (*curved, *others)}
+    if missing := [name for name in RACERS if name not in there]:
+        return Claim.missing(text, f"{', '.join(missing)} on model.kind=rosenbrock")
     most = max(math.inf if race.arrival is None else race.arrival for race in curved)
     least = min(len(race.points) if race.arrival is None else race.arrival for race in others)
     told = [f"{race.optimizer} {_steps(race.arrival)}" for race in (*curved, *others)]
@@ -128,6 +129,8 @@ def bent_claim(evidence: Evidence) -> Claim:
 
 
 NAMES = {"gd": "gradient descent"}
+RACERS = ("newton", "lbfgs", "gd", "momentum", "ema_momentum", "unbiased_momentum", "nesterov", "adam")
+"""The optimizers of the study; a user may add others."""
 
 
 def _on(evidence: Evidence, kind: str, optimizer: str) -> list[Race]:

@@ -12,76 +12,100 @@ from fanin.report.compare.sides import value_of
 from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
-from fanin.report.studies.pairs import by_seed, differences, factor, log, number, pairs, relative_gap, told
+from fanin.report.studies.pairs import (
+    LEAST_SEEDS,
+    by_seed,
+    differences,
+    factor,
+    gaps,
+    log,
+    nearly_all,
+    number,
+    pairs,
+    relative_gap,
+    told,
+)
 from fanin.report.studies.regularization.figure import regularization_figure
 
 ON_WEIGHTS = ("l1", "l2", "weight_decay", "max_norm", "dropout")
 """Those that keep weights small, or make units do without one another."""
 
 POINTS = " points"
+SEEDS = f"{LEAST_SEEDS} seeds in common"
+
+GAP = 0.067
+"""Test error less training error without a regularizer, at least; the pilot's least was 0.135."""
+
+NOISE = 5.0
+"""How many times the training loss grows under dropout, at least; the pilot's least was 27.9."""
+
+SAVED = 0.74
+"""The share of the steps that early stopping leaves, at most; the pilot's most was 0.54."""
+
+APART = 1.9
+"""The factor between the final losses of l2 and weight decay under adam, at least; the pilot's least was 3.4."""
 
 
 def overfits_claim(evidence: Evidence) -> Claim:
-    """Training error 0, test error far from it: 5 points is less than half of what any of 18 runs had."""
+    """Training error 0 but for a hundredth, of 250 examples two; the test error at least GAP above it."""
     text = "without a regularizer the net knows its training set by heart and errs on the test set"
     runs = evidence.runs_with({"regularizer": []})
     train, test = numbers_of(runs, "train_error"), numbers_of(runs, "test_error")
     if not train or len(train) != len(test):
         return Claim.missing(text, {"regularizer": "none"})
-    holds = max(train) <= 0.01 and min(test) - max(train) >= 0.05
+    holds = max(train) <= 0.01 and min(test) - max(train) >= GAP
     return Claim(text, holds, f"training error {spread(train, percent=True)}, test error {spread(test, percent=True)}")
 
 
 def error_claim(evidence: Evidence) -> Claim:
     """Each is held against none with the same seed and optimizer, so that weights and batches at the start are equal.
 
-    One of the five may miss, for seeds are few. The pairs of a seed under two optimizers share their first weights, so
-    that the interval is somewhat narrow; all 90 differences of 9 seeds were below 0.
+    In the pilot all 100 differences were below 0, by 3 points at least.
     """
-    text = "each of l1, l2, weight decay, max-norm and dropout, or all but one of them, lowers the test error"
-    found = {name: differences(_against_none(evidence, name), number("test_error")) for name in ON_WEIGHTS}
-    some = {name: one for name, one in found.items() if one is not None}
-    if len(some) < len(ON_WEIGHTS):
-        missing = [name for name in ON_WEIGHTS if name not in some]
-        return Claim.missing(text, f"none and {', '.join(missing)} with a seed in common, two pairs each")
-    clear = [name for name, one in some.items() if one.high < 0]
-    words = ", ".join(f"{name} {told(one, POINTS, 100)}" for name, one in some.items())
-    return Claim(text, len(clear) >= len(ON_WEIGHTS) - 1, f"{words}; paired by seed and optimizer, 95 % intervals")
+    text = "each of l1, l2, weight decay, max-norm and dropout lowers the test error"
+    found = {name: _against_none(evidence, name) for name in ON_WEIGHTS}
+    some = {name: differences(each, number("test_error")) for name, each in found.items()}
+    if missing := [name for name, one in some.items() if one is None]:
+        return Claim.missing(text, *(f"none and {name} with {SEEDS}" for name in missing))
+    holds = all(nearly_all(gaps(each, number("test_error")), _negative) for each in found.values())
+    words = ", ".join(f"{name} {told(one, POINTS, 100)}" for name, one in some.items() if one is not None)
+    return Claim(text, holds, f"{words}; 95 % intervals over seeds")
 
 
 def smoothing_claim(evidence: Evidence) -> Claim:
-    """Softer targets forbid certainty, not large weights."""
-    text = "label smoothing lowers the test loss, and not the test error"
+    """Softer targets forbid certainty, not large weights; in the pilot all 20 differences were above 0."""
+    text = "label smoothing does not: it raises the test error of this net"
     some = _against_none(evidence, "label_smoothing")
-    loss, error = differences(some, number("test_loss", log)), differences(some, number("test_error"))
-    if loss is None or error is None:
-        return Claim.missing(text, "none and label_smoothing with a seed in common, two pairs")
-    words = f"test loss {factor(loss)}, test error {told(error, POINTS, 100)}"
-    return Claim(text, loss.high < 0 <= error.high, words)
+    error, loss = differences(some, number("test_error")), differences(some, number("test_loss", log))
+    if error is None or loss is None:
+        return Claim.missing(text, f"none and label_smoothing with {SEEDS}")
+    words = f"test error {told(error, POINTS, 100)}, test loss {factor(loss)}"
+    return Claim(text, nearly_all(gaps(some, number("test_error")), _positive), words)
 
 
 def stopping_claim(evidence: Evidence) -> Claim:
-    """A quarter of the steps saved, where 9 pairs of seeds saved half or more; a test loss within a tenth."""
+    """A quarter of the steps saved in every run, and in the mean over seeds a test loss that is no higher."""
     text = "early stopping saves a quarter of the steps and more, and its test loss is no higher"
     some = _against_none(evidence, "early_stopping")
     loss = differences(some, number("test_loss", log))
     if loss is None:
-        return Claim.missing(text, "none and early_stopping with a seed in common, two pairs")
+        return Claim.missing(text, f"none and early_stopping with {SEEDS}")
     shares = [ratio for one, other in some if (ratio := _ratio(one, other, "steps")) is not None]
-    holds = max(shares) <= 0.75 and loss.mean <= math.log(1.1)
-    return Claim(text, holds, f"{spread(shares, percent=True)} of the steps, test loss {factor(loss)}")
+    words = f"{spread(shares, percent=True)} of the steps, test loss {factor(loss)}"
+    return Claim(text, max(shares) <= SAVED and loss.mean <= 0, words)
 
 
 def dropout_claim(evidence: Evidence) -> Claim:
-    """The loss in training is that of nets with units missing: 3 times is a fifth of what any of 18 pairs had."""
-    text = "dropout's noise makes the training loss three times higher and more, and the test error falls"
+    """The loss in training is that of nets with units missing."""
+    text = f"dropout's noise makes the training loss {NOISE:g} times higher and more, and the test error falls"
     some = _against_none(evidence, "dropout")
     error = differences(some, number("test_error"))
     ratios = [ratio for one, other in some if (ratio := _ratio(one, other, "train_loss")) is not None]
     if error is None or not ratios:
-        return Claim.missing(text, "none and dropout with a seed in common, two pairs")
+        return Claim.missing(text, f"none and dropout with {SEEDS}")
     words = f"training loss {spread(ratios)} times, test error {told(error, POINTS, 100)}"
-    return Claim(text, min(ratios) >= 3 and error.high < 0, words)
+    falls = nearly_all(gaps(some, number("test_error")), _negative)
+    return Claim(text, min(ratios) >= NOISE and falls, words)
 
 
 def same_claim(evidence: Evidence) -> Claim:
@@ -101,16 +125,28 @@ def same_claim(evidence: Evidence) -> Claim:
 
 
 def other_claim(evidence: Evidence) -> Claim:
-    """Adam divides the penalty's pull by the size of past gradients, and leaves the decay alone."""
+    """Adam divides the penalty's pull by the size of past gradients, and leaves the decay alone.
+
+    On the way a tenth of the loss is no rounding; the pilot's least was 0.69.
+    """
     text = "under adam, with the same numbers, l2 and weight decay are two: their losses part, and end apart"
     penalized, decayed = ({"regularizer": [name], "optimizer": "adam"} for name in ("l2", "weight_decay"))
     some = pairs(evidence, penalized, decayed)
     loss = differences(some, number("train_loss", log))
     if loss is None:
-        return Claim.missing(text, "l2 and weight_decay under adam with a seed in common, two pairs")
+        return Claim.missing(text, f"l2 and weight_decay under adam with {SEEDS}")
     apart = [float(relative_gap(evidence, *pair)[1].max()) for pair in some]
-    holds = min(apart) >= 0.1 and (loss.low > 0 or loss.high < 0)
+    ends = [abs(gap) for gap in gaps(some, number("train_loss", log))]
+    holds = min(apart) >= 0.1 and min(ends) >= math.log(APART)
     return Claim(text, holds, f"{min(apart):.2g} apart at least on the way; at the end l2's loss is {factor(loss)}")
+
+
+def _negative(gap: float) -> bool:
+    return gap < 0
+
+
+def _positive(gap: float) -> bool:
+    return gap > 0
 
 
 def _against_none(evidence: Evidence, name: str) -> list[tuple[Run, Run]]:
@@ -158,7 +194,7 @@ class RegularizationStudy(Study):
 
     def claims(self, evidence: Evidence) -> Iterator[Claim]:
         """All of them, each judged by itself."""
-        every = (overfits_claim, error_claim, dropout_claim, smoothing_claim, stopping_claim, same_claim, other_claim)
+        every = (overfits_claim, error_claim, smoothing_claim, dropout_claim, stopping_claim, same_claim, other_claim)
         yield from (claim(evidence) for claim in every)
 
     def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:

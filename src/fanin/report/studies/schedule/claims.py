@@ -7,29 +7,35 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
 
+from fanin.report.compare.sides import same_value
 from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
-from fanin.report.studies.pairs import Pair, differences, factor, log, number, pairs
+from fanin.report.studies.pairs import LEAST_SEEDS, MOST, Pair, differences, factor, log, number, pairs
 from fanin.report.studies.schedule.figure import WARMUP, schedule_figure
 
-FALLING = ("step", "piecewise", "inverse_time", "exponential", "natural_exponential", "cosine", "linear", "polynomial")
-"""Schedules that start at the highest rate and only fall."""
+FALLING = ("step", "inverse_time", "exponential", "cosine", "linear")
+"""Schedules of the study that start at the highest rate and only fall."""
+
+MORE_FALLING = ("piecewise", "natural_exponential", "polynomial")
+"""Others that do; a user may add them to the study."""
 
 FROM_THE_TOP = ("constant", *FALLING, "warm_restarts")
 FROM_BELOW = ("triangular", "one_cycle")
+TO_ZERO = ("cosine", "linear", "one_cycle")
 
-MOST = 0.9
-"""The share of runs that "train" and "do not train" stand for: one stray run in ten spoils no claim."""
+END = 0.83
+"""What ends at about 0 has at most this share of the constant rate's loss, in the mean; the pilot had 0.69."""
 
 
 def warmup_claim(evidence: Evidence) -> Claim:
-    """Nearly all of the runs on either side; those of 9 seeds and 7 schedules agreed without exception."""
+    """MOST of the runs on either side; of the pilot's 70 none trained without a warm-up, and all with one."""
     text = "from the highest rate on the net does not train without a warm-up, and trains with one"
-    cold = _runs(evidence, FROM_THE_TOP, warm=False)
-    warm = _runs(evidence, FROM_THE_TOP, warm=True)
-    if not cold or not warm:
-        return Claim.missing(text, f"{WARMUP}=0 and another, of schedules that start at the highest rate")
+    cold, warm = (_runs(evidence, (*FROM_THE_TOP, *MORE_FALLING), warm=warm) for warm in (False, True))
+    sides = ((cold, "without a warm-up"), (warm, "with one"))
+    missing = [f"{name} {how}" for name in FROM_THE_TOP for some, how in sides if not _of(some, name)]
+    if missing:
+        return Claim.missing(text, *missing)
     trained = [sum(map(_trains, some)) for some in (cold, warm)]
     steps = numbers_of([run for run in cold if run.state == "diverged"], "steps")
     ends = f", diverged at step {spread(steps)}" if steps else ""
@@ -38,31 +44,32 @@ def warmup_claim(evidence: Evidence) -> Claim:
 
 
 def from_below_claim(evidence: Evidence) -> Claim:
-    """Their first steps are those of a warm-up."""
-    text = "triangular and one_cycle, which start low, train without a warm-up to the same highest rate"
+    """Their first steps are those of a warm-up; three of four, where 19 of the pilot's 20 runs trained."""
+    text = "most runs of triangular and one_cycle, which start low, train without a warm-up to the same highest rate"
     runs = _runs(evidence, FROM_BELOW, warm=False)
-    if not runs:
-        return Claim.missing(text, *({"schedule": name, WARMUP: 0} for name in FROM_BELOW))
+    missing = [name for name in FROM_BELOW if not _of(runs, name)]
+    if missing:
+        return Claim.missing(text, *({"schedule": name, WARMUP: 0} for name in missing))
     trained = sum(map(_trains, runs))
-    return Claim(text, trained >= MOST * len(runs), f"{trained} of {len(runs)} runs train")
+    return Claim(text, trained >= 0.75 * len(runs), f"{trained} of {len(runs)} runs train")
 
 
 def floor_claim(evidence: Evidence) -> Claim:
     """Gradient noise keeps sgd at a distance from the minimum that grows with the rate.
 
     Each falling schedule, in the mean over seeds, and each seed, in the mean over schedules, has to end below the
-    constant rate. In 8 seeds all 5 schedules did, by a tenth to a third.
+    constant rate. In the pilot's ten seeds all did, by a fifth to a third.
     """
     text = "with a warm-up every falling schedule ends with a lower training loss than the constant rate"
-    some = {name: _against_constant(evidence, name) for name in FALLING}
-    some = {name: found for name, found in some.items() if found}
-    if not some:
-        return Claim.missing(text, "a falling schedule and the constant one with a warm-up and a seed in common")
-    logs = {name: [_fall(pair) for pair in found] for name, found in some.items()}
+    some = {name: _against_constant(evidence, name) for name in (*FALLING, *MORE_FALLING)}
+    missing = [name for name in FALLING if not some[name]]
+    if missing:
+        return Claim.missing(text, f"constant and {', '.join(missing)} that train with a warm-up and a seed in common")
+    logs = {name: [_fall(pair) for pair in found] for name, found in some.items() if found}
     lower = all(_mean(values) < 0 for values in logs.values())
     by_seed: dict[str, list[float]] = {}
-    for name, found in some.items():
-        for (run, _), value in zip(found, logs[name], strict=True):
+    for name, values in logs.items():
+        for (run, _), value in zip(some[name], values, strict=True):
             by_seed.setdefault(str(run.seed), []).append(value)
     means = [_mean(values) for values in by_seed.values()]
     words = ", ".join(f"{name} x {math.exp(_mean(values)):.2g}" for name, values in logs.items())
@@ -71,13 +78,14 @@ def floor_claim(evidence: Evidence) -> Claim:
 
 
 def end_claim(evidence: Evidence) -> Claim:
-    """The noise that is left is that of the last rates, so what ends near 0 ends lowest: cosine, linear, one_cycle."""
-    text = "the schedules that end at about 0 (cosine, linear, one_cycle) end at less than 9/10 of the constant's loss"
-    ends = [pair for name in ("cosine", "linear", "one_cycle") for pair in _against_constant(evidence, name)]
-    gain = differences(ends, number("train_loss", log))
-    if gain is None:
-        return Claim.missing(text, "cosine, linear or one_cycle, and constant, with a warm-up and a seed in common")
-    return Claim(text, gain.mean < math.log(0.9), f"training loss {factor(gain)}")
+    """The noise that is left is that of the last rates, so what ends near 0 ends lowest."""
+    text = f"the schedules that end at about 0 (cosine, linear, one_cycle) end below {END:g} times the constant's loss"
+    ends = {name: _against_constant(evidence, name) for name in TO_ZERO}
+    gain = differences([pair for found in ends.values() for pair in found], number("train_loss", log))
+    if gain is None or not all(ends.values()):
+        names = [name for name, found in ends.items() if len(found) < LEAST_SEEDS] or TO_ZERO
+        return Claim.missing(text, f"constant and {', '.join(names)} with a warm-up and {LEAST_SEEDS} seeds in common")
+    return Claim(text, gain.mean < math.log(END), f"training loss {factor(gain)}")
 
 
 def _runs(evidence: Evidence, names: Sequence[str], *, warm: bool) -> list[Run]:
@@ -86,14 +94,20 @@ def _runs(evidence: Evidence, names: Sequence[str], *, warm: bool) -> list[Run]:
     return [run for run in runs if (float(run.value(WARMUP) or 0) > 0) == warm]
 
 
+def _of(runs: Sequence[Run], name: str) -> list[Run]:
+    return [run for run in runs if same_value(run.value("schedule"), name)]
+
+
 def _trains(run: Run) -> bool:
     return run.state == "done" and run.files.outcome == "learns"
 
 
 def _against_constant(evidence: Evidence, name: str) -> list[Pair]:
-    """The pairs with a warm-up of which both train."""
+    """The pairs with a warm-up of which both train; none where fewer than MOST of them do."""
     found = pairs(evidence, {"schedule": name}, {"schedule": "constant"}, WARMUP)
-    return [pair for pair in found if all(map(_trains, pair)) and float(pair[0].value(WARMUP) or 0) > 0]
+    warm = [pair for pair in found if float(pair[0].value(WARMUP) or 0) > 0]
+    trained = [pair for pair in warm if all(map(_trains, pair))]
+    return trained if len(trained) >= MOST * len(warm) else []
 
 
 def _fall(pair: Pair) -> float:
