@@ -14,36 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from hydra.utils import get_object
 
-from fanin.catalogue import config_folder
-from fanin.cli.help import ORDER, description
+from fanin.catalogue import GROUPS, config_folder
+from fanin.cli.help import description
+from fanin.targets import find
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- groups: written by `make reference` -->", "<!-- end of groups -->"
-WORDS = {
-    "experiment": "a study: settings and the grid they are swept over",
-    "data": "what is learned",
-    "preprocess": "fitted on the training part, applied to all",
-    "augment": "a list: what is done to training batches",
-    "model": "the network",
-    "activation": "between its layers",
-    "initializer": "of the weights; biases are 0",
-    "normalization": "each with `placement=pre_activation` or `post_activation`",
-    "loss": "of the data",
-    "regularizer": "a list: on the weights, activations, targets, or the end of training",
-    "optimizer": "from gradients to steps",
-    "clipping": "of the gradient",
-    "averaging": "of the iterates; evaluation is on the average",
-    "schedule": "of the learning rate, each with a warm-up",
-    "batch": "the batch size over the steps",
-    "lr_scaling": "of the learning rate with the batch size",
-    "probe": "what is measured inside",
-    "trainer": "device, steps, cadences, precision",
-    "debug": "laid over everything else",
-}
 
 
 def main() -> int:
@@ -76,7 +55,7 @@ def contents() -> dict[Path, str]:
 
 def groups() -> list[str]:
     """The groups of conf/ in the order of fanin --help."""
-    return [group for group in ORDER if (config_folder() / group).is_dir()]
+    return [group for group in GROUPS if (config_folder() / group).is_dir()]
 
 
 def options(group: str) -> list[Path]:
@@ -92,18 +71,18 @@ def table() -> str:
         names = [path.stem for path in options(group)]
         total += len(names)
         told = ", ".join(f"`{name}`" for name in names)
-        lines.append(f"| [`{group}`](docs/reference/{group}.md) | {len(names)} | {told} | {WORDS[group]} |")
+        lines.append(f"| [`{group}`](docs/reference/{group}.md) | {len(names)} | {told} | {GROUPS[group].words} |")
     lines.append(f"| {len(groups())} groups | {total} | | |")
     return "\n".join(lines) + "\n"
 
 
 def page(group: str) -> str:
     """The page of a group."""
-    parts = [f"# {group}: {WORDS[group]}\n", f"{len(options(group))} options; written by `make reference`.\n"]
+    parts = [f"# {group}: {GROUPS[group].words}\n", f"{len(options(group))} options; written by `make reference`.\n"]
     for path in options(group):
         text = path.read_text()
         keys = "".join(f"{line}\n" for line in text.splitlines() if not re.match(r"#|\s*_partial_", line))
-        typed = f"{group}=[{path.stem}]" if group in ("regularizer", "augment") else f"{group}={path.stem}"
+        typed = f"{group}=[{path.stem}]" if GROUPS[group].several else f"{group}={path.stem}"
         parts.append(f"## `{typed}`\n")
         parts.append(f"{description(path)}\n")
         parts += [f"```yaml\n{keys.strip()}\n```\n"] if keys.strip(" {}\n") else []
@@ -123,7 +102,7 @@ def targets(node: object) -> Iterator[str]:
 
 def told(target: str) -> str:
     """A target's docstring as Markdown: its sentence, its formulas as they stand, its arguments as a list."""
-    text = inspect.getdoc(get_object(target)) or ""
+    text = inspect.getdoc(find(target)) or ""
     body, *sections = re.split(r"^(Args|Returns|Raises|Attributes):\n", text, flags=re.MULTILINE)
     sentence, _, formulas = body.strip().partition("\n\n")
     parts = [f"`{target}`", sentence]

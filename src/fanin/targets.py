@@ -64,7 +64,7 @@ def load(target: object, *bases: type | str, key: str = "_target_") -> Callable[
     if new := new_name(target):
         raise OptionError(key, target, f"its new name, {new}", "fanin's parts are in fanin.parts now")
     try:
-        found = _find(target)
+        found = find(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise OptionError(key, target, "an importable class or function", " ".join(str(error).split())) from None
     except (Exception, SystemExit) as error:
@@ -80,7 +80,7 @@ def load(target: object, *bases: type | str, key: str = "_target_") -> Callable[
 
 def classes(*bases: type | str) -> tuple[type, ...]:
     """Classes, given as they are or by their dotted names."""
-    return tuple(typing.cast(type, _find(base)) if isinstance(base, str) else base for base in bases)
+    return tuple(typing.cast(type, find(base)) if isinstance(base, str) else base for base in bases)
 
 
 def refuse_nested(key: str, value: object) -> None:
@@ -112,8 +112,8 @@ def new_name(target: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _find(name: str) -> object:
-    """The object of a dotted name: the longest part that is a module, and what lies in it."""
+def find(name: str) -> object:
+    """The object of a dotted name: the longest part that is a module, and what lies in it; it is not judged."""
     parts = name.split(".")
     found: Any = import_module(parts[0])
     for place, part in enumerate(parts[1:], start=2):

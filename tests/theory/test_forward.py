@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from fanin.errors import OptionError
-from fanin.theory import IDENTITY, RELU, ActivationLaw, Layer, forward_theory, law_for
+from fanin.theory import IDENTITY, RELU, ActivationLaw, Layer, forward_theory
 
 
 def chain(widths: list[int], c: float) -> list[Layer]:
@@ -104,10 +104,3 @@ def test_layers_that_do_not_follow_on_one_another() -> None:
 def test_weights_without_variance_have_no_theory() -> None:
     with pytest.raises(OptionError, match=r"c=0\.0: must be a finite number > 0"):
         Layer("a", 3, 4, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("activation", "law"), [("relu", RELU), ("ReLU", RELU), ("Identity", IDENTITY), ("tanh", None)]
-)
-def test_laws_are_found_by_name(activation: str, law: ActivationLaw | None) -> None:
-    assert law_for(activation) is law

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fanin import __version__
-from fanin.catalogue import config_folder
+from fanin.catalogue import GROUPS, config_folder
 
 HIDDEN = ("hydra",)
-ORDER = (
-    "experiment", "data", "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss",
-    "regularizer", "optimizer", "clipping", "averaging", "schedule", "batch", "lr_scaling", "probe", "trainer", "debug",
-)  # fmt: skip
 
 USAGE = f"""\
 fanin {__version__}: a laboratory for how deep networks start and keep training
@@ -66,7 +62,7 @@ def _user_folders(arguments: Sequence[str]) -> list[Path]:
 
 def _groups(folders: Sequence[Path]) -> list[str]:
     there = {path.name for folder in folders for path in folder.iterdir() if path.is_dir() and path.name not in HIDDEN}
-    return [group for group in ORDER if group in there] + sorted(there - set(ORDER))
+    return [group for group in GROUPS if group in there] + sorted(there - set(GROUPS))
 
 
 def _options(folders: Sequence[Path], group: str) -> dict[str, str]:

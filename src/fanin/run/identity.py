@@ -23,14 +23,13 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from fanin.catalogue import SEVERAL
+
 NOT_IDENTITY = ("force", "data.root", "trainer.progress", "study")
 """Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
 
 NO_EXPERIMENT = "runs"
 """The folder of runs that belong to no experiment."""
-
-LISTS = ("regularizer", "augment")
-"""Groups of which several options can be chosen."""
 
 LONGEST_NAME = 180
 """Bytes of a folder's name; file systems end at 255, and others want to add endings to it."""
@@ -157,14 +156,14 @@ def _choices(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> dict[st
     assert isinstance(choices, dict)
     ours = {str(group): choice for group, choice in choices.items() if not str(group).startswith("hydra/")}
     # Hydra does not record a choice that is a list; the options of such a group bring their names as keys.
-    return ours | {group: "+".join(sorted(map(str, cfg[group]))) or "none" for group in LISTS if group in cfg}
+    return ours | {group: "+".join(sorted(map(str, cfg[group]))) or "none" for group in SEVERAL if group in cfg}
 
 
 def _typed(group: str, choice: str | None) -> str:
     """A choice as it is typed on the command line."""
     if choice is None:
         return f"{group}=null"
-    return f"{group}=[{choice.replace('+', ',')}]" if group in LISTS else f"{group}={choice}"
+    return f"{group}=[{choice.replace('+', ',')}]" if group in SEVERAL else f"{group}={choice}"
 
 
 SearchPath = tuple[tuple[str, str], ...]

@@ -10,10 +10,11 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from fanin.catalogue import SEVERAL
 from fanin.cli.help import group_options
 from fanin.errors import OptionError, UserError
 from fanin.record.run_folder import RunFolder
-from fanin.run.identity import LISTS, Identity, identify, without_hydra
+from fanin.run.identity import Identity, identify, without_hydra
 from fanin.sweep.composer import Composed, Composer, as_config, as_plain
 
 
@@ -75,7 +76,7 @@ class Plan:
             from fanin.run.build import check  # torch: not before there is something to run
 
             self._checked.add(text)
-            self.mistakes |= dict.fromkeys(map(str, check(composed.task)))
+            self.mistakes |= dict.fromkeys(map(str, check(composed.task, composed.overrides)))
 
     def refuse_mistakes(self) -> None:
         """Raise InvalidRuns, with all mistakes, if there are any."""
@@ -87,7 +88,7 @@ def _lists(overrides: Sequence[str]) -> Iterator[OptionError]:
     """Lists typed for groups of one option: Hydra would lay their options over one another."""
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
-        if value.startswith("[") and group not in LISTS and group_options(group):
+        if value.startswith("[") and group not in SEVERAL and group_options(group):
             yield OptionError(group, value, "one option, not a list", f"-m {group}={value.strip('[]')} tries each")
 
 

@@ -1,25 +1,24 @@
 """What theory says a freshly drawn network does, to be laid over what was measured.
 
-Pure functions of plain numbers: no torch, no scipy, no file is needed to draw a line. A law is chosen by the
-name of the activation (`law_for`); None means that no theory is known and that the overlay is left out. The
-laws hold for plain chains of fully connected layers with independent normal weights and zero biases, without
-normalization or dropout: whoever calls has to see to that.
+Pure functions of plain numbers: no torch, no scipy, no file is needed to draw a line. Where an activation has no law
+(`fanin.parts.activations.law_of`) no theory is known, and nothing is laid over. The laws hold for plain chains of fully
+connected layers with independent normal weights and zero biases, without normalization or dropout: whoever calls has
+to see to that.
 
 >>> layers = [Layer(f"linear_{step}", 100, 100, 2.0) for step in range(1, 51)]
->>> round(forward_theory(layers, input_norm=1.0, law=LAWS["relu"]).post[48].median, 2)
+>>> round(forward_theory(layers, input_norm=1.0, law=RELU).post[48].median, 2)
 0.54
 """
 
 from fanin.theory.backward import backward_moments, gradient_line
 from fanin.theory.forward import ForwardTheory, Layer, NormTheory, forward_theory
-from fanin.theory.laws import IDENTITY, LAWS, RELU, ActivationLaw, law_for
+from fanin.theory.laws import IDENTITY, RELU, ActivationLaw
 from fanin.theory.ratio import Moments, log_ratio_moments
 from fanin.theory.slope import SlopeTest, slope_moments, slope_test
 from fanin.theory.verdict import Gradients, InitAnalysis, analyse
 
 __all__ = [
     "IDENTITY",
-    "LAWS",
     "RELU",
     "ActivationLaw",
     "ForwardTheory",
@@ -33,7 +32,6 @@ __all__ = [
     "backward_moments",
     "forward_theory",
     "gradient_line",
-    "law_for",
     "log_ratio_moments",
     "slope_moments",
     "slope_test",

@@ -1,4 +1,4 @@
-"""Which activations have a law, by name; another one is added by one entry of `LAWS`.
+"""The laws of activations; which activation has which, `fanin.parts.activations.LAWS` says.
 
 A law fits here when the activation is positively homogeneous, phi(a z) = a phi(z) for a > 0: only then is the
 factor of a layer independent of the norm that comes in.
@@ -35,9 +35,3 @@ class ActivationLaw:
 
 RELU = ActivationLaw("relu", half=0.5, moments=partial(log_ratio_moments, gate=True))
 IDENTITY = ActivationLaw("identity", half=1.0, moments=partial(log_ratio_moments, gate=False))
-LAWS = {law.name: law for law in (RELU, IDENTITY)}
-
-
-def law_for(activation: str) -> ActivationLaw | None:
-    """The law of an activation by its name in any case ("relu", "ReLU"), or None where none is known."""
-    return LAWS.get(activation.lower())
