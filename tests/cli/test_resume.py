@@ -19,8 +19,9 @@ from fanin.catalogue import config_folder
 from fanin.cli.resolvers import register_resolvers
 from fanin.record.atomic_files import write_json
 from fanin.record.run_folder import RunFolder
-from fanin.run.execute import run
+from fanin.run.execute import run_together
 from fanin.run.identity import identify, without_hydra
+from fanin.run.request import Request
 from fanin.train.loop import Interrupted
 
 SMALL = (
@@ -81,7 +82,8 @@ def attempts(overrides: list[str]) -> Callable[..., dict[str, Any]]:
 
     def attempt(path: Path, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
         path.mkdir(parents=True, exist_ok=True)
-        return run(task, identity, RunFolder(path), stop)
+        run_together([Request(task, identity, RunFolder(path))], stop)
+        return read(path / "result.json")
 
     return attempt
 

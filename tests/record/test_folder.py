@@ -147,14 +147,58 @@ def test_finished(tmp_path: Path, state: str | None, result: str | None) -> None
 
 def test_clear_removes_the_numbers_of_an_earlier_attempt_only(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    stays = {"run.log", "notes.txt", ".hydra/config.yaml"}
-    goes = {"result.json", "metrics.csv", "profiles.csv", "events.out.tfevents.1.host.2.3", "checkpoints/last.pt"}
+    stays = {"run.log", "notes.txt", ".hydra/config.yaml", "checkpoints/mine.pt", "events.out.tfevents.1.host.2.3"}
+    goes = {"result.json", "metrics.csv", "profiles.csv", "events.out.tfevents.1.host.2.000003", "checkpoints/last.pt"}
     for name in stays | goes:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     folder.clear()
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == stays
+
+
+@pytest.mark.parametrize(
+    ("names", "stranger"),
+    [
+        ([], None),
+        ([".hydra/config.yaml"], None),  # Hydra's record of the run that is about to begin
+        ([".hydra/config.yaml", "notes.txt"], "notes.txt"),
+        (["notes.txt"], "notes.txt"),
+        ([".hydra/config.yaml", "checkpoints/mine.pt"], "checkpoints/mine.pt"),
+        (["checkpoints/last.pt"], "checkpoints"),
+        ([".hydra/config.yaml", "events.out.tfevents.1.host.2.3"], "events.out.tfevents.1.host.2.3"),
+        ([".hydra/config.yaml", "metrics.csv"], "metrics.csv"),  # somebody's own: a run has a log by then
+        ([".hydra/config.yaml", "run.log", ".lock", "metrics.csv", "checkpoints/last.pt"], None),
+        (["status.json", "notes.txt", "checkpoints/mine.pt"], None),  # beside a run's files
+        ([".status.json.abcdefgh", ".lock"], None),  # left by a writer that was killed
+    ],
+)
+def test_a_folder_that_is_not_a_runs_is_refused(tmp_path: Path, names: list[str], stranger: str | None) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    said = RunFolder(tmp_path).refusal("this", force=True)
+    assert said == (stranger and f"{tmp_path} is not empty and no run's folder: {stranger} is not a run's; choose "
+                    "another folder")  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["done", "diverged", "pruned", "failed", "interrupted", "running", None])
+def test_another_runs_result_is_not_replaced_unless_forced(tmp_path: Path, state: str | None) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_status("running")
+    folder.write_result({"config_hash": "other", "state": "done"})
+    if state is None:  # the result is written last: with it alone the run is known to be complete
+        (tmp_path / "status.json").unlink()
+    else:
+        folder.write_status(state)
+    (tmp_path / ".lock").touch()
+    complete = state in ("done", "diverged", "pruned", None)
+    assert folder.finished("other") == complete
+    assert folder.refusal("other", force=False) is None
+    assert folder.refusal("this", force=True) is None
+    said = folder.refusal("this", force=False)
+    assert (said is not None) == complete
+    assert not said or "force=true replaces it" in said
 
 
 def test_checkpoints_are_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from fanin.catalogue import config_folder
 from fanin.cli.resolvers import register_resolvers
 from fanin.parts.data import Dataset, Digits
 from fanin.record.run_folder import RunFolder
-from fanin.run.execute import run
+from fanin.run.execute import run_together
 from fanin.run.identity import Identity
+from fanin.run.request import Request
 
 SIZE = {"image_size": 10, "limit": 200, "val_size": 50}
 BASE = ("model.depth=3", "model.width=16", "trainer.batch_size=50", "trainer.device=cpu", "probe=off",
@@ -32,7 +33,7 @@ def result(folder: Path, *typed: str) -> dict[str, Any]:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = compose("config", [*BASE, *typed])
     folder.mkdir(parents=True, exist_ok=True)
-    run(cfg, Identity("runs", folder.name, {}, "hash", {}), RunFolder(folder))
+    run_together([Request(cfg, Identity("runs", folder.name, {}, "hash", {}), RunFolder(folder))])
     read: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return read
 

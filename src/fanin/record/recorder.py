@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -17,6 +18,8 @@ from fanin.record.csv_file import FORMULAS, CsvFile
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.run_folder import RunFolder
 from fanin.record.tensorboard_plugins import custom_scalar_layout, hparams_end, hparams_start
+
+log = logging.getLogger(__name__)
 
 TAGS = {
     "lr": "optim/lr",
@@ -51,10 +54,18 @@ class Recorder:
         folder: the run's folder, owned by this process.
         resume_step: go on after this step: what earlier files say of later steps is dropped. None starts afresh.
         full: whether metrics.csv has the columns of the whole training part, too.
+        rows: how many rows each table had at the checkpoint to go on from; lost ones are told in the log.
     """
 
-    def __init__(self, folder: RunFolder, resume_step: int | None = None, *, full: bool = False) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: RunFolder,
+        resume_step: int | None = None,
+        *,
+        full: bool = False,
+        rows: Mapping[str, int] | None = None,
+    ) -> None:
+        self.folder, self._expected = folder, rows or {}
         if resume_step is None:
             folder.clear()
 
@@ -71,12 +82,14 @@ class Recorder:
         self.metrics_file = CsvFile(folder.path / "metrics.csv", columns, kept_metrics)
         self.profiles_file = CsvFile(folder.path / "profiles.csv", names(PROFILES), kept_profiles)
         self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
+        for file in (self.metrics_file, self.profiles_file):
+            self._tell_lost(file)
         self._resume_step = resume_step
         self._flushed = time.monotonic()
         self.events = EventFile(folder.path, None if resume_step is None else resume_step + 1)
         # The new file hides later "steps" of the old ones, and the step of a profile is a layer: told once more.
-        for snapshot, rows in groupby(self.profiles_file.kept, key=itemgetter("snapshot")):
-            self._profile_events(snapshot, [_parsed(row) for row in rows if int(row["index"]) > (resume_step or 0)])
+        for snapshot, told in groupby(self.profiles_file.kept, key=itemgetter("snapshot")):
+            self._profile_events(snapshot, [_parsed(row) for row in told if int(row["index"]) > (resume_step or 0)])
 
     def metrics(self, row: Mapping[str, float | None]) -> None:
         """Record one logged step; `row` has the columns of metrics.csv, None where not evaluated."""
@@ -103,6 +116,7 @@ class Recorder:
             self.trajectory_file = CsvFile(
                 path, columns, lambda row: resume_step is not None and int(row["step"]) < resume_step
             )
+            self._tell_lost(self.trajectory_file)
         self.trajectory_file.write_cells([(step, *map(_number, point))])
 
     def describe(self, name: str, hparams: Mapping[str, Any]) -> None:
@@ -110,6 +124,17 @@ class Recorder:
         self.events.plugin(*hparams_start(name, hparams))
         self.events.summary(custom_scalar_layout(), 0)
         self.events.flush()
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows each table has, by its name."""
+        files = (self.metrics_file, self.profiles_file, self.trajectory_file)
+        return {file.path.name: file.count for file in files if file is not None}
+
+    def _tell_lost(self, file: CsvFile) -> None:
+        had = self._expected.get(file.path.name, 0)
+        if file.count < had:
+            log.warning("%s: %d of the %d rows before the checkpoint are lost", file.path, had - file.count, had)
 
     def _profile_events(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:
         for (_, index), values in _by_index(snapshot, rows).items():

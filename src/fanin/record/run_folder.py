@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
+import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fanin.record.atomic_files import read_json, write_atomically, write_json
-from fanin.record.columns import FINISHED
+from fanin.record.checkpoint_file import sealed
+from fanin.record.columns import CHECKPOINTS, FINISHED, RUN_FILES
+
+EVENTS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d{6}")
+"""The names of our event files; those of torch's SummaryWriter end in a number that is not filled up."""
 
 
 class FolderBusy(Exception):
@@ -35,6 +39,7 @@ class RunFolder:
         self._started = ""
         self._position: dict[str, Any] = {"step": 0, "steps": None, "epoch": 0.0, "seconds": 0.0}
         self._written = 0.0
+        self.resumed = False  # whether this attempt went on from a checkpoint
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -64,10 +69,50 @@ class RunFolder:
         """What result.json says, or None while the run is not complete."""
         return read_json(self.path / "result.json")
 
+    @property
+    def complete(self) -> dict[str, Any] | None:
+        """The result of a run that came to its end here; status.json may be lost, for the result is written last."""
+        result = self.result
+        return result if result and self.status.get("state", result.get("state")) in FINISHED else None
+
     def finished(self, config_hash: str) -> bool:
         """Whether this very configuration has been run to its end here."""
-        result = self.result
-        return self.status.get("state") in FINISHED and result is not None and result.get("config_hash") == config_hash
+        return (self.complete or {}).get("config_hash") == config_hash
+
+    def refusal(self, config_hash: str, *, force: bool) -> str | None:
+        """Why a configuration must not be run here: what is here is not a run's, or another run's result.
+
+        Raises:
+            OSError: the folder cannot be looked into.
+        """
+        if stranger := self._stranger():
+            return f"{self.path} is not empty and no run's folder: {stranger} is not a run's; choose another folder"
+        complete = self.complete
+        if complete is None or force or complete.get("config_hash") == config_hash:
+            return None
+        return (
+            f"{self.path} holds the finished run of another configuration, or of another version's; it stays as it "
+            f"is: force=true replaces it, another hydra.sweep.dir or hydra.run.dir leaves it"
+        )
+
+    def _stranger(self) -> str | None:
+        """The name of something that no run has left here; None in a run's folder, whatever lies beside its files."""
+        try:
+            there = sorted(path.name for path in self.path.iterdir())
+        except FileNotFoundError:
+            return None
+        if "status.json" in there:
+            return None
+        inner = [
+            f"checkpoints/{path.name}" for path in self.checkpoints.glob("*") if not _is_ours(path.name, CHECKPOINTS)
+        ]
+        if (
+            strangers := [name for name in there if not _is_ours(name, RUN_FILES) and not EVENTS.fullmatch(name)]
+            + inner
+        ):
+            return strangers[0]
+        begun = {"run.log", ".lock"} & set(there)  # Hydra's record alone is of the run that is about to begin
+        return None if begun else next((name for name in there if name != ".hydra"), None)
 
     def write_status(self, state: str, *, at_most_every: float = 0.0, **fields: Any) -> None:
         """Write status.json; with `at_most_every` (seconds) a call soon after the last one writes nothing.
@@ -95,9 +140,9 @@ class RunFolder:
 
         One that was complete stays complete: of runs that are trained together some end before the others.
         """
-        said = self.status
-        if said.get("state") in FINISHED and self.result is not None:
+        if self.complete is not None:
             return
+        said = self.status
         self._started = str(said.get("started", ""))
         self.write_status(state, error=error, **{key: said[key] for key in self._position if key in said})
 
@@ -106,12 +151,17 @@ class RunFolder:
         write_json(self.path / "result.json", result)
 
     def clear(self) -> None:
-        """Remove what an earlier attempt left; Hydra's record and the log of what was said stay."""
+        """Remove what an earlier attempt left; Hydra's record, the log and whatever is not a run's stay."""
         for name in ("result.json", "metrics.csv", "profiles.csv", "trajectory.csv"):
             (self.path / name).unlink(missing_ok=True)
-        for events in self.path.glob("events.out.tfevents.*"):
-            events.unlink()
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for path in self.path.glob("events.out.tfevents.*"):
+            if EVENTS.fullmatch(path.name):
+                path.unlink()
+        for path in self.checkpoints.glob("*"):
+            if _is_ours(path.name, CHECKPOINTS):
+                path.unlink()
+        with suppress(OSError):  # somebody else's files are in it
+            self.checkpoints.rmdir()
 
     def save(self, name: str, write: Callable[[Any], object]) -> Path:
         """Write a checkpoint atomically; `write` gets an open binary file."""
@@ -120,5 +170,11 @@ class RunFolder:
         # In memory first: on a full disk torch's own writer says something about containers, this says what is wrong.
         content = io.BytesIO()
         write(content)
-        write_atomically(path, lambda file: file.write(content.getbuffer()))
+        whole = sealed(content.getbuffer())
+        write_atomically(path, lambda file: file.write(whole))
         return path
+
+
+def _is_ours(name: str, ours: Collection[str]) -> bool:
+    """Whether a file is one of ours, or what a killed writer has left of it (see `write_atomically`)."""
+    return name in ours or (name.startswith(".") and name[1:-9] in ours)

@@ -10,15 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from fanin.errors import UserError
 from fanin.parts.data import Dataset
 from fanin.parts.noise import noise_modules
 from fanin.record.recorder import Recorder
-from fanin.record.run_folder import RunFolder
 from fanin.run.build import load_data, recipe
-from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
 from fanin.run.request import Request
 from fanin.run.result import result_of
+from fanin.run.resume import MISFITS, UnfitCheckpoint, checkpoint_of, leave_aside
 from fanin.run.theory_overlay import Overlay
 from fanin.streams import draws_from_it, generator, stream_seed, torch_stream
 from fanin.train.batches import Batches, probe_batch
@@ -60,6 +60,23 @@ class RequestedRun(Run):
 
 
 def run_together(requests: Sequence[Request], stop_requested: Callable[[], bool] = lambda: False) -> None:
+    """Train configurations together; see `train_together`. A checkpoint that does not fit is left aside.
+
+    Raises:
+        UnfitCheckpoint: one of several checkpoints does not fit; each of the requests alone can be run.
+    """
+    try:
+        train_together(requests, stop_requested)
+    except UnfitCheckpoint as error:
+        if len(requests) > 1:
+            raise
+        (request,) = requests
+        leave_aside(request.folder, str(error))
+        request.folder.clear()
+        train_together(requests, stop_requested)
+
+
+def train_together(requests: Sequence[Request], stop_requested: Callable[[], bool]) -> None:
     """Train configurations together, each in its folder, going on from checkpoints where there are fitting ones.
 
     Args:
@@ -71,6 +88,7 @@ def run_together(requests: Sequence[Request], stop_requested: Callable[[], bool]
     Raises:
         Interrupted: a stop was requested; the runs are checkpointed and marked.
         UserError: a configuration cannot be run.
+        UnfitCheckpoint: a checkpoint could not be taken over, or the first step from it not be made.
     """
     recipes = [recipe(request.cfg) for request in requests]
     made = recipes[0]
@@ -79,7 +97,14 @@ def run_together(requests: Sequence[Request], stop_requested: Callable[[], bool]
     data = load_data(requests[0].cfg, made.device, made.dtype)
     batches = batches_of(recipes, data)
     begun = [begin(*pair, steps_of(made, batches)) for pair in zip(requests, recipes, strict=True)]
-    loop = assemble(begun, data, batches, stop_requested)
+    asked = 0
+
+    def counted_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return stop_requested()
+
+    loop = assemble(begun, data, batches, counted_stop)
     counts = {
         "parameters": loop.learner.parameter_count,
         "flops_per_step": flops_of(loop.learner, batches),
@@ -96,9 +121,15 @@ def run_together(requests: Sequence[Request], stop_requested: Callable[[], bool]
 
     loop.ended = ended
     checkpoints = [one.checkpoint for one in begun if one.checkpoint is not None]
-    start = loop.resume(checkpoints) if checkpoints else 0
     try:
-        loop.train(start)
+        loop.train(loop.resume(checkpoints) if checkpoints else 0)
+    except (*MISFITS, RuntimeError) as error:
+        taken_over = asked > 0 and not isinstance(error, MISFITS)
+        if not checkpoints or asked > 1 or taken_over or isinstance(error, (UserError, torch.OutOfMemoryError)):
+            raise
+        for each in begun:
+            each.recorder.close()
+        raise UnfitCheckpoint(f"the run cannot go on from it ({type(error).__name__}: {error})") from error
     except Interrupted:
         for one in loop.runs:
             one.request.folder.write_status("interrupted", error="stopped by the user", **loop.position(one))
@@ -109,8 +140,12 @@ def run_together(requests: Sequence[Request], stop_requested: Callable[[], bool]
 def begin(request: Request, made: Recipe, steps: int) -> Begun:
     """Open the files of a request whose run is to have so many steps, where it left off or afresh."""
     checkpoint = None if request.cfg.force else checkpoint_of(request.folder, request.identity)
-    step = None if checkpoint is None else checkpoint["step"]
-    recorder = Recorder(request.folder, step, full=made.trainer.eval_train)
+    if checkpoint is not None and checkpoint["step"] >= steps:
+        leave_aside(request.folder, f"it is of step {checkpoint['step']}, and the run has {steps}")
+        checkpoint = None
+    step, rows = (None, {}) if checkpoint is None else (checkpoint["step"], checkpoint.get("rows", {}))
+    request.folder.resumed = checkpoint is not None
+    recorder = Recorder(request.folder, step, full=made.trainer.eval_train, rows=rows)
     request.folder.write_status("running", step=step or 0, steps=steps)
     if checkpoint is None:
         recorder.describe(request.name, request.identity.hparams)
@@ -202,20 +237,3 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
         stop_when_diverged=made.trainer.stop_when_diverged,
         batches=batches,
     )
-
-
-def checkpoint_of(folder: RunFolder, identity: Identity) -> State | None:
-    """The state to go on from; None where there is none that fits."""
-    path = folder.checkpoints / "last.pt"
-    if not path.exists() or folder.status.get("state") in (None, "done", "diverged"):
-        return None
-    try:
-        state: State = torch.load(path, weights_only=True, map_location="cpu")
-        if state["config_hash"] == identity.config_hash and not state["ended"]:
-            log.info("going on from %s at step %d", path, state["step"])
-            return state
-        reason = "it is the end of a run" if state["ended"] else "it belongs to another configuration"
-    except Exception as error:
-        reason = f"it cannot be read ({type(error).__name__})"
-    log.warning("%s is left aside: %s; starting afresh", path, reason)
-    return None

@@ -70,13 +70,19 @@ def execute_together(requests: Sequence[Request], stop_requested: Callable[[], b
         for one in requests:
             outcome = outcomes[one.name] = {"run": one.name, "folder": str(one.folder.path), "error": None}
             try:
+                if refusal := one.folder.refusal(one.identity.config_hash, force=bool(one.cfg.force)):
+                    outcome |= {"state": "failed", "error": refusal}
+                    one.viewer.line(refusal, "red")
+                    continue
                 owned.enter_context(one.folder.owned())
             except FolderBusy:
                 one.viewer.line("is being run by another process", "yellow")
                 outcome["state"] = "busy"
                 continue
             if one.finished:
-                one.viewer.line(f"{one.folder.status['state']} before, not run again (force=true does)", "dim")
+                one.viewer.line(
+                    f"{one.folder.status.get('state', 'done')} before, not run again (force=true does)", "dim"
+                )
                 outcome["state"] = "skipped"
                 continue
             try:
@@ -102,7 +108,7 @@ def _attempt(ours: Sequence[Request], stop_requested: Callable[[], bool]) -> dic
     """Run requests whose folders are owned; those that fail or were checkpointed elsewhere in their course, alone."""
     if not ours:
         return {}
-    from fanin.run.execute import checkpoint_of  # torch: not before it is known that there is something to run
+    from fanin.run.resume import checkpoint_of  # torch: not before it is known that there is something to run
 
     by_step: dict[int, list[Request]] = {}
     for one in ours:
@@ -183,6 +189,8 @@ def _mark_failed(error: BaseException, request: Request) -> str:
     folder = request.folder
     said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     line = said.strip().splitlines()[0]
+    if folder.resumed:
+        line += " (it went on from its last checkpoint; force=true starts afresh)"
     log.error("failed: %s\n%s", line, traceback.format_exc())
     try:
         (folder.path / "result.json").unlink(missing_ok=True)

@@ -41,6 +41,7 @@ class Plan:
     runs: dict[str, Planned] = field(default_factory=dict)
     mistakes: dict[str, None] = field(default_factory=dict)
     per_job: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
 
     @property
@@ -63,6 +64,8 @@ class Plan:
         finished = RunFolder(folder).finished(identity.config_hash) and not composed.plain.get("force")
         self.runs[identity.name] = Planned(composed, identity, folder, finished, len(self.runs))
         if not finished:
+            refusal = RunFolder(folder).refusal(identity.config_hash, force=bool(composed.plain.get("force")))
+            self.refused += [refusal] if refusal else []
             self.mistakes |= dict.fromkeys(map(str, _lists(composed.overrides)))
             self._check(composed)
         return identity
@@ -80,6 +83,9 @@ class Plan:
 
     def refuse_mistakes(self) -> None:
         """Raise InvalidRuns, with all mistakes, if there are any."""
+        if self.refused:
+            more = f" ({len(self.refused)} folders are so)" if len(self.refused) > 1 else ""
+            self.mistakes[self.refused[0] + more] = None
         if self.mistakes:
             raise InvalidRuns("\n".join(self.mistakes))
 

@@ -123,6 +123,7 @@ class Run:
             "patience": self.patience.state_dict() if self.patience else {},
             "best_weights": self.best_weights if self.patience else None,
             "diverged_at": self.diverged[0] if self.diverged else None,
+            "rows": self.recorder.rows,
         }
 
     def load_state_dict(self, state: State, culprit: Culprit | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from fanin.parts.initializers.base import Initializer, Stream, settle
 from fanin.parts.initializers.draws import write
 from fanin.parts.initializers.fan_scaled import KaimingNormal
 from fanin.record.atomic_files import read_json
+from fanin.record.checkpoint_file import damage
 from fanin.record.columns import FINISHED
 
 CHECKPOINTS = ("last", "best")
@@ -159,12 +162,22 @@ class Pretrained(Initializer):
             there = sorted(path.stem for path in file.parent.glob("*.pt"))
             raise OptionError("checkpoint", self.checkpoint, f"one that {folder} has: {', '.join(there) or 'none'}")
         try:
+            if reason := _damage(file, file.stat()):
+                raise OptionError("path", self.path, "a run with a whole checkpoint", f"{file.name}: {reason}")
             # Mapped: a check of the shapes reads little of it.
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             return {str(name): value for name, value in content["model"].items() if isinstance(value, Tensor)}
+        except OptionError:
+            raise
         except Exception as error:
             reason = f"{file.name} cannot be read ({type(error).__name__})"
             raise OptionError("path", self.path, "a run with a readable checkpoint", reason) from None
+
+
+@lru_cache(maxsize=16)
+def _damage(file: Path, _as_it_is: os.stat_result) -> str | None:
+    """What is wrong with a file's bytes; every job of a grid asks."""
+    return damage(file)
 
 
 def _load(model: nn.Module, values: Mapping[str, Tensor]) -> None:
