@@ -14,7 +14,10 @@ from command_line import Said, fanin, read, runs, table
 from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.studies.base import Claim, Evidence
 from fanin.report.studies.optimizer_race import OptimizerRace
+from fanin.report.studies.optimizer_race.figure import looks_of
+from fanin.report.studies.optimizer_race.races import Race
 from fanin.theory.optimizer_rates import best
+from fanin.theory.surfaces import surface
 
 KAPPA, STEPS = 50.0, 150
 CENTRE, START = np.array([0.5, -0.5]), np.array([-3.5, -1.5])
@@ -139,6 +142,26 @@ def test_claims_can_fail(
     lines = [f"{step},{x!r},{y!r}" for step, (x, y) in enumerate(points.tolist())]
     (run / "trajectory.csv").write_text("\n".join(["step,theta_1,theta_2", *lines]) + "\n")
     assert [place for place, claim in enumerate(judged(grid)) if claim.holds is False] == falsified
+
+
+def test_learning_rates_have_looks_of_their_own() -> None:
+    """Every rate of an optimizer on one surface has another colour; its number is named where all surfaces share it."""
+
+    def racing(kind: str, optimizer: str, *rates: float) -> list[Race]:
+        points = np.zeros((2, 2))
+        return [Race(None, surface(kind), (kind,), optimizer, {"lr": lr}, points) for lr in rates]  # type: ignore[arg-type]
+
+    alone = looks_of({("valley",): racing("valley", "gd", 0.1, 0.3, 0.2)})
+    assert [look.label for look in alone.values()] == ["gd lr=0.1", "gd lr=0.2", "gd lr=0.3"]
+    two = looks_of(
+        {
+            ("valley",): racing("valley", "gd", 0.1, 0.2) + racing("valley", "adam", 1.0),
+            ("saddle",): racing("saddle", "gd", 0.1, 0.4) + racing("saddle", "adam", 2.0),
+        }
+    )
+    assert [look.label for look in two.values()] == ["gd lr=0.1", "gd no. 2", "adam"]
+    for looks in (alone, two):
+        assert len({look.colour for look in looks.values()}) == 3
 
 
 def test_runs_that_are_missing_or_broken_judge_nothing(race: tuple[Said, Path], tmp_path: Path) -> None:

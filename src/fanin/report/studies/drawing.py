@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fanin.report.figures.lines import draw_steps
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, plain
 from fanin.report.read.folders import Run
-from fanin.report.statistics import mean_curve
 from fanin.report.studies.base import Evidence
 
 Option = TypeVar("Option", bound=Hashable)
@@ -30,13 +30,7 @@ def colours_of(options: Sequence[Option]) -> dict[Option, str]:
 def draw_curves(axes: Axes, evidence: Evidence, runs: Sequence[Run], column: str, colour: str) -> None:
     """A column of metrics.csv over steps: a thin line for each run, a thick one for their mean."""
     steps, values = evidence.metrics.matrix([evidence.position(run) for run in runs], column)
-    values = np.where(np.isfinite(values), values, np.nan)
-    for row in values if len(values) > 1 else ():
-        there = ~np.isnan(row)
-        axes.plot(steps[there], row[there], color=colour, lw=0.6, alpha=0.4, zorder=2.2)
-    mean = mean_curve(values)[0]
-    there = ~np.isnan(mean)
-    axes.plot(steps[there], mean[there], color=colour, lw=1.6, zorder=3)
+    draw_steps(axes, steps, np.where(np.isfinite(values), values, np.nan), colour)
 
 
 def chance_level(evidence: Evidence) -> tuple[int, float] | None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.report.figures.lines import MOST_SEEDS, geometric_mean, positive
+from fanin.report.figures.lines import draw_runs, geometric_mean, positive
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, log_axis, panel
 from fanin.report.studies.base import Evidence
 from fanin.report.studies.noise_reduction.courses import AVERAGED, DEPTH, GROWING, PLAIN, Course, courses, lowest_loss
@@ -54,11 +54,9 @@ def noise_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
 
 
 def _draw(axes: Axes, some: Sequence[Course], colour: str, rounding: float) -> None:
-    """A thin line for each run, a thick one for the geometric mean at the steps that all have."""
-    shown = [np.where(one.above > rounding, one.above, np.nan) for one in some]
-    for one, above in list(zip(some, shown, strict=True))[:MOST_SEEDS]:
-        axes.plot(one.steps, positive(above), color=colour, lw=0.6, alpha=0.45, zorder=2.2)
+    """The runs at the steps that all have, and their geometric mean."""
     steps = sorted(set.intersection(*({*one.steps.tolist()} for one in some)))
-    values = np.array([above[np.isin(one.steps, steps)] for one, above in zip(some, shown, strict=True)])
-    complete = ~np.isnan(values).any(axis=0)
-    axes.plot(np.array(steps)[complete], geometric_mean(values)[complete], color=colour, lw=1.6, zorder=3)
+    above = np.array([one.above[np.isin(one.steps, steps)] for one in some])
+    rows = positive(np.where(above > rounding, above, np.nan))
+    mean = np.where(np.isnan(rows).any(axis=0), np.nan, geometric_mean(rows))
+    draw_runs(axes, np.array(steps), rows, mean, colour)

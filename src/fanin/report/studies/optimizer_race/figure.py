@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fanin.report.figures.encoding import shade
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, panel, plain
 from fanin.report.read.series import Floats
 from fanin.report.studies.base import Evidence
@@ -35,37 +37,95 @@ def race_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
     columns = min(COLUMNS, len(keys))
     rows = -(-len(keys) // columns)
     figure, axes = sheet.figure(2 * rows, columns, max(3.1 * columns, 6.2), 0.8 + 5.8 * rows)
-    present = {race.optimizer for some in by_surface.values() for race in some}
-    order = [name for name in ORDER if name in present] + sorted(present - set(ORDER))
-    spare = iter([*OKABE_ITO, GREY] * len(order))
-    colours = {name: COLOURS.get(name) or next(spare) for name in order}
+    looks = looks_of(by_surface)
+    order = list(looks)
     for place, key in enumerate(keys):
         row, column = divmod(place, columns)
         above, below = (axes[(2 * row + half) * columns + column] for half in (0, 1))
-        some = sorted(by_surface[key], key=lambda race: order.index(race.optimizer))
-        _paths(above, some, colours, chr(ord("a") + place))
-        _heights(below, some, colours)
+        ranks = _ranks(by_surface[key])
+        named = [((race.optimizer, ranks[race.optimizer].index(race.numbers)), race) for race in by_surface[key]]
+        some = [(race, looks[name]) for name, race in sorted(named, key=lambda pair: order.index(pair[0]))]
+        _paths(above, some, chr(ord("a") + place))
+        _heights(below, some)
     for axis in (axes[half * columns + column] for half in range(2 * rows) for column in range(columns)):
         if not axis.has_data():
             axis.set_axis_off()
-    handles = [Line2D([], [], color=colours[name], lw=2.2, ls=_style(name), label=plain(name)) for name in order]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(order), 2 * columns), frameon=False)
+    handles = [
+        Line2D([], [], color=one.colour, lw=2.2, ls=one.dashes, label=plain(one.label)) for one in looks.values()
+    ]
+    longest = max(len(one.label) for one in looks.values())
+    fit = max(1, int(figure.get_figwidth() / (0.07 * longest + 0.6)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fit), frameon=False)
     return figure
 
 
-def _paths(axes: Axes, some: Sequence[Race], colours: dict[str, str], letter: str) -> None:
+class Look(NamedTuple):
+    """How the races of one optimizer at one choice of its numbers are drawn."""
+
+    colour: str
+    dashes: Any
+    label: str
+
+
+def _ranks(some: Sequence[Race]) -> dict[str, list[Mapping[str, float]]]:
+    """The different numbers that each optimizer had in these races, in ascending order."""
+    found: dict[str, list[Mapping[str, float]]] = {}
+    for race in some:
+        if race.numbers not in found.setdefault(race.optimizer, []):
+            found[race.optimizer].append(race.numbers)
+    return {name: sorted(numbers, key=lambda one: sorted(one.items())) for name, numbers in found.items()}
+
+
+def looks_of(by_surface: Mapping[tuple[object, ...], Sequence[Race]]) -> dict[tuple[str, int], Look]:
+    """A look for each optimizer and, where it ran with several numbers on one surface, for each of them in their order.
+
+    The numbers of one rank may differ between surfaces, as the best learning rates do, and are then not named.
+    """
+    everywhere = [_ranks(some) for some in by_surface.values()]
+    present = {name for ranks in everywhere for name in ranks}
+    order = [name for name in ORDER if name in present] + sorted(present - set(ORDER))
+    spare = iter([*OKABE_ITO, GREY] * len(order))
+    looks = {}
+    for name in order:
+        count = max(len(ranks.get(name, ())) for ranks in everywhere)
+        colour = COLOURS.get(name) or next(spare)
+        if count > 1 and len(order) == 1 and count <= len(OKABE_ITO):
+            colours: Sequence[str] = OKABE_ITO
+        elif count > 1:  # black has no darker shades
+            colours = [shade(GREY if colour == "#000000" else colour, rank, count) for rank in range(count)]
+        else:
+            colours = [colour]
+        for rank in range(count):
+            label = name if count == 1 else f"{name} {_numbers(name, rank, everywhere) or f'no. {rank + 1}'}"
+            looks[name, rank] = Look(colours[rank], (0, (3, 3)) if name == "ema_momentum" else "-", label)
+    return looks
+
+
+def _numbers(name: str, rank: int, everywhere: Sequence[Mapping[str, Sequence[Mapping[str, float]]]]) -> str:
+    """What tells the rank-th numbers of an optimizer from its others: "lr=0.1"; nothing where surfaces differ in it."""
+    told = set()
+    for ranks in everywhere:
+        some = ranks.get(name, ())
+        if rank < len(some):
+            varying = [key for key in some[rank] if len({one.get(key) for one in some}) > 1]
+            told.add(", ".join(f"{key}={some[rank][key]:.3g}" for key in varying))
+    return told.pop() if len(told) == 1 else ""
+
+
+def _paths(axes: Axes, some: Sequence[tuple[Race, Look]], letter: str) -> None:
     """Contours and paths, on equal scales for both coordinates."""
-    on, start = some[0].surface, some[0].points[0]
-    (left, right), (low, high) = _window(on, start, some)
+    first = some[0][0]
+    on, start = first.surface, first.points[0]
+    (left, right), (low, high) = _window(on, start, [race for race, _ in some])
     x, y = np.meshgrid(np.linspace(left, right, 300), np.linspace(low, high, 300))
     height = np.asarray(on.value(x, y)) - on.lowest
     # Even steps of the root show the floor of a valley and its walls alike.
     levels = np.linspace(0, np.sqrt(height.max()), 24)[1:] ** 2
     axes.contour(x, y, height, levels=levels, colors="#c8c8c8", linewidths=0.6, zorder=1)
-    for race in some:
+    for race, one in some:
         x, y = np.clip(race.points, -1e6, 1e6).T
-        axes.plot(x, y, color=colours[race.optimizer], lw=1.1, ls=_style(race.optimizer), zorder=3)
-        axes.plot(x, y, ".", color=colours[race.optimizer], ms=2.6, zorder=3)
+        axes.plot(x, y, color=one.colour, lw=1.1, ls=one.dashes, zorder=3)
+        axes.plot(x, y, ".", color=one.colour, ms=2.6, zorder=3)
     axes.plot(*start, "o", mfc="white", mec="black", ms=6, zorder=5)
     axes.plot(*np.transpose(on.minima), "*", color="black", mec="white", ms=11, zorder=5, ls="")
     if on.saddles:
@@ -74,15 +134,14 @@ def _paths(axes: Axes, some: Sequence[Race], colours: dict[str, str], letter: st
     axes.set_ylim(low, high)
     axes.set_box_aspect(1 / SHAPE)  # with which both coordinates have one scale
     axes.grid(False)
-    title = TITLES.get(on.kind, on.kind) + (f", kappa = {some[0].condition:g}" if on.kind == "quadratic" else "")
+    title = TITLES.get(on.kind, on.kind) + (f", kappa = {first.condition:g}" if on.kind == "quadratic" else "")
     panel(axes, letter, title, "")
 
 
-def _heights(axes: Axes, some: Sequence[Race], colours: dict[str, str]) -> None:
+def _heights(axes: Axes, some: Sequence[tuple[Race, Look]]) -> None:
     """The share of the height that is left, over steps."""
-    for race in some:
-        share = np.maximum(race.left, 1e-18)
-        axes.plot(share, color=colours[race.optimizer], lw=1.3, ls=_style(race.optimizer), zorder=3)
+    for race, one in some:
+        axes.plot(np.maximum(race.left, 1e-18), color=one.colour, lw=1.3, ls=one.dashes, zorder=3)
     axes.axhline(TOLERANCE, color=GREY, lw=0.9, ls=(0, (1, 1.5)), zorder=2)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.set_xlim(left=0)
@@ -102,8 +161,3 @@ def _window(on: Surface, start: Floats, some: Sequence[Race]) -> tuple[tuple[flo
     middle, (wide, tall) = (low + high) / 2, 0.56 * (high - low)
     wide, tall = max(wide, SHAPE * tall), max(tall, wide / SHAPE)
     return (middle[0] - wide, middle[0] + wide), (middle[1] - tall, middle[1] + tall)
-
-
-def _style(optimizer: str) -> tuple[float, tuple[float, ...]] | str:
-    """Dashed where the path may lie on momentum's."""
-    return (0, (3, 3)) if optimizer == "ema_momentum" else "-"

@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from fanin.cli.resolvers import register_resolvers
 from fanin.errors import OptionError
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
@@ -103,8 +100,8 @@ def race_of(run: Run) -> Race | None:
         kind, condition, rotation = str(node["kind"]), float(node["condition"]), float(node["rotation"])
         on = surface(kind, condition=condition, rotation=rotation)
         optimizer = str(run.value("optimizer"))
-        numbers = {key: float(value) for key, value in _optimizer(run).items() if isinstance(value, int | float)}
-    except (OSError, ValueError, KeyError, TypeError, OptionError, OmegaConfBaseException):
+        numbers = _optimizer(run)
+    except (OSError, ValueError, KeyError, TypeError, OptionError):
         return None
     finite = np.isfinite(table).all(axis=1)
     points = table[: len(table) if finite.all() else int(np.argmin(finite)), 1:]
@@ -114,11 +111,10 @@ def race_of(run: Run) -> Race | None:
     return Race(run, on, (kind, *shape, *points[0].tolist()), optimizer, numbers, points)
 
 
-def _optimizer(run: Run) -> dict[str, Any]:
-    """The keys of the run's optimizer; formulas, which the recorded configuration holds as typed, with their values."""
-    register_resolvers()
-    made = OmegaConf.create({name: run.config.config[name] for name in ("model", "optimizer")})
-    return OmegaConf.to_container(made, resolve=True)["optimizer"]  # type: ignore[index, call-overload, return-value]
+def _optimizer(run: Run) -> dict[str, float]:
+    """The keys of the run's optimizer that are numbers."""
+    values = {str(key): run.value(f"optimizer.{key}") for key in run.config.config["optimizer"]}
+    return {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
 
 
 def races(runs: Sequence[Run]) -> list[Race]:
