@@ -1,17 +1,29 @@
-"""What Python and the C library do beside the work, at a pace that suits programs of many large tensors."""
+"""What a process has and does beside its work: cores, memory, open files, garbage, its end. Every system's own way."""
+
+from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
+
+from fanin.output import LOST, lost
 
 COLLECT_EVERY = 10_000
 """New objects between two searches for garbage; Python's own number is 700."""
 
 KEEP_FREE = 2**30
 """Bytes; blocks that are smaller, and free memory up to as much, are not given back to the system."""
+
+GUESSED_FREE = 2 * 2**30
+"""Bytes of free memory where the system tells of none."""
+
+FEWEST_FILES, MOST_FILES = 256, 65_536
+"""Open files that every system allows a process, and that are asked for at most."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -45,10 +57,72 @@ def leave(code: int) -> NoReturn:
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except OSError:  # a pipe that nobody reads any more, a full disk
-        code = code or 120  # Python's own
+    if lost():  # a pipe that nobody reads any more, a full disk
+        code = code or LOST
     os._exit(code)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # macOS, Windows: what a container leaves is not told there
+        return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes of main memory that are free for new data."""
+    total = total_memory()
+    return _pages("SC_AVPHYS_PAGES") or (GUESSED_FREE if total is None else total // 2)
+
+
+def total_memory() -> int | None:
+    """Bytes of main memory that the machine has; None where the system does not tell."""
+    return _pages("SC_PHYS_PAGES")
+
+
+def _pages(name: str) -> int | None:
+    try:
+        size = os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # macOS knows no free pages, Windows no sysconf
+        return None
+    return size if size > 0 else None
+
+
+def open_files() -> int:
+    """How many files this process may have open, after asking for as many as it may ask for."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return FEWEST_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_FILES if soft == resource.RLIM_INFINITY else int(soft)
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def lock(file: int, *, wait: bool) -> None:
+    """Lock an open file against other processes; the system unlocks it when it is closed.
+
+    Raises:
+        OSError: it is locked and not waited for, or this file system or system knows no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError as error:  # Windows
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error
+    fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import json
 import math
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from fanin.process import lock
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -37,7 +38,7 @@ def _new_file_beside(path: Path) -> tuple[int, str]:
     while True:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle, wait=True)
         if os.fstat(handle).st_nlink:
             return handle, temporary
         os.close(handle)  # another writer took it for a leftover, before it was locked
@@ -47,7 +48,7 @@ def _remove_leftovers(path: Path) -> None:
     """Remove what killed writers of a file have left beside it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}"):
         with suppress(OSError), left.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno(), wait=False)
             left.unlink()
 
 

@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a process to end, beside Ctrl-C: the system, or a terminal that is closed."""
+
+WARNING: signal.Signals | None = getattr(signal, "SIGUSR2", None)
+"""With it submitit's queues announce the end of a process's time."""
+
 
 class StopRequest:
     """Whether the user (or the system, with SIGTERM) has asked to stop."""
@@ -26,6 +32,10 @@ class StopRequest:
             raise KeyboardInterrupt
         self.requested = True
 
+    def remember(self, number: int, frame: FrameType | None) -> None:
+        """Remember a signal that may come often."""
+        self.requested = True
+
     def warned(self, number: int, frame: FrameType | None) -> None:
         """Remember that the queue wants the process to end soon."""
         self.requested, self._warning = True, number
@@ -38,20 +48,65 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request while the block runs; outside the main thread there are none.
+    """Turn Ctrl-C, SIGTERM and the end of the terminal into a request while the block runs.
 
-    So is SIGUSR2 where somebody waits for it: with it submitit's queues announce the end of a process's time.
+    So is a queue's warning where somebody waits for it. A signal that was ignored stays ignored, as nohup wants it.
+    Outside the main thread there are no signals.
     """
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    handlers = {signal.SIGINT: stop.handle, signal.SIGTERM: stop.handle}
-    if callable(signal.getsignal(signal.SIGUSR2)):
-        handlers[signal.SIGUSR2] = stop.warned
+    handlers = dict.fromkeys((signal.SIGINT, *ENDINGS), stop.handle)
+    handlers = {number: one for number, one in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    if WARNING is not None and callable(signal.getsignal(WARNING)):
+        handlers[WARNING] = stop.warned
     earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def without_signals() -> Iterator[None]:
+    """Hold back what asks to stop while the block runs; a process that is started meanwhile never gets it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *ENDINGS))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+@contextmanager
+def interrupt_on_signal() -> Iterator[None]:
+    """Turn SIGTERM and the end of the terminal into what Ctrl-C is to a program, while the block runs."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    obeyed = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+    earlier = {number: signal.signal(number, interrupt) for number in obeyed}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def obey_in_worker() -> StopRequest:
+    """In a worker: Ctrl-C, which reaches the whole group, is the parent's; SIGTERM stops what runs, at its next step."""
+    stop = StopRequest()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDINGS:
+        signal.signal(number, stop.remember)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, *ENDINGS))
+    return stop
