@@ -120,7 +120,7 @@ def stand_by() -> None:
             os.dup2(descriptor, number)
             os.close(descriptor)
         sys.argv = ["-c"]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.pthread_sigmask(signal.SIG_SETMASK, request["mask"])
         exec(request["code"], {"__name__": "__main__"})
         os._exit(0)
     theirs.close()
@@ -132,7 +132,8 @@ def stand_by() -> None:
         if "multiprocessing.forkserver" not in str(arguments[-1]):
             return int(start(path, arguments, descriptors))
         request = {"code": arguments[-1], "folder": str(Path.cwd()), "environment": dict(os.environ)}
-        send(far, request | {"numbers": list(descriptors)}, list(descriptors))
+        mask = [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+        send(far, request | {"numbers": list(descriptors), "mask": mask}, list(descriptors))
         util.spawnv_passfds = start  # type: ignore[attr-defined]  # a second one, after the death of this, is a real one
         return child
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from command_line import read, runs, table
@@ -79,3 +79,13 @@ def steps_of(grid: Path) -> dict[str, int]:
 def states(grid: Path) -> dict[str, str]:
     """The state of every run."""
     return {name: read(run / "status.json")["state"] for name, run in runs(grid).items()}
+
+
+def living(place: Path) -> dict[int, int]:
+    """The processes that work in a folder, and the parent of each: commands, fork servers, workers, trackers."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone, or another user's
+            if (process / "cwd").readlink() == place:
+                found[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    return found

@@ -9,9 +9,10 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from fanin.output import LOST, lost
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COLLECT_EVERY = 10_000
 """New objects between two searches for garbage; Python's own number is 700."""
@@ -24,6 +25,12 @@ GUESSED_FREE = 2 * 2**30
 
 FEWEST_FILES, MOST_FILES = 256, 65_536
 """Open files that every system allows a process, and that are asked for at most."""
+
+SOCKETS = "fanin-sockets-"
+"""What the names of folders of sockets begin with; the number of their process follows."""
+
+LONGEST_SOCKET = 60
+"""Letters of a folder for them: a socket's whole path has room for about a hundred."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -57,8 +64,12 @@ def leave(code: int) -> NoReturn:
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    if lost():  # a pipe that nobody reads any more, a full disk
-        code = code or LOST
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except OSError:  # a pipe that nobody reads any more, a full disk
+        code = code or 120  # Python's own
     os._exit(code)
 
 
@@ -126,3 +137,34 @@ def lock(file: int, *, wait: bool) -> None:
     except ImportError as error:  # Windows
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error
     fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def own_sockets() -> None:
+    """Give multiprocessing a folder of its own for sockets, and remove those of commands that were killed."""
+    import tempfile
+    from multiprocessing.process import current_process
+    from pathlib import Path
+
+    place = Path(tempfile.gettempdir())
+    if len(str(place)) > LONGEST_SOCKET:
+        place = Path("/tmp")
+    remove_sockets(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"{SOCKETS}{os.getpid()}-", dir=place))
+    current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
+    atexit.register(_remove_sockets, folder)
+
+
+def remove_sockets(place: Path) -> None:
+    """Remove the folders of sockets of processes that are gone."""
+    for left in place.glob(f"{SOCKETS}*-*"):
+        pid = left.name.removeprefix(SOCKETS).partition("-")[0]
+        if pid.isdigit() and not is_there(int(pid)):
+            _remove_sockets(left)
+
+
+def _remove_sockets(folder: Path) -> None:
+    with suppress(OSError):  # somebody else's, or gone meanwhile
+        for one in folder.iterdir():
+            if one.is_socket():
+                one.unlink(missing_ok=True)
+        folder.rmdir()

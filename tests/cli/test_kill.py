@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Started, fanin, read, runs, start, table, untimed
-from slow_runs import states, wait_for
+from slow_runs import living, states, wait_for
 
 COMMAND = (
     "-m", "model.depth=3", "model.width=16", "data.limit=300", "trainer.log_every=5", "trainer.checkpoint_every=20",
@@ -22,16 +22,6 @@ COMMAND = (
 )  # fmt: skip
 SMALL = (*COMMAND, "seed=0,1,2", "optimizer.lr=0.01", "trainer.steps=100")
 LARGE = (*COMMAND, "seed=0,1,2,3,4,5", "optimizer.lr=0.01,0.001", "trainer.steps=400")
-
-
-def living(place: Path) -> dict[int, int]:
-    """The processes that work in a folder, and the parent of each: commands, fork servers, workers, trackers."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # gone, or another user's
-            if (process / "cwd").readlink() == place:
-                found[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    return found
 
 
 def progress(grid: Path) -> int:

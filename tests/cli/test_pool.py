@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Said, end, fanin, read, runs, start, table, untimed
-from slow_runs import own_parts, slowly, states, steps_of, wait_for
+from slow_runs import living, own_parts, slowly, states, steps_of, wait_for
 
 STEPS = 60
 COMMAND = (
@@ -17,6 +17,29 @@ COMMAND = (
     f"trainer.steps={STEPS}", "trainer.log_every=2", "trainer.checkpoint_every=7", "optimizer=momentum",
     "trainer.device=cpu", "hydra.launcher.n_jobs=2", "seed=0,1,2",
 )  # fmt: skip
+
+
+DYING = """
+import os, signal
+from multiprocessing import process
+
+
+class Dying(process.BaseProcess):
+    def _bootstrap(self, *given, **named):
+        try:
+            with open("deaths", "r+") as file:
+                left = file.read()
+                file.truncate(max(0, len(left) - 1))
+        except OSError:
+            left = ""
+        if left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return bootstrap(self, *given, **named)
+
+
+bootstrap = process.BaseProcess._bootstrap
+process.BaseProcess._bootstrap = Dying._bootstrap
+"""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +105,35 @@ def test_a_killed_worker_fails_alone(place: Path, undisturbed: Path) -> None:
     assert again.err == ["3 runs in outputs/runs, 2 of them finished before"]
 
 
+def test_workers_that_die_before_they_took_a_run_harm_none(place: Path, undisturbed: Path) -> None:
+    """Each kills itself where a worker's life begins, until the file that says how many is used up."""
+    (place / "deaths").write_text("xx")
+    (place / "sitecustomize.py").write_text(DYING)
+    said = fanin(place, *COMMAND, fresh=True, PYTHONPATH=str(place))
+    assert (place / "deaths").read_text() == ""
+    assert said.code == 0
+    grid = place / "outputs" / "runs"
+    assert set(states(grid).values()) == {"done"}
+    for name, run in runs(undisturbed).items():
+        assert untimed(grid / name) == untimed(run)
+
+
+def test_the_whole_group_is_asked_to_end(place: Path, undisturbed: Path) -> None:
+    """As a queue or `timeout` does: the command, its fork server and its workers get a SIGTERM at the same time."""
+    grid = place / "outputs" / "runs"
+    with slowly(place):
+        process = start(place, *COMMAND)
+        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+        for pid in living(place):
+            os.kill(pid, signal.SIGTERM)
+        said = end(process, 30)
+    assert said.code == 130
+    assert not any("Traceback" in line for line in said.out + said.err)
+    assert sorted(states(grid).values()) == ["interrupted", "interrupted"]
+    assert {read(run / "status.json")["error"] for run in runs(grid).values()} == {"stopped by the user"}
+    assert_completed_by_the_same_command(place, undisturbed)
+
+
 def test_a_killed_parent_leaves_nobody_waiting(place: Path, undisturbed: Path) -> None:
     grid = place / "outputs" / "runs"
     with slowly(place):
@@ -107,7 +159,9 @@ def test_a_job_that_ends_its_process_fails_alone(place: Path, undisturbed: Path)
 
 def test_two_grids_at_once_do_each_run_once(place: Path, undisturbed: Path) -> None:
     both = [end(process) for process in [start(place, *COMMAND) for _ in "ab"]]
-    assert [said.code for said in both] == [0, 0]
+    nothing = [said.err[-1].endswith("are being run by another process") for said in both]
+    assert [said.code for said in both] == [int(one) for one in nothing]
+    assert nothing.count(True) <= 1
     grid = place / "outputs" / "runs"
     for name, run in runs(undisturbed).items():
         assert (grid / name / "run.log").read_text().count(f"run {name}, configuration") == 1

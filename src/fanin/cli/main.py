@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from fanin import __version__
+from fanin.output import LOST, forgive_output, lost
 from fanin.process import collect_rarely, leave
 
 
@@ -27,6 +28,7 @@ def main() -> None:
 
 def command() -> None:
     """What the shell calls: `main`, and a quick end."""
+    forgive_output()
     code = 0
     try:
         main()
@@ -34,7 +36,9 @@ def command() -> None:
         if isinstance(end.code, str):  # Python prints it
             raise
         code = end.code or 0
-    leave(code)
+    except KeyboardInterrupt:  # before there was anything to stop
+        code = 130
+    leave(LOST if code == 0 and lost() else code)
 
 
 def _arrange() -> None:
@@ -76,7 +80,8 @@ def _through_hydra() -> int:
         return 0
     from fanin.sweep.job import outcomes
 
-    return 1 if any(outcome["state"] == "failed" for outcome in outcomes) else 0
+    states = {outcome["state"] for outcome in outcomes}
+    return 1 if "failed" in states or states == {"busy"} else 0
 
 
 if __name__ == "__main__":

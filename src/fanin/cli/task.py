@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fanin.output import forgive_output
+
 
 class Task:
     """Runs one configuration; sent to another process, it makes that one like the command's own before anything else.
@@ -36,6 +38,7 @@ def receive(folder: str) -> Task:
     Relative paths (hydra.sweep.dir, data.root) mean that folder; the workers of a running Ray cluster stand elsewhere.
     """
     os.chdir(folder)
+    forgive_output()
     prepare_process()
     return Task(sent=True)
 

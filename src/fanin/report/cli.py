@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fanin.errors import UserError
+from fanin.output import LOST, forgive_output, lost
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, or 1 for what the user can mend, said in one line."""
+    forgive_output()
     arguments = parser().parse_args(argv)
     # Folders behind the sides are taken for sides.
     sides = [side for side in arguments.compare or () if not Path(side).is_dir()]
@@ -67,11 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _compare(folders, arguments.out, sides, arguments.metric)
     except UserError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        return 1
     except OSError as error:
         return _fail(f"{error.filename or 'report'}: cannot be written ({error.strerror or error})")
-    return 0
+    return LOST if lost() else 0
 
 
 def _report(folders: Sequence[Path], out: Path | None, keys: Sequence[str]) -> None:

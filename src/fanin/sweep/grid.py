@@ -14,8 +14,9 @@ from rich.console import Console
 from fanin.errors import UserError
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import NO_EXPERIMENT, experiment_of
+from fanin.sweep.job import Outcome, outcomes
 from fanin.sweep.other_launchers import check_launcher, launch
-from fanin.sweep.plan import plan_grid
+from fanin.sweep.plan import Plan, plan_grid
 
 
 class FailedRuns(UserError):
@@ -59,13 +60,30 @@ def run_grid(
     finally:
         # A study's folder is the study, however often it was extended; without one, other runs lie beside these.
         _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
-    states = {folder: RunFolder(folder).status.get("state") for folder in folders}
+    _tell_what_is_missing(plan, returns[0] if ours is not None else outcomes)
+    return returns
+
+
+def _tell_what_is_missing(plan: Plan, outcomes: Sequence[Outcome]) -> None:
+    """Raise FailedRuns where runs are not complete, going by their folders and by what was told of them here.
+
+    Raises:
+        FailedRuns: some failed or were interrupted, or all that were not finished are being run elsewhere.
+    """
+    told = {outcome["run"]: outcome["state"] for outcome in outcomes}
+    states = {
+        run.folder: told.get(name) or RunFolder(run.folder).status.get("state") for name, run in plan.runs.items()
+    }
     failed = [folder for folder, state in states.items() if state == "failed"]
     if failed:
-        raise FailedRuns(f"{len(failed)} of {len(folders)} runs failed; the first: {failed[0] / 'run.log'}")
+        raise FailedRuns(f"{len(failed)} of {len(states)} runs failed; the first: {failed[0] / 'run.log'}")
     if stopped := sum(state == "interrupted" for state in states.values()):
-        raise FailedRuns(f"{stopped} of {len(folders)} runs were interrupted; the same command goes on")
-    return returns
+        raise FailedRuns(f"{stopped} of {len(states)} runs were interrupted; the same command goes on")
+    wanted = [states[run.folder] for run in plan.runs.values() if not run.finished]
+    if wanted and all(state in ("busy", "running") for state in wanted):
+        raise FailedRuns(
+            f"nothing was run: another process is at {len(wanted)} of {len(states)} runs; it goes on there"
+        )
 
 
 def _report(grid: Path, wanted: Sequence[Path]) -> None:

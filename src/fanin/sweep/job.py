@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,9 @@ def execute_together(requests: Sequence[Request], stop_requested: Callable[[], b
                 one.viewer.line("is being run by another process", "yellow")
                 outcome["state"] = "busy"
                 continue
+            except OSError as error:
+                outcome |= {"state": "failed", "error": _mark_failed(error, one)}
+                continue
             if one.finished:
                 one.viewer.line(
                     f"{one.folder.status.get('state', 'done')} before, not run again (force=true does)", "dim"
@@ -121,25 +124,38 @@ def _attempt(ours: Sequence[Request], stop_requested: Callable[[], bool]) -> dic
 
 
 @dataclass
-class Ending:
-    """The viewer of a run that is told to another viewer; what came of the run is noted as soon as it has ended."""
+class Told:
+    """The viewer of a run that tells another; what came of the run is known first, and telling never changes it.
+
+    Args:
+        request: of the run; its viewer is told.
+        outcomes: where what came of the run is put.
+    """
 
     request: Request
     outcomes: dict[str, Outcome]
 
     def step(self, step: int, steps: int, loss: float, error: float) -> None:
         """Where the run is."""
-        self.request.viewer.step(step, steps, loss, error)
+        self._tell(lambda: self.request.viewer.step(step, steps, loss, error))
 
     def ended(self, result: dict[str, Any]) -> None:
-        """It ended."""
-        note(self.request.folder, f"{result['state']} after {result['steps']} steps: {result['outcome']}")
+        """It ended, and its result is written."""
         self.outcomes[self.request.name] = {"state": result["state"]}
-        self.request.viewer.ended(result)
+        said = f"{result['state']} after {result['steps']} steps: {result['outcome']}"
+        note(self.request.folder, said)
+        self._tell(lambda: self.request.viewer.ended(result))
 
     def line(self, text: str, style: str = "") -> None:
         """Anything else."""
-        self.request.viewer.line(text, style)
+        self._tell(lambda: self.request.viewer.line(text, style))
+
+    @staticmethod
+    def _tell(tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception as error:
+            log.warning("what the run says could not be told: %s: %s", type(error).__name__, error)
 
 
 def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool]) -> dict[str, Outcome]:
@@ -153,7 +169,7 @@ def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool])
             beside = f", as one of {len(group)} runs trained together" if len(group) > 1 else ""
             note(one.folder, f"run {one.name}, configuration {one.identity.config_hash}{beside}")
         try:
-            run_together([replace(one, viewer=Ending(one, outcomes)) for one in group], stop_requested)
+            run_together([replace(one, viewer=Told(one, outcomes)) for one in group], stop_requested)
             return outcomes
         except Interrupted:
             said = "interrupted; the same command goes on"
@@ -161,7 +177,9 @@ def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool])
             said = "interrupted; the same command goes on from its last checkpoint"
         except (Exception, SystemExit) as error:  # a part that calls exit() takes no other run with it
             if len(group) == 1:
-                return {group[0].name: {"state": "failed", "error": _mark_failed(error, group[0])}}
+                if not outcomes:
+                    outcomes[group[0].name] = {"state": "failed", "error": _mark_failed(error, group[0])}
+                return outcomes
             log.warning("failed together, each is tried alone: %s", error)
             said = ""
     for one in group:
@@ -170,17 +188,18 @@ def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool])
         if not said:
             outcomes |= _attempt_group([one], stop_requested)
             continue
-        if one.folder.status.get("state") != "interrupted":
-            one.folder.write_status("interrupted", error="stopped by the user at once")
+        with suppress(OSError):  # a full disk
+            if one.folder.status.get("state") != "interrupted":
+                one.folder.write_status("interrupted", error="stopped by the user at once")
         one.viewer.line(said, "yellow")
         outcomes[one.name] = {"state": "interrupted"}
     return outcomes
 
 
-def note(folder: RunFolder, text: str) -> None:
-    """A line in the log of this run alone."""
-    record = logging.LogRecord(__name__, logging.INFO, "", 0, text, None, None)
-    with (folder.path / "run.log").open("a") as file:
+def note(folder: RunFolder, text: str, level: int = logging.INFO) -> None:
+    """A line in the log of this run alone, where it can be written."""
+    record = logging.LogRecord(__name__, level, "", 0, text, None, None)
+    with suppress(OSError), (folder.path / "run.log").open("a") as file:
         file.write(logging.Formatter(LOG_FORMAT).format(record) + "\n")
 
 
@@ -188,10 +207,10 @@ def _mark_failed(error: BaseException, request: Request) -> str:
     """Put the traceback into the run's own log and the last line into its status; returns that line."""
     folder = request.folder
     said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    line = said.strip().splitlines()[0]
+    line = (said.strip() or type(error).__name__).splitlines()[0]
     if folder.resumed:
         line += " (it went on from its last checkpoint; force=true starts afresh)"
-    log.error("failed: %s\n%s", line, traceback.format_exc())
+    note(folder, f"failed: {line}\n{traceback.format_exc()}", logging.ERROR)
     try:
         (folder.path / "result.json").unlink(missing_ok=True)
         folder.write_status("failed", error=line)
@@ -201,10 +220,17 @@ def _mark_failed(error: BaseException, request: Request) -> str:
     return line
 
 
+class _RunLog(logging.FileHandler):
+    """A log that may be lost: what matters is in the run's status, and on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Nothing, where logging's own prints a traceback."""
+
+
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged while the block runs goes into a file."""
-    handler = logging.FileHandler(path, delay=True)
+    handler = _RunLog(path, delay=True)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()
     level = root.level

@@ -7,101 +7,107 @@ dead worker left behind.
 
 from __future__ import annotations
 
-import gc
+import logging
 import multiprocessing
 import os
-import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
+from fanin.errors import UserError
+from fanin.process import cores, own_sockets
 from fanin.record.run_folder import RunFolder
 from fanin.record.summary import update_summary
-from fanin.run.request import Request
-from fanin.sweep.composer import hydra_record, write_record
+from fanin.sweep.composer import hydra_record
 from fanin.sweep.grid_view import Board
-from fanin.sweep.job import Outcome, execute_together, note
+from fanin.sweep.job import Outcome, note
 from fanin.sweep.plan import Planned
-from fanin.sweep.run_view import ending
-from fanin.sweep.signals import stop_on_signal
+from fanin.sweep.signals import stop_on_signal, without_signals
+from fanin.sweep.worker import Posted, work
 
-CONTEXT = multiprocessing.get_context("forkserver")
+log = logging.getLogger(__name__)
 
+FORKED = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
+CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKED else "spawn")
 
-@dataclass(kw_only=True)
-class Posted(Request):
-    """A request as it is sent to a worker, with what Hydra's record of it is to say."""
+TRIES = 3
+"""Workers that may die before they have begun a group; then it is its own fault, or the machine's."""
 
-    overrides: list[str]
-    record: dict[str, Any]
-
-    def prepare(self) -> None:
-        """Write Hydra's record."""
-        write_record(self.folder.path, self.cfg, self.overrides, self.record)
+PATIENCE = 5.0
+"""Seconds that a worker is given to end."""
 
 
-Task = list[Posted]
-"""What a worker takes at a time: one request, or several that are trained as one program."""
+class NoWorkers(UserError):
+    """Not one worker could be started."""
+
+
+@dataclass
+class Group:
+    """What a worker takes at a time: one run, or several that are trained as one program.
+
+    Args:
+        runs: of the grid.
+        tries: workers that died before they had begun it.
+    """
+
+    runs: Sequence[Planned]
+    tries: int = 0
 
 
 @dataclass
 class Worker:
-    """A worker process as its parent sees it."""
+    """A worker process as its parent sees it.
 
-    process: ForkServerProcess
+    Args:
+        process: as multiprocessing knows it.
+        connection: to it.
+        device: its CUDA device, or None for the CPU.
+        group: what it was given, None while it waits.
+        begun: whether it has said that it took the group.
+        reason: why it ended, in its own words.
+        watched: whether its death is told by the system; not any more where the fork server has died.
+    """
+
+    process: BaseProcess
     connection: Connection
     device: int | None
-    task: Task = field(default_factory=list)
+    group: Group | None = None
+    begun: bool = False
+    reason: str = ""
+    watched: bool = True
 
+    @property
+    def sources(self) -> list[Any]:
+        """What is ready when there is news of it."""
+        return [self.connection, self.process.sentinel] if self.watched else [self.connection]
 
-@dataclass
-class Line:
-    """A worker's line to its parent; when the parent is gone, what runs is to stop."""
-
-    connection: Connection
-    orphaned: bool = False
-
-    def send(self, *message: Any) -> None:
-        """Say something."""
-        try:
-            self.connection.send(message)
-        except OSError:
-            self.orphaned = True
-
-
-@dataclass
-class Remote:
-    """The viewer of a run in a worker: what it says goes to the parent."""
-
-    line_to_parent: Line
-    name: str
-
-    def step(self, step: int, steps: int, loss: float, error: float) -> None:
-        """Where the run is."""
-        self.line_to_parent.send("step", self.name, step, steps, loss, error)
-
-    def ended(self, result: dict[str, Any]) -> None:
-        """It ended, with this result."""
-        self.line_to_parent.send("line", self.name, *ending(result))
-
-    def line(self, text: str, style: str = "") -> None:
-        """Anything else there is to say."""
-        self.line_to_parent.send("line", self.name, text, style)
+    @property
+    def end(self) -> str:
+        """ "was killed by SIGKILL" or "exited with code 3", of a process that has ended."""
+        if self.reason:
+            return f"ended: {self.reason}"
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return "ended" if code is None else f"exited with code {code}"
 
 
 def warm_up() -> None:
     """Start the fork server, which imports torch while the parent plans."""
-    CONTEXT.set_forkserver_preload(["fanin.sweep.preload"])
-    forkserver.ensure_running()
+    if FORKED:
+        own_sockets()
+        CONTEXT.set_forkserver_preload(["fanin.sweep.preload"])
+        with without_signals():  # for good: the server ends when its parent does
+            forkserver.ensure_running()
 
 
 def pool_size(n_jobs: int | None, jobs_per_gpu: int, wanted: Sequence[str]) -> tuple[int, list[int | None]]:
@@ -117,7 +123,7 @@ def pool_size(n_jobs: int | None, jobs_per_gpu: int, wanted: Sequence[str]) -> t
     gpus = 0 if all(device == "cpu" for device in wanted) else torch.cuda.device_count()
     if gpus:
         return n_jobs or gpus * jobs_per_gpu, list(range(gpus))
-    return n_jobs or len(os.sched_getaffinity(0)), [None]
+    return n_jobs or cores(), [None]
 
 
 def run_pool(
@@ -140,7 +146,7 @@ def run_pool(
     Raises:
         KeyboardInterrupt: the user asked to stop; what was running is marked as interrupted, with a checkpoint.
     """
-    pool = Pool(deque([posted(run) for run in group] for group in groups), devices, prepare_process)
+    pool = Pool(deque(map(Group, groups)), devices, prepare_process)
     jobs = sum(len(group) for group in groups)
     with stop_on_signal() as asked, Board(jobs) as board:
         Thread(target=_prepare_report, daemon=True).start()
@@ -168,9 +174,15 @@ def posted(run: Planned) -> Posted:
 
 @dataclass
 class Pool:
-    """Workers and the work that waits for them."""
+    """Workers and the work that waits for them.
 
-    waiting: deque[Task]
+    Args:
+        waiting: groups of runs, in the order in which they are started.
+        devices: CUDA devices that the workers take in turn, or [None] for the CPU.
+        prepare_process: called in each worker before anything else.
+    """
+
+    waiting: deque[Group]
     devices: Sequence[int | None]
     prepare_process: Callable[[], None]
     outcomes: list[Outcome] = field(default_factory=list)
@@ -181,29 +193,48 @@ class Pool:
         """Hand out jobs until none is left, or the user asks to stop."""
         for place in range(size):
             self.hire(self.devices[place % len(self.devices)])
-        while any(worker.task for worker in self.workers) or (self.waiting and not asked()):
-            for worker in self.workers:
-                if not worker.task and self.waiting and not asked():
-                    worker.task = self.waiting.popleft()
-                    worker.connection.send(worker.task)
-                    for one in worker.task:
-                        board.started(one.name)
+        while any(worker.group for worker in self.workers) or (self.waiting and not asked()):
+            for worker in list(self.workers):
+                if worker.group is None and self.waiting and not asked():
+                    self.give(worker, self.waiting.popleft(), board)
             if asked() and not self.stopping:
                 self.hang_up()
-            watched: list[Any] = [worker.connection for worker in self.workers]
-            ready = wait([*watched, *(worker.process.sentinel for worker in self.workers)], timeout=0.2)
+            ready = wait([source for worker in self.workers for source in worker.sources], timeout=0.2)
             for worker in list(self.workers):
-                if worker.connection in ready or worker.process.sentinel in ready:
+                if not {id(source) for source in worker.sources}.isdisjoint(map(id, ready)):
                     self.listen(worker, board)
-            board.refresh()
+            _show(board.refresh)
 
     def hire(self, device: int | None) -> None:
-        """Start a worker."""
+        """Start a worker; fewer than were wanted are enough.
+
+        Raises:
+            NoWorkers: there is none at all now.
+        """
         ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=_work, args=(theirs, device, self.prepare_process), daemon=True)
-        process.start()
-        theirs.close()
+        process = CONTEXT.Process(target=work, args=(theirs, device, self.prepare_process), daemon=True)
+        try:
+            with without_signals():
+                process.start()
+        except (OSError, EOFError) as error:
+            ours.close()
+            if not self.workers:
+                fix = "hydra/launcher=basic needs none"
+                raise NoWorkers(f"no worker process could be started ({error}); {fix}") from error
+            return
+        finally:
+            theirs.close()
         self.workers.append(Worker(process, ours, device))
+
+    def give(self, worker: Worker, group: Group, board: Board) -> None:
+        """Hand a group to a worker that waits."""
+        worker.group, worker.begun = group, False
+        for run in group.runs:
+            _show(board.started, run.identity.name)
+        try:
+            worker.connection.send([posted(run) for run in group.runs])
+        except OSError:  # it died while it waited
+            self.bury(worker, board)
 
     def hang_up(self) -> None:
         """Tell the workers that nothing more comes: what runs is to stop, and what it came to is still heard.
@@ -212,97 +243,108 @@ class Pool:
         """
         self.stopping = True
         for worker in self.workers:
-            with socket.socket(fileno=os.dup(worker.connection.fileno())) as line:
+            with suppress(OSError), socket.socket(fileno=os.dup(worker.connection.fileno())) as line:
                 line.shutdown(socket.SHUT_WR)
 
     def listen(self, worker: Worker, board: Board) -> None:
         """Take in all that a worker has to say, or its death."""
         try:
             while worker.connection.poll():
-                kind, *content = worker.connection.recv()
-                if kind == "outcomes":
-                    for outcome in content[0]:
-                        self.close(outcome, board)
-                    worker.task = []
-                else:
-                    name, *words = content
-                    board.told(name, kind, words)
+                self.hear(worker, worker.connection.recv(), board)
         except (EOFError, OSError):
             self.bury(worker, board)
+            return
+        if worker.watched and not worker.process.is_alive():
+            if worker.process.exitcode == LOST:  # or it is the fork server that has died: then only the line tells
+                worker.watched = False
+            else:
+                self.bury(worker, board)
+
+    def hear(self, worker: Worker, message: tuple[Any, ...], board: Board) -> None:
+        """Take in one message of a worker."""
+        kind, *content = message
+        if kind == "outcomes":
+            worker.group = None
+            for outcome in content[0]:
+                self.close(outcome, board)
+        elif kind == "taken":
+            worker.begun = True
+        elif kind == "broken":
+            (worker.reason,) = content
+        else:
+            name, *words = content
+            _show(board.told, name, kind, words)
 
     def close(self, outcome: Outcome, board: Board) -> None:
         """A run is over, whatever came of it."""
         self.outcomes.append(outcome)
-        board.finished(outcome["run"], outcome["state"])
+        _show(board.finished, outcome["run"], outcome["state"])
 
     def bury(self, worker: Worker, board: Board) -> None:
         """Mark the run of a worker that died, or try the runs of its group alone; hire another for what is left."""
-        worker.process.join()
+        worker.process.join(PATIENCE)
+        if worker.process.is_alive():  # it has closed its line and goes on
+            worker.process.kill()
+            worker.process.join(PATIENCE)
         self.workers.remove(worker)
-        error = f"its process {_end_of(worker.process.exitcode)}"
-        if len(worker.task) == 1:
-            (one,) = worker.task
-            folder = one.folder
-            folder.path.mkdir(parents=True, exist_ok=True)
-            note(folder, f"failed: {error}")
-            folder.mark_dead("failed", error)
-            update_summary(folder.path.parent, [folder.path])
-            board.told(one.name, "line", [f"failed: {error} (see {folder.path / 'run.log'})", "red"])
-            outcome = {"run": one.name, "folder": str(folder.path), "state": "failed", "error": error}
-            self.close(outcome, board)
-        else:
-            for one in worker.task:
-                board.finished(one.name, "")
-                self.waiting.append([one])
+        worker.connection.close()
+        group = worker.group
+        if group is not None and (left := list(self.left_of(group, board))):
+            if not worker.begun and group.tries + 1 < TRIES:
+                self.waiting.appendleft(Group(left, group.tries + 1))
+            elif len(left) > 1:
+                self.waiting.extend(Group([run], group.tries) for run in left)
+            else:
+                for run in left:
+                    self.fail(run, f"its process {worker.end}", board)
         if self.waiting and not self.stopping:
             self.hire(worker.device)
+
+    def left_of(self, group: Group, board: Board) -> Iterable[Planned]:
+        """The runs of a dead worker's group that had not come to their end."""
+        for run in group.runs:
+            folder = RunFolder(run.folder)
+            if not run.composed.plain.get("force") and folder.finished(run.identity.config_hash):
+                state = folder.status["state"]
+                outcome = {"run": run.identity.name, "folder": str(folder.path), "state": state, "error": None}
+                self.close(outcome, board)
+            else:
+                _show(board.finished, run.identity.name, "")
+                yield run
+
+    def fail(self, run: Planned, error: str, board: Board) -> None:
+        """Mark a run whose worker is gone."""
+        folder = RunFolder(run.folder)
+        with suppress(OSError):  # a full disk
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.mark_dead("failed", error)
+            note(folder, f"failed: {error}")
+            update_summary(folder.path.parent, [folder.path])
+        name = run.identity.name
+        _show(board.told, name, "line", [f"failed: {error} (see {folder.path / 'run.log'})", "red"])
+        self.close({"run": name, "folder": str(folder.path), "state": "failed", "error": error}, board)
 
     def dismiss(self) -> None:
         """Send the workers home; one that does not go within seconds, after a second Ctrl-C, is made to."""
         for worker in self.workers:
             worker.connection.close()
         for worker in self.workers:
-            worker.process.join(timeout=1 if worker.task else 5)
+            worker.process.join(timeout=1 if worker.group else PATIENCE)
             if worker.process.is_alive():
                 worker.process.kill()
-                worker.process.join()
-                for one in worker.task:
-                    one.folder.mark_dead("interrupted", "stopped by the user at once")
+                worker.process.join(PATIENCE)
+                for run in worker.group.runs if worker.group else ():
+                    with suppress(OSError):
+                        RunFolder(run.folder).mark_dead("interrupted", "stopped by the user at once")
 
 
-def _end_of(code: int | None) -> str:
-    """ "was killed by SIGKILL" or "exited with code 3"."""
-    if code is not None and code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"exited with code {code}"
+LOST = 255
+"""Exit code that multiprocessing gives for a process whose fork server has died."""
 
 
-def _hung_up(connection: Connection) -> Callable[[], bool]:
-    """Whether the parent is gone or has hung up, asked while nothing else is due from it; takes a microsecond."""
-    line = select.poll()
-    line.register(connection.fileno(), select.POLLIN)
-    return lambda: bool(line.poll(0))
-
-
-def visible_device(device: int, visible: str | None) -> str:
-    """What CUDA_VISIBLE_DEVICES is to be for a device alone, counted among those that it names now."""
-    return visible.split(",")[device].strip() if visible else str(device)
-
-
-def _work(connection: Connection, device: int | None, prepare_process: Callable[[], None]) -> None:
-    """A worker's life: take jobs until the parent hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible_device(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    prepare_process()
-    line, hung_up = Line(connection), _hung_up(connection)
-    while not line.orphaned:
-        try:
-            task: Task = connection.recv()
-        except (EOFError, OSError):
-            return
-        for one in task:
-            one.viewer = Remote(line, one.name)
-        line.send("outcomes", execute_together(task, lambda: line.orphaned or hung_up()))
-        if len(task) > 1:
-            gc.collect()  # the tensors of many runs, before the next ones are made
+def _show(show: Callable[..., None], *content: Any) -> None:
+    """Show something; what goes wrong there is no run's fault."""
+    try:
+        show(*content)
+    except Exception as error:
+        log.warning("what a run says could not be shown: %s", error)

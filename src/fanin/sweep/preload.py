@@ -7,10 +7,11 @@ import gc
 import os
 from importlib import import_module
 
-from fanin.process import collect_rarely, keep_freed_memory
+from fanin.process import collect_rarely, keep_freed_memory, open_files
 
 collect_rarely()
 keep_freed_memory()
+open_files()
 for name in ("run.execute", "sweep.pool", "parts.activations", "parts.preprocess"):
     import_module(f"fanin.{name}")
 import_module("torch.utils.flop_counter")

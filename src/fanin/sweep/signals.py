@@ -102,7 +102,7 @@ def interrupt_on_signal() -> Iterator[None]:
 
 
 def obey_in_worker() -> StopRequest:
-    """In a worker: Ctrl-C, which reaches the whole group, is the parent's; SIGTERM stops what runs, at its next step."""
+    """In a worker, SIGTERM stops what runs, at its next step; Ctrl-C reaches the whole group and is the parent's."""
     stop = StopRequest()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in ENDINGS:
