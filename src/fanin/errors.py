@@ -100,3 +100,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ "did you mean X?" for the nearest known word, or nothing."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
+
+
+def shortened(text: str, longest: int = 200) -> str:
+    """A text, or the beginning of a very long one and its length."""
+    return text if len(text) <= longest else f"{text[:60]}... ({len(text):,} characters)"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 run", "2 runs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -22,13 +22,9 @@ PARAMS = {
 
 def jobs(params: dict[str, str], *typed: str) -> list[list[str]]:
     """The jobs of a grid, as the sweeper makes them from an experiment's parameters and the command line."""
-    # Not by its constructor: Hydra reads the modules of its own plugins anew, and theirs then knows other classes.
-    sweeper = GridSweeper.__new__(GridSweeper)
-    sweeper.params = params
-    sweeper.config = OmegaConf.create({"hydra": {"sweeper": {"params": params}}, "k": 3})
-    parsed = OverridesParser.create().parse_overrides([*sweeper._parse_config(), *typed])
-    (batch,) = sweeper.split_arguments(parsed, None)
-    return [list(job) for job in batch]
+    sweeper = GridSweeper(None, params)
+    sweeper.config, sweeper.loader = OmegaConf.create({"hydra": {"sweeper": {"params": params}}, "k": 3}), None
+    return sweeper.jobs(list(typed))
 
 
 def test_settings_go_with_their_choices() -> None:

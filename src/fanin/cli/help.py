@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +43,12 @@ def help_text(arguments: Sequence[str] = ()) -> str:
         for name, description in _options(folders, group).items():
             lines.append(f"   {'*' if name == default else ' '} {name:20} {description}")
     return USAGE + "\n".join(lines) + "\n" + FOOTER
+
+
+def wrapped(line: str, indent: str) -> str:
+    """A line broken between words to the width of the terminal; what follows the first one is indented."""
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def group_options(group: str, arguments: Sequence[str] = ()) -> list[str]:

@@ -4,40 +4,64 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
+import yaml
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fanin.cli.help import group_options
-from fanin.errors import UserError, did_you_mean
+from fanin.errors import UserError, did_you_mean, shortened
 
 
-def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
-    """The mistake in one line (one per mistake for a grid), or None where the error is not the user's.
+def one_line(error: BaseException, arguments: Sequence[str]) -> str:
+    """The mistake in one line (one per mistake for a grid).
 
     Args:
         error: what was raised.
         arguments: what was typed.
     """
-    chain = list(_chain(error))
+    said = _said(list(_chain(error)), arguments)
+    if not said:
+        last = error if str(error).strip() else next((link for link in _chain(error) if str(link).strip()), error)
+        told = _flat(str(last))
+        said = f"{type(last).__name__}{told and ': '}{told}; HYDRA_FULL_ERROR=1 shows where it comes from"
+    return re.sub(r"[^\s:,]{200,}", lambda word: shortened(word.group()), said)
+
+
+def _said(chain: Sequence[BaseException], arguments: Sequence[str]) -> str:
+    """What is known of an error, from itself to its first cause; "" where nothing is."""
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
     unknown = next((found for link in chain if (found := _unknown_key(link))), None)
     for link in chain:
+        if isinstance(link, yaml.MarkedYAMLError):
+            return _broken_file(link)
+        if isinstance(link, OSError) and link.filename is not None:
+            return f"{link.filename}: {link.strerror}"
+        if isinstance(link, UserWarning) and (folder := re.search(r"path=(.*) is not available", str(link))):
+            return f"hydra.searchpath: {folder.group(1)} is not there; a folder is typed file:///FOLDER"
+        if isinstance(link, AssertionError) and (typed := _typed("hydra.verbose", arguments)):
+            return f"{typed}: must be true, false, or the names of loggers"
+        if isinstance(link, KeyError) and (typed := _typed("hydra.job.env_copy", arguments)):
+            return f"{typed}: the environment has no {link}"
+        if plugin := re.search(r"Invalid plugin '(.*)'", str(link)):
+            return f"{plugin.group(1)}: must be a launcher or sweeper of Hydra's; hydra/launcher=NAME chooses one"
         if str(link).startswith("Error merging override ") and link.__cause__:
             return f"{str(link).removeprefix('Error merging override ')}: {_flat(str(link.__cause__))}"
-        if isinstance(link, (HydraException, OmegaConfBaseException)):
-            return _translated(str(link), arguments, unknown)
-        if isinstance(link, ValueError) and "Config group override must be" in str(link):
-            return _not_an_option(arguments)
-        if isinstance(link, ValueError) and str(link).startswith("Only one of --"):
-            return str(link)
+        if "HydraConfig was not set" in str(link):
+            return _of_hydra(chain)
+        if isinstance(link, (HydraException, OmegaConfBaseException)) and (said := str(link).strip()):
+            place = next((str(key) for one in chain if (key := getattr(one, "full_key", None))), "").removeprefix(
+                "_dummy_"
+            )
+            return _translated(said, arguments, unknown, place)
         if plugin := re.search(r"Unknown plugin class : 'hydra_plugins\.hydra_(\w+)_launcher\.", str(link)):
             return _without_plugin(plugin.group(1), arguments)
-    return None
+    return ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -46,14 +70,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
-    """The key that OmegaConf did not find, dots included, and those of the node where it was looked for."""
+def _unknown_key(error: BaseException) -> tuple[str, DictConfig] | None:
+    """The key that OmegaConf did not find, dots included, and the node where it was looked for."""
     parent, key = getattr(error, "parent_node", None), getattr(error, "full_key", None)
-    return (str(key), [str(name) for name in parent]) if key and isinstance(parent, DictConfig) else None
+    return (str(key), parent) if key and isinstance(parent, DictConfig) else None
 
 
-def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, list[str]] | None) -> str:
-    """Hydra's own words, turned into ours where they are known."""
+def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, DictConfig] | None, place: str) -> str:
+    """Hydra's own words, turned into ours where they are known; `place` is the key that they are about."""
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
         group, option = found.groups()
         if option == "submitit_slurm":  # what hydra/launcher=slurm is built on
@@ -61,23 +85,51 @@ def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, list
         options = group_options(group, arguments) or re.findall(r"^\t([\w.-]+)$", message, re.MULTILINE)
         hint = did_you_mean(option, options)
         return f"{group}={option}: must be one of {', '.join(options)}" + (hint and f"; {hint}")
-    if re.match(r"mismatched input|no viable alternative|extraneous input|token recognition|missing ", message):
-        return _unreadable(message, arguments)
     if unknown and (found := re.search(r"Could not override '([^']+)'", message)):
-        group, _, last = unknown[0].rpartition(".")
-        keys = sorted(name for name in unknown[1] if not name.startswith("_") and name != "hydra")
-        hint = did_you_mean(last, keys)
-        knows = f"{group or 'fanin'} knows {', '.join(keys) or 'no keys'}"
-        return f"unknown key {found.group(1)}: {knows}" + (hint and f"; {hint}")
+        return _not_a_key(found.group(1), *unknown)
     if found := re.search(r"Could not append to config\. An item is already at '([^']+)'", message):
         return f"+{found.group(1)}: the key is there already; type it without +"
     if found := re.search(r"Multiple values for ([\w/]+)\.|^([\w/]+) appears more than once", message):
         group = found.group(1) or found.group(2)
         return f"+{group}: the group has its option already; type {group}=... without +"
+    if found := re.search(r"Sweep parameters '(.*)' requires --multirun", message):
+        return f"{found.group(1)}: an interval is for a sweeper that searches; -m hydra/sweeper=optuna"
     if found := re.search(r"Ambiguous value for argument '([^'=]+)=([^']*)'", message):
         key, values = found.groups()
         return f"{key}={values}: several values make a grid; add -m"
-    return _flat(message)
+    said = re.sub(r"^\w+ raised while resolving interpolation: ", "", _flat(message))
+    return f"{place}: {said}" if place not in ("", "_dummy_") and place not in said else said
+
+
+def _not_a_key(typed: str, key: str, node: DictConfig) -> str:
+    """The line for a key that is not there: its neighbours, and where there is one of that name."""
+    group, _, last = key.rpartition(".")
+    keys = sorted(str(name) for name in node if not str(name).startswith("_") and name != "hydra")
+    free = not last.startswith("_") and not group.startswith("hydra")
+    if other := _elsewhere(last, node, keys) if free else []:
+        hint = f"did you mean {' or '.join(other)}?"
+    else:
+        hint = did_you_mean(last, keys)
+    return f"unknown key {typed}: {group or 'fanin'} knows {', '.join(keys) or 'no keys'}" + (hint and f"; {hint}")
+
+
+def _elsewhere(word: str, node: DictConfig, keys: Sequence[str]) -> list[str]:
+    """The dotted keys of the whole configuration that end in a word; unless a neighbour is nearer, in the nearest."""
+    while isinstance(above := node._get_parent(), DictConfig):
+        node = above
+    tree = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(tree, dict)
+    ends = {key: key.rpartition(".")[2] for key in _leaves({key: tree[key] for key in tree if key != "hydra"})}
+    (near,) = get_close_matches(word, [*ends.values(), *keys], n=1, cutoff=0.75) or [""]
+    return [key for key, end in ends.items() if end == near]
+
+
+def _leaves(tree: dict[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif not str(key).startswith("_"):
+            yield f"{prefix}{key}"
 
 
 def _without_plugin(extra: str, arguments: Sequence[str]) -> str:
@@ -86,27 +138,23 @@ def _without_plugin(extra: str, arguments: Sequence[str]) -> str:
     return f"{typed[-1] if typed else extra}: needs an extra; pip install 'fanin[{extra}]'"
 
 
-def _not_an_option(arguments: Sequence[str]) -> str:
-    """The line for a group that was given a number or null."""
-    for argument in arguments:
-        group, _, option = argument.partition("=")
-        options = group_options(group, arguments)
-        if options and option not in options and not option.startswith("["):
-            return f"{argument}: must be one of {', '.join(options)}"
-    return "a group takes the name of one of its options; fanin --help lists them"
+def _typed(key: str, arguments: Sequence[str]) -> str:
+    """The last word that sets a key, "" where there is none."""
+    return next((word for word in reversed(arguments) if word.lstrip("+").startswith(f"{key}=")), "")
 
 
-def _unreadable(message: str, arguments: Sequence[str]) -> str:
-    """The line for what is no key=value in Hydra's grammar."""
-    parser = OverridesParser.create()
-    for argument in arguments:
-        try:
-            parser.parse_override(argument)
-        except HydraException:
-            key, equals, value = argument.partition("=")
-            if equals and not argument.startswith("-"):
-                return f"{argument}: cannot be read; close its brackets, or quote the value: '{key}=\"{value}\"'"
-    return _flat(message)
+def _broken_file(error: yaml.MarkedYAMLError) -> str:
+    """The line for a file that is no YAML."""
+    mark = error.problem_mark or error.context_mark
+    place = f"{mark.name.strip()}, line {mark.line + 1}" if mark else "a YAML file"
+    return f"{place}: no YAML: {_flat(error.problem or error.context or str(error))}"
+
+
+def _of_hydra(chain: Sequence[BaseException]) -> str:
+    """The line for an interpolation that asks Hydra where Hydra does not run, in the runs of a grid."""
+    keys = [key for link in chain if (key := getattr(link, "full_key", None))]
+    place = f"{keys[0]}: " if keys else ""
+    return f"{place}${{hydra:...}} has no value in a grid, whose runs are told apart before they start; type it out"
 
 
 def _flat(message: str) -> str:

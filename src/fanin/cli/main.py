@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from fanin import __version__
 from fanin.output import LOST, forgive_output, lost
@@ -41,40 +43,20 @@ def command() -> None:
     leave(LOST if code == 0 and lost() else code)
 
 
-def _arrange() -> None:
-    """Make Hydra's own parser take -m wherever it is typed, and tell what it does not know in one line."""
-    import argparse
-
-    from fanin.errors import UserError
-
-    def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-        raise UserError(f"{message}; fanin --help lists what there is")
-
-    argparse.ArgumentParser.error = refuse  # type: ignore[assignment,method-assign]
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-
-
 def _through_hydra() -> int:
-    import hydra
-
-    from fanin.catalogue import config_folder
     from fanin.cli.hydra_errors import one_line
-    from fanin.cli.task import Task, prepare_process
 
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
     # Hydra prints errors in forms of its own and exits; with this it raises, and they are told here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    prepare_process()
-    _arrange()
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(Task())()
+        _dispatch(_parsed(sys.argv[1:]))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        line = one_line(error, sys.argv[1:])
-        if line is None or wants_traceback:
+        if wants_traceback:
             raise
-        print("\n".join(f"fanin: {mistake}" for mistake in line.splitlines()), file=sys.stderr)
+        _tell(one_line(error, sys.argv[1:]))
         return 1
     if "fanin.sweep.job" not in sys.modules:
         return 0
@@ -82,6 +64,91 @@ def _through_hydra() -> int:
 
     states = {outcome["state"] for outcome in outcomes}
     return 1 if "failed" in states or states == {"busy"} else 0
+
+
+def _tell(mistakes: str) -> None:
+    """Print what is wrong, a line each; a terminal gets them broken between words."""
+    from fanin.cli.help import wrapped
+
+    for mistake in mistakes.splitlines():
+        line = f"fanin: {mistake}"
+        print(wrapped(line, indent="  ") if sys.stderr.isatty() else line, file=sys.stderr)
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """What was typed, options and overrides in any order.
+
+    Raises:
+        UserError: an option that is not there, or that does not go with another.
+    """
+    from fanin.cli.typed import overrides_of
+    from fanin.errors import UserError
+    from fanin.run.hydra_private import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; fanin --help lists what there is")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.allow_abbrev = False
+    args = parser.parse_intermixed_args(arguments)
+    if args.experimental_rerun is not None:  # it unpickles a file, and a pickle is a program
+        refuse("unrecognized arguments: --experimental-rerun")
+    if args.resolve and not args.cfg:
+        refuse("--resolve goes with --cfg")
+    if not args.shell_completion:
+        args.overrides = overrides_of(args.overrides, arguments)
+    modes = {"--run": args.run, "-m": args.multirun, "--cfg": args.cfg, "--info": args.info}
+    modes["--shell-completion"] = args.shell_completion
+    if len(typed := [name for name, value in modes.items() if value]) > 1:
+        refuse(f"{' and '.join(typed)} do not go together")
+    return args
+
+
+def _dispatch(args: Any) -> None:
+    """Do what was asked for: run, run a grid, or tell."""
+    from hydra import version
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    from fanin.catalogue import config_folder
+    from fanin.cli.task import Task, prepare_process
+    from fanin.errors import OptionError, UserError
+    from fanin.run.hydra_private import new_app
+
+    more = Path(args.config_dir) if args.config_dir is not None else None
+    if more is not None and not more.is_dir():
+        raise OptionError("--config-dir", args.config_dir, "a folder of option files, GROUP/OPTION.yaml")
+    prepare_process()
+    version.setbase("1.3")
+    conf = Path(args.config_path).absolute() if args.config_path else config_folder()
+    app = new_app(str(conf), more)
+    name, overrides = args.config_name or "config", args.overrides
+    try:
+        if args.hydra_help:
+            from fanin.run.hydra_private import get_args_parser
+
+            app.hydra_help(config_name=name, args_parser=get_args_parser(), args=args)
+        elif args.cfg:
+            app.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
+        elif args.shell_completion:
+            try:
+                app.shell_completion(name, overrides)
+            except (ValueError, KeyError) as error:  # COMP_LINE comes from the shell
+                raise UserError(f"--shell-completion: {' '.join(str(error).split())}") from None
+        elif args.info:
+            app.show_info(args.info, name, overrides)
+        else:
+            from fanin.sweep.plan import plan_run
+
+            app.check = plan_run
+            mode = app.get_mode(name, overrides)  # a study sets it
+            grid = args.multirun or (mode == RunMode.MULTIRUN and not args.run)
+            wanted = RunMode.MULTIRUN if grid else RunMode.RUN
+            start = app.multirun if grid else app.run
+            start(name, Task(), overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"])
+    finally:
+        GlobalHydra.instance().clear()
 
 
 if __name__ == "__main__":

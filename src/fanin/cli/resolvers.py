@@ -8,10 +8,9 @@ from fanin.cli.arithmetic import compute
 
 
 def register_resolvers() -> None:
-    """Make the resolvers known: fanin.experiment, .run_name, .checked_run_name, .for_data and .compute.
+    """Make the resolvers known: fanin.experiment, .run_name, .for_data and .compute.
 
-    The first three read the configuration they stand in. A single run's folder is named by the checked one: naming
-    is the first thing that Hydra does with a composed configuration, so a mistake shows before anything is written.
+    The first two read the configuration they stand in.
     ${fanin.for_data:${data._target_},{Digits:1,other:2}} picks a value by the class of the data set, for studies
     whose length depends on it; ${fanin.compute:"2 / (1 + ${model.condition})"} is arithmetic.
     """
@@ -26,16 +25,10 @@ def register_resolvers() -> None:
 
         return identify(without_hydra(_root_), _root_.hydra).name
 
-    def checked_run_name(*, _root_: DictConfig) -> str:
-        from fanin.sweep.plan import plan_run
-
-        return plan_run(_root_).name
-
     def for_data(target: str, values: DictConfig) -> object:
         return values.get(target.rpartition(".")[2], values.get("other"))
 
     OmegaConf.register_new_resolver("fanin.for_data", for_data, replace=True)
     OmegaConf.register_new_resolver("fanin.compute", compute, replace=True)
-    OmegaConf.register_new_resolver("fanin.checked_run_name", checked_run_name, replace=True)
     OmegaConf.register_new_resolver("fanin.experiment", experiment, replace=True)
     OmegaConf.register_new_resolver("fanin.run_name", run_name, replace=True)

@@ -51,5 +51,6 @@ def prepare_process() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # where a user's own my_module.Net lies
+    warnings.filterwarnings("error", r"provider=hydra\.searchpath .* is not available")
     # Hydra checks conf/hydra/launcher/NAME.yaml against the plugin's own entry of that name, which is what we want.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")

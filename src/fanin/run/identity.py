@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -24,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fanin.catalogue import SEVERAL
+from fanin.run.hydra_private import loader_of
 
 NOT_IDENTITY = ("force", "data.root", "trainer.progress", "study")
 """Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
@@ -182,10 +181,7 @@ def _loader(search_path: SearchPath) -> ConfigLoader:
     if not search_path:
         return GlobalHydra.instance().config_loader()
     Plugins.instance()  # whose modules bring entries of their own
-    path = ConfigSearchPathImpl()
-    for provider, address in search_path:
-        path.append(provider, address)
-    return ConfigLoaderImpl(path)
+    return loader_of(search_path)
 
 
 @lru_cache(maxsize=64)

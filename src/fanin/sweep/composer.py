@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from fanin.run.hydra_private import apply_overrides, get_overrides_dirname
 from fanin.run.identity import without_hydra
 
 Plain = dict[str, Any]
@@ -94,7 +94,7 @@ class Composer:
         make_task = partial(_task, choice.pickled, values)
         if plain is None:  # an added, a deleted or a mistyped key: Hydra's own way knows them all
             task = copy.deepcopy(choice.task)
-            ConfigLoaderImpl._apply_overrides_to_config(values, task)
+            apply_overrides(values, task)
             plain = as_plain(task)
             make_task = partial(as_config, plain)
         typed = [one for one in parsed if not one.is_hydra_override()]

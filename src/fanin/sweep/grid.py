@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fanin.errors import UserError
+from fanin.errors import UserError, counted
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import NO_EXPERIMENT, experiment_of
 from fanin.sweep.job import Outcome, outcomes
@@ -42,13 +42,13 @@ def run_grid(
     if ours is not None:
         launcher.check_options()  # type: ignore[attr-defined]
         launcher.warm_up()  # type: ignore[attr-defined]
-    plan = plan_grid(master, loader, [job for batch in batches for job in batch])
+    plan = plan_grid(master, loader, [job for batch in batches for job in batch], own_launcher=ours is not None)
     folders, grid = plan.folders, plan.folders[0].parent
     name = str(master.hydra.runtime.choices.get("hydra/launcher"))
     if plan.finished < len(folders):
         check_launcher(name, launcher)
-    known = f", {plan.finished} of them finished before" if plan.finished else ""
-    Console(highlight=False, stderr=True).print(f"{len(folders)} runs in {grid}{known}", soft_wrap=True)
+    known = f", {plan.finished} of them finished before (force=true runs them again)" if plan.finished else ""
+    Console(highlight=False, stderr=True).print(f"{counted(len(folders), 'run')} in {grid}{known}", soft_wrap=True)
     grid.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, grid / "multirun.yaml")
     returns: list[Any] = []
@@ -76,13 +76,13 @@ def _tell_what_is_missing(plan: Plan, outcomes: Sequence[Outcome]) -> None:
     }
     failed = [folder for folder, state in states.items() if state == "failed"]
     if failed:
-        raise FailedRuns(f"{len(failed)} of {len(states)} runs failed; the first: {failed[0] / 'run.log'}")
+        raise FailedRuns(f"{len(failed)} of {counted(len(states), 'run')} failed; the first: {failed[0] / 'run.log'}")
     if stopped := sum(state == "interrupted" for state in states.values()):
-        raise FailedRuns(f"{stopped} of {len(states)} runs were interrupted; the same command goes on")
+        raise FailedRuns(f"{stopped} of {counted(len(states), 'run')} interrupted; the same command goes on")
     wanted = [states[run.folder] for run in plan.runs.values() if not run.finished]
     if wanted and all(state in ("busy", "running") for state in wanted):
         raise FailedRuns(
-            f"nothing was run: another process is at {len(wanted)} of {len(states)} runs; it goes on there"
+            f"nothing was run: another process is at {len(wanted)} of {counted(len(states), 'run')}; it goes on there"
         )
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Timer
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from fanin.catalogue import SEVERAL
-from fanin.cli.help import group_options
-from fanin.errors import OptionError, UserError
+from fanin.catalogue import GROUPS
+from fanin.errors import OptionError, UserError, counted
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import Identity, identify, without_hydra
 from fanin.sweep.composer import Composed, Composer, as_config, as_plain
+from fanin.sweep.hydra_keys import check_folders, check_pool
+
+PATIENCE = 1.0
+"""Seconds after which a grid that is still being checked says so."""
 
 
 class InvalidRuns(UserError):
@@ -54,13 +60,13 @@ class Plan:
         """How many runs are finished."""
         return sum(run.finished for run in self.runs.values())
 
-    def add(self, composed: Composed) -> Identity:
-        """Take in one job; its mistakes are kept for later."""
+    def add(self, composed: Composed, folder: Path | None = None) -> Identity:
+        """Take in one job, in a folder of its own or that of its name; its mistakes are kept for later."""
         identity = identify(composed.resolved, composed.hydra)
         self.per_job.append(identity.name)
         if identity.name in self.runs:
             return identity
-        folder = self.grid / identity.name
+        folder = folder or self.grid / identity.name
         finished = RunFolder(folder).finished(identity.config_hash) and not composed.plain.get("force")
         self.runs[identity.name] = Planned(composed, identity, folder, finished, len(self.runs))
         if not finished:
@@ -94,7 +100,7 @@ def _lists(overrides: Sequence[str]) -> Iterator[OptionError]:
     """Lists typed for groups of one option: Hydra would lay their options over one another."""
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
-        if value.startswith("[") and group not in SEVERAL and group_options(group):
+        if value.startswith("[") and group in GROUPS and not GROUPS[group].several:
             yield OptionError(group, value, "one option, not a list", f"-m {group}={value.strip('[]')} tries each")
 
 
@@ -104,23 +110,53 @@ def plan_run(cfg: DictConfig) -> Identity:
     Raises:
         InvalidRuns: it cannot be run.
     """
+    check_folders(cfg.hydra, grid=False)
     plan = Plan(Path(cfg.hydra.sweep.dir))
     plain = as_plain(without_hydra(cfg))
     composed = Composed(plain, partial(as_config, plain), cfg.hydra, {}, list(cfg.hydra.overrides.task), "")
-    identity = plan.add(composed)
+    identity = plan.add(composed, Path(cfg.hydra.run.dir))
     plan.refuse_mistakes()
     return identity
 
 
-def plan_grid(master: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[str]]) -> Plan:
-    """The plan of a grid, each job given by its overrides.
+def plan_grid(
+    master: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[str]], *, own_launcher: bool = True
+) -> Plan:
+    """The plan of a grid.
+
+    Args:
+        master: the configuration of the multirun, with its hydra node.
+        loader: composes the jobs.
+        jobs: the overrides of each.
+        own_launcher: whether one of fanin's launchers runs them; of Hydra's own keys those follow fewer.
 
     Raises:
         InvalidRuns: some of its jobs cannot be run.
+        OptionError: one of Hydra's own keys cannot be followed.
     """
+    check_folders(master.hydra, grid=True)
     composer = Composer(loader, master)
     plan = Plan(Path(master.hydra.sweep.dir))
-    for overrides in jobs:
-        plan.add(composer(overrides))
+    with _told_after(PATIENCE, f"checking {counted(len(jobs), 'run')}"):
+        for overrides in jobs:
+            composed = composer(overrides)
+            if own_launcher:
+                check_pool(composed.record)
+            plan.add(composed)
     plan.refuse_mistakes()
     return plan
+
+
+@contextmanager
+def _told_after(seconds: float, line: str) -> Iterator[None]:
+    """Print a line on a terminal if the block takes longer than some seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    timer = Timer(seconds, lambda: print(line, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -5,10 +5,12 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -29,7 +31,7 @@ class GridSweeperConf:
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="fanin")
 
 
-class GridSweeper(BasicSweeper):
+class GridSweeper(Sweeper):
     """The product of all axes; every job is checked before the first one runs, and the grid ends in a report.
 
     Settings can go with the choices that they are meant for, as each optimizer's learning rate: among the axes of an
@@ -47,39 +49,35 @@ class GridSweeper(BasicSweeper):
     A later entry outdoes an earlier one, and what is typed outdoes both. Interpolations are those of the job.
     """
 
+    def __init__(self, max_batch_size: Any, params: Optional[dict[str, str]] = None) -> None:  # noqa: UP045
+        self.max_batch_size, self.params = max_batch_size, params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Remember what Hydra gives, and make the launcher."""
+        self.config, self.loader = config, hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
     def sweep(self, arguments: list[str]) -> Any:
         """Check all jobs, launch them, report; see fanin.sweep.grid."""
         from fanin.sweep.grid import run_grid
+        from fanin.sweep.grid_axes import batches_of
 
         assert self.config is not None
         assert self.launcher is not None
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        typed = parser.parse_overrides([*self._parse_config(), *arguments])
-        batches = self.split_arguments(typed, self.max_batch_size)  # type: ignore[no-untyped-call]
-        return run_grid(self.config, self.hydra_context.config_loader, self.launcher, batches)
+        batches = batches_of(self.jobs(arguments), self.max_batch_size)
+        return run_grid(self.config, self.loader, self.launcher, batches)
 
-    def split_arguments(self, overrides, max_batch_size):  # type: ignore[no-untyped-def, override]
-        """The jobs of the grid in batches, each a list of overrides with those that go with its choices."""
-        batches = super().split_arguments(overrides, max_batch_size)
+    def jobs(self, arguments: list[str]) -> list[list[str]]:
+        """The overrides of every job, with the settings that go with its choices."""
+        from fanin.sweep.grid_axes import jobs_of, with_settings
+
         assert self.config is not None
+        axes = [f"{key}={value}" for key, value in self.params.items() if "=" not in key]
+        parser = OverridesParser.create(config_loader=self.loader)
         entries = OmegaConf.to_container(self.config.hydra.sweeper.params or OmegaConf.create(), resolve=False)
         assert isinstance(entries, dict)
         tied = {tuple(str(key).split()): str(text).split() for key, text in entries.items() if "=" in str(key)}
-        return [[_with_settings(job, tied) for job in batch] for batch in batches] if tied else batches
-
-    def _parse_config(self) -> list[str]:
-        """The axes, which are no conditions."""
-        return [f"{key}={value}" for key, value in (self.params or {}).items() if "=" not in key]
-
-
-def _with_settings(job: list[str], tied: dict[tuple[str, ...], list[str]]) -> list[str]:
-    """A job's overrides with the settings that go with its choices in front."""
-    settings = dict(one.split("=", 1) for choices, texts in tied.items() if {*choices} <= {*job} for one in texts)
-    typed = {one.key_or_group for one in OverridesParser.create().parse_overrides(job)}
-    return [f"{key}={_quoted(value)}" for key, value in settings.items() if key not in typed] + job
-
-
-def _quoted(value: str) -> str:
-    """A value as the command line takes it: an interpolation with others inside needs quotes there."""
-    return f"'{value}'" if "${" in value else value
+        jobs = jobs_of(parser.parse_overrides([*axes, *arguments]))
+        return [with_settings(job, tied) for job in jobs] if tied else jobs

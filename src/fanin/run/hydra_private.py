@@ -1,0 +1,88 @@
+"""All that fanin takes of Hydra beside its public interface. What a new version of Hydra may move is mended here.
+
+`tests/run/test_hydra_private.py` names each of them and what is expected of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, run_job
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig
+
+__all__ = ["App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app"]
+
+Check = Callable[[DictConfig], object]
+
+
+class App(Hydra):
+    """Hydra's own application, whose single runs are checked before the first folder is made.
+
+    Args:
+        task_name: what `hydra.job.name` is by default.
+        config_loader: composes.
+    """
+
+    check: Check = staticmethod(lambda cfg: None)
+    """Called with the composed configuration of a single run; what it raises ends the command."""
+
+    def run(
+        self,
+        config_name: str | None,
+        task_function: TaskFunction,
+        overrides: list[str],
+        with_log_configuration: bool = True,
+    ) -> JobReturn:
+        """Compose one configuration, check it, and run it in its folder."""
+        cfg = self.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration)
+        cfg.hydra.mode = RunMode.RUN
+        HydraConfig.instance().set_config(cfg)  # ${hydra:...} in what is checked
+        self.check(cfg)
+        callbacks = Callbacks(cfg)
+        callbacks.on_run_start(config=cfg, config_name=config_name)
+        job = run_job(
+            hydra_context=HydraContext(config_loader=self.config_loader, callbacks=callbacks),
+            task_function=task_function,
+            config=cfg,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+            configure_logging=with_log_configuration,
+        )
+        callbacks.on_run_end(config=cfg, config_name=config_name, job_return=job)
+        _ = job.return_value  # raises what the job has raised
+        return job
+
+
+def new_app(conf: str, more: Path | None = None) -> App:
+    """An application that composes from a folder of configurations and, before it, from a user's own."""
+    search_path = create_config_search_path(conf)
+    if more is not None:
+        search_path.prepend("command-line", f"file://{more.absolute()}", SearchPathQuery(provider="schema"))
+    app = App.create_main_hydra2("fanin", search_path)
+    assert isinstance(app, App)
+    return app
+
+
+def loader_of(search_path: Sequence[tuple[str, str]]) -> ConfigLoader:
+    """Hydra's composing in a process that Hydra does not run in, from (who added it, its address) in order."""
+    path = ConfigSearchPathImpl()
+    for provider, address in search_path:
+        path.append(provider, address)
+    return ConfigLoaderImpl(path)
+
+
+def apply_overrides(overrides: list[Override], cfg: Any) -> None:
+    """Set, add and delete keys of a configuration as the command line does."""
+    ConfigLoaderImpl._apply_overrides_to_config(overrides, cfg)

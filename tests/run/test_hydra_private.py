@@ -1,0 +1,62 @@
+"""What fanin takes of Hydra beside its public interface, by name: a new version of Hydra that moves it shows here."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from fanin.run import hydra_private
+
+SOURCE = Path(__file__).parents[2] / "src"
+ROOM = Path(hydra_private.__file__)
+
+
+def private(path: Path) -> set[str]:
+    """The private modules of Hydra that a file imports."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [getattr(node, "module", None) or "" for node in nodes] + [one.name for node in nodes for one in node.names]
+    return {name for name in names if name.startswith("hydra.") and "._" in name}
+
+
+def test_one_room_knows_hydras_private_modules() -> None:
+    assert private(ROOM) == {
+        f"hydra._internal.{name}"
+        for name in ("callbacks", "config_loader_impl", "config_search_path_impl", "hydra", "utils")
+    }
+    assert {path for path in SOURCE.rglob("*.py") if private(path)} == {ROOM}
+
+
+def test_they_take_what_they_are_given() -> None:
+    def takes(function: object) -> list[str]:
+        return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+    assert takes(Hydra.run)[1:] == ["config_name", "task_function", "overrides", "with_log_configuration"]
+    assert takes(Hydra.multirun)[1:] == takes(Hydra.run)[1:]
+    assert takes(Hydra.compose_config)[1:5] == ["config_name", "overrides", "run_mode", "with_log_configuration"]
+    assert takes(Hydra.get_mode)[1:] == ["config_name", "overrides"]
+    assert takes(Hydra.show_cfg)[1:] == ["config_name", "overrides", "cfg_type", "package", "resolve"]
+    assert takes(Hydra.create_main_hydra2) == ["task_name", "config_search_path"]
+    assert takes(create_config_search_path) == ["search_path_dir"]
+    assert takes(ConfigSearchPathImpl.append)[1:3] == ["provider", "path"]
+    assert takes(ConfigLoaderImpl)[:1] == ["config_search_path"]
+    assert takes(get_overrides_dirname) == ["overrides", "exclude_keys", "item_sep", "kv_sep"]
+    assert {"on_run_start", "on_run_end"} <= {*dir(Callbacks)}
+    options = {one for action in get_args_parser()._actions for one in action.option_strings}
+    assert {"--cfg", "--package", "--resolve", "--run", "--multirun", "--info", "--config-dir", "--hydra-help",
+            "--config-name", "--config-path", "--shell-completion", "--experimental-rerun"} <= options  # fmt: skip
+
+
+def test_overrides_are_applied_as_the_command_line_does() -> None:
+    cfg = OmegaConf.create({"a": {"b": 1, "c": 2}})
+    OmegaConf.set_struct(cfg, True)
+    hydra_private.apply_overrides(OverridesParser.create().parse_overrides(["a.b=3", "~a.c", "+a.d=4"]), cfg)
+    assert cfg == {"a": {"b": 3, "d": 4}}
