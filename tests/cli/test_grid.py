@@ -89,14 +89,20 @@ def test_a_finished_grid_runs_nothing_and_a_missing_run_alone_is_run(study: tupl
     before, summary = written(), (grid / "summary.csv").read_text()
     page = (grid / "report" / "index.html").stat().st_mtime_ns
     said = fanin(place, *reversed(STUDY), "seed=0,1,2", "optimizer=sgd")
-    assert (said.code, said.err) == (0, ["6 runs in outputs/init_study, 6 of them finished before"])
+    assert (said.code, said.err) == (
+        0,
+        ["6 runs in outputs/init_study, 6 of them finished before (force=true runs them again)"],
+    )
     assert (written(), (grid / "summary.csv").read_text()) == (before, summary)
     assert (grid / "report" / "index.html").stat().st_mtime_ns > page
     missing = sorted(before)[1]
     old = read(grid / missing / "result.json")
     shutil.rmtree(grid / missing)
     said = fanin(place, *STUDY)
-    assert (said.code, said.err) == (0, ["6 runs in outputs/init_study, 5 of them finished before"])
+    assert (said.code, said.err) == (
+        0,
+        ["6 runs in outputs/init_study, 5 of them finished before (force=true runs them again)"],
+    )
     after = written()
     assert {name for name in after if after[name] != before.get(name)} == {missing}
     assert read(grid / missing / "result.json") | {"seconds": 0} == old | {"seconds": 0}

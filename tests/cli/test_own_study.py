@@ -119,7 +119,10 @@ def test_a_study_is_no_part_of_a_run_s_identity(place: tuple[Path, Said]) -> Non
     hashes = {read(run / "result.json")["config_hash"] for run in runs(folder / "outputs" / "ahead").values()}
     for typed, claims in (("study.least=0.001", 2), ("study=null", 0)):
         said = fanin(folder, "--config-dir=own", "experiment=ahead", typed)
-        assert (said.code, said.err) == (0, ["4 runs in outputs/ahead, 4 of them finished before"])
+        assert (said.code, said.err) == (
+            0,
+            ["4 runs in outputs/ahead, 4 of them finished before (force=true runs them again)"],
+        )
         assert sum("claim " in line for line in said.out) == claims
     assert {read(run / "result.json")["config_hash"] for run in runs(folder / "outputs" / "ahead").values()} == hashes
     assert "claims.csv" not in {path.name for path in (folder / "outputs" / "ahead" / "report").iterdir()}

@@ -102,7 +102,7 @@ def test_a_killed_worker_fails_alone(place: Path, undisturbed: Path) -> None:
     assert "killed by SIGKILL" in (grid / victim / "run.log").read_text()
     assert {row["run"]: row["state"] for row in table(grid / "summary.csv")}[victim] == "failed"
     again = assert_completed_by_the_same_command(place, undisturbed)
-    assert again.err == ["3 runs in outputs/runs, 2 of them finished before"]
+    assert again.err == ["3 runs in outputs/runs, 2 of them finished before (force=true runs them again)"]
 
 
 def test_workers_that_die_before_they_took_a_run_harm_none(place: Path, undisturbed: Path) -> None:

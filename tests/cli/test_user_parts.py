@@ -130,7 +130,10 @@ def test_the_same_command_runs_the_failed_one_alone(place: Path, broken: tuple[S
     found = broken[1]
     before = {width: (run / "status.json").read_text() for width, run in found.items()}
     said = fanin(place, *GRID, PYTHONPATH=str(place / "code"))
-    assert (said.code, said.err) == (0, ["3 runs in outputs/runs, 2 of them finished before"])
+    assert (said.code, said.err) == (
+        0,
+        ["3 runs in outputs/runs, 2 of them finished before (force=true runs them again)"],
+    )
     assert {width for width, run in found.items() if (run / "status.json").read_text() != before[width]} == {"17"}
     assert read(found["17"] / "status.json")["state"] == "done"
     result = read(found["17"] / "result.json")

@@ -38,7 +38,7 @@ UNREADABLE = {
     "model.depth=[1": "model.depth=[1: cannot be read; close its brackets, or quote the value: 'model.depth=\"[1\"'",
 }
 UNKNOWN_KEYS = {
-    "modell.depth=3": f"unknown key modell.depth: fanin knows {', '.join(sorted([*GROUPS, 'force', 'seed']))}; "
+    "modell.depth=3": f"unknown key modell.depth: fanin knows {', '.join(sorted([*GROUPS, 'force', 'seed', 'study']))}; "
     "did you mean model?",
     "mdoel=mlp": "unknown key mdoel: fanin knows activation, augment,",
     "model.depht=3": "unknown key model.depht: model knows bias, depth, width; did you mean model.depth?",
@@ -91,7 +91,7 @@ NOT_TOGETHER = {
     "data=mnist data.root=a_file": "data.root=",
     "model.width=${widht}": "model.width: Interpolation key 'widht' not found",
     "-m --cfg job": "-m and --cfg do not go together",
-    "--config-dir=nowhere": "Additional config directory '",
+    "--config-dir=nowhere": "--config-dir=nowhere: must be a folder of option files",
     "--config-dir": "argument --config-dir/-cd: expected one argument; fanin --help lists",
     "seed=0 --sweep": "unrecognized arguments: --sweep; fanin --help lists what there is",
     "seed=0 -m trainer.step=2": "unknown key trainer.step: trainer knows batch_size,",

@@ -199,14 +199,20 @@ def test_what_one_launcher_began_another_finishes_and_then_nothing_is_left_to_ru
     grid, wanted = place / "outputs" / "runs", runs(plain / "outputs" / "runs")
     shutil.rmtree(grid / min(wanted))
     said = fanin(place, *GRID, *way.other)
-    assert (said.code, said.err) == (0, ["2 runs in outputs/runs, 1 of them finished before"])
+    assert (said.code, said.err) == (
+        0,
+        ["2 runs in outputs/runs, 1 of them finished before (force=true runs them again)"],
+    )
     assert list(runs(grid)) == list(wanted)
     for name, run in runs(grid).items():
         assert_same(run, wanted[name])
     assert untimed_summary(grid) == untimed_summary(plain / "outputs" / "runs")
     before = {path: path.stat().st_mtime_ns for run in runs(grid).values() for path in run.rglob("*")}
     said = way(place)
-    assert (said.code, said.err) == (0, ["2 runs in outputs/runs, 2 of them finished before"])
+    assert (said.code, said.err) == (
+        0,
+        ["2 runs in outputs/runs, 2 of them finished before (force=true runs them again)"],
+    )
     assert {path: path.stat().st_mtime_ns for run in runs(grid).values() for path in run.rglob("*")} == before
 
 
@@ -367,7 +373,10 @@ def test_slurm_runs_a_grid(plain: Path, tmp_path: Path) -> None:
     assert untimed_summary(grid) == untimed_summary(plain / "outputs" / "runs")
     # Nothing is left to do, so nobody asks for Slurm.
     again = fanin(place, *GRID, "hydra/launcher=slurm")
-    assert (again.code, again.err) == (0, ["2 runs in outputs/runs, 2 of them finished before"])
+    assert (again.code, again.err) == (
+        0,
+        ["2 runs in outputs/runs, 2 of them finished before (force=true runs them again)"],
+    )
 
 
 def test_mistakes_in_a_launcher_are_one_line(tmp_path: Path) -> None:
