@@ -38,8 +38,8 @@ UNREADABLE = {
     "model.depth=[1": "model.depth=[1: cannot be read; close its brackets, or quote the value: 'model.depth=\"[1\"'",
 }
 UNKNOWN_KEYS = {
-    "modell.depth=3": f"unknown key modell.depth: fanin knows {', '.join(sorted([*GROUPS, 'force', 'seed', 'study']))}; "
-    "did you mean model?",
+    "modell.depth=3": "unknown key modell.depth: fanin knows "
+    f"{', '.join(sorted([*GROUPS, 'force', 'seed', 'study']))}; did you mean model?",
     "mdoel=mlp": "unknown key mdoel: fanin knows activation, augment,",
     "model.depht=3": "unknown key model.depht: model knows bias, depth, width; did you mean model.depth?",
     "model.depth.deeper=3": "unknown key model.depth.deeper: model.depth knows no keys",
