@@ -155,7 +155,9 @@ def make_run(
     diverges = c >= 2.5 and count > 0
     state = "diverged" if diverges and state == "done" else state
     (folder / ".hydra" / "config.yaml").write_text(config_yaml(c, seed, depth, width, last if count else 0))
-    (folder / ".hydra" / "hydra.yaml").write_text(HYDRA_YAML)
+    choices = {**CHOICES, **{group: option for group, option in chosen.items() if "." not in group and group != "seed"}}
+    listed = "".join(f"      {group}: {option}\n" for group, option in choices.items())
+    (folder / ".hydra" / "hydra.yaml").write_text(f"hydra:\n  runtime:\n    choices:\n{listed}")
     (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {key}={value}\n" for key, value in chosen.items()))
     status = {
         "state": state, "step": 2 if diverges else last, "steps": last, "epoch": 1.0, "seconds": 3.5, "error": error,
@@ -217,13 +219,7 @@ def config_yaml(c: float, seed: int, depth: int, width: int, steps: int) -> str:
     )
 
 
-HYDRA_YAML = """hydra:
-  runtime:
-    choices:
-      data: mnist
-      model: mlp
-      activation: relu
-      normalization: none
-      initializer: variance_scaling
-      optimizer: sgd
-"""
+CHOICES = {
+    "data": "mnist", "model": "mlp", "activation": "relu", "normalization": "none",
+    "initializer": "variance_scaling", "optimizer": "sgd",
+}  # fmt: skip

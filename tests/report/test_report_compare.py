@@ -17,8 +17,7 @@ from scipy import stats
 
 from fanin.errors import UserError
 from fanin.report.cli import main
-from fanin.report.compare.command import compare
-from fanin.report.compare.comparison import Compared
+from fanin.report.compare.comparison import Compared, compare
 
 WriteRun = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -120,14 +119,17 @@ def test_other_overrides_are_paired_too(tmp_path: Path, add: Callable[..., Path]
     add("adam", 0, 0.0, others={"initializer.c": 5, "model.depth": 3})
     result = compare([tmp_path], SIDES)
     (one,) = result.comparisons
-    assert [pair.values for pair in one.pairs] == [
+    assert [one.matched.pairs[i].values for i in one.counted] == [
         {"initializer.c": c, "seed": seed} for c in (1, 2) for seed in (0, 1, 7)
     ]
     assert [b - a for a, b in one.values] == pytest.approx(differences, rel=1e-9)
     assert one.statistics is not None
     assert one.statistics.t_p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, rel=1e-6)
     assert row(result)["side_unpaired"] == "1"
-    assert any("1 of optimizer=adam" in note and "partner" in note for note in one.notes)
+    assert one.notes[:2] == [
+        "matched on initializer.c, seed",
+        "left out: 1 run of optimizer=adam: initializer.c=5, where optimizer=sgd has 1 or 2",
+    ]
     assert any("pairs differ in initializer.c too" in note for note in one.notes)
 
 
@@ -166,7 +168,8 @@ def test_what_has_no_value_is_left_out_and_counted(tmp_path: Path, add: Callable
     }  # fmt: skip
     assert float(found["mean_difference"]) == pytest.approx(0.02)
     notes = " | ".join(result.comparisons[0].notes)
-    assert "not counted as lost; diverged: 1 of optimizer=sgd, 0 of optimizer=adam" in notes
+    assert "which are not counted as lost; diverged: 1 of optimizer=sgd, 0 of optimizer=adam" in notes
+    assert "left out: 1 run of optimizer=sgd: seed=6, where optimizer=adam has 0 or 1 or 2 or 3 or 4 or 5" in notes
     assert "unfinished or failed: 0 of optimizer=sgd, 1 of optimizer=adam" in notes
     assert notes in " | ".join((result.out / "compare.md").read_text().replace("\n- ", " | ").splitlines())
 
@@ -178,13 +181,42 @@ def test_every_side_is_compared_with_the_first(tmp_path: Path, add: Callable[...
         add("lion", seed + 1, 0.5)
     result = compare([tmp_path], (*SIDES, "optimizer=lion"))
     adam, lion = result.comparisons
-    assert (adam.first, lion.first, len(adam.pairs), len(lion.pairs)) == (SIDES[0], SIDES[0], 2, 1)
+    assert (adam.first.text, lion.first.text, len(adam.values), len(lion.values)) == (SIDES[0], SIDES[0], 2, 1)
     assert float(row(result, 0)["mean_difference"]) == pytest.approx(0.15)
-    assert lion.notes[0] == "1 pair; an interval needs at least two pairs"
+    assert "1 pair left; an interval needs at least two pairs" in lion.notes
     # Never a bare mean: one pair has neither numbers nor a row in the figure.
     assert (row(result, 1)["mean_difference"], row(result, 1)["first_mean"]) == ("", "")
-    assert "1 pair; an interval needs" in (result.out / "compare.md").read_text()
+    assert "1 pair left; an interval needs" in (result.out / "compare.md").read_text()
     assert "optimizer=lion" not in (result.out / "compare.svg").read_text()
+
+
+def test_an_option_means_what_it_brings_along(tmp_path: Path, add: Callable[..., Path]) -> None:
+    """The README's grid of learning rates and its grid of optimizers in one folder: each optimizer at its own rate.
+
+    sgd's own rate is 0.1, where it learns; adam's is 0.001. Told first is what was left out.
+    """
+    for seed in range(3):
+        configure(add("sgd", seed, 0.1 + 0.01 * seed), "lr: 0.003", "lr: 0.1")
+        configure(add("adam", seed, 0.2 + 0.02 * seed), "lr: 0.003", "lr: 0.001")
+        add("sgd", seed, 0.7, others={"optimizer.lr": 0.001})
+        add("sgd", seed, 0.3, others={"optimizer.lr": 0.01})
+    (one,) = compare([tmp_path], SIDES).comparisons
+    assert one.values == [(pytest.approx(0.1 + 0.01 * seed), pytest.approx(0.2 + 0.02 * seed)) for seed in range(3)]
+    assert one.notes == [
+        "matched on seed",
+        "left out: 6 runs of optimizer=sgd: optimizer.lr=0.001 or 0.01, not its own 0.1: name optimizer.lr in every "
+        "side to compare them",
+    ]
+
+
+def test_rates_that_both_sides_have_are_matched(tmp_path: Path, add: Callable[..., Path]) -> None:
+    """A crossed grid: sgd's own 0.1 is typed for adam, adam's own 0.001 for sgd."""
+    for optimizer, own, other in (("sgd", 0.1, 0.001), ("adam", 0.001, 0.1)):
+        configure(add(optimizer, 0, own), "lr: 0.003", f"lr: {own}")
+        add(optimizer, 0, 2 * other, others={"optimizer.lr": other})
+    (one,) = compare([tmp_path], SIDES).comparisons
+    assert one.values == [(pytest.approx(0.002), pytest.approx(0.001)), (pytest.approx(0.1), pytest.approx(0.2))]
+    assert one.notes[0] == "matched on optimizer.lr"
 
 
 def test_what_a_group_brings_along_does_not_part_a_pair(tmp_path: Path, add: Callable[..., Path]) -> None:
@@ -192,14 +224,14 @@ def test_what_a_group_brings_along_does_not_part_a_pair(tmp_path: Path, add: Cal
     for seed in range(2):
         configure(add("sgd", seed, 0.1 * seed, under="a", experiment="a"), "lr: 0.003", "lr: 0.1")
         configure(add("adam", seed, 0.3 * seed, under="b", experiment="b"), "lr: 0.003", "lr: 0.001")
-    assert len(compare([tmp_path], SIDES).comparisons[0].pairs) == 2
-    assert len(compare([tmp_path], ("experiment=a,optimizer=sgd", "experiment=b")).comparisons[0].pairs) == 2
+    assert len(compare([tmp_path], SIDES).comparisons[0].values) == 2
+    assert len(compare([tmp_path], ("experiment=a,optimizer=sgd", "experiment=b")).comparisons[0].values) == 2
     for seed in range(2):
         configure(tmp_path / "b" / f"optimizer=adam,seed={seed}", "batch_size: 100", "batch_size: 50")
-    with pytest.raises(UserError, match=r"0 pairs; .*the sides also differ in trainer\.batch_size: 100 against 50"):
+    with pytest.raises(UserError, match=r"trainer\.batch_size=100, where optimizer=adam has 50; .*0 pairs left;"):
         compare([tmp_path], SIDES)
     named = [f"{side},trainer.batch_size={size}" for side, size in zip(SIDES, (100, 50), strict=True)]
-    assert len(compare([tmp_path], named).comparisons[0].pairs) == 2
+    assert len(compare([tmp_path], named).comparisons[0].values) == 2
 
 
 def test_a_list_of_options_is_a_side(tmp_path: Path, write_run: WriteRun) -> None:
@@ -244,8 +276,8 @@ def test_any_number_of_a_result_can_be_compared(tmp_path: Path, add: Callable[..
         (["optimizer=sgd", "seed=0"], r"--compare optimizer=sgd seed=0: .*,seed=0 is on both sides; say more of each"),
         (
             ["optimizer=adam", "optimizer=sgd,optimizer.lr=0.1"],
-            r"optimizer=sgd,optimizer.lr=0.1 against optimizer=adam: 1 pair; an interval needs at least two pairs; "
-            "runs without .*",
+            "optimizer=sgd,optimizer.lr=0.1 against optimizer=adam: matched on seed; left out: 1 run of optimizer=adam"
+            ": seed=1, where optimizer=sgd,optimizer.lr=0.1 has 0; 1 pair left; an interval needs at least two pairs",
         ),
         (
             ["optimizer=adam,optimizer.lr=0.01", "optimizer=sgd"],

@@ -44,7 +44,7 @@ def test_four_differences_by_hand() -> None:
     assert found.wilcoxon_p == pytest.approx(1 / 8, rel=1e-12)
     # As 4 folds: 1/4 becomes 1/4 + 1/3 = 7/12, and s^2 7/12 = 98/36.
     error = math.sqrt(98) / 6
-    folds = paired([1.0, 2.0, 3.0, 6.0], 1 / 3)
+    folds = paired([1.0, 2.0, 3.0, 6.0], 4)
     assert [folds.low, folds.high] == pytest.approx([3 - t.ppf(0.975) * error, 3 + t.ppf(0.975) * error], rel=1e-12)
     assert folds.t_p == pytest.approx(2 * t.sf(3 / error), rel=1e-12)
     assert (folds.mean, folds.wilcoxon_p) == (found.mean, found.wilcoxon_p)
@@ -76,15 +76,15 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     noise = random.normal(size=(count, k))
     related = mean + math.sqrt(r) * random.normal(size=(count, 1)) + math.sqrt(1 - r) * noise
 
-    def covered(samples: np.ndarray, overlap: float) -> float:
-        intervals = [paired(sample.tolist(), overlap) for sample in samples]
+    def covered(samples: np.ndarray, folds: int | None) -> float:
+        intervals = [paired(sample.tolist(), folds) for sample in samples]
         return sum(one.low <= mean <= one.high for one in intervals) / count
 
     # Four standard deviations of a share of 400: 4 sqrt(0.95 0.05 / 400) = 0.0436.
-    assert covered(mean + noise, 0.0) == pytest.approx(0.95, abs=0.0436)
-    assert covered(related, 1 / (k - 1)) == pytest.approx(0.95, abs=0.0436)
+    assert covered(mean + noise, None) == pytest.approx(0.95, abs=0.0436)
+    assert covered(related, k) == pytest.approx(0.95, abs=0.0436)
     # Without the correction |T| < q sqrt((1/k) / (1/k + 1/(k - 1))), which 86 % of them are.
     ratio = math.sqrt((1 / k) / (1 / k + 1 / (k - 1)))
     expected = 1 - 2 * stats.t.sf(ratio * stats.t.ppf(0.975, k - 1), k - 1)
-    assert covered(related, 0.0) == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / count))
+    assert covered(related, None) == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / count))
     assert expected == pytest.approx(0.86, abs=0.005)

@@ -85,8 +85,7 @@ def _report(folders: Sequence[Path], out: Path | None, keys: Sequence[str]) -> N
 def _compare(folders: Sequence[Path], out: Path | None, sides: Sequence[str], metric: str | None) -> None:
     from rich.console import Console
 
-    from fanin.report.compare.command import compare
-    from fanin.report.compare.text import print_compared
+    from fanin.report.compare.comparison import compare, print_compared
 
     print_compared(compare(folders, sides, metric, out), Console(highlight=False))
 

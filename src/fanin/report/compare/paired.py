@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
-from fanin.report.statistics import t_quantile
+from fanin.report.statistics import mean_interval, overlap_of
 
 
 @dataclass(frozen=True)
@@ -37,37 +37,34 @@ class Paired:
     above: int
 
 
-def paired(differences: Sequence[float], overlap: float = 0.0) -> Paired:
+def paired(differences: Sequence[float], folds: int | None = None) -> Paired:
     """Mean, interval and tests of paired differences.
 
-    mean +- t_(n-1, 0.975) s sqrt(1/n + overlap), and T = mean / (s sqrt(1/n + overlap)) with n - 1 degrees of freedom.
-    overlap = 0 is the ordinary paired t-test, for independent pairs such as seeds. Differences over the folds of a
-    cross-validation are not independent, for their training sets overlap, and the ordinary interval is too narrow;
-    overlap = n_test / n_train = 1/(k - 1) corrects for it: 1/n + 1/(k - 1), where n = k for one round of k folds.
+    The interval is that of `mean_interval`, and T = mean / (s sqrt(1/n + 1/(k - 1))) has n - 1 degrees of freedom;
+    without 1/(k - 1) it is the ordinary paired t-test, for independent pairs such as seeds.
 
     Args:
         differences: finite, 2 or more.
-        overlap: n_test / n_train where pairs are resampled splits of one data set.
+        folds: k where pairs are folds of a cross-validation, see `mean_interval`.
 
     Raises:
         ValueError: fewer than two differences, which have no interval.
 
-    Source: Student (1908); Wilcoxon (1945); Nadeau and Bengio, Inference for the generalization error (2003),
-        the corrected resampled t-test; for several rounds of folds Bouckaert and Frank (2004).
+    Source: Student (1908); Wilcoxon (1945); Nadeau and Bengio, Inference for the generalization error (2003).
     """
     d = np.asarray(differences, float)
     n = len(d)
     if n < 2:
         raise ValueError(f"an interval needs at least two pairs, not {n}")
-    mean, sd = float(d.mean()), float(d.std(ddof=1))
-    if (d == d[0]).all():
-        mean, sd = float(d[0]), 0.0  # without the rounding of a mean
-    error = sd * math.sqrt(1 / n + overlap)
-    half = float(t_quantile(n)) * error
+    if (d == d[0]).all():  # without the rounding of a mean
+        mean, low, high, sd = float(d[0]), float(d[0]), float(d[0]), 0.0
+    else:
+        (mean, low, high, *_), sd = mean_interval(d.tolist(), folds), float(d.std(ddof=1))
+    error = sd * math.sqrt(1 / n + overlap_of(folds))
     return Paired(
-        n=n, mean=mean, sd=sd, median=float(np.median(d)), low=mean - half, high=mean + half,
+        n=n, mean=mean, sd=sd, median=float(np.median(d)), low=low, high=high,
         t_p=2 * float(stdtr(n - 1, -abs(mean / error))) if error > 0 else math.nan,
-        wilcoxon_p=_wilcoxon(d), below=int((d < 0).sum()), above=int((d > 0).sum()),
+        wilcoxon_p=_wilcoxon(d) if d.any() else math.nan, below=int((d < 0).sum()), above=int((d > 0).sum()),
     )  # fmt: skip
 
 
@@ -75,8 +72,6 @@ def _wilcoxon(differences: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) ->
     """The p value, zeros left out; exact for small n where scipy has it."""
     from scipy.stats import wilcoxon
 
-    if not differences.any():
-        return math.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ties in a small sample: an approximation, as good as there is
         return float(wilcoxon(differences).pvalue)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fanin.errors import UserError, did_you_mean
 from fanin.record.overrides import INCIDENTAL, display, scalar, split_outside_brackets
-from fanin.report.read.configurations import canonical
+from fanin.report.read.configurations import FOLD, canonical
 from fanin.report.read.folders import Run
 
 EXAMPLE = "--compare optimizer=sgd optimizer=adam"
@@ -39,16 +39,19 @@ class Match:
 
 @dataclass(frozen=True)
 class Matched:
-    """The pairs of two sides, the keys by which they are paired, and those that keep runs from being paired.
+    """The pairs of two sides, and what became of the other runs.
 
     Attributes:
-        keys: those in which the runs of either side differ, beside what the sides say.
-        apart: those of them that have no value common to both sides, with each side's values in words.
+        pairs: two runs each.
+        keys: those that the runs are matched on, beside what the sides say; the pairs agree in them.
+        varying: those of the keys in which the pairs differ from each other.
+        left_out: for each side the reasons why runs of it are in no pair, with their numbers.
     """
 
     pairs: list[Match]
     keys: list[str]
-    apart: dict[str, str]
+    varying: list[str]
+    left_out: tuple[dict[str, int], dict[str, int]]
 
 
 def read_sides(texts: Sequence[str], runs: Sequence[Run]) -> list[Side]:
@@ -87,24 +90,42 @@ def match(first: Side, second: Side) -> Matched:
     """Pair the runs of two sides that agree in everything that neither side speaks of.
 
     Compared are all overrides of the runs and, for runs of several experiments, every key of their configurations that
-    varies; left out are the keys of the sides, what a side's group brings along ("optimizer.lr" where a side says
-    "optimizer", unless some run sets it) and what does not matter to a result (data.root).
+    varies; left out are the keys of the sides and what does not matter to a result (data.root). What a side's option
+    brings along ("optimizer.lr" where a side says "optimizer") is matched where both sides have the same values of it,
+    such as those of a grid; else each side means its option as it comes, and its runs at other values are left out.
 
     Raises:
         UserError: two runs of one side for one pair.
     """
-    runs = [*first.runs, *second.runs]
-    keys = [key for key in _keys(runs, {*first.values, *second.values}) if _varies(key, runs)]
-    keys.sort(key=lambda key: (key == "seed", key == "data.fold", key))  # what a user swept first, the seed last
-    by_key = [_by_identity(side, keys) for side in (first, second)]
+    spoken, chosen = {*first.values, *second.values}, [first, second]
+    left_out: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    keys = [key for key in _keys([*first.runs, *second.runs], spoken) if _varies(key, [*first.runs, *second.runs])]
+    for key in [key for key in keys if any(key.startswith(f"{group}.") for group in spoken)]:
+        if len({frozenset(_values(key, side)) for side in chosen}) == 1:
+            continue
+        for i, side in enumerate(chosen):
+            usual = [run for run in side.runs if key not in run.files.overrides]
+            if usual and len(usual) < len(side.runs):
+                others = Side(side.text, side.values, [run for run in side.runs if key in run.files.overrides])
+                reason = f"{key}={_words(key, others)}, not its own {display(value_of(usual[0], key))}"
+                left_out[i][f"{reason}: name {key} in every side to compare them"] = len(others.runs)
+                chosen[i] = Side(side.text, side.values, usual)
+        if all(len(_values(key, side)) == 1 for side in chosen):
+            keys.remove(key)
+    keys = [key for key in keys if _varies(key, [*chosen[0].runs, *chosen[1].runs])]
+    keys.sort(key=lambda key: (key == "seed", key == FOLD, key))  # what a user swept first, the seed last
+    by_key = [_by_identity(side, keys) for side in chosen]
     common = [identity for identity in by_key[0] if identity in by_key[1]]
     common.sort(key=lambda identity: [_order(by_key[0][identity], key) for key in keys])
-    shown = [key for i, key in enumerate(keys) if len({identity[i] for identity in common}) > 1]
+    varying = [key for i, key in enumerate(keys) if len({identity[i] for identity in common}) > 1]
+    for i, found in enumerate(by_key):
+        alone = [run for identity, run in found.items() if identity not in set(common)]
+        left_out[i].update(_reasons(chosen[i], chosen[1 - i], keys, alone))
     pairs = []
     for identity in common:
         run = by_key[0][identity]
-        pairs.append(Match({key: value_of(run, key) for key in shown or keys}, run, by_key[1][identity]))
-    return Matched(pairs, shown, _apart(keys, first, second))
+        pairs.append(Match({key: value_of(run, key) for key in varying or keys}, run, by_key[1][identity]))
+    return Matched(pairs, keys, varying, left_out)
 
 
 def value_of(run: Run, key: str) -> Any:
@@ -160,11 +181,8 @@ def _keys(runs: Sequence[Run], spoken: Collection[str]) -> list[str]:
     def brought_along(key: str) -> bool:
         return key not in overrides and any(key.startswith(f"{group}.") for group in spoken)
 
-    return [
-        key
-        for key in sorted(keys)
-        if key not in spoken and not brought_along(key) and not INCIDENTAL.fullmatch(key) and key != "trainer.progress"
-    ]
+    unspoken = [key for key in sorted(keys) if key not in spoken and not brought_along(key)]
+    return [key for key in unspoken if not INCIDENTAL.fullmatch(key) and key != "trainer.progress"]
 
 
 def _varies(key: str, runs: Sequence[Run]) -> bool:
@@ -191,15 +209,32 @@ def _by_identity(side: Side, keys: Sequence[str]) -> dict[tuple[str, ...], Run]:
     return found
 
 
-def _apart(keys: Sequence[str], first: Side, second: Side) -> dict[str, str]:
-    """The keys in which the sides have no value in common."""
-    apart = {}
-    for key in keys:
-        there = [{canonical(value_of(run, key)): value_of(run, key) for run in side.runs} for side in (first, second)]
-        if there[0].keys().isdisjoint(there[1]):
-            words = [", ".join(sorted(display(value) for value in values.values())) for values in there]
-            apart[key] = f"{words[0]} against {words[1]}"
-    return apart
+def _values(key: str, side: Side) -> dict[str, Any]:
+    """The different values of a key among a side's runs."""
+    return {canonical(value_of(run, key)): value_of(run, key) for run in side.runs}
+
+
+def _words(key: str, side: Side) -> str:
+    """These values in words, e.g. "0.001 or 0.1"."""
+    runs = sorted(side.runs, key=lambda run: _order(run, key))
+    return " or ".join(dict.fromkeys(display(value_of(run, key)) for run in runs))
+
+
+def _reasons(side: Side, other: Side, keys: Sequence[str], runs: Sequence[Run]) -> dict[str, int]:
+    """Why runs of a side have no partner on the other: values that none of its runs has; the commonest first."""
+    there, reasons, left = {key: _values(key, other) for key in keys}, {}, list(runs)
+    while left:
+        lacking = {key: [run for run in left if canonical(value_of(run, key)) not in there[key]] for key in keys}
+        key = max(lacking, key=lambda name: len(lacking[name]), default="")
+        without = lacking.get(key) or left
+        if lacking.get(key):
+            own = _words(key, Side(side.text, side.values, without))
+            reason = f"{key}={own}, where {other.text} has {_words(key, other)}"
+        else:
+            reason = f"no run of {other.text} agrees in all of {', '.join(keys) or 'its settings'}"
+        reasons[reason] = len(without)
+        left = [run for run in left if run not in without]
+    return reasons
 
 
 def _order(run: Run, key: str) -> tuple[bool, float, str]:
