@@ -15,6 +15,7 @@ import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -99,6 +100,27 @@ def refuse_nested(key: str, value: object) -> None:
             refuse_nested(f"{key}.{place}", inner)
 
 
+@lru_cache(maxsize=1024)
+def own_source(target: str) -> Path | None:
+    """The file of the user's own module that a dotted name lies in, found without importing it; None for others."""
+    root, *inner = target.split(".")
+    try:
+        spec = find_spec(root)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None or not spec.origin or root == "fanin" or is_installed(spec.origin):
+        return None
+    file = Path(spec.origin)
+    folder = file.parent
+    for part in inner if spec.submodule_search_locations else ():
+        below = [folder / f"{part}.py", folder / part / "__init__.py"]
+        found = next((path for path in below if path.is_file()), None)
+        if found is None:
+            break
+        file, folder = found, folder / part
+    return file if file.is_file() else None
+
+
 def new_name(target: str) -> str:
     """Where a part of fanin's old layout is now; "" for any other name.
 
@@ -160,13 +182,13 @@ def _is_own(function: FunctionType) -> bool:
     for one in (function, inspect.unwrap(function)):
         module = sys.modules.get(one.__module__)
         file = getattr(module, "__file__", None)
-        if one.__module__.partition(".")[0] != "fanin" and (file is None or _installed(file)):
+        if one.__module__.partition(".")[0] != "fanin" and (file is None or is_installed(file)):
             return False
     return True
 
 
 @lru_cache(maxsize=256)
-def _installed(file: str) -> bool:
+def is_installed(file: str) -> bool:
     """Whether a file is of the standard library or of an installed package."""
     place = Path(file).resolve()
     return not {"site-packages", "dist-packages"}.isdisjoint(place.parts) or place.is_relative_to(STANDARD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +155,23 @@ def test_mistakes_in_own_parts_are_one_line(place: Path, typed: Callable[..., Sa
         assert (said.code, said.out, len(said.err)) == (1, [], 1)
         assert said.err[0].startswith(line)
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_an_edited_part_is_not_passed_over_in_silence(typed: Callable[..., Said], tmp_path: Path) -> None:
+    """The run stays as it is, for a change may be one of words; what to type is told, in a single run and a grid."""
+    (tmp_path / "own" / "initializer").mkdir(parents=True)
+    (tmp_path / "own" / "initializer" / "sparse.yaml").write_text(SPARSE.replace("own_parts", "edited_parts"))
+    (tmp_path / "edited_parts.py").write_text(OWN)
+    command = ("--config-dir=own", "data=gaussian", "model.depth=3", "trainer.steps=1", "initializer=sparse")
+    assert typed(*command).code == 0
+    (run,) = runs(tmp_path / "outputs" / "runs").values()
+    digest = hashlib.sha256(OWN.encode()).hexdigest()[:16]
+    assert read(run / "result.json")["code"] == {"edited_parts.py": digest}
+    assert typed(*command).out[0].endswith("done before, not run again (force=true does)")
+    (tmp_path / "edited_parts.py").write_text(OWN + "\n# another word\n")
+    assert typed(*command).out[0].endswith("(force=true does); edited_parts.py has changed since")
+    told = typed("-m", *command).err
+    assert "edited_parts.py has changed since 1 of those; force=true runs them again" in told
+    assert read(run / "result.json")["code"] == {"edited_parts.py": digest}
+    assert typed(*command, "force=true").code == 0
+    assert read(run / "result.json")["code"] != {"edited_parts.py": digest}

@@ -177,6 +177,7 @@ RESULT = (
     Column("classes", "K, the number of classes, or of outputs where there are none"),
     Column("seeds", "the run's seed, and that of each stream made of it"),
     Column("versions", "of Python, fanin, torch, hydra-core, omegaconf and numpy"),
+    Column("code", "the user's own files that the configuration names parts of: 16 hex digits of SHA-256 of each"),
     Column("git", "commit of the folder in which the command was typed, and whether it had changes; null outside one"),
     Column("device", "where it was trained"),
     Column("parameters", "the number of parameters"),

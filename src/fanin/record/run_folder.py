@@ -6,7 +6,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +78,15 @@ class RunFolder:
     def finished(self, config_hash: str) -> bool:
         """Whether this very configuration has been run to its end here."""
         return (self.complete or {}).get("config_hash") == config_hash
+
+    def edited(self, code: Mapping[str, str]) -> list[str]:
+        """The user's own files that are not what they were when the run here came to its end.
+
+        Args:
+            code: the files that its configuration names parts of now, with their hashes.
+        """
+        before = (self.complete or {}).get("code")
+        return [name for name, digest in code.items() if isinstance(before, dict) and before.get(name) != digest]
 
     def refusal(self, config_hash: str, *, force: bool) -> str | None:
         """Why a configuration must not be run here: what is here is not a run's, or another run's result.

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fanin.catalogue import SEVERAL
 from fanin.run.hydra_private import loader_of
+from fanin.targets import own_source
 
 NOT_IDENTITY = ("force", "data.root", "trainer.progress", "study")
 """Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
@@ -47,6 +49,8 @@ class Identity:
         config_hash: 16 hex digits of SHA-256 over the configuration.
         hparams: what TensorBoard's table shows: choices, varied values and some that are always told.
         choices: the chosen option of every group, "a+b" where several are taken.
+        code: of each file of the user's own that the configuration names parts of, 16 hex digits of SHA-256. It is no
+            part of the hash: what was interrupted goes on when a mistake in it is mended.
     """
 
     experiment: str
@@ -55,6 +59,7 @@ class Identity:
     config_hash: str
     hparams: dict[str, Any]
     choices: dict[str, str | None] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
 
 
 def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identity:
@@ -83,7 +88,30 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
     hparams = {
         key: _text(value) if isinstance(value, list) else value for key, value in (chosen | told | overrides).items()
     }
-    return Identity(experiment or NO_EXPERIMENT, folder_name(overrides), overrides, digest, hparams, choices)
+    return Identity(
+        experiment or NO_EXPERIMENT, folder_name(overrides), overrides, digest, hparams, choices, _code(values)
+    )
+
+
+def _code(values: Mapping[str, Any]) -> dict[str, str]:
+    """The user's own files that a configuration names parts of, with their hashes."""
+    targets = [value for key, value in values.items() if key.endswith("_target_") or key.startswith("probe.measures")]
+    names = [name for one in targets for name in (one if isinstance(one, list) else [one]) if isinstance(name, str)]
+    return dict(sorted(code for code in map(_code_of, names) if code is not None))
+
+
+def _code_of(target: str) -> tuple[str, str] | None:
+    """The file that a target lies in, where it is the user's own, and its hash."""
+    file = own_source(target)
+    if file is None:
+        return None
+    now = file.stat()
+    return file.name, _file_hash(file, now.st_mtime_ns, now.st_size)
+
+
+@lru_cache(maxsize=256)
+def _file_hash(file: Path, changed: int, size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _incidental(key: str) -> bool:

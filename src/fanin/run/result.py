@@ -63,6 +63,7 @@ def result_of(
         "classes": data.classes,
         "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
         "versions": versions(),
+        "code": identity.code,
         "git": git_state(Path.cwd()),
         "device": str(made.device),
     }

@@ -49,6 +49,9 @@ def run_grid(
         check_launcher(name, launcher)
     known = f", {plan.finished} of them finished before (force=true runs them again)" if plan.finished else ""
     Console(highlight=False, stderr=True).print(f"{counted(len(folders), 'run')} in {grid}{known}", soft_wrap=True)
+    for file, count in plan.edited.items():
+        told = f"{file} has changed since {count} of those; force=true runs them again"
+        Console(highlight=False, stderr=True).print(told, soft_wrap=True, style="yellow")
     grid.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, grid / "multirun.yaml")
     returns: list[Any] = []

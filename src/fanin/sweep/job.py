@@ -83,9 +83,10 @@ def execute_together(requests: Sequence[Request], stop_requested: Callable[[], b
                 outcome |= {"state": "failed", "error": _mark_failed(error, one)}
                 continue
             if one.finished:
-                one.viewer.line(
-                    f"{one.folder.status.get('state', 'done')} before, not run again (force=true does)", "dim"
-                )
+                edited = "".join(f"; {name} has changed since" for name in one.folder.edited(one.identity.code))
+                state = one.folder.status.get("state", "done")
+                style = "yellow" if edited else "dim"
+                one.viewer.line(f"{state} before, not run again (force=true does){edited}", style)
                 outcome["state"] = "skipped"
                 continue
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,12 @@ class Plan:
     def finished(self) -> int:
         """How many runs are finished."""
         return sum(run.finished for run in self.runs.values())
+
+    @property
+    def edited(self) -> dict[str, int]:
+        """The user's own files that have changed since finished runs, with the number of these."""
+        finished = [run for run in self.runs.values() if run.finished]
+        return dict(Counter(name for run in finished for name in RunFolder(run.folder).edited(run.identity.code)))
 
     def add(self, composed: Composed, folder: Path | None = None) -> Identity:
         """Take in one job, in a folder of its own or that of its name; its mistakes are kept for later."""
