@@ -6,8 +6,10 @@ nor Hydra: the command line and every building block use it.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -110,3 +112,41 @@ def shortened(text: str, longest: int = 200) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 run", "2 runs"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+WRONG_FILES = {
+    errno.ENOSPC: "no room is left on the disk",
+    errno.EDQUOT: "the quota of the disk is used up",
+    errno.EACCES: "there is no permission for it",
+    errno.EPERM: "there is no permission for it",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file is in the place of a folder",
+    errno.EISDIR: "a folder is in the place of a file",
+    errno.ENOTEMPTY: "a folder is in the place of a file",
+    errno.EEXIST: "a file, or a link that leads nowhere, is in the place of a folder",
+    errno.ENOENT: "it is not there",
+    errno.ENAMETOOLONG: "the name is longer than the file system takes",
+    errno.ELOOP: "links lead in a circle",
+    errno.EMFILE: "more files are open than the system allows (ulimit -n)",
+}
+
+
+def file_line(error: OSError) -> str:
+    """What went wrong with a file or folder, as one line: which, what, and nothing of how it was noticed.
+
+    >>> file_line(IsADirectoryError(errno.EISDIR, "Is a directory", "run/result.json"))
+    'run/result.json: a folder is in the place of a file'
+    """
+    if error.errno is None:
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = WRONG_FILES.get(error.errno, error.strerror or type(error).__name__)
+    name = error.filename2 or error.filename  # of a file moved into place, that place
+    if name is None or isinstance(name, int):
+        return said
+    path = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    path = re.sub(r"(^|/)\.([^/]+)\.[a-z0-9_]{8}$", r"\1\2", path)  # what is written beside its place at first
+    return f"{path if len(path) <= LONGEST_PATH else path[:LONGEST_PATH] + '...'}: {said}"
+
+
+LONGEST_PATH = 300
+"""Letters of a path in a message."""

@@ -273,7 +273,7 @@ def test_out_and_a_part_of_the_grid(reported: Reported, tmp_path: Path, command:
         (["{tmp}/file"], r"fanin-report: .*/file: not a folder"),
         (
             ["{grid}", "--out", "{tmp}/file/report"],
-            r"fanin-report: .*/file/report: cannot be written \(Not a directory\)",
+            r"fanin-report: .*/file/report: a file is in the place of a folder",
         ),
         (
             ["{grid}", "--group-by", "optimiser.lr"],

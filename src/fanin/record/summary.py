@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from fanin.record import columns
 from fanin.record.columns import FINISHED, names
 from fanin.record.csv_file import read_table, write_table
+from fanin.record.grid_folder import LOCK, SUMMARY, has_header, stranger
 from fanin.record.run_files import RunFiles, as_number, read_run
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,9 @@ def update_summary(grid: Path, folders: Sequence[Path]) -> None:
 
     What cannot be written is no run's failure: a line in the log says so, and a report makes the table anew.
     """
-    path = grid / "summary.csv"
+    path = grid / SUMMARY
     try:
-        refuse_foreign_summary(path)
+        _refuse_foreign(grid)
         with _alone(grid):
             runs = [read_run(folder) for folder in folders]
             rows = _earlier_rows(path, {folder.name for folder in folders})
@@ -102,8 +103,8 @@ def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    path = grid / "summary.csv"
-    refuse_foreign_summary(path)
+    path = grid / SUMMARY
+    _refuse_foreign(grid)
     with _alone(grid):
         ended = [run if run.state in FINISHED else read_run(run.folder) for run in runs]
         more = {str(row["run"]) for row in _earlier_rows(path, set())} - {run.folder.name for run in runs}
@@ -120,16 +121,10 @@ def write_summary(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     write_table(path, header, ([row.get(column) for column in header] for row in rows))
 
 
-def refuse_foreign_summary(path: Path) -> None:
-    """Raise FileExistsError where a file of this name is no summary of runs, but somebody's own."""
-    try:
-        with path.open("rb") as file:
-            start = file.readline(1 << 16)
-    except FileNotFoundError:
-        return
-    ours = not start.strip() or start.startswith(",".join(FIRST).encode()) or (path.parent / ".summary.lock").exists()
-    if not ours:
-        raise FileExistsError(f"{path} is no summary of runs, and stays as it is")
+def _refuse_foreign(grid: Path) -> None:
+    """Raise FileExistsError where summary.csv is none of ours, but somebody's own."""
+    if stranger(grid) == SUMMARY:
+        raise FileExistsError(f"{grid / SUMMARY} is no summary of runs, and stays as it is")
 
 
 @contextmanager
@@ -139,7 +134,7 @@ def _alone(grid: Path) -> Iterator[None]:
     Raises:
         TimeoutError: another process has kept it from that for a minute.
     """
-    lock = FileLock(grid / ".summary.lock", timeout=PATIENCE)
+    lock = FileLock(grid / LOCK, timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout:
@@ -154,7 +149,8 @@ def _alone(grid: Path) -> Iterator[None]:
 def _earlier_rows(path: Path, without: set[str]) -> list[Row]:
     """The rows that are there, but for some runs; of a broken file those of the runs beside it."""
     table = read_table(path)
-    if path.exists() and (table is None or any(not {*FIRST, *LAST[:6]} <= row.keys() for row in table)):
+    whole = table is not None and has_header(path) and all({*FIRST, *LAST[:6]} <= row.keys() for row in table)
+    if path.exists() and not whole:
         folders = sorted(status.parent for status in path.parent.glob("*/status.json"))
         return rows_of([read_run(folder) for folder in folders if folder.name not in without])
     return [dict(row) for row in table or [] if row["run"] and row["run"] not in without]

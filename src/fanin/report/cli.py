@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fanin.errors import UserError
+from fanin.errors import UserError, file_line
 from fanin.output import LOST, forgive_output, lost
 
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.filename or 'report'}: cannot be written ({error.strerror or error})")
+        return _fail(file_line(error))
     return LOST if lost() else 0
 
 

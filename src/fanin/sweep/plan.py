@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from fanin.catalogue import GROUPS
 from fanin.errors import OptionError, UserError, counted
+from fanin.record.grid_folder import stranger
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import Identity, identify, without_hydra
 from fanin.sweep.composer import Composed, Composer, as_config, as_plain
@@ -144,6 +145,11 @@ def plan_grid(
     check_folders(master.hydra, grid=True)
     composer = Composer(loader, master)
     plan = Plan(Path(master.hydra.sweep.dir))
+    if name := stranger(plan.grid):
+        plan.mistakes[
+            f"hydra.sweep.dir={plan.grid}: {name} is there and no grid's, and a grid would write over it; choose "
+            "another folder"
+        ] = None
     with _told_after(PATIENCE, f"checking {counted(len(jobs), 'run')}"):
         for overrides in jobs:
             composed = composer(overrides)
