@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fanin.cli.help import group_options
-from fanin.errors import UserError, did_you_mean, shortened
+from fanin.errors import UserError, did_you_mean, file_line, shortened
 
 
 def one_line(error: BaseException, arguments: Sequence[str]) -> str:
@@ -40,8 +40,8 @@ def _said(chain: Sequence[BaseException], arguments: Sequence[str]) -> str:
     for link in chain:
         if isinstance(link, yaml.MarkedYAMLError):
             return _broken_file(link)
-        if isinstance(link, OSError) and link.filename is not None:
-            return f"{link.filename}: {link.strerror}"
+        if isinstance(link, OSError) and link.errno is not None:
+            return file_line(link)
         if isinstance(link, UserWarning) and (folder := re.search(r"path=(.*) is not available", str(link))):
             return f"hydra.searchpath: {folder.group(1)} is not there; a folder is typed file:///FOLDER"
         if isinstance(link, AssertionError) and (typed := _typed("hydra.verbose", arguments)):
