@@ -78,7 +78,7 @@ def test_ema_is_the_decaying_sum_and_torchs(decay: float, steps: int, seed: int)
 @given(start=st.none() | st.integers(0, 59), every=st.integers(1, 70), steps=st.integers(1, 60), seed=SEEDS)
 def test_swa_is_the_mean_of_every_so_manieth_and_torchs(start: int | None, every: int, steps: int, seed: int) -> None:
     path, option = iterates(steps, seed), Swa(start=start, every=every)
-    option.fit(steps)
+    option.set_length(steps)
     first = start if start is not None else int(0.75 * steps)
     found = averages(option, path)
     counted = range(first, steps, every)

@@ -81,7 +81,7 @@ def test_cosine_falls_to_min_and_stays(total: int, low: float) -> None:
 
 def test_cosine_takes_its_length_from_the_run() -> None:
     fitted = Cosine(warmup_steps=5)
-    fitted.fit(25)
+    fitted.set_length(25)
     assert ours(fitted, 30) == ours(Cosine(total_steps=20, warmup_steps=5), 30)
     assert fitted(25, LR) == 0
     assert fitted(24, LR) > 0
@@ -89,28 +89,28 @@ def test_cosine_takes_its_length_from_the_run() -> None:
 
 def test_a_given_length_is_not_overruled_by_the_run() -> None:
     schedule = Cosine(total_steps=10)
-    schedule.fit(1000)
+    schedule.set_length(1000)
     assert schedule(10, LR) == 0
 
 
 def test_fit_may_be_called_again() -> None:
     schedule = Cosine()
-    schedule.fit(10)
-    schedule.fit(40)
+    schedule.set_length(10)
+    schedule.set_length(40)
     assert schedule(20, LR) == pytest.approx(LR / 2)
 
 
 @pytest.mark.parametrize("steps", [0, 3, 5])
 def test_a_run_that_ends_in_the_warm_up_never_decays(steps: int) -> None:
     schedule = Cosine(warmup_steps=5)
-    schedule.fit(steps)
+    schedule.set_length(steps)
     assert ours(schedule, 6) == pytest.approx([LR * (step + 1) / 5 for step in range(5)] + [LR])
 
 
 def test_cosine_without_a_length_says_so() -> None:
     with pytest.raises(OptionError) as caught:
         Cosine()(0, LR)
-    assert str(caught.value) == "total_steps=null: must be an integer >= 1; or call fit(steps) first"
+    assert str(caught.value) == "total_steps=null: must be an integer >= 1; or call set_length(steps) first"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
@@ -127,8 +127,8 @@ def test_warm_up_composes_with_any(
     steps: int, kind: type[Schedule], warmup: str, factor: Callable[[int, int], float]
 ) -> None:
     plain, warmed = kind(), kind(warmup_steps=steps, warmup=warmup)
-    plain.fit(30)
-    warmed.fit(30 + steps)
+    plain.set_length(30)
+    warmed.set_length(30 + steps)
     expected = [LR * factor(step, steps) for step in range(steps)] + ours(plain, 30)
     assert ours(warmed, steps + 30) == pytest.approx(expected, rel=1e-12)
 

@@ -29,7 +29,7 @@ class Averaging(ABC):
     def weight(self, step: int) -> float | None:
         """Share of the new iterate in the average after update number `step`, from 0; None: the average stays."""
 
-    def fit(self, steps: int) -> None:  # noqa: B027 (most need not know)
+    def set_length(self, steps: int) -> None:  # noqa: B027 (most need not know)
         """Told the number of steps of the run."""
 
 
@@ -104,26 +104,26 @@ class Swa(Averaging):
         every: steps between two that count, >= 1.
 
     Raises:
-        OptionError: a value is out of range; start is null and `fit` was not called.
+        OptionError: a value is out of range; start is null and the length of the run is not set.
     """
 
     start: int | None = None
     every: int = 10
-    _fitted: int | None = field(default=None, init=False, repr=False)
+    _last_quarter: int | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.start is not None:
             integer("start", self.start, 0)
         integer("every", self.every, 1)
 
-    def fit(self, steps: int) -> None:
+    def set_length(self, steps: int) -> None:
         """Take the start from the run, where it is null."""
-        self._fitted = 3 * steps // 4
+        self._last_quarter = 3 * steps // 4
 
     def weight(self, step: int) -> float | None:
         """1 / (1 + (t - start) / every) where `every` divides t - start; see Averaging."""
-        start = self.start if self.start is not None else self._fitted
+        start = self.start if self.start is not None else self._last_quarter
         if start is None:
-            raise OptionError("start", None, "an integer >= 0", "or call fit(steps) first")
+            raise OptionError("start", None, "an integer >= 0", "or call set_length(steps) first")
         count, rest = divmod(step - start, self.every)
         return 1 / (count + 1) if step >= start and not rest else None

@@ -173,8 +173,8 @@ def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> Requ
     """The state of a run of so many steps, at its start."""
     request, made = begun.request, begun.recipe
     overlay, stopping = made.overlay(model), made.early_stopping
-    made.schedule.fit(steps)
-    made.method.averaging.fit(steps)
+    made.schedule.set_length(steps)
+    made.method.averaging.set_length(steps)
     return RequestedRun(
         request=request,
         recipe=made,

@@ -107,12 +107,12 @@ def test_one_cycle_with_its_peak_at_an_end(share: float, total: int, expected: l
 @pytest.mark.parametrize("kind", [Linear, Polynomial, OneCycle, Cosine])
 def test_the_length_is_the_runs_where_it_is_not_given(kind: type[Cosine]) -> None:
     fitted = kind(warmup_steps=5)
-    fitted.fit(25)
+    fitted.set_length(25)
     assert ours(fitted, 30, 0.3) == ours(kind(total_steps=20, warmup_steps=5), 30, 0.3)
     given_length = kind(total_steps=7)
-    given_length.fit(1000)
+    given_length.set_length(1000)
     assert ours(given_length, 20, 0.3) == ours(kind(total_steps=7), 20, 0.3)
-    with pytest.raises(OptionError, match="total_steps=null: must be an integer >= 1; or call fit"):
+    with pytest.raises(OptionError, match="total_steps=null: must be an integer >= 1; or call set_length"):
         kind()(0, 0.3)
 
 

@@ -14,30 +14,30 @@ class Timed(Schedule):
     """A schedule of T steps.
 
     Args:
-        total_steps: T, not counting the warm-up; null: what `fit` leaves of the run after the warm-up.
+        total_steps: T, not counting the warm-up; null: all of the run after the warm-up.
 
     Raises:
-        OptionError: a value is out of range; total_steps is null and `fit` was not called.
+        OptionError: a value is out of range; total_steps is null and the length of the run is not set.
     """
 
     total_steps: int | None = None
-    _fitted: int | None = field(default=None, init=False, repr=False)
+    _length: int | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.total_steps is not None:
             integer("total_steps", self.total_steps, 1)
 
-    def fit(self, steps: int) -> None:
+    def set_length(self, steps: int) -> None:
         """Take T from the run, where total_steps is null."""
         # A run no longer than its warm-up, or of 0 steps, never decays; T = 1 keeps the formulas finite.
-        self._fitted = max(1, steps - self.warmup_steps)
+        self._length = max(1, steps - self.warmup_steps)
 
     def after_warmup(self, t: int, lr: float) -> float:
         """The learning rate t steps after the warm-up."""
-        total = self.total_steps if self.total_steps is not None else self._fitted
+        total = self.total_steps if self.total_steps is not None else self._length
         if total is None:
-            raise OptionError("total_steps", None, "an integer >= 1", "or call fit(steps) first")
+            raise OptionError("total_steps", None, "an integer >= 1", "or call set_length(steps) first")
         return self.at(t, total, lr)
 
     @abstractmethod
@@ -50,11 +50,11 @@ class Falling(Timed):
     """From a down to min: alpha_t = min + (a - min) left(t/T), and min from T on.
 
     Args:
-        total_steps: T, not counting the warm-up; null: what `fit` leaves of the run after the warm-up.
+        total_steps: T, not counting the warm-up; null: all of the run after the warm-up.
         min: learning rate at the end, >= 0.
 
     Raises:
-        OptionError: a value is out of range; total_steps is null and `fit` was not called.
+        OptionError: a value is out of range; total_steps is null and the length of the run is not set.
     """
 
     min: float = 0.0
@@ -96,12 +96,12 @@ class Polynomial(Falling):
     """A power of the line from a down to min: alpha_t = min + (a - min) (1 - t/T)^power, and min from T on.
 
     Args:
-        total_steps: T, not counting the warm-up; null: what `fit` leaves of the run after the warm-up.
+        total_steps: T, not counting the warm-up; null: all of the run after the warm-up.
         power: > 0; 1 is the line, above it the fall is fast at first.
         min: learning rate at the end, >= 0.
 
     Raises:
-        OptionError: a value is out of range; total_steps is null and `fit` was not called.
+        OptionError: a value is out of range; total_steps is null and the length of the run is not set.
     """
 
     power: float = 2.0
@@ -125,13 +125,13 @@ class OneCycle(Timed):
     momentum by default. Source: Smith & Topin 2018.
 
     Args:
-        total_steps: T, not counting the warm-up; null: what `fit` leaves of the run after the warm-up.
+        total_steps: T, not counting the warm-up; null: all of the run after the warm-up.
         peak_share: of the steps, before the peak, in [0, 1].
         start_factor: the learning rate starts at a / start_factor, >= 1.
         end_factor: it ends at the first one / end_factor, >= 1.
 
     Raises:
-        OptionError: a value is out of range; total_steps is null and `fit` was not called.
+        OptionError: a value is out of range; total_steps is null and the length of the run is not set.
     """
 
     peak_share: float = 0.3

@@ -50,7 +50,7 @@ class Schedule(ABC):
     def after_warmup(self, t: int, lr: float) -> float:
         """The learning rate t steps after the warm-up."""
 
-    def fit(self, steps: int) -> None:  # noqa: B027 (most schedules need not know)
+    def set_length(self, steps: int) -> None:  # noqa: B027 (most schedules need not know)
         """Told the number of steps of the run, warm-up included."""
 
 
