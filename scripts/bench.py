@@ -123,7 +123,7 @@ def fanin_variant(overrides: list[str], folder: Path) -> Callable[[int], float]:
         loop = assemble([Begun(request, made, recorder)], data, batches_of([made], data))
         loop.train()
         recorder.close("done")
-        return loop.seconds
+        return loop.runs[0].seconds
 
     folder.mkdir(parents=True)
     return run

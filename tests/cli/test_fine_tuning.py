@@ -202,3 +202,18 @@ def test_from_mnist_to_fashion_mnist(place: Path) -> None:
     kept = {name for name, value in after.items() if torch.equal(value, before[name])}
     assert kept == {f"linear_{layer}.{part}" for layer in (1, 2) for part in ("weight", "bias")}
     assert result["metrics"]["test_error"] < 0.6, "of 0.9 by chance"
+
+
+def test_a_finished_run_is_evaluated_where_nothing_is_trained(place: Path, source: Path) -> None:
+    """With no step, the numbers of its best or last weights on all parts are told; a fresh network has none."""
+    said = fanin(place, *SIZE, "data.val_size=50", "trainer.steps=0", *from_(source), "hydra.sweep.dir=evaluated")
+    found, trained = read(only(place / "evaluated") / "result.json"), read(place / source / "result.json")
+    assert (said.code, found["outcome"], found["metrics"]["train_loss"]) == (0, "evaluated", None)
+    for name in ("val_loss", "val_error", "test_loss", "test_error"):
+        assert found["metrics"][name] == trained["metrics"][name]
+    assert found["evaluation"] == trained["evaluation"]
+    (row,) = table(only(place / "evaluated") / "metrics.csv")
+    assert (row["step"], float(row["test_error"])) == ("0", found["metrics"]["test_error"])
+    assert f"test loss {found['metrics']['test_loss']:.4f}" in said.out[0]
+    fanin(place, *SIZE, "trainer.steps=0", "hydra.sweep.dir=fresh")
+    assert read(only(place / "fresh") / "result.json")["metrics"]["test_loss"] is None

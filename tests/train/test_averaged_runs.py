@@ -135,7 +135,7 @@ def test_the_best_weights_of_a_run_are_those_of_the_average_that_was_best(tmp_pa
     saved = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)["model"]
     assert same(saved, best[1])
     assert same(engine.weights(one), best[1])
-    assert metrics(tmp_path)[-1]["val_loss"] == best[0]
+    assert one.first.final["val_loss"] == best[0]
     with torch.no_grad():
         outputs = functional_call(one.learner.model, saved, (one.data.val_x,))  # type: ignore[attr-defined]
     # float32 outputs, whose mean is taken in another order

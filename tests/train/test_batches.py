@@ -271,7 +271,7 @@ def test_gradient_descent_takes_the_whole_training_set(tmp_path: Path) -> None:
     one.train()
     one.first.recorder.close()
     assert [row["epoch"] for row in metrics(tmp_path)] == [1, 2, 3, 4, 4]
-    assert [row["val_loss"] is not None for row in metrics(tmp_path)] == [True] * 5, "every step is an epoch"
+    assert [row["val_loss"] is not None for row in metrics(tmp_path)] == [True] * 4 + [False], "each step is an epoch"
     for found, expected in errors:
         assert found == pytest.approx(expected, abs=1.5 / 200)  # one example on the border of two classes
 
@@ -379,3 +379,15 @@ def test_an_augmentation_of_ones_own_keeps_its_place() -> None:
 
     seen = augmented([0], [Brighter(), Scale(low=1.0, high=1.0)])(2)
     assert torch.equal(seen[0][0], IMAGES[seen[1][0]] + 1)
+
+
+@pytest.mark.parametrize("schedule", [Growing(factor=2, every=3), Growing(factor=1.5, every=2)])
+def test_the_window_holds_the_last_epoch_of_examples(schedule: Growing) -> None:
+    """So many batches back that an epoch's examples are in them, whatever size the first batches had."""
+    batches = Batches(IMAGES, torch.arange(30), 4, [0], schedule)
+    sizes = [batches.size(step) for step in range(30)]
+    assert Batches(IMAGES, torch.arange(30), 4, [0]).window(9) == 30 // 4
+    for step in range(30):
+        held = [sum(sizes[step - count : step]) for count in range(step + 1)]
+        enough = [count for count, examples in enumerate(held) if examples >= 30]
+        assert batches.window(step) == (enough[0] if enough else step + 1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -79,9 +80,9 @@ def test_the_whole_training_part_is_evaluated_where_asked_for(tmp_path: Path, se
     trained(tmp_path / "long", recipe(seed=seed, trainer={"steps": 16, **settings}))
     table = metrics(tmp_path / "long")
     evaluated = [row for row in table if row["full_loss"] is not None]
-    assert [row["step"] for row in evaluated] == [7, 14, 16, 16]  # the last row is that of the final weights
+    assert [row["step"] for row in evaluated] == [7, 14, 16]  # the final weights are those of step 16
     data = engine.clouds()
-    for row in evaluated[:3]:
+    for row in evaluated:
         steps = int(row["step"])  # type: ignore[arg-type]
         state = weights(trained(tmp_path / str(steps), recipe(seed=seed, trainer={"steps": steps})))
         x = data.train_x.double().numpy()
@@ -333,9 +334,41 @@ def test_early_stopping_ends_with_the_best_weights(tmp_path: Path, seed: int, pa
     assert same(final_weights, found[winner][1])
     assert same(weights(one), found[winner][1])
     assert final_loss == during[winner] == min(during)
-    assert metrics(tmp_path)[-1]["val_loss"] == min(during)
+    assert one.first.final["val_loss"] == min(during)
+    table = metrics(tmp_path)
+    assert [row["val_loss"] for row in table if row["val_loss"] is not None] == during, "each evaluation once"
     saved = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)
     assert same(saved["model"], found[winner][1])
+
+
+@pytest.mark.parametrize("ended_by", ["", "target_error"])
+def test_early_stopping_ends_with_the_best_weights_whatever_ended_the_run(tmp_path: Path, ended_by: str) -> None:
+    """A large learning rate on few examples, and a patience that the run's end does not wait for."""
+    target = {"target_error": 0.9, "target_window": 17} if ended_by else {}
+    made = recipe(
+        early_stopping=EarlyStopping(monitor="val_loss", patience=100),
+        trainer={"steps": 34, "eval_every": 3, "log_every": 17, **target},
+        model={"normalization": BatchNorm()},
+        lr=2.0,
+    )
+    data = engine.clouds(separation=1.0)
+    one, _ = loop(tmp_path, made, data)
+    found = evaluations_of(one)
+    one.train()
+    during = [loss for loss, _ in found[:-1]]
+    winner = int(np.argmin(during))
+    assert winner < len(during) - 1, "the best are not the last"
+    assert (one.first.state, one.first.stopped_by) == ("done", ended_by)
+    assert same(weights(one), found[winner][1])
+    model = one.learner.model.eval()
+    for part, x, y in (("val", data.val_x, data.val_y), ("full", data.train_x, data.train_y)):
+        outputs = model(x)
+        wanted = {"loss": F.cross_entropy(outputs, y).item(), "error": (outputs.argmax(1) != y).double().mean().item()}
+        for name, value in wanted.items():
+            assert one.first.final[f"{part}_{name}"] == pytest.approx(value, rel=1e-5)
+    told = [row["val_loss"] for row in metrics(tmp_path) if row["val_loss"] is not None]
+    assert told == during, "each evaluation once"
+    assert metrics(tmp_path)[-1]["test_loss"] == one.first.final["test_loss"] is not None
 
 
 def test_without_early_stopping_the_last_weights_stay_and_the_best_are_kept_beside_them(tmp_path: Path) -> None:
@@ -343,8 +376,8 @@ def test_without_early_stopping_the_last_weights_stay_and_the_best_are_kept_besi
     found = evaluations_of(one)
     one.train()
     winner = int(np.argmin([loss for loss, _ in found]))
-    assert winner < len(found) - 2
-    assert same(weights(one), found[-2][1])
+    assert winner < len(found) - 1
+    assert same(weights(one), found[-1][1])
     saved = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)
     assert same(saved["model"], found[winner][1])
 

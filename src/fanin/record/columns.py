@@ -78,7 +78,7 @@ METRICS = (
     Column("lr", "the learning rate of the last update"),
     *PARTS,
     Column(
-        "seconds", "training time so far, without evaluation and probes; of all runs that are trained together", "s"
+        "seconds", "training time so far, without evaluation and probes; of runs trained together an equal share", "s"
     ),
 )
 """metrics.csv, a row per logged step; FULL is added where it is asked for."""
@@ -125,7 +125,8 @@ EVALUATION = (
     Column("accuracy", "the share of right answers on the test part"),
     Column("f1", "F1 on the test part, the mean over classes"),
     Column("roc_auc", "the area under the ROC curve on the test part, each class against the rest, the mean over them"),
-    Column("generalization_gap", "test error minus training error"),
+    *loss_and_error("full", "of the weights that the run ends with, on the whole training part, in evaluation mode"),
+    Column("generalization_gap", "test_error minus full_error"),
     Column("parameters", "the number of parameters"),
     Column("flops_per_step", "floating point operations of an update"),
 )
@@ -143,7 +144,7 @@ SUMMARY_LAST = (
     *FINAL,
     Column("steps", "updates made"),
     Column("epochs", "passes over the training part made"),
-    Column("seconds", "training time, without evaluation and probes; of all runs that are trained together", "s"),
+    Column("seconds", "training time, without evaluation and probes; of runs trained together an equal share", "s"),
     *INIT,
     Column("diverged_step", "the step of the first value that was not finite"),
     Column("diverged_layer", "where it was"),
@@ -165,7 +166,7 @@ RESULT = (
     Column("stopped_by", "what ended it before its last step: target_error or early_stopping, else null"),
     Column("steps", "updates made"),
     Column("epochs", "passes over the training part made"),
-    Column("seconds", "training time, without evaluation and probes; of all runs that are trained together", "s"),
+    Column("seconds", "training time, without evaluation and probes; of runs trained together an equal share", "s"),
     Column("metrics", "the final losses and errors by name"),
     Column("evaluation", "for a classifier: precision, recall, F1, ROC AUC and the confusion matrix of the test part"),
     Column("init", "what the profile at init says, by name; null without a probe"),

@@ -66,7 +66,7 @@ def outcome(
     Args:
         task: a key of TASKS; an unknown one counts as "other".
         metrics: final numbers by their names in result.json, None where there is none.
-        steps: updates made; 0 gives "init only".
+        steps: updates made; 0 gives "init only", or "evaluated" if trained weights were.
         diverged: whether a number was not finite; gives "diverged".
         first_loss: training loss of the first step's batch, before its update.
         chance_loss: loss of the best constant answer where classes are equally frequent.
@@ -76,7 +76,7 @@ def outcome(
     if diverged:
         return "diverged"
     if steps == 0:
-        return "init only"
+        return "init only" if _finite(metrics.get("full_loss")) is None else "evaluated"
     words = TASKS.get(task, TASKS["other"])
     loss = _finite(metrics.get("train_loss"))
     if loss is None:

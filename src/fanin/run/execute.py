@@ -166,7 +166,9 @@ def assemble(
         trained.append(trained_model(one.recipe, model, batches))
     learner = FusedLearner(trained) if len(trained) > 1 else SingleLearner(trained[0])
     classifies = first.method.loss.classification
-    return Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
+    loop = Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
+    loop.evaluates = first.initializer.trained
+    return loop
 
 
 def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> RequestedRun:

@@ -14,7 +14,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fanin.parts.data import Dataset
-from fanin.record.columns import FULL, names
 from fanin.record.outcome import outcome
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
@@ -85,15 +84,19 @@ def _chance(made: Recipe, data: Dataset) -> dict[str, float | None]:
 
 
 def _final_metrics(one: Run) -> dict[str, float | None]:
-    """Training loss and error over the last window of batches, what is evaluated as it was at the end."""
+    """Training loss and error over the last window of batches; all else is of the weights that the run ends with."""
     pairs = list(one.window)
     train = [
         math.fsum(column) / len(pairs) if _finite(column) else column[-1] for column in zip(*pairs, strict=True)
     ] or [None] * 2
-    parts = {f"{part}_{what}": one.row.get(f"{part}_{what}") for part in ("val", "test") for what in ("loss", "error")}
-    gap = None if train[1] is None or parts["test_error"] is None else parts["test_error"] - train[1]
-    full = {name: one.row[name] for name in names(FULL) if name in one.row}
-    return {"train_loss": train[0], "train_error": train[1]} | parts | full | {"generalization_gap": gap}
+    parts = {
+        f"{part}_{what}": one.final.get(f"{part}_{what}")
+        for part in ("val", "full", "test")
+        for what in ("loss", "error")
+    }
+    test, training = parts["test_error"], parts["full_error"]
+    gap = None if test is None or training is None else test - training
+    return {"train_loss": train[0], "train_error": train[1]} | parts | {"generalization_gap": gap}
 
 
 def _finite(column: tuple[float, ...]) -> bool:

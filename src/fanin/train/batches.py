@@ -75,6 +75,16 @@ class Batches:
         """How many epochs the steps before this one have taken."""
         return self.schedule.seen(step, self.batch_size, len(self.inputs)) / self._epoch_length
 
+    def window(self, step: int) -> int:
+        """The batches before a step that hold an epoch's examples; one more than there are where they hold fewer."""
+        if isinstance(self.schedule, Constant):
+            return self.steps_per_epoch
+        examples, count = 0, 0
+        while examples < len(self.inputs) and count <= step:
+            count += 1
+            examples += self.size(step - count) if count <= step else 0
+        return count
+
     def ends_epoch(self, step: int) -> bool:
         """Whether the batch of a step holds the end of an epoch, or of several."""
         before, after = (self.schedule.seen(at, self.batch_size, len(self.inputs)) for at in (step, step + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -44,6 +44,7 @@ class Loop(Generic[R]):
         probe_data: the fixed batch of the profiles, [R, size, ...].
         runs: the R runs, those that are still on their way; one that ends leaves.
         classifies: whether the networks' outputs are scores of classes.
+        evaluates: whether weights that take no step are evaluated, for they were trained before.
         stop_requested: asked before every step; true ends all runs as interrupted, checkpointed.
         ended: told of every run that ends, as soon as its last file but the result is written.
     """
@@ -58,7 +59,7 @@ class Loop(Generic[R]):
     stop_requested: Callable[[], bool] = lambda: False
     classifies: bool = True
     ended: Callable[[R], None] = lambda run: None
-    seconds: float = 0.0
+    evaluates: bool = False
     pending: list[Tensor] = field(default_factory=list)
     tags: tuple[str, ...] = ()
     checkpointed: float = field(default_factory=time.monotonic)
@@ -91,7 +92,7 @@ class Loop(Generic[R]):
                 self.log(done)
                 if evaluate:
                     tic = self.paused(tic, self.evaluate_due)
-                self.seconds, tic = self.seconds + time.perf_counter() - tic, time.perf_counter()
+                tic = self.spent(tic)
                 self.write_rows()
                 tic = self.paused(tic, partial(self.decide, evaluated=evaluate))
                 if not self.runs:
@@ -111,10 +112,9 @@ class Loop(Generic[R]):
             return self.batches.ends_epoch(done - 1)
         return every > 0 and done % every == 0
 
-    @property
-    def window(self) -> int:
-        """Batches that the training error is averaged over, against a target and at the end."""
-        return self.trainer.target_window or self.batches.steps_per_epoch
+    def window(self, step: int) -> int:
+        """Batches before a step that the training error is averaged over, against a target and at the end."""
+        return self.trainer.target_window or self.batches.window(step)
 
     def profile(self, snapshot: str, *, write: bool = True) -> None:
         """Measure every quantity over depth on the fixed batch, and write it.
@@ -178,8 +178,7 @@ class Loop(Generic[R]):
     def write_rows(self) -> None:
         """Write the new row of every run."""
         for run in self.runs:
-            run.seconds = self.seconds
-            run.recorder.metrics(run.row | {"seconds": self.seconds})
+            run.recorder.metrics(run.row | {"seconds": run.seconds})
             run.shown(run.step, float(run.row["train_loss"] or 0), float(run.row["train_error"] or 0))
 
     def decide(self, *, evaluated: bool) -> None:
@@ -188,7 +187,9 @@ class Loop(Generic[R]):
             if evaluated and run.state == "running" and run.improved:
                 run.best_weights = self.learner.best_weights(index)
                 run.recorder.folder.save("best", partial(torch.save, {"model": run.best_weights}))
-            if run.state == "running" and not run.decide(self.trainer.target_error, self.window, evaluated=evaluated):
+            if run.state == "running" and not run.decide(
+                self.trainer.target_error, self.window(run.step), evaluated=evaluated
+            ):
                 run.recorder.folder.write_status("running", at_most_every=1.0, **self.position(run))
         over = [index for index, run in enumerate(self.runs) if run.state != "running"]
         if over:
@@ -199,33 +200,55 @@ class Loop(Generic[R]):
             )  # fmt: skip
 
     def finish(self) -> None:
-        """End all runs: best weights where one was stopped early, test, last profile, last checkpoint.
+        """End all runs: the weights they end with, their evaluation, last profile, last checkpoint.
 
-        The last row of metrics.csv holds the validation and test parts of the weights that the run ends with.
+        With early stopping these are the best weights, whatever ended the run, but for one that diverged; else the
+        last ones. The last row of metrics.csv is of them, without what an earlier row says of them already.
         """
         if self.steps == 0 and self.probe.profile_due(0):
             self.profile("init")
+        rows = [run.row for run in self.runs]
         for index, run in enumerate(self.runs):
             run.state = "diverged" if run.diverged else "done"
-            if run.stopped_by == "early_stopping" and run.best_weights is not None:
-                self.learner.load_weights(index, run.best_weights)
+            restored = run.ends_with_best
+            if restored is not None:
+                self.learner.load_weights(index, restored)
             run.row = {"step": run.step, "epoch": self.batches.epoch(run.step), "seconds": run.seconds}
+        if self.steps > 0 or self.evaluates:
+            self.evaluate_finally(rows)
         if self.steps > 0:
-            self.evaluate_due()
-            self.evaluate("test", self.data.test_x, self.data.test_y)
-            self.judge()
             if self.probe.trajectory:
                 self.trajectory(self.runs[0].step)
-            for run in self.runs:
-                run.recorder.metrics(run.row)
-                losses = [value for key, value in run.row.items() if key.endswith("_loss") and value is not None]
-                if not all(map(math.isfinite, losses)) and run.diverged is None:  # the very last update broke it
-                    run.state, run.diverged = "diverged", (run.step, Culprit("the evaluation", "loss"))
             if self.probe.profile_due(0):
                 self.profile("final")
             self.checkpoint(None)
         for run in self.runs:
             self.ended(run)
+
+    def evaluate_finally(self, rows: Sequence[Mapping[str, float | None]]) -> None:
+        """Evaluate the weights that the runs end with on all parts; `rows` are those that were written last."""
+        parts = {
+            "val": (self.data.val_x, self.data.val_y),
+            "full": (self.batches.inputs, self.batches.targets),
+            "test": (self.data.test_x, self.data.test_y),
+        }
+        for part, (inputs, targets) in parts.items():
+            if all(f"{part}_loss" in row and not run.ends_with_best for run, row in zip(self.runs, rows, strict=True)):
+                for run, row in zip(self.runs, rows, strict=True):
+                    run.row |= {key: row[key] for key in (f"{part}_loss", f"{part}_error")}
+            else:
+                self.evaluate(part, inputs, targets)
+        self.judge()
+        for run, row in zip(self.runs, rows, strict=True):
+            run.final = run.row
+            told = {"val_loss", "val_error", "full_loss", "full_error"} if run.ends_with_best else row.keys() - {"step"}
+            left_out = () if self.trainer.eval_train else ("full_loss", "full_error")
+            places = ("step", "epoch", "seconds")
+            run.row = {key: value for key, value in run.final.items() if key in places or key not in (*told, *left_out)}
+            run.recorder.metrics(run.row)
+            losses = [value for key, value in run.final.items() if key.endswith("_loss") and value is not None]
+            if not all(map(math.isfinite, losses)) and run.diverged is None:  # the very last update broke it
+                run.state, run.diverged = "diverged", (run.step, Culprit("the evaluation", "loss"))
 
     def checkpoint_due(self, done: int) -> bool:
         """Whether a checkpoint is due now; one an epoch also has to wait until the last is some seconds old."""
@@ -237,7 +260,6 @@ class Loop(Generic[R]):
         """Write, for every run, what is needed to go on from step `done` as if nothing had happened; None: it ended."""
         fetched = torch.stack(self.pending).cpu() if self.pending else torch.zeros(0, 2, len(self.runs))
         for index, run in enumerate(self.runs):
-            run.seconds = self.seconds
             state = {"step": run.step if done is None else done, "ended": done is None}
             state |= run.state_dict(fetched[:, :, index].tolist()) | self.learner.state(index)
             run.recorder.flush()
@@ -251,7 +273,6 @@ class Loop(Generic[R]):
         for index, (run, state) in enumerate(zip(self.runs, states, strict=True)):
             self.learner.load_state(index, state)
             run.load_state_dict(state, self.learner.culprit(index))
-        self.seconds = max(run.seconds for run in self.runs)
         pending = torch.tensor([state["pending"] for state in states], dtype=torch.float64)  # [R, steps, 2]
         device = self.batches.inputs.device
         self.pending = [row.T.to(device) for row in pending.transpose(0, 1)] if pending.numel() else []
@@ -279,8 +300,15 @@ class Loop(Generic[R]):
         epoch = self.batches.epoch(run.step)
         return {"step": run.step, "steps": self.steps, "epoch": epoch, "seconds": run.seconds}
 
+    def spent(self, tic: float) -> float:
+        """Share the time since `tic` among the runs that are trained together; returns the clock's new start."""
+        now = time.perf_counter()
+        for run in self.runs:
+            run.seconds += (now - tic) / len(self.runs)
+        return now
+
     def paused(self, tic: float, work: Callable[[], object]) -> float:
         """Do something while the training clock stands still; returns the clock's new start."""
-        self.seconds += time.perf_counter() - tic
+        self.spent(tic)
         work()
         return time.perf_counter()

@@ -50,6 +50,7 @@ class Run:
     first_loss: float | None = None
     best: float = math.inf
     best_weights: dict[str, Tensor] | None = None
+    final: dict[str, float | None] = field(default_factory=dict)
     state: str = "running"
     stopped_by: str = ""
     step: int = 0
@@ -62,7 +63,14 @@ class Run:
         return self.schedule(step, self.lr) * self.scale(step)
 
     def log(
-        self, first_step: int, losses: Tensor, errors: Tensor, culprit: Culprit | None, *, stop: bool, window: int
+        self,
+        first_step: int,
+        losses: Tensor,
+        errors: Tensor,
+        culprit: Culprit | None,
+        *,
+        stop: bool,
+        window: Callable[[int], int],
     ) -> None:
         """Take in what the steps since the last row gave, and make a row of it.
 
@@ -71,7 +79,7 @@ class Run:
             losses, errors: of each of them, on the host.
             culprit: where the run broke, if it has.
             stop: whether breaking ends it; the steps after that are then no steps.
-            window: batches that the training error is averaged over.
+            window: batches before a step that the training error is averaged over.
         """
         count = len(losses)
         if first_step == 0:
@@ -83,7 +91,7 @@ class Run:
                 self.state, count = "diverged", broke_at
         self.step = first_step + count
         self.window.extend(zip(losses[:count].tolist(), errors[:count].tolist(), strict=True))
-        while len(self.window) > window:
+        while len(self.window) > window(self.step):
             self.window.popleft()
         self.row = {
             "step": self.step,
@@ -101,6 +109,11 @@ class Run:
         if watched is not None and self.patience is not None and self.patience.update(watched):
             self.state, self.stopped_by = "done", "early_stopping"
         return self.state != "running"
+
+    @property
+    def ends_with_best(self) -> dict[str, Tensor] | None:
+        """The weights that early stopping keeps, whatever ends the run but divergence; None: it ends with its last."""
+        return self.best_weights if self.patience is not None and self.diverged is None else None
 
     @property
     def improved(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,13 @@ Stream = Callable[[str], torch.Generator]
 class Initializer(ABC):
     """Fills every weight layer of a model, each from a stream of its own.
 
+    Attributes:
+        trained: whether its weights were trained before, so that they are evaluated even if no step is taken.
+
     In the life of a run: `check` before anything is built, then the call, then `calibrate`.
     """
+
+    trained: ClassVar[bool] = False
 
     @property
     def exact_normal(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class Pretrained(Initializer):
     Raises:
         OptionError: a value is of a wrong kind.
     """
+
+    trained: ClassVar[bool] = True
 
     path: str | None = None
     checkpoint: str = "last"
