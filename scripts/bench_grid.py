@@ -8,7 +8,6 @@ other. Lightning's time counts from its first `fit`, its imports left out; of it
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import STUDY, load_digits, matrix_products, network, write_idx
+from fanin import process
 from fanin.parts.data import Digits
 
 GOALS = {
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--lightning-runs", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1000, help="of the grid of one-step runs")
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
+    cores = process.cores()
     run_steps = options.runs * options.steps
     rates: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanin.sweep.pool import visible_device
+from fanin.sweep.worker import visible_device
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Collection
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -185,16 +186,19 @@ def test_what_is_done_before_training_begins_may_be_a_users_own(words: str) -> N
 # ---- groups
 
 
-def planned(number: int, words: str) -> Planned:
+def planned(number: int, words: str, *, finished: bool = False) -> Planned:
     """A run of a grid, its interpolations as they are in the configuration."""
     values = configuration(words)
     composed = Composed(values, partial(as_config, values), OmegaConf.create({}), {}, [], "")
-    return Planned(composed, Identity("runs", str(number), {}, "", {}), Path(str(number)), False, number)
+    return Planned(composed, Identity("runs", str(number), {}, "", {}), Path(str(number)), finished, number)
 
 
-def groups_of(*words: str, workers: int = 2, most: int = 3) -> tuple[list[list[int]], int]:
+def groups_of(
+    *words: str, workers: int = 2, most: int = 3, finished: Collection[int] = ()
+) -> tuple[list[list[int]], int]:
     """The groups that runs are put into, by their numbers, and how many of them cannot be fused."""
-    groups, alone = fuse([planned(*one) for one in enumerate(words)], most, workers, gpu=False)
+    runs = [planned(number, text, finished=number in finished) for number, text in enumerate(words)]
+    groups, alone = fuse(runs, most, workers, gpu=False)
     return [[run.number for run in group] for group in groups], alone
 
 
@@ -203,6 +207,30 @@ def test_what_cannot_be_fused_is_counted_and_goes_to_the_pool_one_by_one() -> No
     words = [f"seed={seed} optimizer.lr={1 + seed}" for seed in range(4)]
     words += ["regularizer=sam", "optimizer=newton", "regularizer=sam seed=1"]
     assert groups_of(*words) == ([[0, 2], [1, 3], [4], [5], [6]], 3)
+
+
+def test_an_interrupted_grid_is_grouped_as_it_was() -> None:
+    """Who is beside a run in a program decides how its sums are rounded."""
+    words = [f"seed={seed}" for seed in range(12)]
+    whole = [[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+    assert groups_of(*words) == (whole, 0)
+    assert groups_of(*words, finished=(0, 4, 8, 1, 5, 9)) == (whole[2:], 0)
+    assert groups_of(*words, finished=(0, 5, 10)) == ([[4, 8], [1, 9], [2, 6], [3, 7, 11]], 0)
+
+
+def test_an_interrupted_grid_is_grouped_anew_where_that_is_sooner_done() -> None:
+    """Of two workers neither waits while the other has two groups, and what cannot be fused is as before."""
+    words = [f"seed={seed}" for seed in range(12)]
+    assert groups_of(*words, finished=(0, 4, 8)) == ([[1, 6, 11], [2, 7], [3, 9], [5, 10]], 0)
+    words = [*(f"seed={seed}" for seed in range(6)), "optimizer=newton seed=6", "optimizer=newton seed=7"]
+    assert groups_of(*words) == ([[0, 2, 4], [1, 3, 5], [6], [7]], 2)
+    assert groups_of(*words, finished=(0, 2, 4, 6)) == ([[1, 5], [3], [7]], 1)
+
+
+def test_a_program_has_no_more_files_open_than_a_process_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanin.sweep.fused_groups.open_files", lambda: 64 + 2 * 6 + 5)  # two runs' and not quite three
+    words = [f"seed={seed}" for seed in range(6)]
+    assert groups_of(*words, workers=1, most=500) == ([[0, 3], [1, 4], [2, 5]], 0)
 
 
 def test_an_initializer_that_freezes_keeps_runs_apart() -> None:

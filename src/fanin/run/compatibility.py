@@ -14,6 +14,7 @@ from fanin.errors import OptionError, UserError, told_of
 from fanin.parts.data import Dataset
 from fanin.parts.losses import Loss
 from fanin.parts.optimizers.objective import ObjectiveOptimizer
+from fanin.process import total_memory
 from fanin.run.make_option import container
 from fanin.run.recipe import Recipe
 
@@ -47,6 +48,7 @@ def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -
     if batch_size == 1 and made.normalization.mixes_examples:
         raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
     model = _model_on_meta(cfg, made, data)
+    _check_memory(made, model)
     _check_loss(model, made)
     if not is_ours(made.method.loss):
         _check_own_loss(made.method.loss, data)
@@ -74,6 +76,23 @@ def _check_data(made: Recipe, data: Dataset) -> None:
             shape = "x".join(map(str, data.input_shape))
             name = type(augmentation).__name__.lower()
             raise UserError(f"augment={name}: needs images [C, H, W]; an example of {data.name} here has shape {shape}")
+
+
+def _check_memory(made: Recipe, model: nn.Module) -> None:
+    """A model whose weights alone, with their gradients where it is trained, are more than all memory there is."""
+    if made.device.type == "cuda":
+        total: int | None = torch.cuda.get_device_properties(made.device).total_memory
+    else:
+        total = total_memory()
+    copies = 1 if made.trainer.steps == 0 else 2
+    parameters = sum(one.numel() for one in model.parameters())
+    needed = copies * parameters * made.dtype.itemsize
+    if total is not None and needed > total:
+        what = "weights" if copies == 1 else "weights and gradients"
+        raise UserError(
+            f"model: {parameters:,} parameters need {needed / 2**30:,.0f} GiB for {what}, and there are "
+            f"{total / 2**30:,.0f} GiB on {made.device.type}; take a smaller model.width or model.depth"
+        )
 
 
 def _check_loss(model: nn.Module, made: Recipe) -> None:
@@ -150,7 +169,7 @@ def _check_own_model(model: nn.Module, loss: Loss, data: Dataset, outputs: int) 
     try:
         with torch.no_grad():
             found = model(torch.zeros(2, *data.input_shape, device=parameter.device))
-    except Exception:  # it may want numbers, and the run itself tells more of what goes wrong
+    except (Exception, SystemExit):  # it may want numbers, and the run itself tells more of what goes wrong
         return
     if not isinstance(found, Tensor) or found.shape != (2, outputs):
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -163,7 +182,7 @@ def _check_own_loss(loss: Loss, data: Dataset) -> None:
     outputs = torch.zeros(count, loss.out_features(data.classes), requires_grad=True)
     try:
         found = loss(outputs, data.train_y[:count], data.train_x[:count])
-    except Exception:  # as above; it may be made for outputs of another shape
+    except (Exception, SystemExit):  # as above; it may be made for outputs of another shape
         return
     name = type(loss).__name__
     if not isinstance(found, Tensor) or found.shape:

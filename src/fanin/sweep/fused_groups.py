@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from fanin.process import free_memory, open_files
 from fanin.sweep.plan import Planned
 
 CPU_LIMIT = 64
@@ -20,6 +20,12 @@ CPU_MEMORY_UNTRAINED = CPU_MEMORY / 2
 """The same where only profiles at init are taken: all memory is then used once."""
 
 GPU_LIMIT = 512
+FILES = 6
+"""That a run has open: its lock, log, metrics, profiles, events and, of a small model, its trajectory."""
+
+OTHER_FILES = 64
+"""Of a worker: libraries, lines to other processes, a checkpoint that is being written."""
+
 SHARE = 0.25
 """Of the memory that is free, for all programs together."""
 
@@ -27,8 +33,11 @@ SHARE = 0.25
 def fuse(runs: Sequence[Planned], max_fused: int | str, workers: int, *, gpu: bool) -> tuple[list[list[Planned]], int]:
     """Groups of runs that are trained as one program each, and the number of runs that cannot be fused.
 
+    The members of a program decide how its sums are rounded. So a grid that was interrupted is grouped as it was at
+    first, without the runs that are finished, where that takes no longer than to group anew what is left.
+
     Args:
-        runs: what is to be run.
+        runs: of the grid, those that are finished too.
         max_fused: runs in a program, or "auto" for what fits into the memory.
         workers: number of groups that run at a time.
         gpu: whether they run on GPUs.
@@ -39,16 +48,34 @@ def fuse(runs: Sequence[Planned], max_fused: int | str, workers: int, *, gpu: bo
     alone: list[list[Planned]] = []
     for run in runs:
         key = structure_key(run.composed.resolved)
-        if key is None:
-            alone.append([run])
-        else:
+        if key is not None:
             alike.setdefault(key, []).append(run)
+        elif not run.finished:
+            alone.append([run])
     groups = []
     for members in alike.values():
-        largest = most_together(members[0].composed.task, max_fused, workers, gpu=gpu)
-        count = number_of_groups(len(members), largest, workers)
-        groups += [members[place::count] for place in range(count)]
+        left = [run for run in members if not run.finished]
+        if left:
+            largest = most_together(left[0].composed.task, max_fused, workers, gpu=gpu)
+            anew, before = split(left, largest, workers), split(members, largest, workers)
+            unfinished = [[run for run in group if not run.finished] for group in before]
+            unfinished = [group for group in unfinished if group]
+            groups += unfinished if _time(unfinished, workers) <= _time(anew, workers) else anew
     return [*groups, *alone], len(alone)
+
+
+def split(members: Sequence[Planned], largest: int, workers: int) -> list[list[Planned]]:
+    """Runs in groups of about one size."""
+    count = number_of_groups(len(members), largest, workers)
+    return [list(members[place::count]) for place in range(count)]
+
+
+def _time(groups: Sequence[Sequence[Planned]], workers: int) -> int:
+    """How long groups take, in the time of a run: each goes to the worker that is free first."""
+    busy = [0] * workers
+    for group in groups:
+        busy[busy.index(min(busy))] += len(group)
+    return max(busy)
 
 
 def number_of_groups(runs: int, largest: int, workers: int) -> int:
@@ -61,15 +88,19 @@ def number_of_groups(runs: int, largest: int, workers: int) -> int:
 
 
 def most_together(cfg: DictConfig, max_fused: int | str, workers: int, *, gpu: bool) -> int:
-    """The most runs of this structure that are put into one program."""
+    """The most runs of this structure that are put into one program: what was typed, or fits into the memory.
+
+    Each has files open all the time that it is trained, and a process may not have more of them than the system says.
+    """
+    most_open = max(1, (open_files() - OTHER_FILES) // FILES)
     if isinstance(max_fused, int):
-        return max_fused
+        return min(max_fused, most_open)
     import torch
 
     from fanin.sweep.memory import bytes_of_a_run
 
-    free = torch.cuda.mem_get_info()[0] if gpu else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = torch.cuda.mem_get_info()[0] if gpu else free_memory()
     share, limit = SHARE * free / workers, GPU_LIMIT
     if not gpu:
         share, limit = min(share, CPU_MEMORY if cfg.trainer.steps != 0 else CPU_MEMORY_UNTRAINED), CPU_LIMIT
-    return max(1, min(int(share / bytes_of_a_run(cfg)), limit))
+    return max(1, min(int(share / bytes_of_a_run(cfg)), limit, most_open))

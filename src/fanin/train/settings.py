@@ -8,6 +8,9 @@ from fanin.errors import OptionError, choice, flag, integer, number
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 
+MOST_THREADS = 1024
+"""Of torch; systems end a process that asks for very many."""
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -57,9 +60,11 @@ class Trainer:
                 integer("batch_size", self.batch_size, 1)
             except OptionError as error:
                 raise OptionError("batch_size", error.value, "an integer >= 1, or all") from None
-        for name, low in (("eval_every", 1), ("checkpoint_every", 0), ("target_window", 1), ("threads", 1)):
+        for name, low in (("eval_every", 1), ("checkpoint_every", 0), ("target_window", 1)):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), low)
+        if self.threads is not None:
+            integer("threads", self.threads, 1, MOST_THREADS)
         if self.target_error is not None:
             number("target_error", self.target_error, 0, 1)
         flag("eval_train", self.eval_train)

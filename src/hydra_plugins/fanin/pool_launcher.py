@@ -108,7 +108,7 @@ class PoolLauncher(Launcher):
             return run_pool([[run] for run in waiting], size, devices, prepare_process)
         from fanin.sweep.fused_groups import fuse
 
-        groups, alone = fuse(waiting, self.max_fused, size, gpu=devices != [None])
+        groups, alone = fuse(runs, self.max_fused, size, gpu=devices != [None])
         if alone and self.fuse == "always":
             print(f"{alone} of {len(waiting)} runs cannot be fused and go to the pool", file=sys.stderr)
         return run_pool(groups, size, devices, prepare_process)

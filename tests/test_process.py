@@ -1,0 +1,94 @@
+"""What a process has, by each system's own way of telling: the calls that some systems lack are taken away."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fanin import process
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system like macOS, which lacks some calls, or like Windows, which lacks more."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(os, "sysconf", raising=False)
+    for module in ("fcntl", "resource"):
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_cores_are_those_that_a_process_may_use() -> None:
+    code = "import os; from fanin.process import cores; os.sched_setaffinity(0, [0]); print(cores())"
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "1\n"
+    assert process.cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="needs /proc")
+def test_memory_is_what_the_system_tells() -> None:
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    assert process.total_memory() == 1024 * int(lines["MemTotal"].split()[0])
+    assert 0 < process.free_memory() <= 1024 * int(lines["MemTotal"].split()[0])
+
+
+def test_another_system_is_asked_in_another_way(elsewhere: None, tmp_path: Path) -> None:
+    assert process.cores() == os.cpu_count()
+    assert process.total_memory() is None
+    assert process.free_memory() == 2 * 2**30
+    assert process.open_files() == 256
+    with (tmp_path / "file").open("w") as file, pytest.raises(OSError, match=r"[Ll]ock"):
+        process.lock(file.fileno(), wait=False)
+
+
+def test_half_of_the_memory_is_taken_for_free_where_only_all_of_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    known = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
+
+    def sysconf(name: str) -> int:
+        if name not in known:
+            raise ValueError(name)
+        return known[name]
+
+    monkeypatch.setattr(os, "sysconf", sysconf)
+    assert (process.free_memory(), process.total_memory()) == (2048 * 1000, 4096 * 1000)
+
+
+def test_files_are_written_without_locks_elsewhere(elsewhere: None, tmp_path: Path) -> None:
+    from fanin.record.atomic_files import write_atomically
+
+    for text in (b"one", b"two"):
+        write_atomically(tmp_path / "file", lambda file: file.write(text))  # noqa: B023 (it is called here)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"two")]
+
+
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    code = (
+        "import resource; from fanin.process import open_files; n = resource.RLIMIT_NOFILE; "
+        "resource.setrlimit(n, (100, 500)); print(open_files(), resource.getrlimit(n))"
+    )
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "500 (500, 500)\n"
+
+
+def test_sockets_of_a_killed_command_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, alive = (tmp_path / f"fanin-sockets-{pid}-abc" for pid in (gone.pid, os.getpid()))
+    for folder in (dead, alive):
+        folder.mkdir()
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(os.path.relpath(folder / "listener"))
+    notes = tmp_path / f"fanin-sockets-{gone.pid}-notes"
+    notes.mkdir()
+    (notes / "mine.txt").write_text("mine")
+    process.remove_sockets(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, notes.name])
+    assert (notes / "mine.txt").read_text() == "mine"
