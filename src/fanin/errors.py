@@ -124,9 +124,9 @@ WRONG_FILES = {
     errno.EISDIR: "a folder is in the place of a file",
     errno.ENOTEMPTY: "a folder is in the place of a file",
     errno.EEXIST: "a file, or a link that leads nowhere, is in the place of a folder",
-    errno.ENOENT: "it is not there",
+    errno.ENOENT: "it is not there, or leads nowhere",
     errno.ENAMETOOLONG: "the name is longer than the file system takes",
-    errno.ELOOP: "links lead in a circle",
+    errno.ELOOP: "a link is in the place of a file, or links lead in a circle",
     errno.EMFILE: "more files are open than the system allows (ulimit -n)",
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fanin.errors import UserError
+from fanin.errors import UserError, file_line
 from fanin.record.run_folder import FolderBusy, RunFolder
 from fanin.record.summary import update_summary
 from fanin.run.identity import identify
@@ -79,8 +79,9 @@ def execute_together(requests: Sequence[Request], stop_requested: Callable[[], b
                 one.viewer.line("is being run by another process", "yellow")
                 outcome["state"] = "busy"
                 continue
-            except OSError as error:
-                outcome |= {"state": "failed", "error": _mark_failed(error, one)}
+            except OSError as error:  # not ours: what is in it stays as it is
+                outcome |= {"state": "failed", "error": file_line(error)}
+                one.viewer.line(f"failed: {outcome['error']}", "red")
                 continue
             if one.finished:
                 edited = "".join(f"; {name} has changed since" for name in one.folder.edited(one.identity.code))
@@ -101,10 +102,7 @@ def execute_together(requests: Sequence[Request], stop_requested: Callable[[], b
         for one in ours:
             grids.setdefault(one.folder.path.parent, []).append(one.folder.path)
         for grid, folders in grids.items():
-            try:
-                update_summary(grid, folders)
-            except OSError as error:  # a full disk; what the runs left is whole, and a report makes the table anew
-                log.warning("summary.csv was not written: %s", error)
+            update_summary(grid, folders)
     return list(outcomes.values())
 
 
@@ -208,6 +206,7 @@ def _mark_failed(error: BaseException, request: Request) -> str:
     """Put the traceback into the run's own log and the last line into its status; returns that line."""
     folder = request.folder
     said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    said = file_line(error) if isinstance(error, OSError) and error.errno is not None else said
     line = (said.strip() or type(error).__name__).splitlines()[0]
     if folder.resumed:
         line += " (it went on from its last checkpoint; force=true starts afresh)"
@@ -216,7 +215,7 @@ def _mark_failed(error: BaseException, request: Request) -> str:
         (folder.path / "result.json").unlink(missing_ok=True)
         folder.write_status("failed", error=line)
     except OSError as full:  # a disk so full that not even this fits: the terminal is all that is left
-        line += f" (and its folder cannot be written: {full})"
+        line += f" ({file_line(full)})"
     request.viewer.line(f"failed: {line} (see {folder.path / 'run.log'})", "red")
     return line
 
