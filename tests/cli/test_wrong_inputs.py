@@ -39,7 +39,7 @@ UNREADABLE = {
 }
 UNKNOWN_KEYS = {
     "modell.depth=3": "unknown key modell.depth: fanin knows "
-    f"{', '.join(sorted([*GROUPS, 'force', 'seed', 'study']))}; did you mean model?",
+    f"{', '.join(sorted([*GROUPS, 'force', 'objective', 'seed', 'study']))}; did you mean model?",
     "mdoel=mlp": "unknown key mdoel: fanin knows activation, augment,",
     "model.depht=3": "unknown key model.depht: model knows bias, depth, width; did you mean model.depth?",
     "model.depth.deeper=3": "unknown key model.depth.deeper: model.depth knows no keys",
@@ -76,6 +76,7 @@ OUT_OF_RANGE = {
     "data=gaussian data.classes=1": "data.classes=1: must be an integer >= 2",
     "seed=-1": "seed=-1: must be an integer >= 0",
     "force=maybe": "force=maybe: must be true or false",
+    "objective=accuracy": "objective=accuracy: must be one of train_loss, train_error, val_loss,",
 }
 NOT_TOGETHER = {
     "seed=0,1": "seed=0,1: several values make a grid; add -m",

@@ -139,9 +139,10 @@ def _dispatch(args: Any) -> None:
         elif args.info:
             app.show_info(args.info, name, overrides)
         else:
+            from fanin.sweep.grid import ended_with_a_report
             from fanin.sweep.plan import plan_run
 
-            app.check = plan_run
+            app.check, app.around = plan_run, ended_with_a_report
             mode = app.get_mode(name, overrides)  # a study sets it
             grid = args.multirun or (mode == RunMode.MULTIRUN and not args.run)
             wanted = RunMode.MULTIRUN if grid else RunMode.RUN

@@ -22,11 +22,14 @@ class Task:
     def __init__(self, *, sent: bool = False) -> None:
         self.sent = sent
 
-    def __call__(self, cfg: Any) -> Any:
-        """Run one configuration; what it came to is returned, whatever goes wrong."""
+    def __call__(self, cfg: Any) -> float:
+        """Run one configuration; its objective is returned, whatever goes wrong, for sweepers that search."""
+        from fanin.record.run_folder import RunFolder
+        from fanin.run.objective import objective_of
         from fanin.sweep.job import run_job
 
-        return run_job(cfg, bar=not self.sent)
+        outcome = run_job(cfg, bar=not self.sent)
+        return objective_of(RunFolder(Path(outcome["folder"])).result, cfg.get("objective"))
 
     def __reduce__(self) -> tuple[Callable[[str], Task], tuple[str]]:
         return receive, (str(Path.cwd()),)

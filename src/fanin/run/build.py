@@ -26,6 +26,7 @@ from fanin.report.studies import load_study
 from fanin.run.compatibility import TRIAL, check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
 from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
+from fanin.run.objective import check_objective
 from fanin.run.recipe import Recipe
 from fanin.train.step import Method
 
@@ -109,6 +110,7 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
 
     seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
     attempt(lambda: flag("force", cfg.get("force")))
+    attempt(lambda: check_objective(cfg.get("objective")))
     parts = {name: attempt(partial(_single, cfg, name)) for name in ALONE}
     regularizers: list[Regularizer] = attempt(lambda: _listed(cfg, "regularizer")) or []
     augmentations = attempt(lambda: _listed(cfg, "augment")) or []

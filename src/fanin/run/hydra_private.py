@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, run_job
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
 __all__ = ["App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app"]
 
 Check = Callable[[DictConfig], object]
+Around = Callable[[DictConfig, Sweeper], AbstractContextManager[None]]
 
 
 class App(Hydra):
@@ -37,6 +41,9 @@ class App(Hydra):
 
     check: Check = staticmethod(lambda cfg: None)
     """Called with the composed configuration of a single run; what it raises ends the command."""
+
+    around: Around = staticmethod(lambda cfg, sweeper: nullcontext())
+    """Makes what a grid is run in, from its configuration and its sweeper."""
 
     def run(
         self,
@@ -63,6 +70,27 @@ class App(Hydra):
         callbacks.on_run_end(config=cfg, config_name=config_name, job_return=job)
         _ = job.return_value  # raises what the job has raised
         return job
+
+    def multirun(
+        self,
+        config_name: str | None,
+        task_function: TaskFunction,
+        overrides: list[str],
+        with_log_configuration: bool = True,
+    ) -> Any:
+        """Compose the configuration of a grid and have its sweeper run it."""
+        cfg = self.compose_config(config_name, overrides, RunMode.MULTIRUN, with_log_configuration)
+        callbacks = Callbacks(cfg)
+        callbacks.on_multirun_start(config=cfg, config_name=config_name)
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=cfg,
+            hydra_context=HydraContext(config_loader=self.config_loader, callbacks=callbacks),
+            task_function=task_function,
+        )
+        with self.around(cfg, sweeper):
+            returned = sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+        callbacks.on_multirun_end(config=cfg, config_name=config_name)
+        return returned
 
 
 def new_app(conf: str, more: Path | None = None) -> App:

@@ -26,7 +26,7 @@ from fanin.catalogue import SEVERAL
 from fanin.run.hydra_private import loader_of
 from fanin.targets import own_source
 
-NOT_IDENTITY = ("force", "data.root", "trainer.progress", "study")
+NOT_IDENTITY = ("force", "data.root", "trainer.progress", "objective", "study")
 """Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
 
 NO_EXPERIMENT = "runs"
@@ -190,7 +190,9 @@ def _typed(group: str, choice: str | None) -> str:
     """A choice as it is typed on the command line."""
     if choice is None:
         return f"{group}=null"
-    return f"{group}=[{choice.replace('+', ',')}]" if group in SEVERAL else f"{group}={choice}"
+    if group in SEVERAL:
+        return f"{group}=[{choice.replace('+', ',')}]"
+    return f"{group}={choice}" if re.fullmatch(r"[\w.-]+", choice) else f"{group}={json.dumps(choice)}"
 
 
 SearchPath = tuple[tuple[str, str], ...]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fanin.errors import UserError, counted
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import NO_EXPERIMENT, experiment_of
+from fanin.sweep.hydra_keys import check_folders
 from fanin.sweep.job import Outcome, outcomes
 from fanin.sweep.other_launchers import check_launcher, launch
 from fanin.sweep.plan import Plan, plan_grid
@@ -65,6 +69,35 @@ def run_grid(
         _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
     _tell_what_is_missing(plan, returns[0] if ours is not None else outcomes)
     return returns
+
+
+@contextmanager
+def ended_with_a_report(master: DictConfig, sweeper: Sweeper) -> Iterator[None]:
+    """Run a sweeper; where it is not fanin's own, see to what that one does itself: folders, report, exit code.
+
+    Args:
+        master: the configuration of the multirun, with its hydra node.
+        sweeper: any of Hydra's.
+
+    Raises:
+        OptionError: at the start, for folders that are none.
+        FailedRuns: at the end, if any run failed.
+    """
+    if getattr(sweeper, "checks_and_reports", False):
+        yield
+        return
+    check_folders(master.hydra, grid=True)
+    grid, began = Path(master.hydra.sweep.dir), time.time() - 1  # clocks of file systems are coarse
+    try:
+        yield
+    finally:
+        here = {Path(outcome["folder"]): outcome["state"] for outcome in outcomes}
+        new = {path.parent: "" for path in grid.glob("*/status.json") if path.stat().st_mtime >= began}
+        folders = list({folder.absolute(): folder for folder in (*here, *new)}.values())
+        _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
+    failed = [folder for folder in folders if "failed" in (here.get(folder), RunFolder(folder).status.get("state"))]
+    if failed:
+        raise FailedRuns(f"{len(failed)} of {counted(len(folders), 'run')} failed; the first: {failed[0] / 'run.log'}")
 
 
 def _tell_what_is_missing(plan: Plan, outcomes: Sequence[Outcome]) -> None:

@@ -49,6 +49,9 @@ class GridSweeper(Sweeper):
     A later entry outdoes an earlier one, and what is typed outdoes both. Interpolations are those of the job.
     """
 
+    checks_and_reports = True
+    """Others run jobs as they come: see fanin.sweep.grid.ended_with_a_report."""
+
     def __init__(self, max_batch_size: Any, params: Optional[dict[str, str]] = None) -> None:  # noqa: UP045
         self.max_batch_size, self.params = max_batch_size, params or {}
 

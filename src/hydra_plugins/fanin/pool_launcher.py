@@ -5,6 +5,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 from hydra.core.config_store import ConfigStore
@@ -54,19 +55,24 @@ class PoolLauncher(Launcher):
         self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        """Compose and run jobs given by their overrides, for sweepers that are not fanin's own."""
+        """Compose and run jobs given by their overrides, for sweepers that are not fanin's own; returns objectives."""
+        from fanin.record.run_folder import RunFolder
+        from fanin.run.objective import objective_of
+        from fanin.sweep.job import outcomes
         from fanin.sweep.plan import plan_grid
 
         self.check_options()
         plan = plan_grid(self.config, self.hydra_context.config_loader, job_overrides)
-        states = {name: {"run": name, "state": "skipped"} for name in plan.runs}
-        states |= {outcome["run"]: outcome for outcome in self.launch_runs(list(plan.runs.values()))}
+        runs = list(plan.runs.values())
+        outcomes += [
+            {"run": run.identity.name, "folder": str(run.folder), "state": "skipped"} for run in runs if run.finished
+        ]
+        outcomes += self.launch_runs(runs)
         returns = []
-        for overrides, planned in zip(job_overrides, plan.per_job, strict=True):
-            outcome = states[planned]
-            status = JobStatus.FAILED if outcome["state"] == "failed" else JobStatus.COMPLETED
-            result = JobReturn(overrides=list(overrides), status=status)
-            result.return_value = RuntimeError(outcome["error"]) if status is JobStatus.FAILED else outcome
+        for overrides, name in zip(job_overrides, plan.per_job, strict=True):
+            run = plan.runs[name]
+            result = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+            result.return_value = objective_of(RunFolder(Path(run.folder)).result, run.composed.plain["objective"])
             returns.append(result)
         return returns
 
