@@ -21,6 +21,9 @@ def law_of(activation: nn.Module) -> ActivationLaw | None:
 
     It goes with the class itself: what derives from it may compute anything. One's own class has the law that it names
     in an attribute `law`.
+
+    >>> law_of(relu()) is RELU, law_of(tanh()) is None
+    (True, True)
     """
     kind = type(activation)
     found: ActivationLaw | None = vars(kind).get("law", LAWS.get(kind))
@@ -32,6 +35,10 @@ def identity() -> nn.Module:
     """No nonlinearity: deep linear networks.
 
     f(z) = z, f'(z) = 1. Source: Saxe et al. 2014.
+
+    >>> import torch
+    >>> identity()(torch.tensor([-1.0, 2.0]))
+    tensor([-1.,  2.])
     """
     return nn.Identity()
 
@@ -41,6 +48,10 @@ def sigmoid() -> nn.Module:
     """Logistic sigmoid, between 0 and 1.
 
     f(z) = S(z) = 1 / (1 + e^-z), f'(z) = f(z) (1 - f(z)), at most 1/4. Source: Rumelhart, Hinton & Williams 1986.
+
+    >>> import math, torch
+    >>> sigmoid()(torch.tensor([0.0, math.log(3)]))
+    tensor([0.5000, 0.7500])
     """
     return nn.Sigmoid()
 
@@ -50,6 +61,10 @@ def tanh() -> nn.Module:
     """Hyperbolic tangent.
 
     f(z) = (e^z - e^-z) / (e^z + e^-z), f'(z) = 1 - f(z)^2. Source: LeCun et al. 1998.
+
+    >>> import math, torch
+    >>> tanh()(torch.tensor([math.log(2)]))
+    tensor([0.6000])
     """
     return nn.Tanh()
 
@@ -59,6 +74,10 @@ def hardtanh() -> nn.Module:
     """Piecewise linear hyperbolic tangent.
 
     f(z) = max(-1, min(1, z)), f'(z) = 1 for |z| < 1 and 0 elsewhere. Source: Collobert 2004.
+
+    >>> import torch
+    >>> hardtanh()(torch.tensor([-3.0, 0.5]))
+    tensor([-1.0000,  0.5000])
     """
     return nn.Hardtanh()
 
@@ -68,6 +87,10 @@ def softsign() -> nn.Module:
     """A sigmoid that approaches its bounds -1 and 1 polynomially, not exponentially.
 
     f(z) = z / (1 + |z|), f'(z) = 1 / (1 + |z|)^2. Source: Bergstra et al. 2009; Glorot & Bengio 2010.
+
+    >>> import torch
+    >>> softsign()(torch.tensor([-1.0, 3.0]))
+    tensor([-0.5000,  0.7500])
     """
     return nn.Softsign()
 
@@ -77,6 +100,10 @@ def relu() -> nn.Module:
     """Rectified linear unit.
 
     f(z) = max(0, z), f'(z) = 1 for z > 0 and 0 for z <= 0. Source: Nair & Hinton 2010.
+
+    >>> import torch
+    >>> relu()(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
     """
     return nn.ReLU()
 
@@ -92,6 +119,10 @@ def leaky_relu(*, slope: float = 0.01) -> nn.Module:
 
     Raises:
         OptionError: slope is not finite.
+
+    >>> import torch
+    >>> leaky_relu(slope=0.5)(torch.tensor([-2.0, 3.0]))
+    tensor([-1.,  3.])
     """
     return nn.LeakyReLU(number("slope", slope))
 
@@ -108,6 +139,10 @@ def elu(*, alpha: float = 1.0) -> nn.Module:
 
     Raises:
         OptionError: alpha is out of range.
+
+    >>> import math, torch
+    >>> elu(alpha=2.0)(torch.tensor([-math.log(2), 3.0]))
+    tensor([-1.,  3.])
     """
     return nn.ELU(number("alpha", alpha, 0, open_low=True))
 
@@ -118,6 +153,10 @@ def selu() -> nn.Module:
 
     f(z) = l z for z > 0 and l a (e^z - 1) for z <= 0, f'(z) = l and l a e^z, with l = 1.0507009873554805,
     a = 1.6732632423543772. Source: Klambauer et al. 2017.
+
+    >>> import torch
+    >>> selu()(torch.tensor([1.0]))
+    tensor([1.0507])
     """
     return nn.SELU()
 
@@ -128,6 +167,10 @@ def gelu() -> nn.Module:
 
     f(z) = z P(z), f'(z) = P(z) + z p(z), P(z) = (1 + erf(z / sqrt 2)) / 2, p(z) = e^(-z^2/2) / sqrt(2 pi); exact, not
     the paper's approximation by tanh. Source: Hendrycks & Gimpel 2016.
+
+    >>> import torch
+    >>> gelu()(torch.tensor([2.0])) - gelu()(torch.tensor([-2.0]))
+    tensor([2.])
     """
     return nn.GELU()
 
@@ -137,6 +180,10 @@ def silu() -> nn.Module:
     """Sigmoid linear unit, also swish.
 
     f(z) = z S(z), f'(z) = S(z) (1 + z (1 - S(z))). Source: Elfwing, Uchibe & Doya 2018; Ramachandran et al. 2017.
+
+    >>> import math, torch
+    >>> silu()(torch.tensor([math.log(3)])) / math.log(3)
+    tensor([0.7500])
     """
     return nn.SiLU()
 
@@ -146,6 +193,10 @@ def mish() -> nn.Module:
     """A smooth unit close to silu.
 
     f(z) = z tanh(q), f'(z) = tanh(q) + z S(z) (1 - tanh(q)^2), q = ln(1 + e^z). Source: Misra 2019.
+
+    >>> import math, torch
+    >>> mish()(torch.tensor([math.log(3)])) / math.log(3)  # tanh(ln 4) = 15/17
+    tensor([0.8824])
     """
     return nn.Mish()
 
@@ -162,5 +213,9 @@ def softplus(*, beta: float = 1.0) -> nn.Module:
 
     Raises:
         OptionError: beta is out of range.
+
+    >>> import torch
+    >>> softplus()(torch.tensor([0.0]))
+    tensor([0.6931])
     """
     return nn.Softplus(number("beta", beta, 0, open_low=True), threshold=40)

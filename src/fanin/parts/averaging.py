@@ -56,6 +56,9 @@ class Polyak(Averaging):
 
     Raises:
         OptionError: start is out of range.
+
+    >>> [Polyak(start=2).weight(step) for step in range(4)]
+    [None, None, 1.0, 0.5]
     """
 
     start: int = 0
@@ -80,6 +83,9 @@ class Ema(Averaging):
 
     Raises:
         OptionError: decay is out of range.
+
+    >>> [Ema(decay=0.75).weight(step) for step in range(3)]
+    [1.0, 0.25, 0.25]
     """
 
     decay: float = 0.999
@@ -105,6 +111,9 @@ class Swa(Averaging):
 
     Raises:
         OptionError: a value is out of range; start is null and the length of the run is not set.
+
+    >>> [Swa(start=1, every=2).weight(step) for step in range(5)]
+    [None, 1.0, None, 0.5, None]
     """
 
     start: int | None = None

@@ -32,7 +32,11 @@ class BatchSchedule(ABC):
 
 @dataclass(kw_only=True)
 class Constant(BatchSchedule):
-    """The recipe's batch size in every step."""
+    """The recipe's batch size in every step.
+
+    >>> Constant().size(3, base=100, examples=1500), Constant().seen(3, base=100, examples=1500)
+    (100, 300)
+    """
 
     neutral: ClassVar[bool] = True
 
@@ -60,6 +64,10 @@ class Growing(BatchSchedule):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> growing = Growing(factor=2, every=2)
+    >>> [growing.size(step, base=10, examples=35) for step in range(6)], growing.seen(6, base=10, examples=35)
+    ([10, 10, 20, 20, 35, 35], 130)
     """
 
     factor: float = 1.1

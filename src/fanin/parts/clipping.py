@@ -24,6 +24,9 @@ def global_norms(gradients: Sequence[Tensor]) -> Tensor:
 
     Right for gradients whose squares leave float32's range, as those of an exploding or vanishing network do: of runs
     outside of SAFE the sums are taken in float64, and of all on CUDA, where asking would stop the device.
+
+    >>> global_norms([torch.tensor([[3.0]]), torch.tensor([[4.0]])])
+    tensor([5.], dtype=torch.float64)
     """
     if len(gradients[0]) == 1:
         each = quick_norms(gradients)
@@ -99,6 +102,11 @@ class ClipValue(BoundedClipping):
     """Each entry of the gradient into [-bound, bound]: g <- min(max(g, -bound), bound), which bends its direction.
 
     Infinite entries become +-bound, NaN stays. Source: Mikolov 2012.
+
+    >>> gradients = [torch.tensor([[3.0, -0.5]])]
+    >>> ClipValue(bound=1.0)(gradients)
+    >>> gradients
+    [tensor([[ 1.0000, -0.5000]])]
     """
 
     @staticmethod
@@ -117,6 +125,11 @@ class ClipNorm(BoundedClipping):
     The norm is over all parameters of the run at once. torch.nn.utils.clip_grad_norm_ divides by ||g|| + 1e-6 instead,
     and so leaves a gradient a little inside the ball. A gradient that is not finite is of no use before or after:
     entries become 0 or NaN. Source: Pascanu, Mikolov & Bengio 2013.
+
+    >>> gradients = [torch.tensor([[3.0, 4.0]])]
+    >>> ClipNorm(bound=1.0)(gradients)
+    >>> gradients
+    [tensor([[0.6000, 0.8000]])]
     """
 
     @staticmethod

@@ -42,6 +42,9 @@ class Linear(Scaling):
 
     Raises:
         OptionError: base_batch_size is out of range.
+
+    >>> Linear(base_batch_size=100).factor(400)
+    4.0
     """
 
     base_batch_size: int = 100
@@ -65,6 +68,9 @@ class Sqrt(Linear):
 
     Raises:
         OptionError: base_batch_size is out of range.
+
+    >>> Sqrt(base_batch_size=100).factor(400)
+    2.0
     """
 
     def factor(self, batch_size: int) -> float:

@@ -22,6 +22,10 @@ def spread(numbers: Number | Sequence[Number], like: Sequence[Tensor]) -> Any:
     """A number, or one for each of `like`, in the form that torch's list operations take.
 
     Floats stay as they are; a tensor [R] becomes, for each of `like` [R, ...], a tensor [R, 1, ..., 1] of its type.
+
+    >>> spread(0.1, [torch.zeros(2, 3)]), spread(torch.tensor([0.1, 0.2]), [torch.zeros(2, 3)])
+    (0.1, [tensor([[0.1000],
+            [0.2000]])])
     """
     each = [numbers] * len(like) if isinstance(numbers, Tensor) else numbers
     if not (isinstance(each, Sequence) and isinstance(each[0], Tensor)):
@@ -35,7 +39,13 @@ def spread(numbers: Number | Sequence[Number], like: Sequence[Tensor]) -> Any:
 
 
 def add_multiple(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
-    """tensors += factor * others, in place."""
+    """tensors += factor * others, in place.
+
+    >>> tensors = [torch.ones(2)]
+    >>> add_multiple(tensors, [torch.tensor([2.0, 4.0])], 0.5)
+    >>> tensors
+    [tensor([2., 3.])]
+    """
     if isinstance(factor, Tensor):
         torch._foreach_addcmul_(tensors, others, spread(factor, tensors))
     else:
@@ -43,7 +53,13 @@ def add_multiple(tensors: list[Tensor], others: list[Tensor], factor: Number) ->
 
 
 def add_square(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
-    """tensors += factor * others^2, in place."""
+    """tensors += factor * others^2, in place.
+
+    >>> tensors = [torch.ones(1)]
+    >>> add_square(tensors, [torch.tensor([3.0])], 2.0)
+    >>> tensors
+    [tensor([19.])]
+    """
     if isinstance(factor, Tensor):
         torch._foreach_addcmul_(tensors, others, torch._foreach_mul(others, spread(factor, tensors)))
     else:
@@ -51,7 +67,13 @@ def add_square(tensors: list[Tensor], others: list[Tensor], factor: Number) -> N
 
 
 def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor], factors: Sequence[Number]) -> None:
-    """tensors += factors * above / below, in place, with a factor for each tensor."""
+    """tensors += factors * above / below, in place, with a factor for each tensor.
+
+    >>> tensors = [torch.ones(1)]
+    >>> add_ratio(tensors, [torch.tensor([6.0])], [torch.tensor([3.0])], [0.5])
+    >>> tensors
+    [tensor([2.])]
+    """
     if isinstance(factors[0], Tensor):
         torch._foreach_addcdiv_(tensors, torch._foreach_mul(above, spread(factors, tensors)), list(below))
     else:
@@ -59,7 +81,14 @@ def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor
 
 
 def shrink(tensors: list[Tensor], rate: Number) -> None:
-    """tensors <- (1 - rate) tensors, in place; at a rate of 0 nothing is touched."""
+    """tensors <- (1 - rate) tensors, in place; at a rate of 0 nothing is touched.
+
+    >>> tensors = [torch.ones(2, 1)]
+    >>> shrink(tensors, torch.tensor([0.5, 0.0]))  # another rate for each of two runs
+    >>> tensors
+    [tensor([[0.5000],
+            [1.0000]])]
+    """
     if isinstance(rate, Tensor) or rate:
         torch._foreach_mul_(tensors, spread(1 - rate, tensors))
 

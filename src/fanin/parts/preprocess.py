@@ -56,7 +56,13 @@ class NoPreprocess(Preprocess):
 
 @dataclass(kw_only=True)
 class Center(Preprocess):
-    """x <- x - mean, for each feature by itself. Source: LeCun, Bottou, Orr & Müller 1998."""
+    """x <- x - mean, for each feature by itself. Source: LeCun, Bottou, Orr & Müller 1998.
+
+    >>> x, y = torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])
+    >>> Center()(Dataset("two", 2, x, y, x[:0], y[:0], x, y)).train_x
+    tensor([[-1.],
+            [ 1.]])
+    """
 
     def __call__(self, data: Dataset) -> Dataset:
         """The data set with a training part of mean 0; see Preprocess."""
@@ -77,6 +83,11 @@ class MinMax(Preprocess):
 
     Raises:
         OptionError: a value is not finite, or high is not above low.
+
+    >>> x, y = torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])
+    >>> MinMax()(Dataset("two", 2, x, y, x[:0], y[:0], x, y)).train_x
+    tensor([[0.],
+            [1.]])
     """
 
     low: float = 0.0
@@ -105,6 +116,11 @@ class Standardize(Preprocess):
 
     Raises:
         OptionError: per is unknown; per=channel and the examples are vectors.
+
+    >>> x, y = torch.tensor([[1.0], [5.0]]), torch.tensor([0, 1])
+    >>> Standardize()(Dataset("two", 2, x, y, x[:0], y[:0], x, y)).train_x
+    tensor([[-1.],
+            [ 1.]])
     """
 
     per: str = "feature"
@@ -141,6 +157,11 @@ class PcaWhiten(Preprocess):
     Raises:
         OptionError: a value is out of range, or components is more than the rank.
         UserError: all training examples are equal.
+
+    >>> x, y = torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]), torch.tensor([0, 1, 1])
+    >>> white = PcaWhiten(eps=0.0)(Dataset("three", 2, x, y, x[:0], y[:0], x, y)).train_x  # one direction varies
+    >>> white.shape, round(float(white.var()), 4)
+    (torch.Size([3, 1]), 1.0)
     """
 
     components: int | None = None

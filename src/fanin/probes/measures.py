@@ -17,18 +17,30 @@ SAFE = (1e-14, 1e15)
 
 
 def norm(x: Tensor) -> Tensor:
-    """Frobenius norm sqrt(sum x^2) over the last two axes; [..., B, F] -> [...], float64."""
+    """Frobenius norm sqrt(sum x^2) over the last two axes; [..., B, F] -> [...], float64.
+
+    >>> norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor(5., dtype=torch.float64)
+    """
     norms: Tensor = torch.linalg.vector_norm(x.flatten(-2), dim=-1, dtype=torch.float64)
     return norms
 
 
 def dead_units(x: Tensor) -> Tensor:
-    """Share of units that are zero for every example of the batch; [..., B, F] -> [...] in [0, 1]."""
+    """Share of units that are zero for every example of the batch; [..., B, F] -> [...] in [0, 1].
+
+    >>> dead_units(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+    tensor(0.5000, dtype=torch.float64)
+    """
     return (x.abs().amax(dim=-2) == 0).double().mean(dim=-1)
 
 
 def nonfinite(x: Tensor) -> Tensor:
-    """Number of entries that are NaN or infinite; [..., B, F] -> [...]."""
+    """Number of entries that are NaN or infinite; [..., B, F] -> [...].
+
+    >>> nonfinite(torch.tensor([[torch.inf, 1.0], [torch.nan, 0.0]]))
+    tensor(2., dtype=torch.float64)
+    """
     finite = torch.count_nonzero(x.abs() < torch.inf, dim=(-2, -1))
     return (x.shape[-2] * x.shape[-1] - finite).double()
 
@@ -37,6 +49,9 @@ def cosine(x: Tensor) -> Tensor:
     """Mean cosine between the activations of two different examples; [..., B, F] -> [...] in [-1, 1].
 
     (||sum_i u_i||^2 - m) / (m (m - 1)) with u_i = x_i / ||x_i|| over the m examples that are not zero; NaN for m < 2.
+
+    >>> cosine(torch.tensor([[1.0, 0.0], [0.0, 2.0]])), cosine(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
+    (tensor(0., dtype=torch.float64), tensor(1., dtype=torch.float64))
     """
     wide = x.double()
     length = torch.linalg.vector_norm(wide, dim=-1)
@@ -51,6 +66,9 @@ def scaled_variance(weight: Tensor) -> Tensor:
     """fan_in * Var(W), the unbiased sample variance over all entries; [..., fan_out, fan_in] -> [...].
 
     Reads c for weights of variance c/fan_in.
+
+    >>> scaled_variance(torch.tensor([[1.0, -1.0], [1.0, -1.0]]))  # 2 * 4/3
+    tensor(2.6667, dtype=torch.float64)
     """
     entries = weight.double().flatten(-2)  # torch's own var takes six times as long
     deviations = entries - entries.mean(dim=-1, keepdim=True)

@@ -157,12 +157,20 @@ def _pairs(entries: list[str]) -> dict[str, Any]:
 
 
 def split_outside_brackets(text: str) -> list[str]:
-    """The parts between commas that no bracket encloses: "a=[1,2],b=3" gives "a=[1,2]" and "b=3"."""
+    """The parts between commas that no bracket encloses: "a=[1,2],b=3" gives "a=[1,2]" and "b=3".
+
+    >>> split_outside_brackets("regularizer=[l2,dropout],seed=0")
+    ['regularizer=[l2,dropout]', 'seed=0']
+    """
     return re.split(r",(?![^\[\]{}()]*[\]})])", text)
 
 
 def scalar(text: str) -> Any:
-    """A value as typed on the command line: integer, float, true, false, null or the text itself."""
+    """A value as typed on the command line: integer, float, true, false, null or the text itself.
+
+    >>> scalar("3"), scalar("1e-3"), scalar("true"), scalar("relu")
+    (3, 0.001, True, 'relu')
+    """
     words = {"true": True, "false": False, "null": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -175,7 +183,11 @@ def scalar(text: str) -> Any:
 
 
 def display(value: object) -> str:
-    """A configuration value in a label: numbers short, lists without spaces."""
+    """A configuration value in a label: numbers short, lists without spaces.
+
+    >>> display(0.0010), display([1, "a"]), display(True)
+    ('0.001', '[1,a]', 'true')
+    """
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):

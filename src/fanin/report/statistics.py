@@ -27,14 +27,22 @@ NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
 
 
 def t_quantile(n: int | NDArray[np.intp]) -> Floats:
-    """The 97.5 % quantile of Student's t with n - 1 degrees of freedom; nan for n < 2."""
+    """The 97.5 % quantile of Student's t with n - 1 degrees of freedom; nan for n < 2.
+
+    >>> round(float(t_quantile(3)), 3)
+    4.303
+    """
     freedom = np.asarray(n, float) - 1
     quantile: Floats = np.where(freedom > 0, stdtrit(np.maximum(freedom, 1), 0.975), np.nan)
     return quantile
 
 
 def overlap_of(folds: int | None) -> float:
-    """n_test / n_train = 1/(k - 1) of k folds of a cross-validation; 0 for independent runs, where `folds` is None."""
+    """n_test / n_train = 1/(k - 1) of k folds of a cross-validation; 0 for independent runs, where `folds` is None.
+
+    >>> overlap_of(5), overlap_of(None)
+    (0.25, 0.0)
+    """
     return 0.0 if folds is None else 1 / (folds - 1)
 
 
@@ -76,6 +84,9 @@ def geometric_interval(values: Iterable[float | None], folds: int | None = None)
     """The same for positive quantities on a logarithmic scale: geometric mean, interval of the logarithms.
 
     A value of 0 makes the geometric mean 0 and leaves no interval.
+
+    >>> round(geometric_interval([1.0, 4.0]).mean, 9)
+    2.0
     """
     measured = [value for value in values if value is not None]
     counted = [value for value in measured if math.isfinite(value) and value >= 0]

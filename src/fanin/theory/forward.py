@@ -70,7 +70,12 @@ class ForwardTheory:
 
 
 def check_chain(layers: Sequence[Layer]) -> None:
-    """Raises ValueError unless every layer takes in what the one before puts out."""
+    """Raises ValueError unless every layer takes in what the one before puts out.
+
+    >>> check_chain([Layer("first", 784, 100, 2.0), Layer("second", 50, 10, 2.0)])
+    Traceback (most recent call last):
+    ValueError: second has fan_in 50 but first has fan_out 100: the theory is for a chain of fully connected layers
+    """
     for below, above in pairwise(layers):
         if below.fan_out != above.fan_in:
             raise ValueError(
@@ -94,6 +99,11 @@ def forward_theory(layers: Sequence[Layer], input_norm: float, law: ActivationLa
         ValueError: the layers do not form a chain.
 
     Source: He et al. 2015 (mean square); Hanin & Rolnick 2018, Hanin & Nica 2019 (spread).
+
+    >>> layers = [Layer("first", 100, 100, 2.0), Layer("second", 100, 100, 2.0)]
+    >>> lines = forward_theory(layers, input_norm=10.0)
+    >>> round(lines.pre[0].mean_square, 4), round(lines.post[0].mean_square, 4)  # 10 sqrt(2), and half of its square
+    (14.1421, 10.0)
     """
     check_chain(layers)
     pre: list[NormTheory] = []

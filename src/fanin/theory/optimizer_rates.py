@@ -28,6 +28,9 @@ def factor(optimizer: str, numbers: Mapping[str, float], condition: float) -> fl
 
     Returns:
         the factor; None for other optimizers, whose steps no linear recursion tells.
+
+    >>> factor("gd", {"lr": 0.5}, condition=3.0), factor("adam", {"lr": 0.5}, condition=3.0)
+    (0.5, None)
     """
     lr = numbers["lr"]
     if optimizer in ("gd", "sgd"):
@@ -84,6 +87,10 @@ def best(optimizer: str, condition: float) -> Best | None:
 
     Returns:
         None for other optimizers.
+
+    >>> known = best("gd", condition=3.0)
+    >>> dict(known.numbers), known.factor, known.between(10, 20)
+    ({'lr': 0.5}, 0.5, (0.5, 0.5))
     """
     root, third = math.sqrt(condition), math.sqrt(3 * condition + 1)
     if optimizer == "gd":

@@ -66,6 +66,10 @@ def surface(kind: str, *, condition: float = 50.0, rotation: float = 30.0) -> Su
 
     Raises:
         OptionError: an unknown kind, or a number out of range.
+
+    >>> rosenbrock = surface("rosenbrock")
+    >>> rosenbrock.minima, rosenbrock.lowest, rosenbrock.gradient(1.0, 1.0) == (0.0, 0.0)
+    (((1.0, 1.0),), 0.0, True)
     """
     made = {"quadratic": lambda: _quadratic(*bowl(condition, rotation)), "saddle": _saddle}
     return (made | {"rosenbrock": _rosenbrock, "valley": _valley})[choice("kind", kind, KINDS)]()
@@ -128,6 +132,10 @@ def _valley() -> Surface:
 
 
 def nearest(points: Sequence[Point], x: float, y: float) -> tuple[int, float]:
-    """Which of the points is the nearest to (x, y), and how far it is."""
+    """Which of the points is the nearest to (x, y), and how far it is.
+
+    >>> nearest([(0.0, 0.0), (3.0, 4.0)], 3.0, 0.0)
+    (0, 3.0)
+    """
     far = [math.hypot(x - px, y - py) for px, py in points]
     return far.index(min(far)), min(far)

@@ -15,6 +15,9 @@ def checked_classes(classes: Sequence[int] | None, known: int) -> list[int] | No
 
     Raises:
         OptionError: `classes` is something else.
+
+    >>> checked_classes([3, 8], known=10), checked_classes(None, known=10)
+    ([3, 8], None)
     """
     if classes is None:
         return None
@@ -27,12 +30,20 @@ def checked_classes(classes: Sequence[int] | None, known: int) -> list[int] | No
 
 
 def keep(classes: list[int] | None, order: Tensor, labels: Tensor) -> Tensor:
-    """The order's indices whose labels are among the classes, in that order."""
+    """The order's indices whose labels are among the classes, in that order.
+
+    >>> keep([3, 8], torch.tensor([2, 0, 1]), torch.tensor([8, 5, 3]))
+    tensor([2, 0])
+    """
     return order if classes is None else order[torch.isin(labels[order], torch.tensor(classes))]
 
 
 def renumber(classes: list[int] | None, labels: Tensor) -> Tensor:
-    """Labels [n], n > 0, as their places in classes, -1 for others; as they are where classes is None."""
+    """Labels [n], n > 0, as their places in classes, -1 for others; as they are where classes is None.
+
+    >>> renumber([3, 8], torch.tensor([8, 3, 5]))
+    tensor([ 1,  0, -1])
+    """
     if classes is None:
         return labels
     numbers = torch.full((max(int(labels.max()), *classes) + 1,), -1)

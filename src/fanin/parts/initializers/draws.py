@@ -25,6 +25,10 @@ def draw(shape: torch.Size, variance: float, distribution: str, generator: torch
         variance: of one entry.
         distribution: normal, uniform or truncated_normal.
         generator: the CPU's.
+
+    >>> drawn = draw(torch.Size([10000]), 4.0, "uniform", torch.Generator().manual_seed(0))
+    >>> bool(drawn.abs().max() <= 12**0.5), round(float(drawn.var()), 1)
+    (True, 4.0)
     """
     sample = torch.randn if distribution == "normal" else torch.rand
     standard = sample(shape, generator=generator, dtype=torch.float32, device="cpu")

@@ -23,6 +23,11 @@ class Constant(Initializer):
 
     Raises:
         OptionError: value is not a finite number.
+
+    >>> weight = torch.empty(1, 2)
+    >>> Constant(value=0.5).fill(weight, 2, 1, torch.Generator())
+    >>> weight
+    tensor([[0.5000, 0.5000]])
     """
 
     value: float = 0.01
@@ -60,6 +65,12 @@ class Identity(Initializer):
 
     A kernel has the same identity from channel i to channel i at its centre k // 2, zeros around: with the usual
     padding its output is its input. Source: Le, Jaitly & Hinton 2015.
+
+    >>> weight = torch.empty(2, 3)
+    >>> Identity().fill(weight, 3, 2, torch.Generator())
+    >>> weight
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
     """
 
     def variance(self, fan_in: int, fan_out: int) -> None:

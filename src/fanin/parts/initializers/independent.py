@@ -41,6 +41,9 @@ class Normal(Independent):
 
     Raises:
         OptionError: std is out of range.
+
+    >>> Normal(std=0.5).variance(fan_in=100, fan_out=50)
+    0.25
     """
 
     std: float = 0.01
@@ -62,6 +65,9 @@ class Uniform(Independent):
 
     Raises:
         OptionError: bound is out of range.
+
+    >>> Uniform(bound=3.0).variance(fan_in=100, fan_out=50)
+    3.0
     """
 
     distribution = "uniform"
@@ -88,6 +94,9 @@ class TruncatedNormal(Independent):
 
     Raises:
         OptionError: std is out of range.
+
+    >>> round(TruncatedNormal(std=1.0).variance(fan_in=100, fan_out=50), 5)
+    0.77374
     """
 
     distribution = "truncated_normal"

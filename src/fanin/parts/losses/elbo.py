@@ -33,6 +33,11 @@ class Elbo(Loss):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> import torch
+    >>> r, mu, log_variance = 0.0, 1.0, 0.0
+    >>> Elbo()(torch.tensor([[r, mu, log_variance]]), torch.tensor([0]), torch.tensor([[1.0]]))  # ln 2 + 1/2
+    tensor(1.1931)
     """
 
     name: ClassVar[str] = "elbo"
@@ -90,5 +95,9 @@ def divergence(mu: Tensor, log_variance: Tensor) -> Tensor:
 
     Returns:
         [...].
+
+    >>> import torch
+    >>> divergence(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.0]))
+    tensor(1.)
     """
     return 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(-1)

@@ -28,6 +28,9 @@ class LayerNorm(Statistics):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> LayerNorm(affine=False).make(features=2)(torch.tensor([[1.0, 3.0]]))
+    tensor([[-1.0000,  1.0000]])
     """
 
     def make(self, features: int, dims: int = 0) -> nn.Module:
@@ -122,6 +125,9 @@ class RMSNorm(Statistics):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> RMSNorm(affine=False).make(features=2)(torch.tensor([[3.0, 3.0]]))
+    tensor([[1.0000, 1.0000]])
     """
 
     def make(self, features: int, dims: int = 0) -> nn.Module:

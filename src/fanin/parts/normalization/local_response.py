@@ -30,6 +30,10 @@ class LocalResponseNorm(Normalization):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> import torch
+    >>> LocalResponseNorm(k=1.0, size=1, alpha=3.0, beta=0.5).make(features=1)(torch.ones(1, 1))  # 1 / sqrt(1 + 3)
+    tensor([[0.5000]])
     """
 
     placement: str = "post_activation"

@@ -30,6 +30,12 @@ class Adagrad(GroupOptimizer):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> theta.grad = torch.tensor([5.0])
+    >>> Adagrad([theta], lr=0.1).step()  # a g / sqrt(g^2)
+    >>> theta.data
+    tensor([0.9000])
     """
 
     def __init__(self, params: ParamsT, lr: float, initial: float = 0.0, eps: float = 1e-10) -> None:

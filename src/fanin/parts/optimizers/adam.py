@@ -73,6 +73,12 @@ class Adam(GroupOptimizer):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    >>> theta.grad = torch.tensor([1000.0, -0.001])
+    >>> Adam([theta], lr=0.1).step()  # the first step is a sign(g)
+    >>> theta.data
+    tensor([0.9000, 1.1000])
     """
 
     def __init__(

@@ -34,6 +34,13 @@ class AdamW(GroupOptimizer):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> import torch
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> theta.grad = torch.tensor([5.0])
+    >>> AdamW([theta], lr=0.1, weight_decay=1.0).step()  # 0.9 * 1 - 0.1
+    >>> theta.data
+    tensor([0.8000])
     """
 
     def __init__(

@@ -30,6 +30,12 @@ class EmaMomentum(GroupOptimizer):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> theta.grad = torch.tensor([1.0])
+    >>> EmaMomentum([theta], lr=0.1, beta=0.5).step()
+    >>> theta.data
+    tensor([0.9500])
     """
 
     def __init__(self, params: ParamsT, lr: float, beta: float = 0.9) -> None:
@@ -62,6 +68,12 @@ class UnbiasedMomentum(EmaMomentum):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> theta.grad = torch.tensor([1.0])
+    >>> UnbiasedMomentum([theta], lr=0.1, beta=0.5).step()
+    >>> theta.data
+    tensor([0.9000])
     """
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:

@@ -94,6 +94,11 @@ def conjugate_gradients(product: Product, right: Tensor, start: Tensor, iteratio
         x [P]; exact but for rounding after P iterations.
 
     Source: Hestenes & Stiefel 1952.
+
+    >>> a = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> right = torch.tensor([2.0, 8.0])
+    >>> conjugate_gradients(lambda v: a @ v, right, torch.zeros(2), iterations=2, tolerance=0.0).round(decimals=3)
+    tensor([1., 2.])
     """
     x, residual = start, right - product(start)
     if not x @ (residual + right) > 0:

@@ -29,6 +29,12 @@ class Lion(GroupOptimizer):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    >>> theta.grad = torch.tensor([1000.0, -0.001])
+    >>> Lion([theta], lr=0.1).step()
+    >>> theta.data
+    tensor([0.9000, 1.1000])
     """
 
     def __init__(

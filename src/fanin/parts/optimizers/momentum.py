@@ -30,6 +30,14 @@ class Momentum(GroupOptimizer):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> theta.grad = torch.tensor([1.0])
+    >>> optimizer = Momentum([theta], lr=0.1, momentum=0.5)
+    >>> for _ in range(2):  # v = -0.1, then -0.15
+    ...     optimizer.step()
+    >>> theta.data
+    tensor([0.7500])
     """
 
     def __init__(self, params: ParamsT, lr: float, momentum: float = 0.9) -> None:

@@ -36,6 +36,12 @@ class Nesterov(GroupOptimizer):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> theta.grad = torch.tensor([1.0])
+    >>> Nesterov([theta], lr=0.1, momentum=0.5).step()  # theta - a g + rho v = 1 - 0.1 - 0.05
+    >>> theta.data
+    tensor([0.8500])
     """
 
     def __init__(self, params: ParamsT, lr: float, momentum: float = 0.9) -> None:

@@ -24,6 +24,13 @@ class SGD(GroupOptimizer):
 
     Raises:
         OptionError: lr is out of range.
+
+    >>> import torch
+    >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> theta.grad = torch.tensor([2.0])
+    >>> SGD([theta], lr=0.1).step()
+    >>> theta.data
+    tensor([0.8000])
     """
 
     def __init__(self, params: ParamsT, lr: float) -> None:

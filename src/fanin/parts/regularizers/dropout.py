@@ -63,6 +63,11 @@ class DropoutModule(NoiseModule):
 
     Raises:
         OptionError: p is out of range.
+
+    >>> layer = DropoutModule(0.5)
+    >>> layer.masks = iter([torch.tensor([2.0, 0.0])])
+    >>> layer(torch.ones(2)), layer.eval()(torch.ones(2))
+    (tensor([2., 0.]), tensor([1., 1.]))
     """
 
     def __init__(self, p: float) -> None:

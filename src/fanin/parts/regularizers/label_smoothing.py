@@ -25,6 +25,10 @@ class LabelSmoothing(Regularizer):
 
     Raises:
         OptionError: eps is out of range.
+
+    >>> from fanin.parts.losses import CrossEntropy
+    >>> LabelSmoothing(eps=0.1).minimized(CrossEntropy()).smoothing
+    0.1
     """
 
     key: ClassVar[str] = "eps"

@@ -27,6 +27,12 @@ class MaxNorm(Regularizer):
 
     Raises:
         OptionError: bound is out of range.
+
+    >>> weight = torch.tensor([[[3.0, 4.0], [0.1, 0.2]]])  # of one run, a row for each of two neurons
+    >>> MaxNorm.after_step([weight], 1.0)
+    >>> weight
+    tensor([[[0.6000, 0.8000],
+             [0.1000, 0.2000]]])
     """
 
     key: ClassVar[str] = "bound"

@@ -11,6 +11,10 @@ class Patience:
     Attributes:
         best: the smallest value that counted as an improvement; inf before the first.
         waited: evaluations since then.
+
+    >>> counter = Patience(2)
+    >>> [counter.update(loss) for loss in (1.0, 0.5, 0.6, 0.5)]
+    [False, False, False, True]
     """
 
     def __init__(self, patience: int, min_delta: float = 0.0) -> None:

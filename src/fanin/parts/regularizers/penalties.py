@@ -56,6 +56,10 @@ class L1(Penalty):
     penalty = strength * sum |w|, gradient strength * sign(w), taken as 0 at w = 0. Under gradient descent a weight
     that the loss holds with less than `strength` ends within a step, lr * 2 strength, of 0, seldom at 0 itself: the
     soft threshold of a proximal method is reached up to that. Source: Tibshirani 1996.
+
+    >>> import torch
+    >>> L1(strength=2.0).penalty([torch.tensor([-3.0])]), L1.pull([torch.tensor([-3.0])], 2.0)
+    (tensor(6.), [tensor([-2.])])
     """
 
     strength: float = 1e-5
@@ -78,6 +82,10 @@ class L2(Penalty):
     """Squared-norm penalty added to the loss; its gradient is strength * w.
 
     penalty = strength / 2 * sum w^2. The factor 1/2 is the textbook's. Source: Krogh & Hertz 1991.
+
+    >>> import torch
+    >>> L2(strength=2.0).penalty([torch.tensor([-3.0])]), L2.pull([torch.tensor([-3.0])], 2.0)
+    (tensor(9.), [tensor([-6.])])
     """
 
     def penalty(self, weights: Sequence[Tensor]) -> Tensor:

@@ -28,6 +28,9 @@ class SAM(Regularizer):
 
     Raises:
         OptionError: rho is out of range.
+
+    >>> SAM.displacement([torch.tensor([[3.0, 4.0]])], 0.5)
+    [tensor([[0.3000, 0.4000]])]
     """
 
     key: ClassVar[str] = "rho"

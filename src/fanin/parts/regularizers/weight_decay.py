@@ -32,6 +32,11 @@ class WeightDecay(Regularizer):
 
     Raises:
         OptionError: rate is out of range.
+
+    >>> weight = torch.tensor([2.0])
+    >>> WeightDecay.before_step([weight], 0.25)
+    >>> weight
+    tensor([1.5000])
     """
 
     key: ClassVar[str] = "rate"

@@ -76,6 +76,9 @@ class Cosine(Falling):
     """Half a cosine from a down to min: alpha_t = min + (a - min)/2 (1 + cos(pi t/T)), and min from T on.
 
     Source: Loshchilov & Hutter 2017.
+
+    >>> [round(Cosine(total_steps=4)(t, 1.0), 4) for t in range(6)]
+    [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
     """
 
     def left(self, done: float) -> float:
@@ -84,7 +87,11 @@ class Cosine(Falling):
 
 
 class Linear(Falling):
-    """A straight line from a down to min: alpha_t = min + (a - min) (1 - t/T), and min from T on."""
+    """A straight line from a down to min: alpha_t = min + (a - min) (1 - t/T), and min from T on.
+
+    >>> [Linear(total_steps=4)(t, 1.0) for t in range(6)]
+    [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
 
     def left(self, done: float) -> float:
         """1 - t/T."""
@@ -102,6 +109,9 @@ class Polynomial(Falling):
 
     Raises:
         OptionError: a value is out of range; total_steps is null and the length of the run is not set.
+
+    >>> [Polynomial(total_steps=4, power=2)(t, 1.0) for t in range(5)]
+    [1.0, 0.5625, 0.25, 0.0625, 0.0]
     """
 
     power: float = 2.0
@@ -132,6 +142,9 @@ class OneCycle(Timed):
 
     Raises:
         OptionError: a value is out of range; total_steps is null and the length of the run is not set.
+
+    >>> [round(OneCycle(total_steps=10)(t, 1.0), 6) for t in (0, 2, 9)]
+    [0.04, 1.0, 4e-06]
     """
 
     peak_share: float = 0.3

@@ -26,6 +26,10 @@ class Schedule(ABC):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> from fanin.parts.schedules import Constant
+    >>> [Constant(warmup_steps=4)(step, 1.0) for step in range(6)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     """
 
     warmup_steps: int = 0
@@ -55,5 +59,9 @@ class Schedule(ABC):
 
 
 def half_cosine(done: float) -> float:
-    """The share that is left of a fall along half a cosine: 1 at done = 0, 0 at done = 1."""
+    """The share that is left of a fall along half a cosine: 1 at done = 0, 0 at done = 1.
+
+    >>> half_cosine(0), half_cosine(0.5), half_cosine(1)
+    (1.0, 0.5, 0.0)
+    """
     return (1 + math.cos(math.pi * done)) / 2

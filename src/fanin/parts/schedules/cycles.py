@@ -24,6 +24,9 @@ class Triangular(Schedule):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> [Triangular(half_cycle=2)(t, 1.0) for t in range(6)]
+    [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
     """
 
     min: float = 0.0
@@ -61,6 +64,9 @@ class WarmRestarts(Schedule):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> [round(WarmRestarts(T0=2, T_mult=2)(t, 1.0), 4) for t in range(7)]
+    [1.0, 0.5, 1.0, 0.8536, 0.5, 0.1464, 1.0]
     """
 
     T0: int = 1000

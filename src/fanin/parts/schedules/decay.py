@@ -13,7 +13,11 @@ from fanin.parts.schedules.base import Schedule
 
 @dataclass(kw_only=True)
 class Constant(Schedule):
-    """alpha_t = a."""
+    """alpha_t = a.
+
+    >>> Constant()(7, 0.1)
+    0.1
+    """
 
     def after_warmup(self, t: int, lr: float) -> float:
         """The learning rate itself."""
@@ -30,6 +34,9 @@ class Step(Schedule):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> [Step(size=2, gamma=0.5)(t, 8.0) for t in range(6)]
+    [8.0, 8.0, 4.0, 4.0, 2.0, 2.0]
     """
 
     size: int = 1000
@@ -55,6 +62,9 @@ class Piecewise(Schedule):
 
     Raises:
         OptionError: a value is out of range, or there are not as many factors as milestones.
+
+    >>> [Piecewise(milestones=[2, 3], factors=[0.5, 0.25])(t, 8.0) for t in range(5)]
+    [8.0, 8.0, 4.0, 1.0, 1.0]
     """
 
     milestones: list[int] = field(default_factory=lambda: [1000, 2000])
@@ -84,6 +94,9 @@ class InverseTime(Schedule):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> [InverseTime(beta=1.0)(t, 6.0) for t in range(3)]
+    [6.0, 3.0, 2.0]
     """
 
     beta: float = 0.001
@@ -106,6 +119,9 @@ class Exponential(Schedule):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> [Exponential(beta=0.5)(t, 8.0) for t in range(3)]
+    [8.0, 4.0, 2.0]
     """
 
     beta: float = 0.999
@@ -128,6 +144,9 @@ class NaturalExponential(Schedule):
 
     Raises:
         OptionError: a value is out of range.
+
+    >>> round(NaturalExponential(beta=math.log(2))(3, 8.0), 9)
+    1.0
     """
 
     beta: float = 0.001

@@ -51,6 +51,10 @@ def paired(differences: Sequence[float], folds: int | None = None) -> Paired:
         ValueError: fewer than two differences, which have no interval.
 
     Source: Student (1908); Wilcoxon (1945); Nadeau and Bengio, Inference for the generalization error (2003).
+
+    >>> one = paired([1.0, 2.0, 3.0])
+    >>> one.mean, one.sd, round(one.high - one.low, 3)  # 2 * 4.303 / sqrt(3)
+    (2.0, 1.0, 4.968)
     """
     d = np.asarray(differences, float)
     n = len(d)
