@@ -14,6 +14,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+LARGEST = (2 - 2**-23) * 2.0**127
+"""The largest number of float32, in which a run computes unless it is told otherwise."""
+
+MOST = 2**63 - 1
+"""The largest integer of 64 bits, which sizes and seeds are for torch."""
+
+SHOWN = 200
+"""Characters of a value that an error shows."""
+
 
 class UserError(Exception):
     """Something the user can mend: printed as one line, without a traceback, exit code 1."""
@@ -34,13 +43,19 @@ class OptionError(UserError, ValueError):
         super().__init__(name, value, allowed, fix)
 
     def __str__(self) -> str:
-        in_yaml = self.value is None or isinstance(self.value, bool)
-        shown = json.dumps(self.value) if in_yaml else self.value
-        return f"{self.name}={shown}: must be {self.allowed}" + (f"; {self.fix}" if self.fix else "")
+        return f"{self.name}={_shown(self.value)}: must be {self.allowed}" + (f"; {self.fix}" if self.fix else "")
 
     def within(self, group: str) -> OptionError:
         """The same error with its group in front: "c" becomes "initializer.c"."""
         return OptionError(f"{group}.{self.name}", self.value, self.allowed, self.fix)
+
+
+def _shown(value: object) -> str:
+    """A value as it is typed, cut where it fills the terminal."""
+    if isinstance(value, int) and abs(value) > 10**SHOWN:  # Python turns no number of 5,000 digits into text
+        return f"(an integer of {math.floor(value.bit_length() * math.log10(2)) + 1} digits or so)"
+    text = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 
 @contextmanager
@@ -61,24 +76,27 @@ def number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
-    """The value as a finite float within [low, high]; `open_low` and `open_high` leave the ends out."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """The value as a float within [low, high] and float32's range; `open_low` and `open_high` leave the ends out."""
+    real = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
     if real:
         below = low is not None and (value <= low if open_low else value < low)  # type: ignore[operator]
         above = high is not None and (value >= high if open_high else value > high)  # type: ignore[operator]
     if not real or below or above:
         bounds = [f"{'>' if open_low else '>='} {low:g}"] if low is not None else []
         bounds += [f"{'<' if open_high else '<='} {high:g}"] if high is not None else []
+        if isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf:
+            bounds += [f"within float32's range, up to {LARGEST:.2g}"]
         raise OptionError(name, value, " ".join(["a finite number", " and ".join(bounds)]).strip())
     return float(value)  # type: ignore[arg-type]
 
 
 def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """The value as an integer within [low, high]; 3.0 is refused, for a typed fraction is a mistake."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
     if not whole or (low is not None and value < low) or (high is not None and value > high):  # type: ignore[operator]
         bounds = [f">= {low}"] if low is not None else []
         bounds += [f"<= {high}"] if high is not None else []
+        bounds += ["of 64 bits"] if isinstance(value, int) and abs(value) > MOST else []
         raise OptionError(name, value, " ".join(["an integer", " and ".join(bounds)]).strip())
     return value  # type: ignore[return-value]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as theirs
 
-from fanin.errors import OptionError
+from fanin.errors import OptionError, UserError
 from fanin.parts.augmentations import (
     Augmentation,
     Crop,
@@ -248,3 +248,12 @@ def test_bad_values_give_one_line(make, message: str) -> None:  # type: ignore[n
     with pytest.raises(OptionError) as caught:
         make()
     assert str(caught.value) == message
+
+
+def test_no_more_padding_than_an_image_has_pixels() -> None:
+    Crop(padding=8).check((1, 8, 6))
+    with pytest.raises(OptionError, match=r"padding=9: must be at most the 8 pixels of an image's side"):
+        Crop(padding=9).check((1, 8, 6))
+    with pytest.raises(UserError, match=r"needs images \[C, H, W\]; an example here has shape 30"):
+        Crop().check((30,))
+    Noise().check((30,))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fanin.errors import choice, integer, number
+from fanin.errors import OptionError, UserError, choice, integer, number
 
 
 class Augmentation(ABC):
@@ -32,6 +33,16 @@ class Augmentation(ABC):
     @abstractmethod
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images [B, C, H, W] changed, with parameters from the generator; the images themselves stay as they are."""
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Refuse examples of a shape that cannot be changed so.
+
+        Raises:
+            UserError: it is not [C, H, W], where an image is needed.
+            OptionError: a value does not fit it.
+        """
+        if self.needs_image and len(shape) != 3:
+            raise UserError(f"needs images [C, H, W]; an example here has shape {'x'.join(map(str, shape))}")
 
 
 @dataclass(kw_only=True)
@@ -170,6 +181,12 @@ class Crop(Augmentation):
 
     def __post_init__(self) -> None:
         integer("padding", self.padding, 0)
+
+    def check(self, shape: Sequence[int]) -> None:
+        """No more padding than the image has pixels a side: beyond that windows lie outside of it."""
+        super().check(shape)
+        if self.padding > max(shape[1:]):
+            raise OptionError("padding", self.padding, f"at most the {max(shape[1:])} pixels of an image's side")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The batch cropped; see Augmentation."""

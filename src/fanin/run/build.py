@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from fanin.parts.data import Dataset
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.regularizers import Regularizer
 from fanin.report.studies import load_study
+from fanin.run.bounded_cache import BoundedCache
 from fanin.run.compatibility import TRIAL, check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
 from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
@@ -78,23 +79,26 @@ def recipe(cfg: DictConfig) -> Recipe:
     return made
 
 
-@lru_cache(maxsize=4)
-def _load(data_json: str, preprocess_json: str) -> Dataset:
-    with told_of("data"), own_fault("data"):
-        dataset = check_dataset("data", make("data", json.loads(data_json)).load())
-    with told_of("preprocess"), own_fault("preprocess"):
-        return check_dataset("preprocess", make("preprocess", json.loads(preprocess_json))(dataset))
-
-
-@lru_cache(maxsize=4)
-def _load_on(data_json: str, preprocess_json: str, device: torch.device, dtype: torch.dtype) -> Dataset:
-    return _load(data_json, preprocess_json).to(device, dtype)
-
-
 def load_data(cfg: DictConfig, device: torch.device, dtype: torch.dtype) -> Dataset:
     """The preprocessed data set of a configuration on a device; the runs of one process share it."""
-    texts = (json.dumps(container(cfg, group), sort_keys=True) for group in ("data", "preprocess"))
-    return _load_on(*texts, device, dtype)
+    data, preprocess = container(cfg, "data"), container(cfg, "preprocess")
+    key = json.dumps([data, preprocess], sort_keys=True)
+
+    def load() -> Dataset:
+        with told_of("data"), own_fault("data"):
+            dataset = check_dataset("data", make("data", data).load())
+        with told_of("preprocess"), own_fault("preprocess"):
+            return check_dataset("preprocess", make("preprocess", preprocess)(dataset))
+
+    return _data_sets.get((key, device, dtype), lambda: _data_sets.get(key, load).to(device, dtype))
+
+
+def _bytes(data: Dataset) -> int:
+    """Of its largest parts."""
+    return sum(part.nbytes for part in (data.train_x, data.val_x, data.test_x))
+
+
+_data_sets: BoundedCache[Dataset] = BoundedCache(most=2**30, size=_bytes)
 
 
 def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:

@@ -14,7 +14,9 @@ from fanin.errors import OptionError, UserError, told_of
 from fanin.parts.data import Dataset
 from fanin.parts.losses import Loss
 from fanin.parts.optimizers.objective import ObjectiveOptimizer
+from fanin.parts.per_run import is_stackable
 from fanin.process import total_memory
+from fanin.run.bounded_cache import BoundedCache
 from fanin.run.make_option import container
 from fanin.run.recipe import Recipe
 
@@ -50,7 +52,7 @@ def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -
     model = _model_on_meta(cfg, made, data)
     _check_memory(made, model)
     _check_loss(model, made)
-    if not is_ours(made.method.loss):
+    if not is_stackable(type(made.method.loss)):
         _check_own_loss(made.method.loss, data)
     with told_of("loss"):
         made.method.loss.check(data.train_x)
@@ -72,10 +74,13 @@ def _check_data(made: Recipe, data: Dataset) -> None:
         key, fix = "regularizer.early_stopping.monitor", "or set data.val_size"
         raise OptionError(key, stopping.monitor, "train_loss or train_error while data.val_size=0", fix)
     for augmentation in made.augmentations:
-        if augmentation.needs_image and len(data.input_shape) != 3:
-            shape = "x".join(map(str, data.input_shape))
-            name = type(augmentation).__name__.lower()
-            raise UserError(f"augment={name}: needs images [C, H, W]; an example of {data.name} here has shape {shape}")
+        name = type(augmentation).__name__.lower()
+        try:
+            augmentation.check(data.input_shape)
+        except OptionError as error:
+            raise error.within(f"augment.{name}") from None
+        except UserError as error:
+            raise UserError(f"augment={name}: {error}") from None
 
 
 def _check_memory(made: Recipe, model: nn.Module) -> None:
@@ -130,22 +135,22 @@ def _check_optimizer(made: Recipe, model: nn.Module, examples: int, batch_size: 
         raise UserError(f"augment: {name} remembers training examples as they are; take augment=none")
 
 
-_meta_models: dict[str, nn.Module] = {}
+_meta_models: BoundedCache[nn.Module] = BoundedCache(most=16)
 
 
 def _model_on_meta(cfg: DictConfig, made: Recipe, data: Dataset) -> nn.Module:
     """The model, shapes only: a width of a million costs nothing; the runs of a grid mostly share one."""
     parts = [container(cfg, group) for group in SHAPING]
     key = json.dumps([parts, data.input_shape, data.classes], sort_keys=True)
-    if key not in _meta_models:
+
+    def shaped() -> nn.Module:
         outputs = made.method.loss.out_features(data.classes)
-        own = not str(cfg.model._target_).startswith("fanin.")
-        with torch.random.fork_rng(devices=[], enabled=own):
+        with torch.random.fork_rng(devices=[]):  # a user's model may draw from it
             model = _shaped(lambda: made.make_model(data.input_shape, outputs))
-            if own:
-                _check_own_model(model, made.method.loss, data, outputs)
-        _meta_models[key] = model
-    return _meta_models[key]
+            _check_outputs(model, made.method.loss, data, outputs)
+        return model
+
+    return _meta_models.get(key, shaped)
 
 
 def _shaped(make: Callable[[], nn.Module]) -> nn.Module:
@@ -159,12 +164,15 @@ def _shaped(make: Callable[[], nn.Module]) -> nn.Module:
     return make()
 
 
-def _check_own_model(model: nn.Module, loss: Loss, data: Dataset, outputs: int) -> None:
-    """A user's model has something to train, and scores for all classes where the loss wants them."""
+def _check_outputs(model: nn.Module, loss: Loss, data: Dataset, outputs: int) -> None:
+    """A model has something to train, and scores for all classes where the loss wants them.
+
+    One that can be stacked is a function whose outputs are known; to try it costs torch a second of imports.
+    """
     name, parameter = type(model).__name__, next(model.parameters(), None)
     if parameter is None:
         raise UserError(f"model: {name} has no parameters to train")
-    if not loss.classification or not is_ours(loss):
+    if not loss.classification or is_stackable(type(model)):
         return
     try:
         with torch.no_grad():
@@ -177,7 +185,7 @@ def _check_own_model(model: nn.Module, loss: Loss, data: Dataset, outputs: int) 
 
 
 def _check_own_loss(loss: Loss, data: Dataset) -> None:
-    """A user's loss is one number, which depends on the outputs."""
+    """A loss of one's own is one number, which depends on the outputs."""
     count = min(2, len(data.train_x))
     outputs = torch.zeros(count, loss.out_features(data.classes), requires_grad=True)
     try:
@@ -190,8 +198,3 @@ def _check_own_loss(loss: Loss, data: Dataset) -> None:
         raise UserError(f"loss: {name} must give a scalar tensor, the mean over the batch, not {shape}")
     if not found.requires_grad:
         raise UserError(f"loss: {name} must depend on the outputs, so that there is a gradient")
-
-
-def is_ours(part: object) -> bool:
-    """Whether a part is fanin's own, and not a user's."""
-    return type(part).__module__.startswith("fanin.")
