@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fanin.train.classifier_metrics import evaluate, log_odds
-from fanin.train.flops import flops_of_step
+from fanin.train.flops import _COUNTED, MOST_COUNTED, flops_of_step
 
 
 def answering(answers: list[int], classes: int) -> Tensor:
@@ -218,3 +218,9 @@ def test_what_is_not_asked_for_is_not_imported() -> None:
     environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_counts_of_few_structures_are_kept() -> None:
+    for size in range(MOST_COUNTED + 5):
+        assert flops_of_step(nn.Linear(3, 2), torch.zeros(1, 3), f"kept {size}") == 24
+    assert len(_COUNTED) <= MOST_COUNTED

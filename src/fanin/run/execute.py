@@ -26,6 +26,7 @@ from fanin.train.flops import flops_of_step
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Learner
 from fanin.train.loop import Interrupted, Loop
+from fanin.train.parameter_checks import check_initialized, check_optimizer
 from fanin.train.run_state import Run, State
 from fanin.train.single_learner import SingleLearner
 from fanin.train.trained_model import TrainedModel
@@ -189,6 +190,7 @@ def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> Requ
         annotate=overlay.annotate,
         config_hash=request.identity.config_hash,
         scale=lambda step: made.lr_scaling.factor(batches.size(step)),
+        told=request.viewer.line,
         shown=lambda step, loss, error: request.viewer.step(step, steps, loss, error),
     )
 
@@ -220,6 +222,7 @@ def initialized(made: Recipe, data: Dataset, inputs: Tensor) -> nn.Module:
         model = model.to(device=made.device, dtype=made.dtype)
         made.initializer(model, lambda name: generator(made.seed, "init", name))
         made.initializer.calibrate(model, inputs)
+    check_initialized(model)
     return model
 
 
@@ -229,9 +232,11 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
     dropout = generator(made.seed, "dropout", device=made.device) if draws else None
     if draws_from_it(model):
         draws, dropout = True, torch_stream(made.device).manual_seed(stream_seed(made.seed, "dropout"))
+    optimizer = made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
+    check_optimizer(model, optimizer)
     return TrainedModel(
         model=model,
-        optimizer=made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad]),
+        optimizer=optimizer,
         method=made.method,
         dropout=dropout,
         probe_dropout=partial(generator, made.seed, "probe", "dropout", device=made.device) if draws else None,

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+MOST_COUNTED = 64
+"""Structures whose counts a process keeps: the oldest makes room."""
+
 _COUNTED: dict[tuple[Hashable, torch.Size], int] = {}
 
 
@@ -40,6 +43,8 @@ def flops_of_step(model: nn.Module, inputs: Tensor, structure: Hashable = None) 
         for module, training in modes:
             module.training = training
     if structure is not None:
+        if len(_COUNTED) == MOST_COUNTED:
+            del _COUNTED[next(iter(_COUNTED))]
         _COUNTED[known] = total
     return total
 
@@ -66,5 +71,6 @@ def _counted(model: nn.Module, inputs: Tensor) -> int:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.enable_grad(), Counter() as counter:  # type: ignore[no-untyped-call]
         outputs = model(inputs)
-        torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
+        if outputs.requires_grad:
+            torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
     return int(counter.total)

@@ -16,6 +16,7 @@ from fanin.train.cuda_graph import Repeated
 from fanin.train.further_passes import settle, statistics_layers
 from fanin.train.learner import Batch, Culprit, Learner, StepResult
 from fanin.train.observer import Observer
+from fanin.train.parameter_checks import without_gradient
 from fanin.train.single_learner import SingleLearner
 from fanin.train.stacked_model import Look, Program, Trace
 from fanin.train.stacked_tensors import put, set_rates, stack_tensors, stacked, take
@@ -66,6 +67,7 @@ class FusedLearner(Learner):
         on_gpu = self._trained[0].device.type == "cuda"
         self._repeated = Repeated(self._pass, list(self.buffers.values())) if on_gpu else None
         self._statistics = statistics_layers(self.program.template)
+        self._stepped = False
         self._halted: dict[int, dict[str, Any]] = {}  # the states of broken runs that take no further step
         for run in range(self.runs):
             self._take_in(run)
@@ -95,6 +97,10 @@ class FusedLearner(Learner):
         result = StepResult(cast(Tensor, losses).clone(), cast(Tensor, errors).clone())
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
+        if not self._stepped:
+            self._stepped = True
+            names = [name for name, one in self.parameters.items() if one.requires_grad]
+            self.note = without_gradient(names, gradients)
         self._find_broken(batch, result, refused)
         if len(self._halted) == self.runs:
             return result

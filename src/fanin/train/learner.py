@@ -41,11 +41,13 @@ class Learner(ABC):
         runs: R.
         parameter_count: of one run.
         chunk: examples that are evaluated at once.
+        note: what the first step has shown that a user should know, in one line; empty where there is nothing.
     """
 
     runs: int
     parameter_count: int
     chunk: ClassVar[int]
+    note: str = ""
 
     @property
     @abstractmethod

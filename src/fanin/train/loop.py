@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from fanin.train.classifier_metrics import evaluate
 from fanin.train.learner import Batch, Culprit, Learner
 from fanin.train.run_state import Run, State
 from fanin.train.settings import Trainer
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 10.0
 """Between two checkpoints of once an epoch, at least: on small data an epoch is over before its checkpoint is."""
@@ -83,6 +86,8 @@ class Loop(Generic[R]):
                 self.trajectory(step)
             result = self.learner.step(self.batches(step), [run.rate(step) for run in self.runs], wanted)
             self.pending.append(torch.stack([result.loss.double(), result.error]))
+            if step == start and self.learner.note:
+                self.tell(self.learner.note)
             if result.curves is not None:
                 self.curves(step, result.curves)
 
@@ -174,6 +179,12 @@ class Loop(Generic[R]):
             for index, run in enumerate(self.runs):
                 if run.state == "done":
                     run.evaluation = evaluate(outputs[index], self.data.test_y)
+
+    def tell(self, line: str) -> None:
+        """Say something of all runs, to the user and in their logs."""
+        log.warning(line)
+        for run in self.runs:
+            run.told(line)
 
     def write_rows(self) -> None:
         """Write the new row of every run."""

@@ -34,6 +34,7 @@ class Run:
         scale: factor of the learning rate at a step, for the size of its batch.
         first_loss: that of the first step's batch, before its update.
         shown: called at every logged row with (step, loss, error): the progress bar.
+        told: called with anything else that there is to say, a line each.
     """
 
     recorder: Recorder
@@ -45,6 +46,7 @@ class Run:
     config_hash: str
     shown: Callable[[int, float, float], None]
     scale: Callable[[int], float] = lambda step: 1.0
+    told: Callable[[str], object] = lambda line: None
     window: deque[tuple[float, float]] = field(default_factory=deque)
     row: dict[str, float | None] = field(default_factory=dict)
     first_loss: float | None = None

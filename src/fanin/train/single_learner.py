@@ -16,6 +16,7 @@ from fanin.probes.probe import GRADIENT, WEIGHT, measure_curves
 from fanin.train.further_passes import Again, climb, objective, settle, statistics_layers
 from fanin.train.learner import Batch, Culprit, Learner, StepResult
 from fanin.train.observer import CurveCapture, Observer
+from fanin.train.parameter_checks import check_dependence, without_gradient
 from fanin.train.step import Update
 from fanin.train.trained_model import TrainedModel
 
@@ -35,6 +36,7 @@ class SingleLearner(Learner):
         self.parameter_count = own.parameter_count
         self.observer = Observer(own.weights, own.initial, self.runs)
         self._statistics = statistics_layers(own.model)
+        self._stepped = False
         self.curves = CurveCapture(own.capture)
         self._update = Update([own.method], next(own.model.parameters()).device)
         self._passes_again = own.method.sam is not None or isinstance(own.optimizer, ObjectiveOptimizer)
@@ -64,6 +66,7 @@ class SingleLearner(Learner):
                     parameter.grad = None
                 smoothed = own.method.smoothed
                 minimized = loss if smoothed is None else smoothed(outputs, targets, inputs)
+                check_dependence(minimized)
                 minimized.backward()  # type: ignore[no-untyped-call]
         if broken:  # a pass of its own, which the look above must not see
             own.locate(inputs)
@@ -79,6 +82,10 @@ class SingleLearner(Learner):
                 self.observer.add_weights(seen, copy=after_update)
             if not after_update:
                 result = result._replace(curves=measure_curves(seen, curves))
+        if not self._stepped:
+            self._stepped = True
+            names = [name for name, one in own.model.named_parameters() if one.requires_grad]
+            self.note = without_gradient(names, [one.grad for one in own.parameters])
         self._step(inputs, targets, rates[0], again)
         if seen is not None and after_update:
             self.observer.add_updated(seen)
@@ -90,6 +97,7 @@ class SingleLearner(Learner):
         own, inputs, targets = self.own, batch[0][0], batch[1][0]
         with own.capture.everything(inputs, gradients=True) as seen, own.looked_at(inputs) as outputs:
             loss = own.method.loss(outputs, targets, inputs)
+            check_dependence(loss)
             # Of all that is trained: all weights may be frozen and biases not.
             gradients = torch.autograd.grad(loss, own.parameters, allow_unused=True)
         found = dict(zip(map(id, own.parameters), gradients, strict=True))

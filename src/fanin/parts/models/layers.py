@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 
@@ -57,7 +58,10 @@ class _Undrawn:
     """Not torch's skip_init: that draws on the meta device, and imports sympy, a third of a second at every start."""
 
     def reset_parameters(self) -> None:
-        """Leave the parameters as their memory is."""
+        """Fill the parameters with NaN: whatever no initializer fills is found before the first step."""
+        with torch.no_grad():
+            for parameter in self.parameters():  # type: ignore[attr-defined]
+                parameter.fill_(math.nan)
 
 
 class _UndrawnLinear(_Undrawn, nn.Linear):
