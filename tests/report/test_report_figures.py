@@ -278,6 +278,11 @@ def test_the_terminal_table_fits(wide: Report, width: int) -> None:
     text = out.getvalue()
     table = text[: text.index("figure  ")].splitlines()
     assert max(map(len, table)) <= width
+    told = " ".join([*table[3:6], text.partition("no room for ")[2]])
+    for word in ("seeds", "factor", "theory", "width", "first", "last", "outcome", "verdict", "deviation"):
+        assert word in told, "shown, or named as left out"
+    for word in ("normalization=layer,", "normalization=none,", "lr=0.00025", "diverged", "critical"):
+        assert any(word in line.split() for line in table), "a whole word on one line"
     assert "\x1b" not in text
     for word in ("lr=0.00025", "normalization=none", "learns", "critical", "diverged", "(linear_17)"):
         assert word in text.replace("\n", "")

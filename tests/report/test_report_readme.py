@@ -39,7 +39,7 @@ def test_optimizers_are_compared_at_their_own_rates(folder: Path) -> None:
     said, row = compare(folder, "optimizer=sgd", "optimizer=adam")
     assert (row["pairs"], row["metric"], row["first_runs"], row["side_runs"]) == ("3", "test_error", "17", "3")
     told = said.out[1:6]
-    assert told[0].startswith("matched on normalization, ")
+    assert told[0] == "matched on regularizer, data.fold, seed"
     assert any("optimizer.lr=0.001 or 0.1, not its own 0.01: name optimizer.lr in every side" in line for line in told)
     assert next(i for i, line in enumerate(said.out) if "3 pairs" in line) > 4, "what was left out is told first"
 

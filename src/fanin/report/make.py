@@ -13,7 +13,7 @@ from fanin.record.summary import rewrite_summary, rows_of, write_summary
 from fanin.report import Report
 from fanin.report.claim import Judged, judge, only, table_of, write_claims
 from fanin.report.figures.confusion import confusion_figure
-from fanin.report.figures.init_figure import study_figure
+from fanin.report.figures.init_figure import has_theory, study_figure
 from fanin.report.figures.movement import movement_figure
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.figures.training import curves_figure
@@ -67,7 +67,7 @@ def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] |
         captions={one.experiment: one.study.caption for one in studies}, tables=tables, figures=figures,
         index=report_folder / "index.html", notes=notes,
     )  # fmt: skip
-    write_page(report, runs)
+    write_page(report, runs, theory=has_theory(profiles))
     return report
 
 

@@ -1,15 +1,14 @@
 """Reading the CSV files of many runs at once.
 
-All files of a kind have one header, so their bodies are joined and parsed in one go: a thousand runs take one call
-of the parser instead of a thousand. A file that does not fit is read line by line, and what is unreadable noted.
+Files of one header are joined and parsed in one go: a thousand runs take one call of the parser instead of a thousand.
+A file that does not fit is parsed by itself, its cells one by one, and what is unreadable noted.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from fanin.report.read.folders import Run
 
 Floats = NDArray[np.float64]
 METRICS, FULL = names(columns.METRICS), names(columns.FULL)
+PROFILES = tuple(name for name in names(columns.PROFILES) if name != "layer")  # its name is not asked for
 LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
@@ -87,71 +87,42 @@ class Metrics:
         return steps, values
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of CSV file: its name, header, the columns to read, and those at the end that not every file has."""
-
-    name: str
-    header: tuple[str, ...]
-    columns: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> list[str]:
-        return [column for column in self.columns if column in TEXT]
-
-
-_PROFILES = _Kind(
-    "profiles.csv",
-    names(columns.PROFILES),
-    tuple(name for name in names(columns.PROFILES) if name != "layer"),
-)
-_METRICS = _Kind("metrics.csv", METRICS + FULL, METRICS + FULL, FULL)
-
-
 def read_profiles(runs: Sequence[Run]) -> Profiles:
     """The profiles.csv of all runs; a run's notes say what could not be read."""
-    return Profiles(_read(runs, _PROFILES), len(runs))
+    return Profiles(_read(runs, "profiles.csv", PROFILES), len(runs))
 
 
 def read_metrics(runs: Sequence[Run]) -> Metrics:
     """The metrics.csv of all runs; a run's notes say what could not be read."""
-    return Metrics(_read(runs, _METRICS), len(runs))
+    return Metrics(_read(runs, "metrics.csv", METRICS + FULL), len(runs))
 
 
-def _read(runs: Sequence[Run], kind: _Kind) -> pd.DataFrame:
-    """One table of all runs' files with a column `run`, ordered by run."""
-    bodies = {i: _body(run.folder / kind.name, kind, run.notes) for i, run in enumerate(runs)}
-    usual = {i: body for i, body in bodies.items() if body is not None}
-    tables, unreadable = _parse_all(usual, kind)
-    odd = [i for i, body in bodies.items() if body is None] + unreadable
-    if not odd and len(tables) == 1:
-        return tables[0]
-    tables += [_read_lines(runs[i].folder / kind.name, kind, runs[i].notes).assign(run=i) for i in odd]
-    filled = [table for table in tables if len(table)] or [_parse({}, kind)]
-    joined = pd.concat(filled, ignore_index=True).sort_values("run", kind="stable", ignore_index=True)
-    return joined.astype(dict.fromkeys(kind.text, "category"))
+def _read(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame:
+    """One table of these columns of all runs' files with a column `run`, ordered by run."""
+    bodies: dict[bytes, dict[int, bytes]] = {}  # by the header
+    for i, run in enumerate(runs):
+        header, _, body = _whole_lines(run.folder / name, run.notes).partition(b"\n")
+        if header:
+            bodies.setdefault(header.strip(), {})[i] = body
+    tables = []
+    for header, of_runs in bodies.items():
+        try:
+            tables.append(_parse(header, of_runs, wanted))
+        except ValueError:
+            tables += [_parse_alone(header, i, body, name, wanted, runs[i].notes) for i, body in of_runs.items()]
+    filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=[*wanted, "run"], dtype=float)]
+    if len(filled) > 1:
+        joined = pd.concat([table.astype(_types(wanted, str)) for table in filled], ignore_index=True)
+        filled = [joined.sort_values("run", kind="stable", ignore_index=True)]
+    return filled[0].astype(_types(wanted, "category"))
 
 
-def _parse_all(bodies: Mapping[int, bytes], kind: _Kind) -> tuple[list[pd.DataFrame], list[int]]:
-    """Tables of all bodies that parse, and the runs of those that do not, found by halving."""
-    try:
-        return [_parse(bodies, kind)], []
-    except ValueError:
-        if len(bodies) == 1:
-            return [], list(bodies)
-    tables: list[pd.DataFrame] = []
-    unreadable: list[int] = []
-    middle = len(bodies) // 2
-    for half in (list(bodies.items())[:middle], list(bodies.items())[middle:]):
-        parsed, bad = _parse_all(dict(half), kind)
-        tables += parsed
-        unreadable += bad
-    return tables, unreadable
+def _types(wanted: Sequence[str], text: Any) -> dict[str, Any]:
+    return {name: text if name in TEXT else "float64" for name in wanted}
 
 
-def _body(path: Path, kind: _Kind, notes: list[str]) -> bytes | None:
-    """The lines of a file below its header, b"" where there is no file, None where it does not have the usual form.
+def _whole_lines(path: Path, notes: list[str]) -> bytes:
+    """The lines of a file; b"" where there is none.
 
     A last line without its end is being written, or was when the run was killed; it is left out.
     """
@@ -159,77 +130,68 @@ def _body(path: Path, kind: _Kind, notes: list[str]) -> bytes | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return b""
-    except OSError:
-        return None
-    start, end = data.find(b"\n") + 1, data.rfind(b"\n") + 1
-    if not data:
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read: {error}")
         return b""
-    header, body = data[:start].strip().split(b","), data[start:end]
-    lacking = [name for name in kind.optional if name.encode() not in header]
-    usual = [name.encode() for name in kind.header if name not in lacking]
-    if header != usual or b'"' in data or b"\0" in data or body.count(b",") != body.count(b"\n") * (len(header) - 1):
-        return None
-    if lacking:
-        body = body.replace(b"\n", b"," * len(lacking) + b"\n")
+    end = data.rfind(b"\n") + 1
     if end != len(data):
-        notes.append(f"{path.name} ends in the middle of a line, which is left out")
-    return body
+        ends = "ends in the middle of a line, which is left out"
+        notes.append(f"{path.name} {ends if end else 'cannot be read: there is no whole line in it'}")
+    return data[:end]
 
 
-def _parse(bodies: Mapping[int, bytes], kind: _Kind) -> pd.DataFrame:
-    """Parse joined bodies.
+def _parse(header: bytes, bodies: Mapping[int, bytes], wanted: Sequence[str]) -> pd.DataFrame:
+    """Parse the joined bodies of files with one header; columns that they lack are nan.
 
     Raises:
-        ValueError: some value is not what its column holds, or a line is not a line for the parser.
+        ValueError: a file that is not of the plain form, a value that is not what its column holds, a column missing.
     """
-    types: dict[str, Any] = {name: "category" if name in TEXT else "float64" for name in kind.columns}
-    table = pd.read_csv(
-        io.BytesIO(b"".join(bodies.values())),
-        names=list(kind.header),
-        usecols=list(kind.columns),
-        dtype=types,
-        header=None,
-        index_col=False,
-        engine="c",
-        quoting=csv.QUOTE_NONE,
-        skip_blank_lines=False,
-        low_memory=False,
-    )
+    named = header.decode(errors="replace").split(",")
     lines = [body.count(b"\n") for body in bodies.values()]
+    for body, count in zip(bodies.values(), lines, strict=True):
+        if b'"' in body or b"\0" in body or body.count(b",") != count * (len(named) - 1):
+            raise ValueError("not a comma for each column but the last, or quotes")
+    if lacking := _lacking(named, wanted):
+        raise ValueError(f"no {lacking}")
+    there = [name for name in wanted if name in named]
+    table = pd.read_csv(
+        io.BytesIO(b"".join(bodies.values())), names=named, usecols=there, dtype=_types(there, "category"),
+        header=None, index_col=False, engine="c", quoting=csv.QUOTE_NONE, skip_blank_lines=False, low_memory=False,
+    )  # fmt: skip
     if len(table) != sum(lines):
         raise ValueError("the parser saw other lines than there are")
-    table["run"] = np.repeat(np.fromiter(bodies, np.intp, len(bodies)), lines)
-    return table
+    return table.reindex(columns=list(wanted)).assign(run=np.repeat(np.fromiter(bodies, np.intp, len(bodies)), lines))
 
 
-def _read_lines(path: Path, kind: _Kind, notes: list[str]) -> pd.DataFrame:
-    """Read a file of unusual form line by line, by the names in its header, and count what cannot be read."""
-    rows: list[dict[str, Any]] = []
-    skipped = 0
-    missing: list[str] = []
+def _parse_alone(
+    header: bytes, run: int, body: bytes, name: str, wanted: Sequence[str], notes: list[str]
+) -> pd.DataFrame:
+    """Parse one file by the names in its header, cell by cell where it must be, and count what cannot be read."""
     try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in kind.columns if name not in (*(reader.fieldnames or ()), *kind.optional)]
-            for record in reader if not missing else ():
-                row = _row(record, kind)
-                rows += [row] if row else []
-                skipped += row is None
-    except (OSError, csv.Error) as error:
-        notes.append(f"{path.name} cannot be read: {error}")
-    if missing:
-        notes.append(f"{path.name} cannot be read: its header lacks {', '.join(missing)}")
-    elif skipped:
-        notes.append(f"{path.name}: {skipped} line{'s' if skipped > 1 else ''} could not be read")
-    return pd.DataFrame(rows, columns=list(kind.columns))
-
-
-def _row(record: Mapping[str, str | None], kind: _Kind) -> dict[str, Any] | None:
-    convert: Callable[[str], float] = lambda text: float(text) if text else np.nan  # noqa: E731
-    try:
-        values = {name: record.get(name, "") or "" for name in kind.columns}
-        if None in record.values() or None in record:
-            return None
-        return {name: text if name in TEXT else convert(text) for name, text in values.items()}
+        return _parse(header, {run: body}, wanted)
     except ValueError:
-        return None
+        pass
+    empty = pd.DataFrame(columns=[*wanted, "run"])
+    try:
+        rows = list(csv.reader(io.StringIO((header + b"\n" + body).decode(errors="replace"))))
+    except csv.Error as error:
+        notes.append(f"{name} cannot be read: {error}")
+        return empty
+    if lacking := _lacking(rows[0], wanted):
+        notes.append(f"{name} cannot be read: its header lacks {', '.join(lacking)}")
+        return empty
+    whole = [dict(zip(rows[0], row, strict=True)) for row in rows[1:] if len(row) == len(rows[0])]
+    texts = pd.DataFrame(whole, columns=rows[0], dtype=str).reindex(columns=list(wanted), fill_value="")
+    table = texts.copy()
+    good = np.ones(len(texts), bool)
+    for column in (name for name in wanted if name not in TEXT):
+        table[column] = pd.to_numeric(texts[column], errors="coerce")
+        good &= (table[column].notna() | texts[column].isin(["", "nan"])).to_numpy()
+    if skipped := len(rows) - 1 - int(good.sum()):
+        notes.append(f"{name}: {skipped} line{'s' if skipped > 1 else ''} could not be read")
+    return table[good].assign(run=run)
+
+
+def _lacking(named: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The columns that a header lacks, but for those that not every file has."""
+    return [name for name in wanted if name not in named and name not in FULL]

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fanin.report.write.tables import plural
+
 if TYPE_CHECKING:
     from fanin.report import Report
     from fanin.report.write.tables import Table
@@ -31,30 +33,38 @@ CLAIMS = {True: "green", False: "red", None: "yellow"}
 HEADER_WIDTH = 14  # a study's own header takes more lines where it is longer
 MOST_ROWS = 40
 MOST_NOTES = 5
+PROFILES = "smoothing=0&tagFilter=profile_init"  # TensorBoard smooths what it draws by 0.6 until it is told otherwise
+MOST_TICKED = 40  # runs that TensorBoard ticks by itself
 
 
 def print_study(report: Report, console: Console) -> None:
     """Print the study table, claims, notes, the files written and the command that opens TensorBoard.
 
-    Narrow terminals get fewer columns, never cut ones; what is left out stands in table.md.
+    Narrow terminals get fewer columns, never cut words; what is left out is named, and stands in table.md.
     """
     console.print(Text(report.title, style="bold"))
     console.print(Text(report.setting))
-    console.print(_table(report.table, console.width))
-    if len(report.study) > MOST_ROWS:
-        console.print(f"and {len(report.study) - MOST_ROWS} more configurations in {near(report.tables[1])}")
+    table, left_out = _table(report.table, console.width)
+    console.print(table)
+    if left_out:
+        console.print(f"no room for {'; '.join(left_out)}: see {near(report.tables[1])}")
+    if (more := len(report.study) - MOST_ROWS) > 0:
+        console.print(f"and {plural(more, 'more configuration')} in {near(report.tables[1])}")
     for claim in report.claims:
         told = Text(f"claim {claim.verdict}: ", style=CLAIMS[claim.holds])
         console.print(told.append(f"{claim.text} ({claim.evidence})", style="default"))
     for note in report.notes[:MOST_NOTES]:
         console.print(Text(f"note: {note}", style="yellow"))
-    if len(report.notes) > MOST_NOTES:
-        console.print(f"and {len(report.notes) - MOST_NOTES} more notes in {near(report.index)}")
+    if (more := len(report.notes) - MOST_NOTES) > 0:
+        console.print(f"and {plural(more, 'more note')} in {near(report.index)}")
     figure = next((path for path in report.figures if path.name == "study.png" or path.stem in report.captions), None)
     for name, path in (("figure", figure), ("page", report.index), ("runs", report.summary_path)):
         if path is not None:
             line(console, f"{name:<12}{near(path)}")
     line(console, f"tensorboard --logdir {shlex.quote(near(report.grid))}")
+    line(console, f"{'profiles':<12}http://localhost:6006/?{PROFILES}#timeseries")
+    if sum(row.runs for row in report.study) > MOST_TICKED:
+        line(console, f"(of more than {MOST_TICKED} runs it shows custom scalars of those only that are ticked)")
 
 
 @dataclass(frozen=True)
@@ -76,42 +86,48 @@ def _plan(table: Table, width: int) -> _Plan:
     return _Plan(headers, {LABEL: label, last: 11}, (1, *range(last - 1, 1, -1)))
 
 
-def _table(made: Table, width: int) -> RichTable:
-    """The table with as many of its columns as fit; labels, outcomes and verdicts may take several lines."""
+def _table(made: Table, width: int) -> tuple[RichTable, list[str]]:
+    """The table with as many of its columns as fit, and the names of the others; words are never broken."""
     rows, plan = made.rows[:MOST_ROWS], _plan(made, width)
-    widths = _widths(rows, plan, width)
+    widths, left_out = _widths(rows, plan, width)
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for position, exact in widths.items():
         side: Literal["left", "right"] = "right" if position in made.numeric else "left"
         table.add_column(plan.headers[position], justify=side, width=exact, overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[i], style=_colour(made, row, i)) for i in widths))
-    return table
+    return table, [made.header[position] for position in left_out]
 
 
 def _colour(table: Table, row: Sequence[str], position: int) -> str:
     return COLOURS.get(row[position], "") if table.initialization and position == VERDICT else ""
 
 
-def _widths(rows: Sequence[Sequence[str]], plan: _Plan, width: int) -> dict[int, int]:
-    """The columns that fit, empty ones left out, and the width of each."""
+def _widths(rows: Sequence[Sequence[str]], plan: _Plan, width: int) -> tuple[dict[int, int], list[int]]:
+    """The columns that fit, empty ones left out, with the width of each; and those for which there is no room."""
     natural = {
         position: max(len(text) for text in [*header.split("\n"), *(row[position] for row in rows)])
         for position, header in enumerate(plan.headers)
         if any(row[position] for row in rows)
     }
-    widths = {position: min(wish, plan.least.get(position, wish)) for position, wish in natural.items()}
+    widths, left_out = dict(natural), []
+    for position, least in plan.least.items():
+        if position in natural:
+            texts = [plan.headers[position], *(row[position] for row in rows)]
+            longest = max(len(word) for text in texts for word in text.split())
+            widths[position] = min(natural[position], max(least, longest))
 
     def left() -> int:
         return width - sum(widths.values()) - 2 * len(widths) - 1
 
     for position in plan.first_to_go:
-        if left() < 0:
-            widths.pop(position, None)
+        if left() < 0 and position in widths:
+            del widths[position]
+            left_out.append(position)
     for position in plan.least:
         if position in widths:
             widths[position] += max(0, min(left(), natural[position] - widths[position]))
-    return widths
+    return widths, sorted(left_out)
 
 
 def line(console: Console, text: str) -> None:
