@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
-from fanin.theory.optimizer_rates import best, factor
+from fanin.cli.resolvers import register_resolvers
+from fanin.theory.optimizer_rates import best, factor, setting
 
 conditions = st.floats(2, 1e3)
 METHODS = ("gd", "momentum", "ema_momentum", "nesterov", "newton")
@@ -95,3 +98,24 @@ def test_a_distance_shrinks_as_theory_says_between_any_two_steps(optimizer: str,
 def test_no_recursion_no_factor() -> None:
     assert factor("adam", {"lr": 0.1}, 10) is None
     assert best("lbfgs", 10) is None
+
+
+@pytest.mark.parametrize("kappa", [4.0, 50.0])
+def test_an_average_is_set_to_what_momentum_is(kappa: float) -> None:
+    """Step a (1 - beta) and share beta of one are step and share of the other; so are the factors."""
+    lr, beta = (setting("ema_momentum", key, kappa) for key in ("lr", "beta"))
+    assert lr * (1 - beta) == pytest.approx(setting("momentum", "lr", kappa), rel=1e-12)
+    assert beta == setting("momentum", "momentum", kappa) == setting("unbiased_momentum", "beta", kappa)
+    known = best("momentum", kappa)
+    assert known is not None
+    assert factor("ema_momentum", {"lr": lr, "beta": beta}, kappa) == pytest.approx(known.factor, abs=1e-6)
+
+
+def test_a_configuration_is_set_by_theory() -> None:
+    """kappa = 49: 2/50 for gd; s = sqrt(148) for nesterov."""
+    register_resolvers()
+    for optimizer, key, expected in (("gd", "lr", 0.04), ("nesterov", "momentum", (148**0.5 - 2) / (148**0.5 + 2))):
+        made = OmegaConf.create({"k": 49, "x": f"${{fanin.quadratic:{optimizer},{key},${{k}}}}"})
+        assert made.x == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(InterpolationResolutionError, match="no best beta of gd"):
+        _ = OmegaConf.create({"x": "${fanin.quadratic:gd,beta,49}"}).x

@@ -105,6 +105,38 @@ def best(optimizer: str, condition: float) -> Best | None:
     return None
 
 
+def setting(optimizer: str, key: str, condition: float) -> float:
+    """The number that an optimizer is set to on a quadratic: its best where `best` knows it, the like of it for others.
+
+    ema_momentum:       momentum's, whose step is a (1 - beta): a = 1/sqrt kappa, beta = r^2
+    unbiased_momentum:  beta = r^2 and, by trial, a = 3/kappa: its first steps are the full a g
+
+    Args:
+        optimizer: the option's name.
+        key: lr, momentum or beta.
+        condition: kappa, > 1.
+
+    Raises:
+        ValueError: nothing is known of that optimizer or key, or kappa is not above 1.
+
+    >>> setting("gd", "lr", 49.0), setting("momentum", "momentum", 9.0), setting("ema_momentum", "lr", 100.0)
+    (0.04, 0.25, 0.1)
+    """
+    if not condition > 1:
+        raise ValueError(f"a condition number of {condition}: must be > 1")
+    if (known := best(optimizer, condition)) is not None:
+        numbers = dict(known.numbers)
+    elif optimizer in ("ema_momentum", "unbiased_momentum"):
+        root = math.sqrt(condition)
+        lr = 1 / root if optimizer == "ema_momentum" else 3 / condition
+        numbers = {"lr": lr, "beta": ((root - 1) / (root + 1)) ** 2}
+    else:
+        numbers = {}
+    if key not in numbers:
+        raise ValueError(f"no best {key} of {optimizer} on a quadratic is known")
+    return numbers[key]
+
+
 def _radius(total: float, product: float) -> float:
     """The larger modulus of the roots of z^2 - total z + product."""
     root = cmath.sqrt(total * total - 4 * product)
