@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from command_line import Said, environment, fanin
 from fanin import __version__
 from fanin.catalogue import config_folder
+from fanin.cli.help import description
 
 HEAVY = ("torch", "torchvision", "hydra", "omegaconf", "numpy", "pandas", "matplotlib", "tensorboard", "sklearn")
 
@@ -81,3 +82,50 @@ def test_cfg_prints_the_configuration_and_runs_nothing(tmp_path: Path) -> None:
     cfg = OmegaConf.create("\n".join(said.out))
     assert (cfg.model.depth, cfg.optimizer.beta2, cfg.seed) == (20, 0.999, 0)
     assert not list(tmp_path.iterdir())
+
+
+def typed_help(folder: Path, *arguments: str, columns: int = 160) -> list[str]:
+    """What the help of some words says on a terminal of a width."""
+    said = fanin(folder, *arguments, "--help", COLUMNS=str(columns))
+    assert (said.code, said.err) == (0, [])
+    return said.out
+
+
+def test_the_help_of_an_option_lists_its_keys_as_they_are_typed(tmp_path: Path) -> None:
+    said = typed_help(tmp_path, "model=mlp", "regularizer=[l2,dropout]")
+    mlp = OmegaConf.load(config_folder() / "model" / "mlp.yaml")
+    assert said[0] == f"model=mlp: {description(config_folder() / 'model' / 'mlp.yaml')}"
+    keys = {line.split("=")[0].strip(): line for line in said if line.startswith("  ")}
+    assert {f"model.{key}" for key in mlp if key != "_target_"} <= set(keys)
+    assert re.fullmatch(
+        rf"  model.depth={mlp.depth} +number of weight matrices; 1 is softmax regression", keys["model.depth"]
+    )
+    assert {"regularizer.l2.strength", "regularizer.dropout.p"} <= set(keys)
+    # What it shows can be typed: the configuration is the same with it.
+    shown = [line.split("  ")[1] for line in said if line.startswith("  model.")]
+    assert len(shown) == 3
+    plain = fanin(tmp_path, "--cfg", "job", "-p", "model").out
+    assert fanin(tmp_path, "--cfg", "job", "-p", "model", *shown).out == plain
+
+
+def test_a_study_shows_its_grid_and_a_users_own_option_its_keys(tmp_path: Path) -> None:
+    params = OmegaConf.load(config_folder() / "experiment" / "init_study.yaml").hydra.sweeper.params
+    said = typed_help(tmp_path, "experiment=init_study")
+    for key, value in params.items():
+        assert any(line.split() == [f"{key}={value}", *["an", "axis", "of", "its", "grid"]] for line in said)
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "own.yaml").write_text("# of my own\n_target_: x.Y\ndeep:\n  er: [1, 2]  # two\n")
+    assert typed_help(tmp_path, "--config-dir", "mine", "model=own") == [
+        "model=own: of my own",
+        "  model.deep.er=[1, 2]  two",
+    ]
+    (tmp_path / "mine" / "model" / "own.yaml").write_text("a: b: c\n")
+    broken = fanin(tmp_path, "--config-dir", "mine", "model=own", "--help")
+    assert (broken.code, broken.out, len(broken.err)) == (1, [], 1)
+    assert "own.yaml, line 1: no YAML: " in broken.err[0]
+
+
+def test_80_columns_break_no_word_and_drop_none(tmp_path: Path) -> None:
+    broad, narrow = typed_help(tmp_path, columns=160), typed_help(tmp_path, columns=80)
+    assert max(map(len, broad)) > 80 >= max(map(len, narrow))
+    assert " ".join(broad).split() == " ".join(narrow).split()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from fanin import __version__
 from fanin.catalogue import GROUPS, config_folder
-
-HIDDEN = ("hydra",)
+from fanin.errors import OptionError, did_you_mean
 
 USAGE = f"""\
 fanin {__version__}: a laboratory for how deep networks start and keep training
@@ -20,48 +22,121 @@ fanin {__version__}: a laboratory for how deep networks start and keep training
   fanin experiment=init_study [...]             a study: its settings, its grid, its report
   fanin-report FOLDER...                        tables, figures and a page from any run folders
 
-  fanin model.depth=20 initializer=kaiming_normal normalization=layer optimizer=adam schedule=cosine trainer.epochs=3
-  fanin experiment=init_study initializer.c=1,2,3,4 seed=0,1 model.depth=100 model.width=256
+  fanin model.depth=20 initializer=kaiming_normal optimizer=adam trainer.epochs=3
+  fanin experiment=init_study initializer.c=1,2,3,4 seed=0,1 model.depth=100
   fanin -m optimizer.lr=0.001,0.01,0.1 seed=0,1,2
 
 Groups and their options (* the default):
 """
 
 FOOTER = """
+  fanin GROUP=OPTION --help     the keys of an option, each with its default and what it says
   fanin --cfg job [...]         every key of a run, with its value; nothing is run
   fanin --hydra-help            flags of Hydra itself (--config-dir, --info, --shell-completion, ...)
   force=true                    run again what is finished; hydra.sweep.dir=DIR puts runs elsewhere"""
 
 
 def help_text(arguments: Sequence[str] = ()) -> str:
-    """The whole help; a user's own --config-dir adds its options."""
+    """The whole help or, where options are typed, that of their keys; a user's own --config-dir adds its options.
+
+    Raises:
+        OptionError: an option that is not there.
+    """
     folders = [config_folder(), *_user_folders(arguments)]
-    lines = []
+    pairs = [argument.lstrip("+").partition("=") for argument in arguments if not argument.startswith("-")]
+    asked = [(group, option.strip("[]")) for group, _, option in pairs if group in _groups(folders)]
+    if not asked:
+        around = [[wrapped(line, " " * 48) for line in part.splitlines()] for part in (USAGE, FOOTER)]
+        return "\n".join([*around[0], *_all_options(folders), *around[1]])
+    parts = [_keys_of(folders, group, name) for group, names in asked for name in re.split(r",", names)]
+    return "\n\n".join(parts)
+
+
+def _all_options(folders: Sequence[Path]) -> Iterator[str]:
+    """The groups, and their options with what they say."""
+    chosen = defaults(folders[0])
     for group in _groups(folders):
-        default = defaults(folders[0]).get(group)
-        lines.append(f"  {group}")
-        for name, description in _options(folders, group).items():
-            lines.append(f"   {'*' if name == default else ' '} {name:20} {description}")
-    return USAGE + "\n".join(lines) + "\n" + FOOTER
+        yield f"  {group}"
+        for name, words in _options(folders, group).items():
+            yield wrapped(f"   {'*' if name == chosen.get(group) else ' '} {name:21} {words}", " " * 27)
+
+
+def _keys_of(folders: Sequence[Path], group: str, name: str) -> str:
+    """What an option says of itself, and its keys with their defaults and comments."""
+    files = _files(folders, group)
+    if name not in files:
+        if not name:
+            lines = [wrapped(f"  {one:21} {words}", " " * 24) for one, words in _options(folders, group).items()]
+            return "\n".join([f"{group}: {GROUPS[group].words if group in GROUPS else ''}".rstrip(": "), *lines])
+        raise OptionError(group, name, f"one of {', '.join(sorted(files))}", did_you_mean(name, files))
+    text = files[name].read_text()
+    above = [line.lstrip("# ") for line in text.split("\n\n")[0].splitlines() if re.match(r"# *[^@ ]", line)]
+    package = "" if re.search(r"^# @package _global_", text, re.MULTILINE) else f"{group}."
+    with files[name].open() as file:  # a mistake in it is told with its name
+        node = yaml.safe_load(file) or {}
+    rows = [(f"{key}={value}", said) for key, value, said in _rows(node, _comments(text), package)]
+    params = ((node.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
+    rows += [(f"{key}={value}", "an axis of its grid") for key, value in params.items() if "=" not in str(key)]
+    broad = min(34, max((len(row) for row, _ in rows), default=0))
+    told = [wrapped(f"{group}={name}: {above[0] if above else ''}".rstrip(": "), "  ")]
+    told += [wrapped(f"  {line}", "    ") for line in above[1:]]
+    return "\n".join([*told, *(wrapped(f"  {row:{broad}}  {said}".rstrip(), " " * (broad + 4)) for row, said in rows)])
+
+
+def _rows(
+    node: dict[str, Any], comments: dict[str, str], prefix: str, path: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """The keys of an option as they are typed, their values and comments; none of Hydra's own, no targets."""
+    for key, value in node.items():
+        here = f"{path}{key}"
+        if str(key).startswith("_") or here in ("defaults", "hydra"):
+            continue
+        if isinstance(value, dict) and value:
+            yield from _rows(value, comments, prefix, f"{here}.")
+        else:
+            shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+            yield f"{prefix}{here}", shown, comments.get(here, "")
+
+
+def _comments(text: str) -> dict[str, str]:
+    """The comment at the end of each key's line, by the key with its parents."""
+    found, parents = dict[str, str](), list[tuple[int, str]]()
+    for line in text.splitlines():
+        if not (match := re.match(r"( *)([\w.]+):(?:\s|$)(?:.*?\s# ?(.*))?", line)):
+            continue
+        indent, key, said = len(match.group(1)), match.group(2), match.group(3)
+        parents = [(place, name) for place, name in parents if place < indent] + [(indent, key)]
+        found[".".join(name for _, name in parents)] = said or ""
+    return found
 
 
 def wrapped(line: str, indent: str) -> str:
     """A line broken between words to the width of the terminal; what follows the first one is indented."""
     width = max(40, shutil.get_terminal_size().columns)
-    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    if len(line) <= width:
+        return line
+    lead = re.match(r" *", line).group()  # type: ignore[union-attr]
+    words = line.strip().split(" ")  # columns stay: runs of spaces are words of no letters
+    lines, room = [lead + words[0]], width
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= room or not lines[-1].strip():
+            lines[-1] += " " + word
+        else:
+            lines.append(indent + word)
+    return "\n".join(one.rstrip() for one in lines)
 
 
 def group_options(group: str, arguments: Sequence[str] = ()) -> list[str]:
     """The names of a group's options, those of the user's --config-dir included; none of Hydra's own groups."""
     if group.startswith("hydra/"):  # plugins add to those what no folder shows
         return []
-    return sorted(_options([config_folder(), *_user_folders(arguments)], group))
+    return sorted(_files([config_folder(), *_user_folders(arguments)], group))
 
 
 def _user_folders(arguments: Sequence[str]) -> list[Path]:
     found = []
     for place, argument in enumerate(arguments):
-        if argument.startswith("--config-dir="):
+        if argument.startswith(("--config-dir=", "-cd=")):
             found.append(Path(argument.partition("=")[2]))
         elif argument in ("--config-dir", "-cd") and place + 1 < len(arguments):
             found.append(Path(arguments[place + 1]))
@@ -69,14 +144,18 @@ def _user_folders(arguments: Sequence[str]) -> list[Path]:
 
 
 def _groups(folders: Sequence[Path]) -> list[str]:
-    there = {path.name for folder in folders for path in folder.iterdir() if path.is_dir() and path.name not in HIDDEN}
+    there = {path.name for folder in folders for path in folder.iterdir() if path.is_dir() and path.name != "hydra"}
     return [group for group in GROUPS if group in there] + sorted(there - set(GROUPS))
+
+
+def _files(folders: Sequence[Path], group: str) -> dict[str, Path]:
+    """The file of each option; a user's own stands for one of the same name."""
+    return {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
 
 
 def _options(folders: Sequence[Path], group: str) -> dict[str, str]:
     """Each option with the first comment of its YAML."""
-    files = {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
-    return {name: description(path) for name, path in files.items()}
+    return {name: description(path) for name, path in _files(folders, group).items()}
 
 
 def description(path: Path) -> str:
@@ -89,10 +168,7 @@ def description(path: Path) -> str:
 
 
 def defaults(folder: Path) -> dict[str, str]:
-    """The defaults list of config.yaml, read by eye: YAML would cost an import."""
-    defaults = {}
-    for line in (folder / "config.yaml").read_text().splitlines():
-        if line.startswith("  - ") and ":" in line and "override" not in line:
-            group, _, option = line[4:].partition("#")[0].partition(":")
-            defaults[group.strip()] = option.strip()
-    return defaults
+    """The option of each group that config.yaml chooses."""
+    listed = yaml.safe_load((folder / "config.yaml").read_text())["defaults"]
+    pairs = [pair for entry in listed if isinstance(entry, dict) for pair in entry.items()]
+    return {str(group): str(option) for group, option in pairs if option and not str(group).startswith("override ")}

@@ -17,15 +17,27 @@ def main() -> None:
     """Run the command line: one run, or a grid with -m or an experiment; exits 0, 1 (mistake, failure) or 130."""
     arguments = sys.argv[1:]
     if not {"--help", "-h"}.isdisjoint(arguments):
-        from fanin.cli.help import help_text
-
-        print(help_text(arguments))
+        if code := _help(arguments):
+            sys.exit(code)
         return
     if "--version" in arguments:
         print(f"fanin {__version__}")
         return
     collect_rarely()
     sys.exit(_through_hydra())
+
+
+def _help(arguments: list[str]) -> int:
+    from fanin.cli.help import help_text
+
+    try:
+        print(help_text(arguments))
+    except Exception as error:  # an option that is not there, a user's own file that is no YAML
+        from fanin.cli.hydra_errors import one_line
+
+        _tell(one_line(error, arguments))
+        return 1
+    return 0
 
 
 def command() -> None:
