@@ -7,10 +7,12 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
 
 from fanin.process import lock
 
@@ -31,6 +33,29 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def alone(lock: Path, patience: float) -> Iterator[None]:
+    """No other process is in such a block with the same lock file while this one runs.
+
+    Args:
+        lock: a file for nothing else.
+        patience: seconds to wait for another process.
+
+    Raises:
+        TimeoutError: another process has been in it for so long.
+        OSError: the lock file cannot be made.
+    """
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=patience)
+    except Timeout:
+        raise TimeoutError(f"another process has held {lock} for {patience:g} seconds") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _new_file_beside(path: Path) -> tuple[int, str]:

@@ -6,13 +6,11 @@ Free of pandas: the engine writes the summary each time that a run ends.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from fanin.record import columns
+from fanin.record.atomic_files import alone
 from fanin.record.columns import FINISHED, names
 from fanin.record.csv_file import read_table, write_table
 from fanin.record.grid_folder import LOCK, SUMMARY, has_header, stranger
@@ -80,7 +78,7 @@ def update_summary(grid: Path, folders: Sequence[Path]) -> None:
     path = grid / SUMMARY
     try:
         _refuse_foreign(grid)
-        with _alone(grid):
+        with alone(grid / LOCK, PATIENCE):
             runs = [read_run(folder) for folder in folders]
             rows = _earlier_rows(path, {folder.name for folder in folders})
             known = dict.fromkeys(key for row in rows for key in row if key not in (*FIRST, *LAST))
@@ -105,7 +103,7 @@ def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
     """
     path = grid / SUMMARY
     _refuse_foreign(grid)
-    with _alone(grid):
+    with alone(grid / LOCK, PATIENCE):
         ended = [run if run.state in FINISHED else read_run(run.folder) for run in runs]
         more = {str(row["run"]) for row in _earlier_rows(path, set())} - {run.folder.name for run in runs}
         there = [grid / name for name in sorted(more) if (grid / name / "status.json").is_file()]
@@ -125,25 +123,6 @@ def _refuse_foreign(grid: Path) -> None:
     """Raise FileExistsError where summary.csv is none of ours, but somebody's own."""
     if stranger(grid) == SUMMARY:
         raise FileExistsError(f"{grid / SUMMARY} is no summary of runs, and stays as it is")
-
-
-@contextmanager
-def _alone(grid: Path) -> Iterator[None]:
-    """No other process writes the summary while the block runs.
-
-    Raises:
-        TimeoutError: another process has kept it from that for a minute.
-    """
-    lock = FileLock(grid / LOCK, timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        held = f"another process has held {lock.lock_file} for {PATIENCE:.0f} seconds"
-        raise TimeoutError(held) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _earlier_rows(path: Path, without: set[str]) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fanin.record.atomic_files import alone
 from fanin.record.overrides import display
 from fanin.record.run_files import RunFiles
 from fanin.record.summary import rewrite_summary, rows_of, write_summary
@@ -32,14 +33,26 @@ TOLD = (
 )  # fmt: skip
 
 
+PATIENCE = 600.0
+"""Seconds to wait for another report in the same place."""
+
+
 def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] | None, *, redraw: bool) -> Report:
-    """See write_report."""
+    """See write_report. Of two at once the second reads after the first has written: the last word is the newest."""
+    grid, _ = grid_of(folders)
+    report_folder = grid / "report" if out is None else out.resolve()
+    report_folder.mkdir(parents=True, exist_ok=True)
+    with alone(report_folder / ".lock", PATIENCE):
+        return _compose(folders, report_folder, group_by, redraw=redraw, explicit=out is not None)
+
+
+def _compose(
+    folders: Sequence[Path], report_folder: Path, group_by: Sequence[str] | None, *, redraw: bool, explicit: bool
+) -> Report:
     grid, found = grid_of(folders)
     runs = read_runs(found, grid)
     configurations = group_runs(runs, group_by)
     runs, configurations = _in_table_order(runs, configurations)
-    report_folder = grid / "report" if out is None else out.resolve()
-    report_folder.mkdir(parents=True, exist_ok=True)
 
     profiles, metrics = read_profiles(runs), read_metrics(runs)
     sheet = Sheet(titled(runs), _setting(runs, configurations), configurations)
@@ -57,7 +70,7 @@ def compose(folders: Sequence[Path], out: Path | None, group_by: Sequence[str] |
     write_table_markdown(tables[1], sheet.title, study, table, claims, {run.task for run in runs})
     tables += _write_claims(report_folder / "claims.csv", studies)
     rows = rows_of([run.files for run in runs], grid)
-    summary_path = _write_summary([run.files for run in runs], found, grid, report_folder, explicit=out is not None)
+    summary_path = _write_summary([run.files for run in runs], found, grid, report_folder, explicit=explicit)
     write_tensorboard(report_folder, configurations, profiles, figures)
     notes += [note for one in studies for note in one.notes]
     notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
