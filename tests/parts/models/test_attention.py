@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from command_line import fanin, read
 from fanin import streams
 from fanin.errors import OptionError, UserError
 from fanin.parts import activations
@@ -126,7 +128,7 @@ def test_multi_head_is_torchs(bias: bool) -> None:
 
 @pytest.mark.parametrize("placement", ["pre_activation", "post_activation"])
 def test_a_block_is_torchs_encoder_layer(placement: str) -> None:
-    model = network(layers=1, normalization=LayerNorm(placement=placement))
+    model = network(scale=1.0, layers=1, normalization=LayerNorm(placement=placement))
     theirs = nn.TransformerEncoderLayer(
         6, 2, 7, dropout=0.0, activation=torch.tanh, batch_first=True, norm_first=placement == "pre_activation"
     ).double()
@@ -263,3 +265,25 @@ def test_bad_values_give_one_line(changes: dict[str, Any], message: str) -> None
 
 def test_rank_is_free_where_it_is_not_used() -> None:
     assert network(rank=50)(normal(2, 1, 5, 3)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(("scale", "factor"), [("depth", 1 / math.sqrt(6)), (0.3, 0.3), (1, 1.0)])
+def test_branches_are_scaled(scale: float | str, factor: float) -> None:
+    """A block with a branch twice as large and half the scale is the same; three blocks have six branches."""
+    model = network(layers=3, scale=scale)
+    sums = [module for module in model.modules() if isinstance(module, Add)]
+    assert [one.scale for one in sums] == [pytest.approx(factor)] * 6
+    x, y = normal(2, 5, 6), normal(2, 5, 6, seed=1)
+    assert_close(sums[0](x, y), x + factor * y)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "low_rank", "linear"])
+def test_the_defaults_train(tmp_path: Path, kind: str) -> None:
+    """With branches that are not scaled the loss leaves the finite numbers at step 6 to 13 of these."""
+    few = ("data.limit=400", "trainer.batch_size=25", "trainer.steps=14", "trainer.eval_every=100", "probe=off")
+    said = fanin(tmp_path, "model=attention", f"model.kind={kind}", *few)
+    assert said.code == 0, said.err
+    (path,) = tmp_path.glob("outputs/*/*/result.json")
+    result = read(path)
+    assert result["state"] == "done"
+    assert result["metrics"]["test_loss"] < result["first_loss"]

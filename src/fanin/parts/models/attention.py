@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin.errors import OptionError, choice, flag, integer
 from fanin.parts.models.attend import LinearAttention, LowRankAttention, MultiHead, SoftmaxAttention
-from fanin.parts.models.blocks import Add
+from fanin.parts.models.blocks import Add, branch_scale
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.models.rows import check_normalization, rows, sequence_shape
 from fanin.parts.normalization import Normalization
@@ -24,10 +24,14 @@ KINDS = ("softmax", "low_rank", "linear")
 class Attention(nn.Module):
     """Rows as tokens, blocks of attention and of a feed-forward network, the mean over the tokens, a classifier.
 
-    x_t = W (row t, all channels) + b + position_t;  twice a block: x <- x + branch(norm(x)), the branch attention over
-    all rows (see `MultiHead`) first, then W2 f(W1 x + b1) + b2 on each row. placement=pre_activation has the
+    x_t = W (row t, all channels) + b + position_t;  twice a block: x <- x + scale branch(norm(x)), the branch attention
+    over all rows (see `MultiHead`) first, then W2 f(W1 x + b1) + b2 on each row. placement=pre_activation has the
     normalization before each branch, as above, and once more before the mean (Xiong et al. 2020); post_activation has
-    x <- norm(x + branch(x)) (Vaswani et al. 2017).
+    x <- norm(x + scale branch(x)) (Vaswani et al. 2017).
+
+    Without a normalization the weights decide how tokens grow: branches of variance 2/fan_in multiply their squares by
+    4 (attention) and 2 (feed-forward), so that with scale=1 two blocks end at 225 times the square that they start
+    with, and training diverges at usual rates. scale=depth keeps them of one order (De & Smith 2020).
 
     Args:
         input_shape: (C, H, W) of an image: H tokens.
@@ -37,6 +41,7 @@ class Attention(nn.Module):
         width: entries of a token, a multiple of heads.
         heads: of the attention.
         hidden: units of the feed-forward network.
+        scale: of the branches: a number > 0 or "depth", 1/sqrt(2 layers).
         rank: for kind=low_rank, how many mixtures of tokens are attended to, at most H; else not used.
         bias: whether the linear layers have biases.
         activation: of the feed-forward network, called for each fresh module.
@@ -58,6 +63,7 @@ class Attention(nn.Module):
         width: int = 64,
         heads: int = 4,
         hidden: int = 128,
+        scale: float | str = "depth",
         rank: int = 4,
         bias: bool = True,
         activation: Callable[[], nn.Module],
@@ -71,6 +77,7 @@ class Attention(nn.Module):
         integer("layers", layers, 1)
         integer("width", width, 1)
         integer("hidden", hidden, 1)
+        factor = branch_scale(scale, 2 * layers)
         integer("rank", rank, 1, tokens if kind == "low_rank" else None)
         flag("bias", bias)
         if width % integer("heads", heads, 1):
@@ -79,7 +86,8 @@ class Attention(nn.Module):
 
         def residual(branch: nn.Module) -> NormedResidual:
             drop = dropout.make(dropout.p) if dropout and dropout.p > 0 else None
-            return NormedResidual(branch, normalization.make(width), drop, placement=normalization.placement)
+            norm, placement = normalization.make(width), normalization.placement
+            return NormedResidual(branch, norm, drop, placement=placement, scale=factor)
 
         def attend() -> nn.Module:
             if kind == "low_rank":
@@ -119,14 +127,24 @@ class Attention(nn.Module):
 
 
 class NormedResidual(nn.Module):
-    """x + drop(branch(norm(x))) for placement pre_activation, norm(x + drop(branch(x))) for post_activation."""
+    """x + a drop(branch(norm(x))) for placement pre_activation, norm(x + a drop(branch(x))) for post_activation.
 
-    def __init__(self, branch: nn.Module, norm: nn.Module | None, drop: nn.Module | None, *, placement: str) -> None:
+    Args:
+        branch: of the shape of its input.
+        norm: or None.
+        drop: dropout, or None.
+        placement: of the norm.
+        scale: a.
+    """
+
+    def __init__(
+        self, branch: nn.Module, norm: nn.Module | None, drop: nn.Module | None, *, placement: str, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.before = norm if placement == "pre_activation" else None
         self.branch = branch
         self.drop = drop
-        self.add = Add()
+        self.add = Add(scale)
         self.after = None if self.before is norm else norm
 
     def forward(self, x: Tensor) -> Tensor:

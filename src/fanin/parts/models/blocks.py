@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from fanin.errors import OptionError, number
 from fanin.parts.models.layers import is_weight_layer
 from fanin.parts.normalization import Normalization
 from fanin.parts.regularizers import Dropout
@@ -108,6 +110,19 @@ class Residual(nn.Module):
             out = module(out)
         total: Tensor = self.add(hidden if self.projection is None else self.projection(hidden), out)
         return total
+
+
+def branch_scale(scale: float | str, branches: int) -> float:
+    """The scale of residual branches as a number; "depth" is 1/sqrt(branches).
+
+    Raises:
+        OptionError: neither a number > 0 nor "depth".
+    """
+    if scale == "depth":
+        return 1 / math.sqrt(max(branches, 1))
+    if isinstance(scale, str):
+        raise OptionError("scale", scale, "a number > 0 or depth")
+    return number("scale", scale, 0, open_low=True)
 
 
 def residual_branches(model: nn.Module) -> list[list[nn.Module]]:

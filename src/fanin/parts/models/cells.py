@@ -114,8 +114,9 @@ class GatedLayer(RecurrentLayer):
 class LstmLayer(GatedLayer):
     """Long short-term memory: a memory c behind an input gate i, a forget gate f and an output gate o.
 
-    (i, f, o, g) = norm(W x_t + b) + norm(U h_(t-1));  c_t = s(f) c_(t-1) + s(i) f(g);  h_t = s(o) f(norm(c_t)),
-    s(z) = 1/(1 + exp(-z)), f the activation: tanh in the textbook's. torch stacks its gates as i, f, g, o.
+    (i, f, o, g) = norm(W x_t + b) + norm(U h_(t-1));  c_t = s(f) c_(t-1) + s(i) f(g);  h_t = s(o) tanh(norm(c_t)),
+    s(z) = 1/(1 + exp(-z)), f the activation: tanh in the textbook's. The outer tanh is one whatever f is: a state that
+    feeds itself unbounded through four gates explodes within some steps. torch stacks its gates as i, f, g, o.
     Source: Hochreiter & Schmidhuber 1997, Gers et al. 2000; normalization: Ba et al. 2016, appendix.
     """
 
@@ -126,7 +127,7 @@ class LstmLayer(GatedLayer):
         """See RecurrentLayer."""
         super().build(activation, normalization)
         self.memory_norm = normalization.make(self.width)
-        self.output = activation()
+        self.output = nn.Tanh()
 
     def advance(self, driven: Tensor, recurrent: Tensor, state: State) -> State:
         """See the class."""

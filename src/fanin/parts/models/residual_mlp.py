@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from fanin.errors import OptionError, flag, integer, number
-from fanin.parts.models.blocks import Hidden, Parts, Residual, residual_branches
+from fanin.errors import OptionError, flag, integer
+from fanin.parts.models.blocks import Hidden, Parts, Residual, branch_scale, residual_branches
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.normalization import Normalization
 from fanin.parts.per_run import stackable
@@ -69,7 +68,7 @@ class ResidualMlp(nn.Sequential):
         if rest:
             fix = f"for whole branches take depth={depth - rest} or {depth - rest + layers_per_branch}"
             raise OptionError("depth", depth, f"2 more than a multiple of layers_per_branch={layers_per_branch}", fix)
-        factor = _factor(scale, branches)
+        factor = branch_scale(scale, branches)
         hidden = Hidden(activation, normalization, dropout)
         parts = hidden.inputs() | {"linear_1": hidden.weight(empty_linear(in_features, width, bias))}
         index = 1
@@ -94,12 +93,3 @@ class ResidualMlp(nn.Sequential):
     def residual_branches(self) -> list[list[nn.Module]]:
         """The weight layers of each branch, in the order of the forward pass."""
         return residual_branches(self)
-
-
-def _factor(scale: float | str, branches: int) -> float:
-    """The branches' scale as a number."""
-    if scale == "depth":
-        return 1 / math.sqrt(max(branches, 1))
-    if isinstance(scale, str):
-        raise OptionError("scale", scale, "a number > 0 or depth")
-    return number("scale", scale, 0, open_low=True)
