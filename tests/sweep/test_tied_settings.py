@@ -8,6 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from fanin.catalogue import config_folder
 from hydra_plugins.fanin.grid_sweeper import GridSweeper
 
 PARAMS = {
@@ -54,3 +55,13 @@ def test_formulas_are_left_to_the_job() -> None:
     (setting, _) = made[0]
     value: Any = OverridesParser.create().parse_override(setting).value()
     assert value == '${f:"1/(2+${k})"}'
+
+
+@pytest.mark.parametrize(("data", "steps"), [("mnist", 4800), ("fashion_mnist", 4800), ("digits", 1500)])
+def test_the_initialization_study_is_as_long_as_its_data_asks_for(data: str, steps: int) -> None:
+    """8 epochs of 60,000 examples in batches of 100; 1,500 steps of anything else."""
+    study = OmegaConf.load(config_folder() / "experiment" / "init_study.yaml")
+    made = jobs(OmegaConf.to_container(study.hydra.sweeper.params), f"data={data}", "seed=0")  # type: ignore[arg-type]
+    assert len(made) == 3
+    told = {one.partition("=")[2] for job in made for one in job if one.startswith("trainer.steps=")}
+    assert (told or {str(study.trainer.steps)}) == {str(steps)}

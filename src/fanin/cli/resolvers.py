@@ -8,12 +8,10 @@ from fanin.theory.optimizer_rates import setting
 
 
 def register_resolvers() -> None:
-    """Make the resolvers known: fanin.experiment, .run_name, .for_data and .quadratic.
+    """Make the resolvers known: fanin.experiment, .run_name and .quadratic.
 
-    The first two read the configuration they stand in.
-    ${fanin.for_data:${data._target_},{Digits:1,other:2}} picks a value by the class of the data set, for studies
-    whose length depends on it; ${fanin.quadratic:momentum,lr,${model.condition}} is the number that an optimizer is
-    set to on a quadratic of a condition number.
+    The first two read the configuration they stand in; ${fanin.quadratic:momentum,lr,${model.condition}} is the number
+    that an optimizer is set to on a quadratic of a condition number.
     """
 
     def experiment(*, _root_: DictConfig) -> str:
@@ -26,10 +24,6 @@ def register_resolvers() -> None:
 
         return identify(without_hydra(_root_), _root_.hydra).name
 
-    def for_data(target: str, values: DictConfig) -> object:
-        return values.get(target.rpartition(".")[2], values.get("other"))
-
-    OmegaConf.register_new_resolver("fanin.for_data", for_data, replace=True)
     OmegaConf.register_new_resolver("fanin.quadratic", setting, replace=True)
     OmegaConf.register_new_resolver("fanin.experiment", experiment, replace=True)
     OmegaConf.register_new_resolver("fanin.run_name", run_name, replace=True)
