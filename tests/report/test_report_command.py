@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import json
 import math
 import re
 import shutil
@@ -18,7 +20,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from command_line import end, start
+from fanin.report import print_study, write_report
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 WriteRun = Callable[..., Path]
@@ -313,3 +319,34 @@ def test_a_report_never_imports_torch(reported: Reported, tmp_path: Path) -> Non
     line = [sys.executable, "-c", code, str(reported.grid), "--out", str(tmp_path)]
     done = subprocess.run(line, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[-1] == "0 False False"
+
+
+def test_a_notebook_s_backend_does_not_matter(tmp_path: Path, write_run: WriteRun) -> None:
+    """MPLBACKEND names one that this environment lacks, as it does in a command that a notebook starts."""
+    write_run(tmp_path, depth=2, width=4, count=2)
+    process = start(
+        tmp_path, ".", module="fanin.report.cli", fresh=True, MPLBACKEND="module://no_such_inline.backend"
+    )  # fmt: skip
+    said = end(process)
+    assert (said.code, said.err) == (0, [])
+    assert (tmp_path / "report" / "study.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_words_of_runs_are_shown_and_do_nothing(tmp_path: Path, write_run: WriteRun) -> None:
+    """Values that would be HTML, a spreadsheet's formula, the terminal's markup or a column of Markdown."""
+    words = ["<script>alert(1)</script>", "=cmd|'/C calc'!A0", "a & \"b\" 'c'", "[red]x[/red]", "+1", "-0.5"]
+    for i, word in enumerate(words):
+        folder = write_run(tmp_path / str(i), overrides={"data.note": "x"}, depth=2, width=4, count=0)
+        content = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps(content | {"overrides": {"data.note": word, "seed": 0}}))
+    report = write_report([tmp_path])
+    page = Page(report.index.read_text())
+    assert "<script" not in report.index.read_text()
+    assert {f"note={word}" for word in words} <= set(page.texts)
+    with (report.out / "table.csv").open(newline="") as file:
+        cells = {row["data.note"] for row in csv.DictReader(file)}
+    assert cells == {words[0], f"'{words[1]}", words[2], words[3], "+1", "-0.5"}
+    assert "\\|'/C calc" in (report.out / "table.md").read_text()
+    out = io.StringIO()
+    print_study(report, Console(file=out, width=120))
+    assert "note=[red]x[/red]" in out.getvalue()
