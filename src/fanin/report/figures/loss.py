@@ -17,6 +17,7 @@ from fanin.report.read.series import Metrics
 
 MOST_SAID = 4
 MOST_BANDS = 8
+FEWEST_IN_BAND = 3  # runs; the interval of two is wider than most panels, and both can be drawn
 CHANCE = (0, (1, 1.5))
 
 
@@ -35,29 +36,33 @@ def metric_panel(
     count, is_loss = len(sheet.configurations), column.endswith("_loss")
     chance = chance_loss(runs) if is_loss else None
     curves = []
+    ends = [diverged_at(runs, one.members) for one in sheet.configurations]
     for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
         steps, values = metrics.matrix(one.members, column)
+        interval = band and len(values) >= FEWEST_IN_BAND
         mean = draw_steps(
-            axes, steps, values, colour, seeds=1 if band else seeds_drawn(count), folds=one.folds,
-            band=band and count <= MOST_BANDS, lw=mean_width(count), ls=dash,
+            axes, steps, values, colour, seeds=1 if interval else seeds_drawn(count), folds=one.folds,
+            band=interval and count <= MOST_BANDS, lw=mean_width(count), ls=dash,
         )  # fmt: skip
         curves.append((steps, mean, values))
     if not is_loss:
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     top = loss_top([mean if band else values.ravel() for _, mean, values in curves], chance) if is_loss else 1.0
+    if chance and any(ends):
+        top = max(top, 1.35 * chance)  # room for what is said above the line
     said: list[tuple[str, str]] = []
-    for one, colour in zip(sheet.configurations, sheet.colours, strict=True) if is_loss else ():
-        ends = diverged_at(runs, one.members)
-        mark_diverged(axes, ends, 0.975 * top, colour)
-        if ends:
-            at = f"step {ends[0]}" if ends[0] == ends[-1] else f"steps {ends[0]} to {ends[-1]}"
-            share = "" if len(ends) == len(one.members) else f" ({len(ends)} of {len(one.members)})"
-            said.append((f"{one.label}: diverged at {at}{share}", colour))
+    for one, colour, at in zip(sheet.configurations, sheet.colours, ends, strict=True) if is_loss else ():
+        mark_diverged(axes, at, 0.975 * top, colour)
+        if at:
+            steps_said = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
+            share = "" if len(at) == len(one.members) else f" ({len(at)} of {len(one.members)})"
+            said.append((f"{one.label}: diverged at {steps_said}{share}", colour))
     if len(said) > MOST_SAID:
         said = [(f"{len(said)} of {count} configurations diverged", GREY)]
     axes.set_ylim(bottom=0)
-    beyond = cut_off(axes, top, [(x, y, colour) for (x, y, _), colour in zip(curves, sheet.colours, strict=True)])
+    going_on = [(x, y, c) for (x, y, _), c, at in zip(curves, sheet.colours, ends, strict=True) if not at]
+    beyond = cut_off(axes, top, going_on)
     if beyond:
         said.append((f"{beyond} of {count} go on above {top:.3g}", GREY))
     for line, (text, colour) in enumerate(said if is_loss else ()):

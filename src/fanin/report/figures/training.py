@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -35,7 +36,7 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
     for place in axes[len(columns) :]:
         place.remove()
     drawn = axes[: len(columns)]
-    banded = any(place.collections for place in drawn)
+    banded = any(isinstance(one, PolyCollection) for place in drawn for one in place.collections)
     over = "folds" if any(one.folds for one in sheet.configurations) else "seeds"
     band = [Patch(color=GREY, alpha=0.25, lw=0, label=f"95 % interval over {over}")] if banded else []
     sheet.legend(figure, drawn, [*band, *mark_handles(drawn)])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CAPTIONS = {
     "study": "At initialization over depth, and the training loss. Thin: one seed; thick: mean over seeds",
     "movement": "Before (pale) and after training (dashed), and how far the weights of each layer moved.",
-    "curves": "Mean with its 95 % t-interval, as long as half of the runs go on.",
+    "curves": "Mean with its 95 % t-interval, as long as half of the runs go on; of two runs both instead.",
     "confusion": "What the examples of each class were taken for, in percent of the class, over all finished runs.",
 }
 THEORY = {
