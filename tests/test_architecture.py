@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "parts"),
     ("theory", "probes"),
     ("record",),
-    ("streams", "process", "output", "catalogue", "targets"),
+    ("streams", "torch_internals", "process", "output", "catalogue", "targets"),
     ("errors",),
 )
 """From the top floor down. A package may import from the floors below its own and from itself, nothing else."""

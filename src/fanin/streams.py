@@ -45,11 +45,16 @@ def drawing_from(state: Tensor | None, generator: torch.Generator | None) -> Ite
         generator.set_state(kept)
 
 
+DRAWING = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU,
+)  # fmt: skip
+"""Torch's layers that draw in training."""
+
+
 def draws_from_it(model: nn.Module) -> bool:
     """Whether a module of the model may draw from torch's stream: a user's, or one of torch's that does."""
     return any(
-        not type(module).__module__.startswith(("fanin.", "torch.nn."))
-        or isinstance(module, nn.modules.dropout._DropoutNd | nn.RReLU)
+        not type(module).__module__.startswith(("fanin.", "torch.nn.")) or isinstance(module, DRAWING)
         for module in model.modules()
     )
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from fanin.errors import number
 from fanin.parts.per_run import Number, spread, stackable
 from fanin.probes.measures import SAFE, quick_norms
+from fanin.torch_internals import foreach_clamp_max_, foreach_clamp_min_, foreach_mul_
 
 
 def global_norms(gradients: Sequence[Tensor]) -> Tensor:
@@ -113,8 +114,8 @@ class ClipValue(BoundedClipping):
     @torch.no_grad()
     def clip(gradients: Sequence[Tensor], bound: Number) -> None:
         """Entry by entry; see BoundedClipping."""
-        torch._foreach_clamp_min_(list(gradients), spread(-bound, gradients))
-        torch._foreach_clamp_max_(list(gradients), spread(bound, gradients))
+        foreach_clamp_min_(list(gradients), spread(-bound, gradients))
+        foreach_clamp_max_(list(gradients), spread(bound, gradients))
 
 
 @stackable
@@ -138,6 +139,6 @@ class ClipNorm(BoundedClipping):
         """Each run by its norm; see BoundedClipping."""
         factors = (bound / global_norms(gradients)).clamp_(max=1)  # 0 of a zero gradient: bound / 0 = inf, and so 1
         if len(factors) == 1:  # one number for all: a third of the time of a list, and no wait for the device
-            torch._foreach_mul_(list(gradients), factors[0].to(gradients[0].dtype))
+            foreach_mul_(list(gradients), factors[0].to(gradients[0].dtype))
         else:
-            torch._foreach_mul_(list(gradients), spread(factors, gradients))
+            foreach_mul_(list(gradients), spread(factors, gradients))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-import torch
 from torch import Tensor
+
+from fanin.torch_internals import foreach_add_, foreach_addcdiv_, foreach_addcmul_, foreach_mul, foreach_mul_
 
 Part = TypeVar("Part")
 
@@ -47,9 +48,9 @@ def add_multiple(tensors: list[Tensor], others: list[Tensor], factor: Number) ->
     [tensor([2., 3.])]
     """
     if isinstance(factor, Tensor):
-        torch._foreach_addcmul_(tensors, others, spread(factor, tensors))
+        foreach_addcmul_(tensors, others, spread(factor, tensors))
     else:
-        torch._foreach_add_(tensors, others, alpha=factor)
+        foreach_add_(tensors, others, alpha=factor)
 
 
 def add_square(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
@@ -61,9 +62,9 @@ def add_square(tensors: list[Tensor], others: list[Tensor], factor: Number) -> N
     [tensor([19.])]
     """
     if isinstance(factor, Tensor):
-        torch._foreach_addcmul_(tensors, others, torch._foreach_mul(others, spread(factor, tensors)))
+        foreach_addcmul_(tensors, others, foreach_mul(others, spread(factor, tensors)))
     else:
-        torch._foreach_addcmul_(tensors, others, others, value=factor)
+        foreach_addcmul_(tensors, others, others, value=factor)
 
 
 def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor], factors: Sequence[Number]) -> None:
@@ -75,9 +76,9 @@ def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor
     [tensor([2.])]
     """
     if isinstance(factors[0], Tensor):
-        torch._foreach_addcdiv_(tensors, torch._foreach_mul(above, spread(factors, tensors)), list(below))
+        foreach_addcdiv_(tensors, foreach_mul(above, spread(factors, tensors)), list(below))
     else:
-        torch._foreach_addcdiv_(tensors, above, list(below), cast(Sequence[float], factors))
+        foreach_addcdiv_(tensors, above, list(below), cast(Sequence[float], factors))
 
 
 def shrink(tensors: list[Tensor], rate: Number) -> None:
@@ -90,7 +91,7 @@ def shrink(tensors: list[Tensor], rate: Number) -> None:
             [1.0000]])]
     """
     if isinstance(rate, Tensor) or rate:
-        torch._foreach_mul_(tensors, spread(1 - rate, tensors))
+        foreach_mul_(tensors, spread(1 - rate, tensors))
 
 
 def stackable(part: Part) -> Part:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fanin.torch_internals import foreach_norm
+
 SAFE = (1e-14, 1e15)
 """Norms of up to 10^6 entries whose squares, added up, stay well within float32's normal range."""
 
@@ -78,7 +80,7 @@ def scaled_variance(weight: Tensor) -> Tensor:
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """Norms of n tensors [R, ...] of any shapes: [n, R], float64; one call for all where R is 1."""
     if tensors[0].shape[0] == 1:
-        return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float64)).unsqueeze(1)
+        return torch.stack(foreach_norm(list(tensors), 2, dtype=torch.float64)).unsqueeze(1)
     return torch.stack([norm(tensor.flatten(2)) for tensor in tensors])
 
 
@@ -101,7 +103,7 @@ def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
     """
     precise = all(tensor.dtype.itemsize >= 4 for tensor in tensors)
     if precise and tensors[0].shape[0] == 1 and tensors[0].device.type == "cpu":
-        quick = torch.stack(torch._foreach_norm(list(tensors), 2))
+        quick = torch.stack(foreach_norm(list(tensors), 2))
         if SAFE[0] < quick.min() and quick.max() < SAFE[1]:
             return quick.double().unsqueeze(1)
     return norms(tensors)

@@ -10,6 +10,7 @@ from torch import Tensor
 from fanin.errors import OptionError, choice, flag, integer
 from fanin.probes import measures
 from fanin.probes.capture import Observation
+from fanin.torch_internals import foreach_sub
 
 ACTIVATION = {
     "activation_norm": measures.norm,
@@ -162,7 +163,7 @@ def _gradients_there(
 
 
 def _differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
-    return torch._foreach_sub(list(after), list(before))
+    return foreach_sub(list(after), list(before))
 
 
 class _Once:

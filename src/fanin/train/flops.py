@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanin.torch_internals import dispatch_mode
+
 MOST_COUNTED = 64
 """Structures whose counts a process keeps: the oldest makes room."""
 
@@ -51,15 +53,10 @@ def flops_of_step(model: nn.Module, inputs: Tensor, structure: Hashable = None) 
 
 def _counted(model: nn.Module, inputs: Tensor) -> int:
     """Count with torch's formulas, but not with its FlopCounterMode, whose first use imports sympy: 0.8 s."""
-    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry
 
-    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Counter(dispatch_mode()):  # type: ignore[misc]
         total = 0
-
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            return False  # true, the default, imports torch._dynamo and sympy; nothing here is compiled
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
@@ -69,7 +66,7 @@ def _counted(model: nn.Module, inputs: Tensor) -> int:
             return result
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with torch.enable_grad(), Counter() as counter:  # type: ignore[no-untyped-call]
+    with torch.enable_grad(), Counter() as counter:
         outputs = model(inputs)
         if outputs.requires_grad:
             torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)

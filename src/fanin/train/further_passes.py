@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fanin.parts.models.passes import copied_buffers
 from fanin.parts.optimizers.objective import Objective
 from fanin.parts.regularizers import Regularizer
+from fanin.torch_internals import foreach_add_, foreach_copy_
 from fanin.train.batches import Batches
 from fanin.train.step import Average
 from fanin.train.trained_model import TrainedModel
@@ -32,12 +33,12 @@ def climb(own: TrainedModel, sam: Regularizer, inputs: Tensor, targets: Tensor, 
     kept = [one.detach().clone() for one in trained]
     ups = sam.displacement([cast(Tensor, one.grad).detach().unsqueeze(0) for one in trained], sam.number)
     with torch.no_grad():
-        torch._foreach_add_(trained, [up.squeeze(0) for up in ups])
+        foreach_add_(trained, [up.squeeze(0) for up in ups])
     with again():
         outputs = own.outputs(inputs, copied_buffers(own.model))
         gradients = torch.autograd.grad(own.method.minimized(outputs, targets, inputs), trained)
     with torch.no_grad():
-        torch._foreach_copy_(trained, kept)
+        foreach_copy_(trained, kept)
     for one, gradient in zip(trained, gradients, strict=True):
         one.grad = gradient
 

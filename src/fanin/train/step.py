@@ -14,6 +14,7 @@ from fanin.parts.clipping import Clipping, NoClipping
 from fanin.parts.losses import CrossEntropy, Loss
 from fanin.parts.per_run import Number
 from fanin.parts.regularizers import Regularizer
+from fanin.torch_internals import foreach_add_, foreach_lerp_
 from fanin.train.stacked_tensors import common
 
 Tensors = dict[str, Tensor]
@@ -126,7 +127,7 @@ class Update:
             gradients: of each of them; changed in place.
         """
         for penalty, strength in self.penalties if weights else ():  # none where every one is frozen
-            torch._foreach_add_(list(gradients), penalty.pull(weights, strength))
+            foreach_add_(list(gradients), penalty.pull(weights, strength))
 
     def clip(self, gradients: Sequence[Tensor]) -> None:
         """Clip the gradients of all parameters, [R, ...] each, in place."""
@@ -169,9 +170,7 @@ class Average:
         self.settled = not self.started
         weight = 1.0 if weight is None else weight
         floating = [name for name, tensor in self.tensors.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.tensors[name] for name in floating], [tensors[name].detach() for name in floating], weight
-        )
+        foreach_lerp_([self.tensors[name] for name in floating], [tensors[name].detach() for name in floating], weight)
         for name in self.tensors.keys() - set(floating):  # counts
             self.tensors[name].copy_(tensors[name])
 

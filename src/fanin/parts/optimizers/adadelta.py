@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import add_multiple, add_square, spread, stackable
+from fanin.torch_internals import foreach_add, foreach_div_, foreach_mul_, foreach_sqrt_
 
 
 @stackable
@@ -43,12 +43,12 @@ class Adadelta(GroupOptimizer):
         """v, the step d with the s of the steps before, s, theta."""
         squares, lengths = self.slots(params, "square"), self.slots(params, "length")
         rho, eps = spread(group["rho"], squares), spread(group["eps"], squares)
-        torch._foreach_mul_(squares, rho)
+        foreach_mul_(squares, rho)
         add_square(squares, grads, 1 - group["rho"])
-        steps = torch._foreach_add(lengths, eps)
-        torch._foreach_div_(steps, torch._foreach_add(squares, eps))
-        torch._foreach_sqrt_(steps)
-        torch._foreach_mul_(steps, grads)
-        torch._foreach_mul_(lengths, rho)
+        steps = foreach_add(lengths, eps)
+        foreach_div_(steps, foreach_add(squares, eps))
+        foreach_sqrt_(steps)
+        foreach_mul_(steps, grads)
+        foreach_mul_(lengths, rho)
         add_square(lengths, list(steps), 1 - group["rho"])
         add_multiple(params, list(steps), -group["lr"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import add_ratio, add_square, spread, stackable
+from fanin.torch_internals import foreach_add, foreach_add_, foreach_sqrt_
 
 
 @stackable
@@ -50,7 +50,7 @@ class Adagrad(GroupOptimizer):
         """s <- s + g^2, kept without `initial`;  theta <- theta - a g / (sqrt(s) + eps)."""
         sums = self.slots(params, "sum")
         add_square(sums, grads, 1.0)
-        roots = torch._foreach_add(sums, spread(group["initial"], sums))
-        torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, spread(group["eps"], roots))
+        roots = foreach_add(sums, spread(group["initial"], sums))
+        foreach_sqrt_(roots)
+        foreach_add_(roots, spread(group["eps"], roots))
         add_ratio(params, grads, roots, [-group["lr"]] * len(params))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import Number, add_ratio, add_square, spread, stackable
+from fanin.torch_internals import foreach_add_, foreach_div_, foreach_lerp_, foreach_mul_, foreach_sqrt
 
 
 def moment_numbers(lr: float, beta1: float, beta2: float, eps: float) -> dict[str, float]:
@@ -28,19 +28,19 @@ def moments(
 ) -> tuple[list[Tensor], list[Tensor], list[int]]:
     """The running mean and mean square of each parameter's gradient after this step, and its step t from 1."""
     means, squares = optimizer.slots(params, "mean"), optimizer.slots(params, "square")
-    torch._foreach_lerp_(means, grads, spread(1 - beta1, means))
-    torch._foreach_mul_(squares, spread(beta2, squares))
+    foreach_lerp_(means, grads, spread(1 - beta1, means))
+    foreach_mul_(squares, spread(beta2, squares))
     add_square(squares, grads, 1 - beta2)
     return means, squares, optimizer.tick(params)
 
 
 def scales(squares: list[Tensor], times: list[int], beta2: Number, eps: Number, corrected: bool) -> list[Tensor]:
     """sqrt(v) + eps, or sqrt(v/(1 - beta2^t)) + eps, for each mean square v."""
-    roots = torch._foreach_sqrt(squares)
+    roots = foreach_sqrt(squares)
     if corrected:
         parts = {t: (1 - beta2**t) ** 0.5 for t in set(times)}
-        torch._foreach_div_(roots, spread([parts[t] for t in times], roots))
-    torch._foreach_add_(roots, spread(eps, roots))
+        foreach_div_(roots, spread([parts[t] for t in times], roots))
+    foreach_add_(roots, spread(eps, roots))
     return list(roots)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import add_multiple, spread, stackable
+from fanin.torch_internals import foreach_div, foreach_lerp_
 
 
 @stackable
@@ -48,7 +48,7 @@ class EmaMomentum(GroupOptimizer):
     def averages(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
         """u after this step, one for each parameter."""
         means = self.slots(params, "mean")
-        torch._foreach_lerp_(means, grads, spread(1 - group["beta"], means))
+        foreach_lerp_(means, grads, spread(1 - group["beta"], means))
         return means
 
 
@@ -80,5 +80,5 @@ class UnbiasedMomentum(EmaMomentum):
         """u <- beta u + (1 - beta) g;  theta <- theta - a u/(1 - beta^(t+1))."""
         means, times = self.averages(group, params, grads), self.tick(params)
         sums = {t: 1 - group["beta"] ** t for t in set(times)}
-        unbiased = torch._foreach_div(means, spread([sums[t] for t in times], means))
+        unbiased = foreach_div(means, spread([sums[t] for t in times], means))
         add_multiple(params, list(unbiased), -group["lr"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import add_multiple, shrink, spread, stackable
+from fanin.torch_internals import foreach_lerp, foreach_lerp_, foreach_sign_
 
 
 @stackable
@@ -51,8 +51,8 @@ class Lion(GroupOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """The decay, the step by the sign, then the momentum."""
         means = self.slots(params, "mean")
-        directions = torch._foreach_lerp(means, grads, spread(1 - group["beta1"], means))
-        torch._foreach_sign_(directions)
+        directions = foreach_lerp(means, grads, spread(1 - group["beta1"], means))
+        foreach_sign_(directions)
         shrink(params, group["lr"] * group["weight_decay"])
         add_multiple(params, list(directions), -group["lr"])
-        torch._foreach_lerp_(means, grads, spread(1 - group["beta2"], means))
+        foreach_lerp_(means, grads, spread(1 - group["beta2"], means))

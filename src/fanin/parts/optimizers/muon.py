@@ -12,6 +12,7 @@ from fanin.errors import flag, number
 from fanin.parts.optimizers.adam import adam_step
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import add_multiple, shrink, spread, stackable
+from fanin.torch_internals import foreach_lerp, foreach_lerp_
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -81,8 +82,8 @@ class Muon(GroupOptimizer):
 
     def _step_matrices(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         momenta, fresh = self.slots(params, "momentum"), spread(1 - group["momentum"], params)
-        torch._foreach_lerp_(momenta, grads, fresh)
-        ahead = list(torch._foreach_lerp(momenta, grads, fresh)) if group["nesterov"] else momenta
+        foreach_lerp_(momenta, grads, fresh)
+        ahead = list(foreach_lerp(momenta, grads, fresh)) if group["nesterov"] else momenta
         shrink(params, group["lr"] * group["weight_decay"])
         add_multiple(params, self._orthogonal(ahead), -group["lr"])
 

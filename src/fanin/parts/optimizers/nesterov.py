@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import number
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import add_multiple, spread, stackable
+from fanin.torch_internals import foreach_mul_
 
 
 @stackable
@@ -51,7 +51,7 @@ class Nesterov(GroupOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """v <- rho v - a g;  theta <- theta - a g + rho v."""
         velocities = self.slots(params, "velocity")
-        torch._foreach_mul_(velocities, spread(group["momentum"], velocities))
+        foreach_mul_(velocities, spread(group["momentum"], velocities))
         add_multiple(velocities, grads, -group["lr"])
         add_multiple(params, grads, -group["lr"])
         add_multiple(params, velocities, group["momentum"])

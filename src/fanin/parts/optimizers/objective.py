@@ -22,6 +22,9 @@ from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.optimizers.derivatives import Product, derivative
 from fanin.streams import drawing_from
 
+MIXING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Torch's layers in which an example's output depends on the others of its batch."""
+
 
 @dataclass(kw_only=True)
 class Objective:
@@ -116,7 +119,7 @@ class Objective:
         Raises:
             UserError: the model has batch normalization, with which an example alone has no gradient.
         """
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
+        if any(isinstance(module, MIXING) for module in self.model.modules()):
             raise UserError("normalization=batch: one example's gradient depends on the others; take another")
         trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
 

@@ -11,6 +11,7 @@ from torch.optim.optimizer import ParamsT
 from fanin.parts.optimizers.adam import moment_numbers, moments
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import Number, add_ratio, spread, stackable
+from fanin.torch_internals import foreach_add_, foreach_mul_, foreach_sqrt
 
 
 @stackable
@@ -44,12 +45,12 @@ class RAdam(GroupOptimizer):
         """Both moments, then theta by m' / (p sqrt(v) + q): scaled with p = r^-1 (1 - beta2^t)^(-1/2), q = p eps."""
         beta1, beta2, eps, lr = group["beta1"], group["beta2"], group["eps"], group["lr"]
         means, squares, times = moments(self, params, grads, beta1, beta2)
-        below = torch._foreach_sqrt(squares)
+        below = foreach_sqrt(squares)
         factors = {t: scale_factor(beta2, t) for t in set(times)}
         summands = {t: p * eps + (p == 0) for t, p in factors.items()}
         rates = {t: -lr / (1 - beta1**t) for t in factors}
-        torch._foreach_mul_(below, spread([factors[t] for t in times], below))
-        torch._foreach_add_(below, spread([summands[t] for t in times], below))
+        foreach_mul_(below, spread([factors[t] for t in times], below))
+        foreach_add_(below, spread([summands[t] for t in times], below))
         add_ratio(params, means, below, [rates[t] for t in times])
 
 

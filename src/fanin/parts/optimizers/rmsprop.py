@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import add_multiple, add_ratio, add_square, spread, stackable
+from fanin.torch_internals import (
+    foreach_add_,
+    foreach_addcdiv_,
+    foreach_clamp_min_,
+    foreach_lerp_,
+    foreach_mul,
+    foreach_mul_,
+    foreach_sqrt,
+    foreach_sqrt_,
+    foreach_sub,
+)
 
 
 @stackable
@@ -60,21 +70,21 @@ class Rmsprop(GroupOptimizer):
         """v, then theta; the buffer of the momentum is there only for runs that have some."""
         rho, lr, momentum = group["rho"], group["lr"], group["momentum"]
         squares = self.slots(params, "square")
-        torch._foreach_mul_(squares, spread(rho, squares))
+        foreach_mul_(squares, spread(rho, squares))
         add_square(squares, grads, 1 - rho)
         if group["centered"]:
             means = self.slots(params, "mean")
-            torch._foreach_lerp_(means, grads, spread(1 - rho, means))
-            roots = torch._foreach_sub(squares, torch._foreach_mul(means, means))
-            torch._foreach_clamp_min_(roots, 0)
-            torch._foreach_sqrt_(roots)
+            foreach_lerp_(means, grads, spread(1 - rho, means))
+            roots = foreach_sub(squares, foreach_mul(means, means))
+            foreach_clamp_min_(roots, 0)
+            foreach_sqrt_(roots)
         else:
-            roots = torch._foreach_sqrt(squares)
-        torch._foreach_add_(roots, spread(group["eps"], roots))
+            roots = foreach_sqrt(squares)
+        foreach_add_(roots, spread(group["eps"], roots))
         if isinstance(momentum, Tensor) or momentum:
             buffers = self.slots(params, "buffer")
-            torch._foreach_mul_(buffers, spread(momentum, buffers))
-            torch._foreach_addcdiv_(buffers, grads, roots)
+            foreach_mul_(buffers, spread(momentum, buffers))
+            foreach_addcdiv_(buffers, grads, roots)
             add_multiple(params, buffers, -lr)
         else:
             add_ratio(params, grads, roots, [-lr] * len(params))

@@ -12,6 +12,7 @@ from torch import Tensor
 from fanin.errors import number
 from fanin.parts.per_run import Number, spread, stackable
 from fanin.parts.regularizers.base import Regularizer
+from fanin.torch_internals import foreach_mul, foreach_mul_, foreach_sign
 
 
 @dataclass(kw_only=True)
@@ -71,8 +72,8 @@ class L1(Penalty):
     @staticmethod
     def pull(weights: Sequence[Tensor], number: Number) -> list[Tensor]:
         """strength * sign(w); see Penalty."""
-        pulls = list(torch._foreach_sign(list(weights)))
-        torch._foreach_mul_(pulls, spread(number, pulls))
+        pulls = list(foreach_sign(list(weights)))
+        foreach_mul_(pulls, spread(number, pulls))
         return pulls
 
 
@@ -95,4 +96,4 @@ class L2(Penalty):
     @staticmethod
     def pull(weights: Sequence[Tensor], number: Number) -> list[Tensor]:
         """strength * w; see Penalty."""
-        return list(torch._foreach_mul(list(weights), spread(number, weights)))
+        return list(foreach_mul(list(weights), spread(number, weights)))

@@ -13,6 +13,7 @@ from fanin.errors import number
 from fanin.parts.clipping import global_norms
 from fanin.parts.per_run import Number, spread
 from fanin.parts.regularizers.base import Regularizer
+from fanin.torch_internals import foreach_mul
 
 
 @dataclass(kw_only=True)
@@ -51,4 +52,4 @@ class SAM(Regularizer):
         """
         lengths = global_norms(gradients)
         factors = torch.where(lengths == 0, 0.0, rho / lengths)
-        return list(torch._foreach_mul(list(gradients), spread(factors, gradients)))
+        return list(foreach_mul(list(gradients), spread(factors, gradients)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from fanin.errors import number
 from fanin.parts.per_run import Number, spread, stackable
 from fanin.parts.regularizers.base import Regularizer
+from fanin.torch_internals import foreach_mul_
 
 
 @stackable
@@ -55,4 +56,4 @@ class WeightDecay(Regularizer):
             weights: of one run, of any shapes, or stacked ones [R, ...] where `rate` differs from run to run.
             rate: a float, or one per run: [R].
         """
-        torch._foreach_mul_(list(weights), spread(1 - rate, weights))
+        foreach_mul_(list(weights), spread(1 - rate, weights))

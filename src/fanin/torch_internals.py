@@ -1,0 +1,45 @@
+"""Torch's private interface, all of it that fanin calls: what a new version of torch may take away.
+
+List operations do one kind of work on many tensors in one call: on a GPU one launch, on a CPU one step of Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+foreach_add = torch._foreach_add
+foreach_add_ = torch._foreach_add_
+foreach_addcdiv_ = torch._foreach_addcdiv_
+foreach_addcmul_ = torch._foreach_addcmul_
+foreach_clamp_max_ = torch._foreach_clamp_max_
+foreach_clamp_min_ = torch._foreach_clamp_min_
+foreach_copy_ = torch._foreach_copy_
+foreach_div = torch._foreach_div
+foreach_div_ = torch._foreach_div_
+foreach_lerp = torch._foreach_lerp
+foreach_lerp_ = torch._foreach_lerp_
+foreach_mul = torch._foreach_mul
+foreach_mul_ = torch._foreach_mul_
+foreach_norm = torch._foreach_norm
+foreach_sign = torch._foreach_sign
+foreach_sign_ = torch._foreach_sign_
+foreach_sqrt = torch._foreach_sqrt
+foreach_sqrt_ = torch._foreach_sqrt_
+foreach_sub = torch._foreach_sub
+
+
+def dispatch_mode() -> type[Any]:
+    """The base of what sees each operation of torch, without the second that its first use takes otherwise.
+
+    By default it imports torch._dynamo and sympy, to tell a compiler of itself; nothing here is compiled.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False
+
+    return Mode
