@@ -32,6 +32,7 @@ class Observation:
         block_ends: for each of them the position, in `modules`, of its block's last module: what the next weight
             layer receives; for the last one the network's output.
         weights: the weights the pass was made with, [R, fan_out, fan_in, ...] each, in the order of `weight_names`.
+        fan_ins: how many inputs one output of each sums over.
         gradients: dL/dW of each.
         initial: the weights at step 0.
         initial_norms: their norms, [n, R]; asked for only where they are needed, and kept by the learner.
@@ -46,6 +47,7 @@ class Observation:
     weight_names: list[str] = field(default_factory=list)
     block_ends: list[int] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
+    fan_ins: list[int] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
     initial: list[Tensor] = field(default_factory=list)
     initial_norms: Callable[[], Tensor] = lambda: torch.empty(0)

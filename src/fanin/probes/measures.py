@@ -64,17 +64,15 @@ def cosine(x: Tensor) -> Tensor:
     return torch.where(count > 1, cosines, torch.nan)
 
 
-def scaled_variance(weight: Tensor) -> Tensor:
+def scaled_variance(weight: Tensor, fan_in: int | None = None) -> Tensor:
     """fan_in * Var(W), the unbiased sample variance over all entries; [..., fan_out, fan_in] -> [...].
 
-    Reads c for weights of variance c/fan_in.
-
-    >>> scaled_variance(torch.tensor([[1.0, -1.0], [1.0, -1.0]]))  # 2 * 4/3
-    tensor(2.6667, dtype=torch.float64)
+    Reads c for weights of variance c/fan_in. Kernels come with their further axes flattened into the last one, and
+    what they sum over may be another number than its length: `fan_in` says it, None for the length.
     """
     entries = weight.double().flatten(-2)  # torch's own var takes six times as long
     deviations = entries - entries.mean(dim=-1, keepdim=True)
-    return weight.shape[-1] * deviations.square().sum(dim=-1) / (entries.shape[-1] - 1)
+    return (fan_in or weight.shape[-1]) * deviations.square().sum(dim=-1) / (entries.shape[-1] - 1)
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:

@@ -129,7 +129,8 @@ def _weight_quantities(table: _Table, seen: Observation, quantities: Sequence[st
         elif name == "weight_norm":
             values = norms(seen.weights)
         elif name == "weight_variance":
-            values = _each(measures.scaled_variance, seen.weights, norms)
+            pairs = zip(seen.weights, seen.fan_ins, strict=True)
+            values = torch.stack([measures.scaled_variance(weight.flatten(2), fan_in) for weight, fan_in in pairs])
         elif name == "weight_movement":
             values = norms(_differences(seen.weights, seen.initial)) / seen.initial_norms()
         elif seen.updated is not None:

@@ -82,7 +82,7 @@ class Recipe:
             return Overlay(frozen=frozen)
         layers = []
         for name, module in weight_layers(model):
-            fan_in, fan_out = fans(module.get_parameter("weight"))
+            fan_in, fan_out = fans(module)
             variance = self.initializer.variance(fan_in, fan_out)
             if variance is None or variance <= 0:
                 return Overlay(frozen=frozen)

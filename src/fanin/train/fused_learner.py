@@ -55,7 +55,7 @@ class FusedLearner(Learner):
         initial = {name: torch.cat([member.initial[name] for member in members]) for name in self.weights}
         for run, member in enumerate(members):
             member.initial = {name: weights[run : run + 1] for name, weights in initial.items()}
-        self.observer = Observer(self.weights, initial, self.runs)
+        self.observer = Observer(self.weights, initial, self.runs, first.fan_ins)
         self._trained = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
         self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
         self._trained_weights = [self.weights[name] for name in first.trained_weights]

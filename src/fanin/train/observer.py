@@ -22,16 +22,18 @@ class Observer:
         weights: of the weight layers by name, [R, ...] each or, of one run, without that axis; training changes them.
         initial: they as they were at step 0, [R, ...] each.
         runs: R.
+        fan_ins: of the weight layers: how many inputs one output sums over.
     """
 
-    def __init__(self, weights: Tensors, initial: Tensors, runs: int) -> None:
-        self.weights, self.initial, self.runs = weights, initial, runs
+    def __init__(self, weights: Tensors, initial: Tensors, runs: int, fan_ins: Mapping[str, int]) -> None:
+        self.weights, self.initial, self.runs, self.fan_ins = weights, initial, runs, fan_ins
         self._norms: Tensor | None = None
 
     def add_weights(self, seen: Observation, *, copy: bool) -> None:
         """Add the weights that the pass met, in the order it met them; a copy where an update follows."""
         weights = [self._stacked(self.weights[name]) for name in seen.weight_names]
         seen.weights = [weight.clone() for weight in weights] if copy else weights
+        seen.fan_ins = [self.fan_ins[name] for name in seen.weight_names]
         seen.initial = [self.initial[name] for name in seen.weight_names]
         seen.initial_norms = partial(self._initial_norms, seen.initial)
 

@@ -34,7 +34,7 @@ class SingleLearner(Learner):
     def __init__(self, own: TrainedModel) -> None:
         self.own = own
         self.parameter_count = own.parameter_count
-        self.observer = Observer(own.weights, own.initial, self.runs)
+        self.observer = Observer(own.weights, own.initial, self.runs, own.fan_ins)
         self._statistics = statistics_layers(own.model)
         self._stepped = False
         self.curves = CurveCapture(own.capture)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanin.parts.models.layers import weight_layers
+from fanin.parts.models.layers import fans, weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
 from fanin.probes.capture import Capture
@@ -38,6 +38,7 @@ class TrainedModel:
         parameters: those that are trained.
         weights: of its weight layers, by the layers' names; `trained_weights` are those that are trained.
         initial: the weights at step 0, [1, ...] each.
+        fan_ins: how many inputs one output of each weight layer sums over.
         capture: records what passes through the network.
         average: of the iterates, or None; it is what is evaluated.
         culprit: where the first pass whose loss was not finite left the finite numbers; None if there was none.
@@ -56,6 +57,7 @@ class TrainedModel:
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.weights = {name: layer.get_parameter("weight") for name, layer in weight_layers(self.model)}
+        self.fan_ins = {name: fans(layer)[0] for name, layer in weight_layers(self.model)}
         self.trained_weights = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
         self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in self.weights.items()}

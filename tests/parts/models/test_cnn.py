@@ -121,7 +121,7 @@ def test_weight_normalization_spares_the_last_layer() -> None:
 
 def test_sizes_of_the_default_on_digits() -> None:
     model = build(Cnn, input_shape=(1, 28, 28), out_features=10)
-    sizes = [(tuple(layer.weight.shape), fans(layer.weight)) for _, layer in weight_layers(model)]
+    sizes = [(tuple(layer.weight.shape), fans(layer)) for _, layer in weight_layers(model)]
     assert sizes == [
         ((8, 1, 3, 3), (9, 72)),
         ((16, 8, 3, 3), (72, 144)),

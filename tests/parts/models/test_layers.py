@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from fanin.parts.initializers import KaimingNormal
 from fanin.parts.models.layers import empty_conv, empty_linear, fans, is_weight_layer, weight_layers
+from fanin.streams import generator
 
 
 def test_weight_layers_are_matrices_and_kernels_in_order() -> None:
@@ -32,21 +36,66 @@ def test_a_layer_by_itself_is_its_own_weight_layer() -> None:
     ("module", "expected"),
     [
         (nn.Linear(784, 100), (784, 100)),
+        (nn.Bilinear(3, 5, 7), (15, 35)),
+        (nn.Embedding(50, 8), (1, 8)),  # a row, whatever the others are
         (nn.Conv1d(3, 8, 5), (15, 40)),
         (nn.Conv2d(3, 16, (5, 2)), (30, 160)),
-        (nn.Conv2d(8, 16, 3, groups=4), (18, 144)),  # one output sees 8/4 channels of 9 pixels
+        (nn.Conv2d(8, 16, 3, groups=4), (18, 36)),  # one output sees 8/4 channels of 9 pixels, one input 16/4
+        (nn.Conv2d(8, 8, 3, groups=8), (9, 9)),
+        (nn.Conv2d(4, 6, 4, stride=2), (64, 24)),  # one input is seen from 4 of the 16 places of a kernel
+        (nn.Conv3d(2, 3, (3, 2, 1)), (12, 18)),
+        (nn.Conv2d(4, 6, 1, stride=2), (4, 2)),  # three inputs of four are seen by nobody: 1.5 in the mean
+        (nn.ConvTranspose2d(16, 64, 4, stride=2), (64, 1024)),
+        (nn.ConvTranspose2d(16, 64, 2, stride=2), (16, 256)),
+        (nn.ConvTranspose1d(6, 4, 3), (18, 12)),
+        (nn.ConvTranspose2d(8, 16, 3, groups=4), (18, 36)),
+        (nn.ConvTranspose3d(2, 3, 2, stride=2), (2, 24)),
     ],
+    ids=str,
 )
 def test_fans_by_hand(module: nn.Module, expected: tuple[int, int]) -> None:
-    assert fans(module.get_parameter("weight")) == expected
+    assert fans(module) == expected
 
 
-def test_fan_in_is_the_number_of_inputs_that_reach_one_output() -> None:
-    conv = nn.Conv2d(3, 4, (3, 5), bias=False).double()
-    image = torch.zeros(1, 3, 9, 9, dtype=torch.float64, requires_grad=True)
-    conv(image)[0, 0, 2, 2].backward()
-    assert image.grad is not None
-    assert int((image.grad != 0).sum()) == fans(conv.weight)[0]
+EVERY_KIND = [
+    nn.Conv2d(3, 4, (3, 5)),
+    nn.Conv2d(4, 6, 4, stride=2, groups=2),
+    nn.Conv1d(6, 6, 3, groups=6, dilation=2),
+    nn.ConvTranspose2d(3, 4, 4, stride=2),
+    nn.ConvTranspose2d(4, 2, 3, groups=2),
+    nn.ConvTranspose1d(2, 5, 6, stride=3),
+]
+
+
+@pytest.mark.parametrize("layer", EVERY_KIND, ids=str)
+def test_fans_count_what_depends_on_what(layer: Any) -> None:
+    """Away from the edges: the inputs that an output has a gradient for, and the outputs that an input changes."""
+    axes = len(layer.kernel_size)
+    image = torch.zeros(1, layer.in_channels, *[24] * axes, requires_grad=True)
+    output = layer(image)
+    middle = (0, 0, *[size // 2 for size in output.shape[2:]])
+    output[middle].backward()
+    assert int((image.grad != 0).sum()) == fans(layer)[0]
+    with torch.no_grad():
+        image[(0, 0, *[12] * axes)] = 1.0
+        assert int((layer(image) != output).sum()) == fans(layer)[1]
+
+
+@pytest.mark.parametrize("layer", EVERY_KIND, ids=str)
+def test_variance_2_by_fan_in_doubles_the_mean_square(layer: Any) -> None:
+    """Of standard normal inputs, over 400 draws of the weights: the mean within 4 of its standard errors."""
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(1, layer.in_channels, *[12] * len(layer.kernel_size), generator=random)
+    inner = (slice(None), slice(None), *[slice(4, -4)] * len(layer.kernel_size))
+    squares = []
+    for seed in range(400):
+        KaimingNormal()(layer, lambda name, seed=seed: generator(seed, "init", name))
+        image.normal_(generator=random)
+        with torch.no_grad():
+            padded = torch.nn.functional.pad(image, [6] * 2 * len(layer.kernel_size), mode="circular")
+            squares.append(layer(padded)[inner].square().mean())
+    found = torch.stack(squares).double()
+    assert abs(float(found.mean()) - 2) <= 4 * float(found.std()) / len(found) ** 0.5
 
 
 def test_a_vector_has_no_fans() -> None:

@@ -110,12 +110,14 @@ def test_one_of_the_weights_acts_on_all_but_the_last() -> None:
 
 def test_sizes_of_the_default_on_digits() -> None:
     model = build(Resnet, input_shape=(1, 28, 28), out_features=10)
-    sizes = {name.rpartition(".")[2]: fans(layer.weight) for name, layer in weight_layers(model)}
+    sizes = {name.rpartition(".")[2]: fans(layer) for name, layer in weight_layers(model)}
     assert sizes == {
         "conv_1": (9, 72),
-        **{f"conv_{i}": (9 * a, 9 * b) for i, a, b in ((2, 8, 8), (3, 8, 8), (4, 8, 16), (5, 16, 16), (6, 16, 32))},
+        **{f"conv_{i}": (9 * a, 9 * b) for i, a, b in ((2, 8, 8), (3, 8, 8), (5, 16, 16))},
+        "conv_4": (9 * 8, 9 * 16 // 4),  # stride 2: an input is seen from a quarter of the places
+        "conv_6": (9 * 16, 9 * 32 // 4),
         "conv_7": (9 * 32, 9 * 32),
-        "projection": (16, 32),
+        "projection": (16, 8),
         "linear_8": (32, 10),
     }
 

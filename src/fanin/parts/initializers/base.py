@@ -49,7 +49,7 @@ class Initializer(ABC):
         for name, layer in weight_layers(model):
             prefix = f"{name}." if name else ""
             weight = layer.get_parameter("weight")
-            fan_in, fan_out = fans(weight)
+            fan_in, fan_out = fans(layer)
             self.fill(weight, fan_in, fan_out, stream(f"{prefix}weight"))
             if isinstance(bias := getattr(layer, "bias", None), Tensor):
                 self.fill_bias(bias, fan_in, stream(f"{prefix}bias"))

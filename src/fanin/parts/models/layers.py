@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+PLAIN, TRANSPOSED = (nn.Conv1d, nn.Conv2d, nn.Conv3d), (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""Convolutions."""
+
 
 def weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The modules that own a weight matrix (or kernel): parameter `weight` with two axes or more.
@@ -29,29 +32,39 @@ def is_weight_layer(module: nn.Module) -> bool:
     return weight is not None and weight.ndim >= 2
 
 
-def fans(weight: Tensor) -> tuple[int, int]:
+def fans(layer: nn.Module | Tensor) -> tuple[int, int]:
     """How many inputs one output sums over, and how many outputs one input reaches.
 
-    fan_in = shape[1] * receptive, fan_out = shape[0] * receptive, receptive = product of the kernel's sides
-    (1 for a matrix). Source: Glorot & Bengio 2010; for convolutions He et al. 2015.
+    Of a matrix [out, in] they are in and out. With r = product of the kernel's sides, s = product of the strides and g
+    groups: a convolution [out, in/g, *kernel] has fan_in = in/g r and fan_out = out/g r/s; a transposed one
+    [in, out/g, *kernel], which lays r/s kernels over each output, has fan_in = in/g r/s and fan_out = out/g r. Where
+    the stride does not divide the kernel these are means over places, rounded; edges do not count. An embedding hands
+    one row on: fan_in = 1. Source: Glorot & Bengio 2010; for convolutions He et al. 2015.
 
     Args:
-        weight: [out, in] or [out, in, *kernel].
+        layer: a weight layer; or its weight alone, which is then that of a matrix or a convolution of stride 1.
 
     Returns:
-        (fan_in, fan_out).
+        (fan_in, fan_out), 1 or more each.
 
     Raises:
         ValueError: fewer than two axes.
 
-    >>> import torch
     >>> fans(torch.empty(10, 784)), fans(torch.empty(16, 3, 5, 5))
     ((784, 10), (75, 400))
+    >>> fans(nn.Conv2d(8, 16, 3, groups=4)), fans(nn.ConvTranspose2d(16, 64, 4, stride=2))
+    ((18, 36), (64, 1024))
     """
+    weight = layer if isinstance(layer, Tensor) else layer.get_parameter("weight")
     if weight.ndim < 2:
         raise ValueError(f"fans need a weight with 2 axes or more, not shape {tuple(weight.shape)}")
-    receptive = math.prod(weight.shape[2:])
-    return weight.shape[1] * receptive, weight.shape[0] * receptive
+    if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
+        return 1, weight.shape[1]
+    # Axis 1 is what each place is connected to by a whole kernel; of axis 0 a group, by every stride-th entry of it.
+    reach = math.prod(weight.shape[2:])
+    share = 1 / (math.prod(layer.stride) * layer.groups) if isinstance(layer, (*PLAIN, *TRANSPOSED)) else 1
+    whole, shared = weight.shape[1] * reach, max(1, round(weight.shape[0] * reach * share))
+    return (shared, whole) if isinstance(layer, TRANSPOSED) else (whole, shared)
 
 
 class _Undrawn:
