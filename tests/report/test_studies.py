@@ -421,7 +421,7 @@ def test_activation_claims(tmp_path: Path) -> None:
     factors = {"sigmoid": 0.3, "relu": 0.8, "tanh": 0.95}
     claims = judged(activation, evidence_of(activated(tmp_path / "b" / "activation_study", factors, tanh=0.12)))
     # 0.3 and 0.8 lie outside the slack of 20 steps, exp(0.106): 0.278 for sigmoid, 0.9 for the others.
-    expected = {"divides": False, "relu hands": False, "tanh hands": True, "hardly move": True, "relu trains": True}
+    expected = {"divides": False, "relu keeps": False, "tanh keeps": True, "hardly move": True, "relu trains": True}
     assert {words: claim(claims, words).holds for words in expected} == expected
     assert claim(claims, "tanh trains").holds is False
 

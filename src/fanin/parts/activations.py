@@ -17,7 +17,7 @@ LAWS: dict[type[nn.Module], ActivationLaw] = {nn.Identity: IDENTITY, nn.ReLU: RE
 
 
 def law_of(activation: nn.Module) -> ActivationLaw | None:
-    """The law of what a module computes, None where none is known.
+    """The law of what a module computes, None if none is known.
 
     It goes with the class itself: what derives from it may compute anything. One's own class has the law that it names
     in an attribute `law`.

@@ -30,7 +30,7 @@ class Averaging(ABC):
         """Share of the new iterate in the average after update number `step`, from 0; None: the average stays."""
 
     def set_length(self, steps: int) -> None:  # noqa: B027 (most need not know)
-        """Told the number of steps of the run."""
+        """Set the number of steps of the run."""
 
 
 @dataclass(kw_only=True)
@@ -100,7 +100,7 @@ class Ema(Averaging):
 
 @dataclass(kw_only=True)
 class Swa(Averaging):
-    """Stochastic weight averaging: the mean of every so manieth iterate of the last part of a run.
+    """Stochastic weight averaging: the mean of regularly spaced iterates of the last part of a run.
 
     Iterates after the updates start, start + every, start + 2 every, ... count alike. The paper takes one an epoch at
     a learning rate that is high or cyclic there, which the schedule is to give. Source: Izmailov et al. 2018.
@@ -126,7 +126,7 @@ class Swa(Averaging):
         integer("every", self.every, 1)
 
     def set_length(self, steps: int) -> None:
-        """Take the start from the run, where it is null."""
+        """Take the start from the run if it is null."""
         self._last_quarter = 3 * steps // 4
 
     def weight(self, step: int) -> float | None:

@@ -24,7 +24,7 @@ def global_norms(gradients: Sequence[Tensor]) -> Tensor:
     """||g||_2 over all parameters at once; [R, ...] each -> [R], float64.
 
     Right for gradients whose squares leave float32's range, as those of an exploding or vanishing network do: of runs
-    outside of SAFE the sums are taken in float64, and of all on CUDA, where asking would stop the device.
+    outside of SAFE the sums are taken in float64, and of all on CUDA, where asking would wait for the device.
 
     >>> global_norms([torch.tensor([[3.0]]), torch.tensor([[4.0]])])
     tensor([5.], dtype=torch.float64)

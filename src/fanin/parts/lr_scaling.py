@@ -11,7 +11,7 @@ from fanin.errors import integer
 
 
 class Scaling(ABC):
-    """What the learning rate of a step is multiplied with."""
+    """The factor on the learning rate of a step."""
 
     neutral: ClassVar[bool] = False
 

@@ -9,8 +9,8 @@ from torch import nn
 class NoiseModule(nn.Module):
     """A module that draws in the forward pass, and only from the generator that it is given.
 
-    Whoever trains gives it the run's, a look at the network gives it another, so that looking changes nothing and a
-    resumed run goes on with the same draws. Modules that do not derive from this draw from torch's global stream.
+    Training sets the run's generator and a probe another one, so that probing changes nothing and a resumed run
+    continues with the same draws. Modules that do not derive from this draw from torch's global stream.
 
     Attributes:
         generator: draws the noise, on the device of the inputs; None: torch's global one.

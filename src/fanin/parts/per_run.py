@@ -121,7 +121,7 @@ def program_keys(part: object, keys: Mapping[str, Any], shared: str) -> object:
     none is 0.
 
     Args:
-        part: the class or function of the option, None where there is none.
+        part: the class or function of the option, None if there is none.
         keys: the option's keys and values.
         shared: of its group, where the part says nothing: "all", "numbers" (all but numbers) or "nothing".
     """

@@ -1,6 +1,6 @@
 """Preprocessing of inputs: fitted on the training part alone, the same map for all parts.
 
-scikit-learn does the fitting, in float64; what comes back is float32. Nothing of the validation or test part enters
+scikit-learn does the fitting, in float64; the result is float32. Nothing of the validation or test part enters
 the numbers, so these parts may leave the range, mean or variance that the training part is given.
 """
 
@@ -27,7 +27,7 @@ RANK = 1e-10
 
 
 class Preprocess(ABC):
-    """A map of inputs that is learnt from the training part.
+    """A map of inputs that is fitted to the training part.
 
     Args of the call:
         data: inputs [N, *input_shape] of all parts; those of the training part decide.
@@ -73,7 +73,7 @@ class Center(Preprocess):
 
 @dataclass(kw_only=True)
 class MinMax(Preprocess):
-    """Each feature stretched to [low, high]: x <- low + (high - low) (x - min) / (max - min).
+    """Each feature scaled to [low, high]: x <- low + (high - low) (x - min) / (max - min).
 
     A feature that never changes is shifted to low.
 

@@ -86,7 +86,7 @@ def nonfinites(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
     """Numbers of entries that are not finite, of n tensors [R, B, ...]: [n, R].
 
     No finite norm [n, R] has one under it: they are counted only where there is something to count, or on CUDA,
-    where asking would stop the device.
+    where asking would wait for the device.
     """
     if norms.device.type == "cpu" and bool(norms.isfinite().all()):
         return torch.zeros_like(norms)
@@ -97,7 +97,7 @@ def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
     """The same with sums in the tensors' own precision, a third of the time, where its range allows.
 
     Outside of SAFE float32 squares over- or underflow, and bfloat16 rounds the norm itself: then, and on CUDA, where
-    asking would stop the device, the sums are taken in float64 after all.
+    asking would wait for the device, the sums are taken in float64 after all.
     """
     precise = all(tensor.dtype.itemsize >= 4 for tensor in tensors)
     if precise and tensors[0].shape[0] == 1 and tensors[0].device.type == "cpu":

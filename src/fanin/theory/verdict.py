@@ -54,7 +54,7 @@ class Gradients:
 
 @dataclass(frozen=True)
 class InitAnalysis:
-    """The initialization judged by its norms; None where no theory applies, or no gradient is known.
+    """The initialization judged by its norms; None if no theory applies, or no gradient is known.
 
     Attributes:
         factor_per_layer: exp of the mean increment of ln||x_l|| from layer 1 to layer L-1, the last hidden
@@ -106,7 +106,7 @@ def analyse(
     For the backward pass see `judge_backward`.
 
     Args:
-        layers: the weight layers l = 1..L, or None where no theory applies.
+        layers: the weight layers l = 1..L, or None if no theory applies.
         input_norm: ||x_0||, for a batch the Frobenius norm of its matrix.
         post_norms: ||x_l|| after the nonlinearity, [L]; the last one is that of the logits.
         law: the activation between the layers; not used where `layers` is None.
@@ -148,7 +148,7 @@ def judge_backward(
 
     Args:
         gradients: of one batch.
-        layers: the weight layers l = 1..L, or None where no theory applies.
+        layers: the weight layers l = 1..L, or None if no theory applies.
         law: the activation between the layers.
 
     Returns:

@@ -232,7 +232,7 @@ def cache_root() -> Path:
 
 
 def idx_shape(path: Path) -> tuple[int, ...] | None:
-    """The shape that an idx file of bytes states, or None where its size is another.
+    """The shape that an idx file of bytes states, or None if its size is another.
 
     Header, big-endian: two zero bytes, 8 for bytes, the number of dimensions, then each size in 4 bytes.
     """

@@ -34,7 +34,7 @@ class Initializer(ABC):
 
     @abstractmethod
     def variance(self, fan_in: int, fan_out: int) -> float | None:
-        """Variance of one weight, or None where the weights are not i.i.d."""
+        """Variance of one weight, or None if the weights are not i.i.d."""
 
     @abstractmethod
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:

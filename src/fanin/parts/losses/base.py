@@ -95,7 +95,7 @@ class Loss(ABC):
 
     @abstractmethod
     def guess(self, classes: int) -> float | None:
-        """The loss of the best constant answer where all classes are equally frequent; None where it is unknown."""
+        """The loss of the best constant answer where all classes are equally frequent; None if it is unknown."""
 
     def smoothed(self, eps: float) -> Self:
         """The same loss against the targets (1 - eps) onehot + eps/K. Source: Szegedy et al. 2016.

@@ -35,7 +35,7 @@ class Normalization:
         choice("placement", self.placement, PLACEMENTS)
 
     def make(self, features: int, dims: int = 0) -> nn.Module | None:
-        """A fresh module for activations, or None where none stands between the layers.
+        """A fresh module for activations, or None if none stands between the layers.
 
         Args:
             features: units of a layer [B, features], or channels of maps [B, features, H, W].

@@ -14,7 +14,7 @@ from fanin.torch_internals import foreach_add_, foreach_div_, foreach_lerp_, for
 
 
 def moment_numbers(lr: float, beta1: float, beta2: float, eps: float) -> dict[str, float]:
-    """The numbers that Adam and its kin have in common, checked."""
+    """The hyperparameters that the Adam family shares, checked."""
     return {
         "lr": number("lr", lr, 0),
         "beta1": number("beta1", beta1, 0, 1, open_high=True),

@@ -15,7 +15,7 @@ class GroupOptimizer(torch.optim.Optimizer):
     """An optimizer whose `update` takes lists of tensors, for torch's fused list operations (`_foreach`).
 
     Attributes:
-        full_batch: whether a step asks for the gradient over the whole training set.
+        full_batch: whether a step uses the gradient over the whole training set.
         runs: how many runs lie stacked in each parameter [R, ...]; None for parameters of one run, without that axis.
     """
 

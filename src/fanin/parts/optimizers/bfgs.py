@@ -44,7 +44,7 @@ class BFGS(QuasiNewton):
         super().__init__(params, lr, decrease, curvature, max_evaluations, max_parameters=limit)
 
     def check(self, parameters: int, examples: int, batch_size: int) -> None:
-        """The dense matrix must fit."""
+        """Refuse a model whose dense matrix is too large."""
         self._limit(parameters, "inverse Hessian")
 
     def multiply(self, gradient: Tensor) -> Tensor:

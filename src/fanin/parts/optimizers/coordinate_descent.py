@@ -46,7 +46,7 @@ class CoordinateDescent(ObjectiveOptimizer):
         super().__init__(params, defaults)
 
     def check(self, parameters: int, examples: int, batch_size: int) -> None:
-        """A block is at most the whole."""
+        """Refuse blocks of more parameters than the model has."""
         size = self.param_groups[0]["block_size"]
         if size > parameters:
             raise OptionError("block_size", size, f"at most the model's {parameters} parameters")
@@ -72,7 +72,7 @@ class CoordinateDescent(ObjectiveOptimizer):
         objective.place(theta)
 
     def _block(self, group: dict[str, Any], blocks: int) -> int:
-        """The number of the block whose turn it is, and the next one's due."""
+        """The index of the current block; the next call returns the next one."""
         if group["order"] == "cyclic":
             turn: int = self.memory.get("turn", 0)
             self.memory["turn"] = (turn + 1) % blocks

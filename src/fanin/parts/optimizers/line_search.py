@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Point:
-    """A place t on the line: the objective there, its slope along the line, and its gradient [P]."""
+    """A point t on the line: the objective there, its slope along the line, and its gradient [P]."""
 
     t: float
     value: float
@@ -29,7 +29,7 @@ def strong_wolfe(
     rounding: float,
     evaluations: int,
 ) -> Point:
-    """A point that is low enough and flat enough, the strong Wolfe conditions.
+    """A point on the line that meets the strong Wolfe conditions.
 
     f(t) <= f(0) + decrease t f'(0)  and  |f'(t)| <= curvature |f'(0)|
     Steps are doubled until they enclose such a point; then the enclosing interval shrinks to the minimum of the

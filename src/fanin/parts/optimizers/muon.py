@@ -23,7 +23,7 @@ VECTORS = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "bias_correction": True}
 
 @stackable
 class Muon(GroupOptimizer):
-    """The momentum of each weight matrix made nearly orthogonal, so that all its directions step alike.
+    """The momentum of each weight matrix made nearly orthogonal, so that steps are equally long in all directions.
 
     W [A, B]:  u <- mu u + (1 - mu) g;  n = mu u + (1 - mu) g with nesterov, else u;  u = 0 at first
     W <- (1 - a lambda) W - a sqrt(max(1, A/B)) O(n)

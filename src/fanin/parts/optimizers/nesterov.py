@@ -15,12 +15,12 @@ from fanin.torch_internals import foreach_mul_
 
 @stackable
 class Nesterov(GroupOptimizer):
-    """Momentum whose gradient is taken where the velocity is about to lead.
+    """Momentum with the gradient at the point that the velocity leads to.
 
-    At a place phi with velocity v:  v <- rho v - a grad(phi + rho v);  phi <- phi + v;  v = 0 at first.
+    At a point phi with velocity v:  v <- rho v - a grad(phi + rho v);  phi <- phi + v;  v = 0 at first.
 
     The parameters kept here are the look-ahead point theta = phi + rho v, so that the gradient g at hand is the one
-    asked for. Put phi = theta - rho v into the two lines:
+    of the formula. Put phi = theta - rho v into the two lines:
         v <- rho v - a g;  theta <- theta - a g + rho v, with the new v,
     for theta_new = phi_new + rho v_new = (theta - rho v) + v_new + rho v_new, and v_new - rho v = -a g. The two agree
     at the start, where v = 0; what is evaluated and stored is theta, not phi.

@@ -58,7 +58,7 @@ class DropoutModule(NoiseModule):
         p: drop probability in [0, 1).
 
     Attributes:
-        generator: draws the masks, on the device of x; whoever trains sets it; None: torch's global one.
+        generator: draws the masks, on the device of x; set by the trainer; None: torch's global one.
         masks: ready masks [B, ...] with entries 0 and 1/(1 - p), one for each call, that are taken instead of drawing.
 
     Raises:

@@ -29,7 +29,7 @@ class Timed(Schedule):
             integer("total_steps", self.total_steps, 1)
 
     def set_length(self, steps: int) -> None:
-        """Take T from the run, where total_steps is null."""
+        """Take T from the run if total_steps is null."""
         # A run no longer than its warm-up, or of 0 steps, never decays; T = 1 keeps the formulas finite.
         self._length = max(1, steps - self.warmup_steps)
 

@@ -55,7 +55,7 @@ class Schedule(ABC):
         """The learning rate t steps after the warm-up."""
 
     def set_length(self, steps: int) -> None:  # noqa: B027 (most schedules need not know)
-        """Told the number of steps of the run, warm-up included."""
+        """Set the number of steps of the run, warm-up included."""
 
 
 def half_cosine(done: float) -> float:

@@ -1,4 +1,4 @@
-"""Schedules that come back up."""
+"""Cyclic schedules: the learning rate rises again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fanin.parts.schedules.base import Schedule, half_cosine
 
 @dataclass(kw_only=True)
 class Triangular(Schedule):
-    """Straight up and down again between min and max, the peaks falling from cycle to cycle.
+    """Linear rises and falls between min and max, with peaks that decay from cycle to cycle.
 
     In cycle m = floor(1 + t / (2 half_cycle)), b = abs(t / half_cycle - 2m + 1):
     alpha_t = min + (max_m - min) max(0, 1 - b), where max_m = max decay^(m-1), but no less than min.

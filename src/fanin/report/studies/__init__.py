@@ -32,7 +32,7 @@ BEFORE = {
 
 
 def study_of(experiment: str, runs: Sequence[Run]) -> Study | None:
-    """The study of an experiment, None where it has none.
+    """The study of an experiment, None if it has none.
 
     It is what the last command said that was typed for the folder of the runs, else what the first run recorded.
 
@@ -47,7 +47,7 @@ def study_of(experiment: str, runs: Sequence[Run]) -> Study | None:
 
 
 def load_study(node: Mapping[str, Any] | None) -> Study | None:
-    """The study that a configuration names: its class, made with the other keys; None where it names none.
+    """The study that a configuration names: its class, made with the other keys; None if it names none.
 
     Args:
         node: {"_target_": "my_module.MyStudy", ...}, the value of the key `study`.

@@ -1,7 +1,7 @@
 """activation_study: which activations let gradients reach the first layers of a net of a dozen.
 
-A layer hands the gradient on as  delta_(l-1) = W_l^T (phi'(z_l) delta_l). With weights of variance c/n its mean square
-is multiplied by c E phi'(z)^2. The slope of a sigmoid is s (1 - s) <= 1/4: with c = 1 each layer divides the gradient's
+A layer passes the gradient back as  delta_(l-1) = W_l^T (phi'(z_l) delta_l). Weights of variance c/n multiply its mean
+square by c E phi'(z)^2. The slope of a sigmoid is s (1 - s) <= 1/4: with c = 1 each layer divides the gradient's
 norm by 4/sqrt(c), that is by four or more, and ten layers by a million. ReLU's slope is 1 for half of its inputs: with
 c = 2 the norm stays. tanh and SELU have slopes near 1 where c = 1 keeps their inputs.
 
@@ -65,7 +65,7 @@ def _shrinks(evidence: Evidence) -> Claim:
 
 
 def _keeps(evidence: Evidence, option: str) -> Claim:
-    text = f"{option} hands the gradient on: no layer changes it by more than chance does"
+    text = f"{option} keeps the gradient: no layer changes its norm by more than chance does"
     runs, factors = _factors(evidence, option)
     if not runs:
         return Claim.missing(text, {"activation": option})
@@ -169,7 +169,7 @@ class ActivationStudy(Study):
     profiles = False
 
     def claims(self, evidence: Evidence) -> Iterator[Claim]:
-        """How gradients shrink or stay at init, who moves and who trains."""
+        """How gradients shrink or stay at init, which layers move and which nets train."""
         others = [option for option in map(str, evidence.values("activation")) if option != SIGMOID]
         yield _shrinks(evidence)
         yield from (_keeps(evidence, option) for option in others)

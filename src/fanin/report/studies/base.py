@@ -31,12 +31,12 @@ Columns = Sequence[tuple[str, Callable[[list[Run]], str]]]
 
 @dataclass(frozen=True)
 class Claim:
-    """What a study claims, and whether its runs bear it out.
+    """What a study claims, and whether its runs support it.
 
     Attributes:
-        text: the claim, one sentence without a full stop.
-        holds: whether the runs bear it out; None where runs that it needs are missing.
-        evidence: the numbers that decide, short; where runs are missing, which.
+        text: the claim, a sentence without a full stop.
+        holds: whether the runs support it; None if runs that it needs are missing.
+        evidence: the numbers that decide, in short; if runs are missing, which ones.
     """
 
     text: str
@@ -50,14 +50,14 @@ class Claim:
 
     @classmethod
     def missing(cls, text: str, *needed: Mapping[str, Any] | str) -> Claim:
-        """The claim where these runs are missing, each told by its choices or in words."""
+        """The claim if these runs are missing, each described by its choices or in words."""
         words = [
             one if isinstance(one, str) else " ".join(f"{key}={value}" for key, value in one.items()) for one in needed
         ]
         return cls(text, None, f"no finished runs of {', '.join(words)}" if words else "no finished runs")
 
     def until(self, awaited: Sequence[str]) -> Claim:
-        """The claim where these of its runs have not ended: not judged, with the evidence so far."""
+        """The claim if these of its runs have not ended: not judged, with the evidence so far."""
         if not awaited or self.holds is None:
             return self
         others = f" and {len(awaited) - 1} more" if len(awaited) > 1 else ""
@@ -65,13 +65,13 @@ class Claim:
 
 
 class Evidence:
-    """The runs of one experiment and what their files say, as claims and figures ask for it.
+    """The runs of one experiment and the content of their files, as claims and figures need it.
 
     Attributes:
         runs: all runs, finished or not, in the order of their configurations and seeds.
-        configurations: what the runs share when seeds are left aside; `members` are positions in `runs`.
+        configurations: what the runs share apart from their seeds; `members` are positions in `runs`.
         profiles, metrics: of all runs, by position in `runs`.
-        awaited: runs that were asked for and have not ended, by name.
+        awaited: runs that were requested and have not ended, by name.
     """
 
     def __init__(
@@ -169,14 +169,14 @@ class Study:
     def claims(self, evidence: Evidence) -> Iterable[Claim]:
         """The experiment's claims, judged from the evidence.
 
-        One whose runs are missing is told by Claim.missing, for a user may have narrowed the grid, and seeds may be any
-        number from one on. A claim that asks for runs which have not ended cannot be judged yet; the report sees to
-        that, for each claim by itself where they are yielded one by one.
+        Return Claim.missing if a claim's runs are missing: a user may have narrowed the grid, and there may be any
+        number of seeds from one on. A claim that uses runs which have not ended is not judged yet; the report takes
+        care of that, for each claim by itself if they are yielded one by one.
         """
         return ()
 
     def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
-        """What becomes report/<experiment>.png and .svg, the first figure of the page; None where nothing is drawn.
+        """The figure for report/<experiment>.png and .svg, the first of the page; None if nothing is drawn.
 
         Args:
             sheet: has a colour for each configuration of the evidence.
@@ -186,7 +186,7 @@ class Study:
 
 
 def number(run: Run, key: str) -> float | None:
-    """The run's value of a key where that is a number."""
+    """The run's value of a key if that is a number, else None."""
     value = value_of(run, key)
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
@@ -197,12 +197,12 @@ def numbers_of(runs: Sequence[Run], name: str) -> list[float]:
 
 
 def spread(values: Sequence[float], digits: int = 3, percent: bool = False) -> str:
-    """The range of values over seeds in a few letters: "0.12 to 0.34", one number where all round to it.
+    """The range of values over seeds in a few characters: "0.12 to 0.34", one number if all round to it.
 
     Args:
-        values: any number of them; nan and inf are told as such.
+        values: any number of them; those that are not finite are counted.
         digits: significant ones.
-        percent: values are shares, told in percent.
+        percent: values are shares, written in percent.
     """
     finite = np.array([value for value in values if math.isfinite(value)]) * (100 if percent else 1)
     ends = [f"{end:.{digits}g}" for end in (finite.min(), finite.max())] if len(finite) else []

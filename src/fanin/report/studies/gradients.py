@@ -24,7 +24,7 @@ def gradient_factor(evidence: Evidence, run: Run, ends: int) -> float | None:
         ends: layers left out at either end: the first has another fan-in, the last another fan-out.
 
     Returns:
-        the factor; None where fewer than two norms are left, or one of them is 0 or not finite.
+        the factor; None if fewer than two norms are left, or one of them is 0 or not finite.
     """
     norms = evidence.profile(run, "init", "weight", "gradient_norm")
     norms = norms[ends : len(norms) - ends]

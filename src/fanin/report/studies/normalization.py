@@ -214,7 +214,7 @@ def _losses(axes: Axes, evidence: Evidence, arms: Sequence[Arm], c: float, colou
 
 
 class NormalizationStudy(Study):
-    """What normalization does to 50 ReLU layers."""
+    """What normalization does for 50 ReLU layers whose variance is too small or too large."""
 
     caption = (
         "Left: gradients at initialization, from the loss (right end) to the input. Thin: one seed, thick: their "

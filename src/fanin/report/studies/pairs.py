@@ -1,4 +1,4 @@
-"""Runs that differ in one choice, seed by seed, and what their differences say.
+"""Runs that differ in one choice, seed by seed, and the statistics of their differences.
 
 A claim's bound, where theory gives none, lies half way, in logarithms, between no effect and the least that any run or
 pair of the studies' pilot had: ten seeds, 100 to 109, that neither the studies nor their tests use.

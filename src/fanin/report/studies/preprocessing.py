@@ -41,7 +41,7 @@ def largest_curvature(evidence: Evidence, option: str) -> float | None:
     """h1 = (1 + sqrt g) / a of inputs preprocessed so, from the growth g of the loss in runs that diverge.
 
     The largest over all such runs under squared error: g is a mean over directions of (a h - 1)^2 and comes near the
-    largest from below, the sooner the further it is ahead. None where there are none.
+    largest from below, the sooner the further it is ahead. None if there are none.
     """
     runs = [run for run in _squared(evidence, option) if run.state == "diverged"]
     found = [value for value in (_curvature(evidence, run) for run in runs) if value is not None]
@@ -122,12 +122,12 @@ def _centring(evidence: Evidence) -> Claim:
 
 
 def _minmax(evidence: Evidence) -> Claim:
-    text = "stretching to [0, 1], which leaves a mean, does not: it keeps more than half of it"
+    text = "scaling to [0, 1], which leaves a mean, keeps more than half of the largest curvature"
     curvature = _measured(evidence, "none", "minmax")
     if missing := _unmeasured(curvature, "none", "minmax"):
         return Claim.missing(text, *missing)
     raw, stretched = curvature["none"], curvature["minmax"]
-    return Claim(text, stretched > raw / 2, f"h1 = {raw:.4g} raw, {stretched:.4g} stretched")
+    return Claim(text, stretched > raw / 2, f"h1 = {raw:.4g} raw, {stretched:.4g} scaled")
 
 
 def _whitening(evidence: Evidence) -> Claim:

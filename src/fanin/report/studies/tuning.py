@@ -1,4 +1,4 @@
-"""Which value of a key serves an option best: for studies that give each option its own learning rate."""
+"""The best value of a key for each option: for studies that give each option its own learning rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fanin.report.studies.base import Evidence
 def best_value(evidence: Evidence, choices: Mapping[str, Any], key: str, metric: str = "train_loss") -> Any:
     """The value of a key whose runs with these choices end with the smallest mean of a metric.
 
-    A value with a run that diverged or lacks the metric does not count; None where none is left.
+    A value with a run that diverged or lacks the metric does not count; None if none is left.
     """
     means: dict[int, float] = {}
     values = evidence.values(key)

@@ -83,7 +83,7 @@ def deep_claim(evidence: Evidence) -> Claim:
 
 
 def lag_claim(evidence: Evidence) -> Claim:
-    """A mean over a way is behind its end."""
+    """The mean of a path lags behind its end."""
     text = "on the deep problem the plain average of the iterates lags behind the last of them"
     averaged = {str(one.run.seed): one for one in _deep(evidence, AVERAGED)}
     both = [(averaged[str(one.run.seed)], one) for one in _deep(evidence, PLAIN) if str(one.run.seed) in averaged]
@@ -94,7 +94,7 @@ def lag_claim(evidence: Evidence) -> Claim:
 
 
 def _convex(evidence: Evidence, choices: Mapping[str, str]) -> tuple[list[Course], str]:
-    """The runs with one weight matrix, above the minimum; and what is missing to say where that is."""
+    """The runs with one weight matrix, above the minimum; and what is missing to locate it."""
     found = lowest_loss(evidence)
     if found is None:
         return [], f"{DEPTH}=1 with trainer.eval_train=true"

@@ -30,7 +30,7 @@ def rate_claim(evidence: Evidence, optimizer: str) -> Claim:
     found, known = _best_runs(evidence, optimizer), best(optimizer, 2.0)
     formula = known.formula if known else ""
     name = NAMES.get(optimizer, optimizer)
-    text = f"on the quadratic, at its best fixed numbers, {name} comes closer by the factor {formula} a step"
+    text = f"on the quadratic, with the best fixed hyperparameters, {name} converges by the factor {formula} a step"
     if not found:
         return Claim.missing(text, f"{optimizer} at these numbers on model.kind=quadratic")
     words, holds = [], True
@@ -50,7 +50,7 @@ def rate_claim(evidence: Evidence, optimizer: str) -> Claim:
 
 def newton_claim(evidence: Evidence) -> Claim:
     """One step to the quadratic's minimum, but for the rounding of a linear system of that condition number."""
-    text = "on the quadratic Newton's method is at the minimum after one step, but for rounding"
+    text = "on the quadratic Newton's method reaches the minimum in one step, up to rounding"
     found = [
         race
         for race in _on(evidence, "quadratic", "newton")
@@ -138,7 +138,7 @@ def _on(evidence: Evidence, kind: str, optimizer: str) -> list[Race]:
 
 
 def _best_runs(evidence: Evidence, optimizer: str) -> list[tuple[Race, Best]]:
-    """The races on quadratics at the best numbers, and what theory knows of these."""
+    """The races on quadratics with the best hyperparameters, and what theory says of them."""
     found = []
     for race in _on(evidence, "quadratic", optimizer):
         known = best(optimizer, race.condition)
@@ -193,15 +193,15 @@ class OptimizerRace(Study):
         yield same_claim(evidence)
         yield ends_claim(
             evidence,
-            "from beside the saddle's stable axis gradient descent and momentum come off the saddle and reach a "
-            "minimum, and Newton's method goes to the saddle",
+            "started beside the saddle's stable axis, gradient descent and momentum escape the saddle and reach a "
+            "minimum, and Newton's method converges to the saddle",
             "saddle",
             {"gd": "minimum", "momentum": "minimum", "newton": "saddle"},
         )
         yield ends_claim(
             evidence,
-            "in the valley gradient descent stays in the shallow minimum that it meets first, and momentum runs on "
-            "over the pass to the deep one",
+            "in the valley gradient descent stays in the shallow minimum that it meets first, and momentum crosses "
+            "the pass to the deep one",
             "valley",
             {"gd": "other minimum", "momentum": "minimum"},
         )

@@ -85,7 +85,7 @@ class Race:
 
     @property
     def theory(self) -> float | None:
-        """The factor a step that theory foretells, on a quadratic."""
+        """The factor per step that theory predicts on a quadratic."""
         try:
             return factor(self.optimizer, self.numbers, self.condition) if self.surface.kind == "quadratic" else None
         except KeyError:  # an optimizer of the same name with other keys
@@ -93,7 +93,7 @@ class Race:
 
 
 def race_of(run: Run) -> Race | None:
-    """The race of a run; None where its files do not tell."""
+    """The race of a run; None if its files do not describe one."""
     try:
         table = pd.read_csv(run.folder / "trajectory.csv").to_numpy(dtype=np.float64)
         node = run.config.config["model"]
@@ -127,7 +127,7 @@ def fitted_factor(distance: Floats) -> tuple[float, int, int] | None:
     """The mean factor a step between two steps, and these two: (d_2/d_1)^(1/(t_2 - t_1)), t_1, t_2.
 
     t_2 is the last step before the distance falls below ROUNDING times the first one, t_1 a quarter of it, when what
-    dies out faster has died out. None where that leaves fewer than 4 steps.
+    dies out faster has died out. None if that leaves fewer than 4 steps.
     """
     near = np.flatnonzero(~(distance > ROUNDING * distance[0]))
     last = int(near[0]) - 1 if len(near) else len(distance) - 1

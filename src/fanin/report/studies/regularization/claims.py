@@ -48,7 +48,7 @@ APART = 1.9
 
 def overfits_claim(evidence: Evidence) -> Claim:
     """Training error 0 but for a hundredth, of 250 examples two; the test error at least GAP above it."""
-    text = "without a regularizer the net knows its training set by heart and errs on the test set"
+    text = "without a regularizer the net memorizes its training set and errs on the test set"
     runs = evidence.runs_with({"regularizer": []})
     train, test = numbers_of(runs, "train_error"), numbers_of(runs, "test_error")
     if not train or len(train) != len(test):
@@ -74,7 +74,7 @@ def error_claim(evidence: Evidence) -> Claim:
 
 def smoothing_claim(evidence: Evidence) -> Claim:
     """Softer targets forbid certainty, not large weights; in the pilot all 20 differences were above 0."""
-    text = "label smoothing does not: it raises the test error of this net"
+    text = "label smoothing raises the test error of this net"
     some = _against_none(evidence, "label_smoothing")
     error, loss = differences(some, number("test_error")), differences(some, number("test_loss", log))
     if error is None or loss is None:
