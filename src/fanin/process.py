@@ -123,7 +123,11 @@ def is_there(pid: int) -> bool:
         return False
     except OSError:  # another user's
         return True
-    return True
+    try:  # one that has ended and that its parent has not looked after yet
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 (this module comes before pathlib)
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:  # a system without /proc
+        return True
 
 
 def lock(file: int, *, wait: bool) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from command_line import TINY, Said, fanin, read, runs, table
+from fanin.record.run_folder import RunFolder
 
 SMALL = ("model.depth=10", "model.width=16", "data.limit=300", "trainer.batch_size=50", "trainer.steps=20")
 STUDY = ("experiment=init_study", "initializer.c=2,3000", *SMALL)
@@ -121,3 +124,57 @@ def test_a_plain_grid_elsewhere_with_duplicates(tmp_path: Path) -> None:
     assert sorted(row["run"] for row in table(elsewhere / "summary.csv")) == names
     assert (elsewhere / "report" / "index.html").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_what_no_memory_holds_and_no_system_starts_is_one_line_and_no_file(
+    typed: Callable[..., Said], tmp_path: Path
+) -> None:
+    said = typed("model.width=1000000000", "model.depth=2", "model.bias=false", "data=digits")
+    weights = 10**9 * (784 + 10)
+    assert (said.code, said.out, len(said.err)) == (1, [], 1)
+    gib = round(2 * 4 * weights / 2**30)
+    start = f"fanin: model: {weights:,} parameters need {gib:,} GiB for weights and gradients, and there are "
+    assert said.err[0].startswith(start)
+    said = typed("trainer.threads=1000000000")
+    assert said.err == ["fanin: trainer.threads=1000000000: must be an integer >= 1 and <= 1024"]
+    assert list(tmp_path.iterdir()) == []
+
+
+QUITS = """
+import sys
+from torch import nn
+
+
+class Quits(nn.ReLU):
+    def forward(self, x):
+        sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize("launcher", ["pool", "basic"])
+def test_a_part_that_calls_exit_fails_alone(tmp_path: Path, launcher: str) -> None:
+    (tmp_path / "own" / "activation").mkdir(parents=True)
+    (tmp_path / "own" / "activation" / "quits.yaml").write_text("_target_: quits.Quits\n_partial_: true\n")
+    (tmp_path / "quits.py").write_text(QUITS)
+    said = fanin(tmp_path, "-m", "--config-dir=own", "activation=quits,relu", *TINY, f"hydra/launcher={launcher}")
+    grid = tmp_path / "outputs" / "runs"
+    failed, done = runs(grid)
+    assert (said.code, said.err) == (
+        1, ["2 runs in outputs/runs", f"fanin: 1 of 2 runs failed; the first: outputs/runs/{failed}/run.log"],
+    )  # fmt: skip
+    assert read(grid / failed / "status.json")["error"] == "SystemExit: 0"
+    assert read(grid / done / "status.json")["state"] == "done"
+
+
+def test_a_grid_that_another_process_runs_is_no_success(tmp_path: Path) -> None:
+    typed = ("-m", *TINY, "seed=0,1")
+    assert fanin(tmp_path, *typed).code == 0
+    with ExitStack() as owned:
+        for run in runs(tmp_path / "outputs" / "runs").values():
+            (run / "result.json").unlink()
+            owned.enter_context(RunFolder(run).owned())
+        said = fanin(tmp_path, *typed)
+        alone = fanin(tmp_path, *TINY)
+    assert said.code == 1
+    assert said.err[-1] == "fanin: nothing was run: 2 of 2 runs are being run by another process"
+    assert (alone.code, [line.endswith("is being run by another process") for line in alone.out]) == (1, [True])

@@ -272,6 +272,31 @@ def test_ctrl_c_under_ray(
     assert any("going on from" in (run / "run.log").read_text() for run in runs(grid).values())
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
+def test_a_command_that_ends_leaves_nobody_training(launcher: str, number: signal.Signals, tmp_path: Path) -> None:
+    plugin(launcher)
+    place = own_parts(tmp_path)
+    command = (
+        "-m", "--config-dir=own", "activation=slow", "model.depth=3", "model.width=16", "data.limit=300", "seed=0,1",
+        "trainer.steps=60", "trainer.log_every=2", "trainer.checkpoint_every=0",
+    )  # fmt: skip
+    grid = place / "outputs" / "runs"
+    with slowly(place):
+        process = start(place, *command, f"hydra/launcher={launcher}")
+        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
+        process.send_signal(number)  # to the command alone, as `kill` and a system's service manager do
+        code = process.wait()
+        wait_for(lambda: set(states(grid).values()) == {"interrupted"}, 15)
+    assert code == (130 if number == signal.SIGTERM else -number)
+    assert {read(run / "status.json")["error"] for run in runs(grid).values()} == {"stopped by the user"}
+    assert fanin(place, *command, "hydra/launcher=basic").code == 0
+    assert set(states(grid).values()) == {"done"}
+    for run in runs(grid).values():  # there is no checkpoint but that of the interruption
+        (step,) = re.findall(r"going on from .* at step (\d+)", (run / "run.log").read_text())
+        assert int(step) > 10
+
+
 WITHOUT_PLUGINS = """
 import os, pkgutil, sys
 from fanin.cli.main import main

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fanin.output import forgive_output
+from fanin.process import is_there
 
 
 class Task:
     """Runs one configuration; sent to another process, it makes that one like the command's own before anything else.
 
     Args:
-        sent: whether it came from another process, and so shares the terminal with others.
+        sender: the process that it came from, with which it shares the terminal; None for the command's own.
     """
 
-    def __init__(self, *, sent: bool = False) -> None:
-        self.sent = sent
+    def __init__(self, sender: Sender | None = None) -> None:
+        self.sender = sender
 
     def __call__(self, cfg: Any) -> float:
         """Run one configuration; its objective is returned, whatever goes wrong, for sweepers that search."""
@@ -28,14 +31,41 @@ class Task:
         from fanin.run.objective import objective_of
         from fanin.sweep.job import run_job
 
-        outcome = run_job(cfg, bar=not self.sent)
+        if self.sender is None:
+            outcome = run_job(cfg)
+        else:
+            outcome = run_job(cfg, bar=False, abandoned=self.sender.gone)
         return objective_of(RunFolder(Path(outcome["folder"])).result, cfg.get("objective"))
 
-    def __reduce__(self) -> tuple[Callable[[str], Task], tuple[str]]:
-        return receive, (str(Path.cwd()),)
+    def __reduce__(self) -> tuple[Callable[[str, str, int], Task], tuple[str, str, int]]:
+        sender = self.sender or Sender(platform.node(), os.getpid())  # one that is queued again is the first's
+        return receive, (str(Path.cwd()), sender.node, sender.pid)
 
 
-def receive(folder: str) -> Task:
+class Sender:
+    """The command that has sent a task and waits for its end.
+
+    Args:
+        node: the machine's name in the network.
+        pid: of its process.
+    """
+
+    def __init__(self, node: str, pid: int) -> None:
+        self.node, self.pid = node, pid
+        # A queue's jobs go on without the command that has put them there; another machine's processes are not seen.
+        self._seen = node == platform.node() and "SLURM_JOB_ID" not in os.environ
+        self._asked = 0.0
+        self._gone = False
+
+    def gone(self) -> bool:
+        """Whether it is gone; asked before every step, and looked at twice a second."""
+        now = time.monotonic()
+        if self._seen and now - self._asked > 0.5:
+            self._asked, self._gone = now, not is_there(self.pid)
+        return self._gone
+
+
+def receive(folder: str, node: str, pid: int) -> Task:
     """The task in another process, which works from now on where the command was typed.
 
     Relative paths (hydra.sweep.dir, data.root) mean that folder; the workers of a running Ray cluster stand elsewhere.
@@ -43,7 +73,7 @@ def receive(folder: str) -> Task:
     os.chdir(folder)
     forgive_output()
     prepare_process()
-    return Task(sent=True)
+    return Task(Sender(node, pid))
 
 
 def prepare_process() -> None:

@@ -117,9 +117,8 @@ def _tell_what_is_missing(plan: Plan, outcomes: Sequence[Outcome]) -> None:
         raise FailedRuns(f"{stopped} of {counted(len(states), 'run')} interrupted; the same command goes on")
     wanted = [states[run.folder] for run in plan.runs.values() if not run.finished]
     if wanted and all(state in ("busy", "running") for state in wanted):
-        raise FailedRuns(
-            f"nothing was run: another process is at {len(wanted)} of {counted(len(states), 'run')}; it goes on there"
-        )
+        many = f"{len(wanted)} of {counted(len(states), 'run')} {'is' if len(wanted) == 1 else 'are'}"
+        raise FailedRuns(f"nothing was run: {many} being run by another process")
 
 
 def _report(grid: Path, wanted: Sequence[Path]) -> None:

@@ -32,12 +32,13 @@ outcomes: list[Outcome] = []
 """What the jobs of this process came to, in order."""
 
 
-def run_job(cfg: DictConfig, *, bar: bool = True) -> Outcome:
+def run_job(cfg: DictConfig, *, bar: bool = True, abandoned: Callable[[], bool] = lambda: False) -> Outcome:
     """Run one composed configuration in the folder that Hydra has made for it: the task of Hydra's own launchers.
 
     Args:
         cfg: without its hydra node.
         bar: whether a progress bar may be shown.
+        abandoned: whether nobody waits for the run any more, which then stops.
 
     Raises:
         KeyboardInterrupt: the user asked to stop; the run is checkpointed and marked as interrupted.
@@ -46,7 +47,7 @@ def run_job(cfg: DictConfig, *, bar: bool = True) -> Outcome:
     identity = identify(cfg, hydra_cfg)  # type: ignore[arg-type]  # HydraConf is its schema, a DictConfig its value
     folder = RunFolder(Path(hydra_cfg.runtime.output_dir))
     with stop_on_signal() as stop, Display(folder.path, enabled=bar and bool(cfg.trainer.progress)) as display:
-        (outcome,) = execute_together([Request(cfg, identity, folder, display)], stop)
+        (outcome,) = execute_together([Request(cfg, identity, folder, display)], lambda: stop() or abandoned())
     outcomes.append(outcome)
     if outcome["state"] == "interrupted":
         stop.pass_on()

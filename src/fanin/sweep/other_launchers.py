@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -14,6 +18,7 @@ from hydra.plugins.launcher import Launcher
 from fanin.errors import OptionError, UserError
 from fanin.record.run_folder import FolderBusy, RunFolder
 from fanin.sweep.plan import Plan
+from fanin.sweep.signals import interrupt_on_signal
 
 PATIENCE = 10.0
 """Seconds that workers are given to end."""
@@ -40,22 +45,52 @@ def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a new Ray cluster tells nobody of itself
     returns: list[JobReturn] = []
+    folders = [RunFolder(folder) for folder in plan.folders]
+    here = not _on_slurm(launcher)  # what a queue has taken goes on without this command
     try:
-        for batch in _unfinished(plan, batches):
-            returns.extend(launcher.launch(batch, initial_job_idx=len(returns)))
+        with interrupt_on_signal(partial(_ask_to_stop, folders) if here else lambda: None):
+            for batch in _unfinished(plan, batches):
+                returns.extend(launcher.launch(batch, initial_job_idx=len(returns)))
         for job in returns:
             if job.status is JobStatus.FAILED:
                 raise job.return_value
     except KeyboardInterrupt:
         if ray := sys.modules.get("ray"):
             ray.shutdown()  # its workers, which do not hear of Ctrl-C, end with it
-            _mark_dead([RunFolder(folder) for folder in plan.folders])
+        if here:
+            _mark_dead(folders)
+        else:
+            print("the queue goes on with its jobs; scancel ends them", file=sys.stderr)
         raise
     except Exception as error:
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(":")
         more = "HYDRA_FULL_ERROR=1 shows more, the same command goes on"
         raise LauncherFailed(f"hydra/launcher={name}: {type(error).__name__}: {said} ({more})") from error
     return returns
+
+
+def _ask_to_stop(folders: Sequence[RunFolder]) -> None:
+    """Ask the processes that run something in these folders to stop, and give them time to keep what they have."""
+    asked = {pid for folder in folders if (pid := _owner(folder)) not in (None, os.getpid())}
+    for pid in asked:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and any(_owner(folder) in asked for folder in folders):
+        time.sleep(0.05)
+
+
+def _owner(folder: RunFolder) -> int | None:
+    """The process of this machine that runs something in a folder: the one that has its lock open."""
+    status = folder.status
+    if status.get("state") != "running" or not isinstance(pid := status.get("pid"), int):
+        return None
+    lock = str((folder.path / ".lock").resolve())
+    try:
+        held = any(os.readlink(one) == lock for one in Path(f"/proc/{pid}/fd").iterdir())  # noqa: PTH115
+    except OSError:  # another machine's process, another user's, or a system without /proc
+        return None
+    return pid if held else None
 
 
 def _mark_dead(folders: Sequence[RunFolder]) -> None:
@@ -69,8 +104,15 @@ def _mark_dead(folders: Sequence[RunFolder]) -> None:
                         folder.mark_dead("interrupted", "stopped by the user at once")
                 except FolderBusy:
                     continue
+                except OSError:  # it cannot be written
+                    pass
             left.remove(folder)
-        time.sleep(0.1)
+        time.sleep(0.1 if left else 0)
+
+
+def _on_slurm(launcher: Launcher) -> bool:
+    """Whether a launcher sends its jobs to Slurm; the word is submitit's."""
+    return getattr(launcher, "_EXECUTOR", None) == "slurm"
 
 
 def check_launcher(name: str, launcher: Launcher) -> None:
@@ -79,7 +121,7 @@ def check_launcher(name: str, launcher: Launcher) -> None:
     Raises:
         OptionError: Slurm's commands are not there.
     """
-    if getattr(launcher, "_EXECUTOR", None) != "slurm":  # submitit's name for where it sends jobs
+    if not _on_slurm(launcher):
         return
     for command in ("sbatch", "srun"):
         if shutil.which(command) is None:

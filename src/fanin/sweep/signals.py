@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,11 +16,16 @@ WARNING: signal.Signals | None = getattr(signal, "SIGUSR2", None)
 """With it submitit's queues announce the end of a process's time."""
 
 
+ECHO = 0.3
+"""Seconds within which a second signal is the first once more: a terminal, `timeout` and a parent may all send it."""
+
+
 class StopRequest:
     """Whether the user (or the system, with SIGTERM) has asked to stop."""
 
     def __init__(self) -> None:
         self.requested = False
+        self._since = 0.0
         self._warning: int | None = None
 
     def __call__(self) -> bool:
@@ -28,9 +34,11 @@ class StopRequest:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal, obey the second at once."""
-        if self.requested:
+        now = time.monotonic()
+        if not self.requested:
+            self.requested, self._since = True, now
+        elif now - self._since > ECHO:
             raise KeyboardInterrupt
-        self.requested = True
 
     def remember(self, number: int, frame: FrameType | None) -> None:
         """Remember a signal that may come often."""
@@ -83,16 +91,25 @@ def without_signals() -> Iterator[None]:
 
 
 @contextmanager
-def interrupt_on_signal() -> Iterator[None]:
-    """Turn SIGTERM and the end of the terminal into what Ctrl-C is to a program, while the block runs."""
+def interrupt_on_signal(before: Callable[[], None]) -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and the end of the terminal into KeyboardInterrupt while the block runs.
+
+    Args:
+        before: called first, once; a second signal does not wait for it.
+    """
+    called = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal called
+        if not called:
+            called = True
+            before()
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    obeyed = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+    obeyed = [number for number in (signal.SIGINT, *ENDINGS) if signal.getsignal(number) is not signal.SIG_IGN]
     earlier = {number: signal.signal(number, interrupt) for number in obeyed}
     try:
         yield
