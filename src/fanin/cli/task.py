@@ -31,10 +31,7 @@ class Task:
         from fanin.run.objective import objective_of
         from fanin.sweep.job import run_job
 
-        if self.sender is None:
-            outcome = run_job(cfg)
-        else:
-            outcome = run_job(cfg, bar=False, abandoned=self.sender.gone)
+        outcome = run_job(cfg) if self.sender is None else run_job(cfg, bar=False, abandoned=self.sender.gone)
         return objective_of(RunFolder(Path(outcome["folder"])).result, cfg.get("objective"))
 
     def __reduce__(self) -> tuple[Callable[[str, str, int], Task], tuple[str, str, int]]:
