@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -106,6 +106,7 @@ def warm_up() -> None:
     if FORKED:
         own_sockets()
         CONTEXT.set_forkserver_preload(["fanin.sweep.preload"])
+        resource_tracker.ensure_running()  # which the server wants first, and which lets all signals through
         with without_signals():  # for good: the server ends when its parent does
             forkserver.ensure_running()
 
@@ -149,11 +150,13 @@ def run_pool(
     pool = Pool(deque(map(Group, groups)), devices, prepare_process)
     jobs = sum(len(group) for group in groups)
     with stop_on_signal() as asked, Board(jobs) as board:
-        Thread(target=_prepare_report, daemon=True).start()
+        preparing = Thread(target=_prepare_report, daemon=True)
+        preparing.start()
         try:
             pool.work(min(size, len(groups)), board, asked)
         finally:
             pool.dismiss()
+            preparing.join()  # two threads that import the same modules in another order see half of them
     if asked():
         raise KeyboardInterrupt
     return pool.outcomes
