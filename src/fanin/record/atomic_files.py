@@ -16,6 +16,9 @@ from filelock import FileLock, Timeout
 
 from fanin.process import lock
 
+LONGEST_INTEGER = 300
+"""Digits; floats end at 309."""
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside its place and move it there: readers see the old file or the new one, never a part.
@@ -86,10 +89,19 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file, or None where it is missing or broken."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = loaded(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def loaded(text: bytes) -> Any:
+    """JSON as values; an integer of hundreds of digits, which no float can hold, as an infinite one.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < LONGEST_INTEGER else float(digits))
 
 
 def jsonable(value: Any) -> Any:

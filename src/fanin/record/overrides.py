@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fanin.catalogue import SEVERAL
+from fanin.record.atomic_files import LONGEST_INTEGER
 
 # Where a run goes and how it is computed, not what is studied.
 INCIDENTAL = re.compile(r"(experiment|force|data\.root|study(\..*)?|hydra(\..*)?)")
@@ -55,6 +56,8 @@ class RunConfig:
     def value(self, key: str) -> Any:
         """The value of a dotted key, the chosen option where the key is a group, None where there is none."""
         value = _resolved(self.config, _walk(self.config, key))
+        if isinstance(value, int) and value.bit_length() > 1000:  # more than a float holds
+            return float("inf")
         return self.option(key) if value is None or isinstance(value, dict) else value
 
     @property
@@ -174,7 +177,7 @@ def scalar(text: str) -> Any:
     words = {"true": True, "false": False, "null": None}
     if text.lower() in words:
         return words[text.lower()]
-    for number in (int, float):
+    for number in (int, float) if len(text) < LONGEST_INTEGER else (float,):
         try:
             return number(text)
         except ValueError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fanin.record.atomic_files import loaded
 from fanin.record.columns import FINISHED, STATES
 from fanin.record.outcome import outcome_of
 from fanin.record.overrides import RunConfig, named_overrides
@@ -149,10 +149,7 @@ def as_number(value: object) -> float | None:
         return None
     if isinstance(value, str) and value not in ("nan", "inf", "-inf"):
         return None
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return None
+    return float(value)
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -162,7 +159,7 @@ def _mapping(value: object) -> dict[str, Any]:
 def _read_json(path: Path, notes: list[str], *, required: bool) -> dict[str, Any]:
     """The content of a JSON file; {} and, where that is strange, a note when it is missing or broken."""
     try:
-        content = json.loads(path.read_bytes())
+        content = loaded(path.read_bytes())
     except FileNotFoundError:
         if required:
             notes.append(f"{path.name} is missing")

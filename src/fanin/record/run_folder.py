@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from fanin.record.atomic_files import read_json, write_atomically, write_json
 from fanin.record.checkpoint_file import sealed
-from fanin.record.columns import CHECKPOINTS, FINISHED, RUN_FILES
+from fanin.record.columns import CHECKPOINTS, FINISHED, RUN_FILES, STATES
 
 EVENTS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d{6}")
 """The names of our event files; those of torch's SummaryWriter end in a number that is not filled up."""
@@ -73,7 +73,10 @@ class RunFolder:
     def complete(self) -> dict[str, Any] | None:
         """The result of a run that came to its end here; status.json may be lost, for the result is written last."""
         result = self.result
-        return result if result and self.status.get("state", result.get("state")) in FINISHED else None
+        if result is None or not isinstance(result.get("config_hash"), str):
+            return None
+        said = self.status.get("state")
+        return result if (said if said in tuple(STATES) else result.get("state")) in FINISHED else None
 
     def finished(self, config_hash: str) -> bool:
         """Whether this very configuration has been run to its end here."""

@@ -14,7 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fanin.errors import UserError, counted
+from fanin.errors import UserError, counted, file_line
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import NO_EXPERIMENT, experiment_of
 from fanin.sweep.hydra_keys import check_folders
@@ -131,5 +131,5 @@ def _report(grid: Path, wanted: Sequence[Path]) -> None:
     try:
         report = write_report(there, grid / "report", redraw=False)
     except OSError as error:
-        raise UserError(f"the report could not be written: {error}; fanin-report {grid} makes it") from None
+        raise UserError(f"the report could not be written: {file_line(error)}; fanin-report {grid} makes it") from None
     print_study(report, Console(highlight=False))

@@ -216,7 +216,7 @@ def _mark_failed(error: BaseException, request: Request) -> str:
         (folder.path / "result.json").unlink(missing_ok=True)
         folder.write_status("failed", error=line)
     except OSError as full:  # a disk so full that not even this fits: the terminal is all that is left
-        line += f" ({file_line(full)})"
+        line += f" ({file_line(full)})" if file_line(full) not in line else ""
     request.viewer.line(f"failed: {line} (see {folder.path / 'run.log'})", "red")
     return line
 

@@ -92,7 +92,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
             raise UserError(f"{path}: no permission to read")
         for place, below, files in os.walk(path.resolve()):
             folder = Path(place)
-            if "status.json" in files or (".hydra" in below and is_run(folder)):
+            if not {"status.json", "result.json"}.isdisjoint(files) or (".hydra" in below and is_run(folder)):
                 found[folder] = None
                 below.clear()
             below[:] = [name for name in below if not name.startswith(".")]
