@@ -6,19 +6,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from fanin.parts.augmentations import Augmentation
-from fanin.parts.averaging import Averaging
-from fanin.parts.batch_schedules import BatchSchedule
-from fanin.parts.clipping import BoundedClipping
-from fanin.parts.data import Dataset, Source
-from fanin.parts.initializers import Initializer
-from fanin.parts.losses import Loss
-from fanin.parts.lr_scaling import Scaling
-from fanin.parts.normalization.base import Normalization
-from fanin.parts.preprocess import Preprocess
-from fanin.parts.regularizers import Penalty
-from fanin.parts.schedules import Schedule
-from fanin.probes import Probe
+from fanin import (
+    Augmentation,
+    Averaging,
+    BatchSchedule,
+    BoundedClipping,
+    Dataset,
+    Initializer,
+    Loss,
+    Normalization,
+    Penalty,
+    Preprocess,
+    Probe,
+    Regularizer,
+    Scaling,
+    Schedule,
+    Source,
+)
+from fanin.parts.regularizers import Patience
 
 
 class Waves(Source):
@@ -200,3 +205,109 @@ class Squares(Probe):
 
     def profile_due(self, step):
         return step in (0, 2)
+
+
+# ---- regularizers of other kinds than a penalty: one for each moment of training
+
+
+class Times(Loss):
+    """A multiple of a loss."""
+
+    name = "times"
+
+    def __init__(self, inner, factor):
+        self.inner, self.factor = inner, factor
+
+    def __call__(self, outputs, targets, inputs):
+        return self.factor * self.inner(outputs, targets, inputs)
+
+    def guess(self, classes):
+        return None
+
+
+class Multiplied(Regularizer):
+    """The gradient of a multiple of the loss is taken."""
+
+    def __init__(self, *, factor):
+        self.factor = factor
+
+    def minimized(self, loss):
+        return Times(loss, self.factor)
+
+
+class Aside(Regularizer):
+    """The gradient is taken with every parameter moved by as much, uphill."""
+
+    key = "by"
+
+    def __init__(self, *, by):
+        self.by = by
+
+    @staticmethod
+    def displacement(gradients, number):
+        return [number * g.sign() for g in gradients]
+
+
+class Halves(Regularizer):
+    """w <- share w before the step."""
+
+    key = "share"
+
+    def __init__(self, *, share):
+        self.share = share
+
+    @staticmethod
+    def before_step(weights, number):
+        for weight in weights:
+            weight.mul_(number)
+
+
+class Grid(Regularizer):
+    """After the step weights lie on a grid."""
+
+    key = "spacing"
+
+    def __init__(self, *, spacing):
+        self.spacing = spacing
+
+    @staticmethod
+    def after_step(weights, number):
+        for weight in weights:
+            weight.copy_((weight / number).round() * number)
+
+
+class Doubling(nn.Module):
+    """2 x."""
+
+    def forward(self, x):
+        return 2 * x
+
+
+class Amplified(Regularizer):
+    """Every hidden layer is followed by a module that doubles."""
+
+    p = 0.5
+
+    def make(self, p):
+        return Doubling()
+
+
+class CountDown(Patience):
+    """Ends after as many evaluations."""
+
+    def update(self, value):
+        super().update(value)
+        self.patience -= 1
+        return self.patience == 0
+
+
+class Few(Regularizer):
+    """A run ends after a few evaluations."""
+
+    monitor = "train_loss"
+
+    def __init__(self, *, evaluations):
+        self.evaluations = evaluations
+
+    def new(self):
+        return CountDown(self.evaluations)

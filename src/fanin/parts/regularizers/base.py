@@ -26,6 +26,10 @@ class Regularizer:
     key: ClassVar[str] = "strength"
     """The argument whose value `number` is: it may differ between runs that are trained as one program."""
 
+    p: float = 0.0
+    """What `make` is given behind hidden layers, where it is above 0."""
+    input_p: float = 0.0
+    """What `make` is given on the inputs, where it is above 0."""
     monitor: str = "val_loss"
     """What `new`'s counter is given: val_loss, val_error, train_loss or train_error."""
 
@@ -68,7 +72,7 @@ class Regularizer:
         raise NotImplementedError
 
     def make(self, p: float) -> nn.Module:
-        """A fresh module behind a hidden layer that drops with probability p: the option's `p` or `input_p`."""
+        """A fresh module behind a hidden layer, or on the inputs; dropout's drops with probability p."""
         raise NotImplementedError
 
     def new(self) -> Patience:
