@@ -8,11 +8,10 @@ import gc
 import os
 import sys
 import threading
-from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
 
 COLLECT_EVERY = 10_000
 """New objects between two searches for garbage; Python's own number is 700."""
@@ -172,3 +171,21 @@ def _remove_sockets(folder: Path) -> None:
             if one.is_socket():
                 one.unlink(missing_ok=True)
         folder.rmdir()
+
+
+_typed_in: list[Path] = []
+
+
+@contextmanager
+def typed_in(folder: Path) -> Iterator[None]:
+    """Let relative paths of a configuration mean the folder where the command was typed while the block runs."""
+    _typed_in.append(folder)
+    try:
+        yield
+    finally:
+        _typed_in.pop()
+
+
+def typed_path(path: str | os.PathLike[str]) -> Path:
+    """A path of a configuration, absolute: with hydra.job.chdir a run works in its folder, and was typed elsewhere."""
+    return (_typed_in[-1] if _typed_in else Path.cwd()) / path

@@ -1,7 +1,8 @@
-"""What the README shows of parts of one's own and of fine-tuning, word for word."""
+"""What the README shows, word for word."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from command_line import fanin, read, runs
+from command_line import end, fanin, read, runs, start
 from fanin.catalogue import config_folder
 from fanin.cli.resolvers import register_resolvers
+from fanin.run.build import check
 from fanin.run.identity import identify, without_hydra
 
 README = Path(__file__).parents[2] / "README.md"
@@ -48,6 +50,49 @@ def follow(lines: list[str], folder: Path) -> list[list[str]]:
         elif line.startswith("`") and line.count("`") == 2:
             name = line.split("`")[1]
     return commands
+
+
+def shown(heading: str) -> list[list[str]]:
+    """The commands of a section as they are typed, lines that go on put together."""
+    (section,) = re.findall(rf"^## {heading}\n(.*?)^## ", README.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("fanin")]
+
+
+SHOWN = ("One run, and grids", "Comparing, never by a bare mean", "Launchers")
+ELSEWHERE = ("outputs/init_study", "hydra/launcher=slurm", "hydra/launcher=ray")
+"""In lines that need what is not here: a study's runs, a cluster."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("heading", SHOWN)
+def test_every_line_shown_ends_in_something_worth_showing(tmp_path: Path, heading: str) -> None:
+    """Word for word, in the README's order, in one folder; single runs learn, and of each grid some do."""
+    commands = [command for command in shown(heading) if not {*ELSEWHERE} & {*command}]
+    assert len(commands) >= 4
+    for program, *words in commands:
+        before = set((tmp_path / "outputs" / "runs").glob("*"))
+        module = {"fanin": "fanin.cli.main", "fanin-report": "fanin.report.cli"}[program]
+        said = end(start(tmp_path, *words, module=module), 600)
+        assert said.code == 0, (words, said)
+        assert said.out or said.err
+        new = [path for path in set((tmp_path / "outputs" / "runs").glob("*/result.json")) if path.parent not in before]
+        outcomes = [read(path)["outcome"] for path in new]
+        if "trainer.steps=0" not in words and outcomes:
+            assert "learns" in outcomes, (words, outcomes)
+            assert len(new) > 1 or read(new[0])["metrics"]["test_error"] < 0.5, words
+
+
+def test_the_single_runs_shown_can_be_run() -> None:
+    """Checked as the command checks them, each with all its mistakes."""
+    typed = [words[1:] for words in shown(SHOWN[0]) if words[0] == "fanin" and not {"-m", "--help", "--cfg"} & {*words}]
+    assert len(typed) >= 4
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        for words in typed:
+            assert (words, check(compose("config", words))) == (words, [])
 
 
 @pytest.mark.parametrize("heading", sections(README.read_text()))

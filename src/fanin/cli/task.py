@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,16 @@ class Task:
 
     def __call__(self, cfg: Any) -> float:
         """Run one configuration; its objective is returned, whatever goes wrong, for sweepers that search."""
+        from hydra.core.hydra_config import HydraConfig
+
+        from fanin.process import typed_in
         from fanin.record.run_folder import RunFolder
         from fanin.run.objective import objective_of
         from fanin.sweep.job import run_job
 
-        outcome = run_job(cfg) if self.sender is None else run_job(cfg, bar=False, abandoned=self.sender.gone)
+        hydra_cfg = HydraConfig.get()
+        with typed_in(Path(hydra_cfg.runtime.cwd)) if hydra_cfg.job.chdir else nullcontext():
+            outcome = run_job(cfg) if self.sender is None else run_job(cfg, bar=False, abandoned=self.sender.gone)
         return objective_of(RunFolder(Path(outcome["folder"])).result, cfg.get("objective"))
 
     def __reduce__(self) -> tuple[Callable[[str, str, int], Task], tuple[str, str, int]]:

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fanin.parts.data import Dataset
+from fanin.process import typed_path
 from fanin.record.outcome import outcome
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
@@ -63,7 +64,7 @@ def result_of(
         "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
         "versions": versions(),
         "code": identity.code,
-        "git": git_state(Path.cwd()),
+        "git": git_state(typed_path(".")),
         "device": str(made.device),
     }
 

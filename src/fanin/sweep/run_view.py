@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fanin.process import typed_path
 from fanin.record.outcome import TASKS
 
 REFRESH = 0.1
@@ -36,7 +37,7 @@ class Display:
 
     def __init__(self, folder: Path, *, enabled: bool = True) -> None:
         self.name = folder.name
-        relative = os.path.relpath(folder)
+        relative = os.path.relpath(folder, typed_path("."))
         self.shown = str(folder) if relative.startswith("..") else relative
         self.console = Console(highlight=False)
         self._bar: Progress | None = None

@@ -31,6 +31,7 @@ from torch import Tensor
 from fanin.errors import OptionError, UserError
 from fanin.parts.data.dataset import Dataset, Source
 from fanin.parts.data.selection import checked_classes, keep, renumber
+from fanin.process import typed_path
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Mnist(Source):
         if root is not None and not isinstance(root, (str, os.PathLike)):
             raise OptionError("root", root, "a folder's path or null")
         chosen = root or os.environ.get("FANIN_DATA") or "data"
-        self.root = Path(os.path.expanduser(chosen)).absolute()  # noqa: PTH111  Path's own raises on ~nobody
+        self.root = typed_path(os.path.expanduser(chosen))  # noqa: PTH111  Path's own raises on ~nobody
 
     def load(self) -> Dataset:
         """The data set, inputs [N, 1, 28, 28] float32.

@@ -17,6 +17,7 @@ from fanin.errors import OptionError, choice, flag
 from fanin.parts.initializers.base import Initializer, Stream, settle
 from fanin.parts.initializers.draws import write
 from fanin.parts.initializers.fan_scaled import KaimingNormal
+from fanin.process import typed_path
 from fanin.record.atomic_files import read_json
 from fanin.record.checkpoint_file import damage
 from fanin.record.columns import FINISHED
@@ -153,7 +154,7 @@ class Pretrained(Initializer):
         kind = "the folder of a finished run"
         if self.path is None:
             raise OptionError("path", None, kind)
-        folder = Path(self.path).expanduser()
+        folder = typed_path(Path(self.path).expanduser())
         if not folder.is_dir():
             raise OptionError("path", self.path, kind, "there is no such folder")
         state = (read_json(folder / "status.json") or {}).get("state")
