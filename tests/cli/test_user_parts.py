@@ -175,3 +175,29 @@ def test_an_edited_part_is_not_passed_over_in_silence(typed: Callable[..., Said]
     assert read(run / "result.json")["code"] == {"edited_parts.py": digest}
     assert typed(*command, "force=true").code == 0
     assert read(run / "result.json")["code"] != {"edited_parts.py": digest}
+
+
+GAN = '''
+from torch import nn
+
+class Gan(nn.Module):
+    """A model may call a part of it what it likes."""
+
+    def __init__(self, *, in_features, out_features):
+        super().__init__()
+        self.generator, self.discriminator = nn.Linear(in_features, 4), nn.Linear(4, out_features)
+
+    def forward(self, x):
+        return self.discriminator(self.generator(x.flatten(1)).relu())
+'''
+
+
+def test_a_model_may_have_a_part_called_generator(typed: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "gan_of_a_user.py").write_text(GAN)
+    typed_words = ("model._target_=gan_of_a_user.Gan", "~model.depth", "~model.width", "~model.bias", "data=gaussian",
+                   "trainer.steps=3")  # fmt: skip
+    said = typed(*typed_words)
+    assert (said.code, said.err) == (0, [])
+    (run,) = runs(tmp_path / "outputs" / "runs").values()
+    rows = table(run / "profiles.csv")
+    assert {row["layer"] for row in rows if row["axis"] == "weight"} == {"generator", "discriminator"}

@@ -81,6 +81,10 @@ class Refusing(torch.optim.Optimizer):
     def __init__(self, params, lr):
         raise RuntimeError("not today")
 
+class Mute(torch.optim.SGD):
+    def step(self, closure=None):
+        assert False
+
 class Three(Source):
     def load(self):
         return 3
@@ -143,6 +147,10 @@ MISTAKES = [
     ("optimizer/it", "{_target_: torch.optim.SGD, _partial_: true}", "optimizer.lr=null: must be there: every opt"),
     ("optimizer/it", "{_target_: torch.optim.LBFGS, _partial_: true, lr: 1}", "optimizer: torch.optim.LBFGS asks for "
      "the loss again in each step; of such there is optimizer=lbfgs"),
+    ("optimizer/it", "{_target_: torch.optim.SparseAdam, lr: 1}", "optimizer: torch.optim.SparseAdam cannot make a "
+     "step: RuntimeError: SparseAdam does not support dense gradients"),
+    ("optimizer/it", "{_target_: W.Mute, lr: 1}", "optimizer: W.Mute cannot make a step: AssertionError: it says no "
+     "more"),
 ]  # fmt: skip
 
 

@@ -186,7 +186,7 @@ def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
         raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
     with own_fault("optimizer"):
         awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node, params=TRIAL)
-        tried = awaiting(TRIAL)
+        tried = awaiting([nn.Parameter(torch.zeros(2, 2))])
     check_kind("optimizer", tried)
     check_step(node["_target_"], tried)
     return awaiting

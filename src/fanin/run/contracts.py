@@ -13,6 +13,8 @@ import torch
 from fanin.catalogue import GROUPS
 from fanin.errors import UserError
 from fanin.parts.data import Dataset
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.optimizers.objective import ObjectiveOptimizer
 from fanin.targets import classes
 
 NOT_THEIRS = (str(Path(__file__).parents[1]), "site-packages")
@@ -44,10 +46,28 @@ def check_dataset(group: str, made: object) -> Dataset:
 
 
 def check_step(target: str, optimizer: torch.optim.Optimizer) -> None:
-    """Refuse an optimizer that cannot make its step from the gradients alone, as torch's own LBFGS."""
+    """Refuse an optimizer that cannot make its step from the gradients alone, as torch's own LBFGS and SparseAdam.
+
+    Args:
+        target: what made it.
+        optimizer: over parameters of its own, on which a step with gradients of 0 is tried.
+
+    Raises:
+        UserError: what it says to that.
+    """
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise UserError(f"optimizer: {target} asks for the loss again in each step; of such there is optimizer=lbfgs")
+    if isinstance(optimizer, GroupOptimizer | ObjectiveOptimizer):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except Exception as error:
+        said = " ".join(str(error).split()) or "it says no more"
+        raise UserError(f"optimizer: {target} cannot make a step: {type(error).__name__}: {said}") from error
 
 
 @contextmanager

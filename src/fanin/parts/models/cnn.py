@@ -11,7 +11,7 @@ from fanin.errors import flag, integer
 from fanin.parts.models.blocks import Hidden
 from fanin.parts.models.images import check_channels, check_kernel, check_stages, image_shape
 from fanin.parts.models.layers import empty_conv, empty_linear
-from fanin.parts.normalization import InstanceNorm, NoNorm, Normalization
+from fanin.parts.normalization import NoNorm, Normalization
 from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
@@ -80,7 +80,7 @@ class Cnn(nn.Sequential):
         places = (sides[0] >> len(channels)) * (sides[1] >> len(channels))
         index += 1
         parts[f"linear_{index}"] = hidden.weight(empty_linear(before * places, width, bias))
-        if isinstance(normalization, InstanceNorm):
+        if normalization.needs_maps:
             hidden = Hidden(activation, NoNorm(), dropout)
         parts |= hidden.after(index, width)
         parts[f"linear_{index + 1}"] = empty_linear(width, out_features, bias)

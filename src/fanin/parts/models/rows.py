@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fanin.errors import UserError
 from fanin.parts.models.images import image_shape
-from fanin.parts.normalization import LayerNorm, Normalization, RMSNorm
+from fanin.parts.normalization import Normalization
 
 
 def rows(images: Tensor) -> Tensor:
@@ -34,6 +34,6 @@ def check_normalization(model: str, normalization: Normalization) -> None:
     Raises:
         UserError: the normalization is none of none, layer and rms.
     """
-    if not normalization.neutral and not isinstance(normalization, (LayerNorm, RMSNorm)):
+    if not normalization.neutral and not normalization.takes_vectors:
         kind = type(normalization).__name__
         raise UserError(f"model={model}: normalizes each vector by itself, not by {kind}; choose none, layer or rms")

@@ -28,6 +28,10 @@ class Normalization:
     """Whether it changes nothing."""
     mixes_examples: ClassVar[bool] = False
     """Whether an example's output in training depends on the others of its batch."""
+    takes_vectors: ClassVar[bool] = False
+    """Whether it normalizes each vector by itself, wherever it stands: in a sequence, in a cell."""
+    needs_maps: ClassVar[bool] = False
+    """Whether it acts on maps [B, C, H, W] alone."""
 
     placement: str = "pre_activation"
 

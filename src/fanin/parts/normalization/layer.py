@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class LayerNorm(Statistics):
     >>> LayerNorm(affine=False).make(features=2)(torch.tensor([[1.0, 3.0]]))
     tensor([[-1.0000,  1.0000]])
     """
+
+    takes_vectors: ClassVar[bool] = True
 
     def make(self, features: int, dims: int = 0) -> nn.Module:
         """A fresh module for [B, features] or [B, features, H, W]."""
@@ -98,6 +101,8 @@ class InstanceNorm(Statistics):
         OptionError: a value is out of range.
     """
 
+    needs_maps: ClassVar[bool] = True
+
     def make(self, features: int, dims: int = 0) -> nn.Module:
         """A fresh module for [B, features, H, W], H W >= 2.
 
@@ -129,6 +134,8 @@ class RMSNorm(Statistics):
     >>> RMSNorm(affine=False).make(features=2)(torch.tensor([[3.0, 3.0]]))
     tensor([[1.0000, 1.0000]])
     """
+
+    takes_vectors: ClassVar[bool] = True
 
     def make(self, features: int, dims: int = 0) -> nn.Module:
         """A fresh module for [B, features] or [B, features, H, W]."""
