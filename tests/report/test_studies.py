@@ -31,6 +31,10 @@ from fanin.report.read.series import read_metrics, read_profiles
 from fanin.report.studies import BEFORE, activation, load_study, normalization, preprocessing, study_of
 from fanin.report.studies.base import Claim, Evidence, Study, spread
 from fanin.report.studies.gradients import gradient_factor, growth_slack
+from fanin.report.studies.normalization.arms import GROWS
+from fanin.report.studies.normalization.figure import normalization_figure
+from fanin.report.studies.preprocessing.curvature import largest_curvature
+from fanin.report.studies.preprocessing.figure import preprocessing_figure
 from fanin.report.studies.tuning import best_runs, best_value
 
 METRICS = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
@@ -242,18 +246,18 @@ def test_curvatures_are_those_of_the_inputs(reported: tuple[Path, str], curvatur
     """
     evidence = evidence_of(reported[0])
     for option, largest in curvatures.items():
-        measured = preprocessing.largest_curvature(evidence, option)
+        measured = largest_curvature(evidence, option)
         assert measured is not None
         assert 1 - 1e-3 < measured / largest < 1 + 1e-5
     # Whitened inputs have variance 1 or less, and the bias curvature 2.
     for option in ("pca_whiten", "zca_whiten"):
-        assert preprocessing.largest_curvature(evidence, option) == pytest.approx(2, rel=1e-2)
+        assert largest_curvature(evidence, option) == pytest.approx(2, rel=1e-2)
 
 
 def test_the_preprocessing_figure_shows_rates_that_diverge(
     reported: tuple[Path, str], curvatures: dict[str, float]
 ) -> None:
-    left, right = panels(preprocessing.preprocessing_figure, evidence_of(reported[0]))
+    left, right = panels(preprocessing_figure, evidence_of(reported[0]))
     crosses = [line for line in right.get_lines() if line.get_marker() == "X"]
     lost = [run for run in runs(reported[0]).values() if read(run / "result.json")["state"] == "diverged"]
     assert len(crosses) == len(lost) == 9
@@ -359,7 +363,7 @@ def test_normalization_claims_hold_for_numbers_by_theory(tmp_path: Path) -> None
         == "largest relative difference over layers 0, without normalization 2.4e+02"
     )
     assert claim(claims, "batch normalization behind ReLU: gradients").evidence.startswith("1.211 at init, 1.211 ±")
-    gradient, first, second = panels(normalization.normalization_figure, evidence)
+    gradient, first, second = panels(normalization_figure, evidence)
     assert [axes.get_title() or axes.texts[0].get_text() for axes in (first, second)]
     dashed = [line for line in gradient.get_lines() if line.get_linestyle() == "--"]
     assert [float(line.get_ydata()[0] / line.get_ydata()[1]) for line in dashed] == pytest.approx([1, *[GROWTH] * 3])  # type: ignore[index]
@@ -429,7 +433,7 @@ def test_activation_claims(tmp_path: Path) -> None:
 def test_the_growth_under_normalization_is_an_integral() -> None:
     """1.211^2 = P(z > 0) / Var ReLU(z), z ~ N(0, 1), by quadrature."""
     first, second = (quad(lambda z, k=k: z**k * norm.pdf(z), 0, np.inf)[0] for k in (1, 2))
-    assert pytest.approx(norm.sf(0) / (second - first**2), rel=1e-9) == normalization.GROWS**2
+    assert pytest.approx(norm.sf(0) / (second - first**2), rel=1e-9) == GROWS**2
 
 
 def test_the_slack_is_three_deviations_of_random_layers() -> None:

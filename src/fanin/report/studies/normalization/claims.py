@@ -15,62 +15,32 @@ Szegedy (2015); Ba, Kiros & Hinton (2016).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
-from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fanin.record.overrides import display
-from fanin.report.figures.lines import mark_diverged, mark_handles
-from fanin.report.figures.loss import diverged_at
-from fanin.report.figures.style import Sheet, log_axis, panel
+from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
-from fanin.report.studies.drawing import (
-    DASHES,
-    chance_level,
-    colours_of,
-    draw_chance,
-    draw_curves,
-    entry,
-    own_legend,
+from fanin.report.studies.drawing import chance_level
+from fanin.report.studies.gradients import gradient_factor, slack_of
+from fanin.report.studies.normalization.arms import (
+    BATCH,
+    GROWTH,
+    KEPT,
+    LAYER,
+    LAYER_BEHIND,
+    NONE,
+    Arm,
+    C,
+    plain_runs,
 )
-from fanin.report.studies.gradients import draw_gradients, gradient_factor, slack_of
+from fanin.report.studies.normalization.figure import normalization_figure
 
-C = "initializer.c"
-KEPT, GROWS = 1.0, math.sqrt(math.pi / (math.pi - 1))
 ENDS = 4  # layers left out at each end of a profile: the first ones approach the law, the last ones see the loss
 EQUAL = 0.05  # relative difference that eps and rounding may make; where gradients grow, so do these over the layers
-
-
-class Arm(NamedTuple):
-    """A normalization and where it stands."""
-
-    normalization: str
-    placement: str
-
-    @property
-    def choices(self) -> dict[str, Any]:
-        """What its runs have; without normalization no placement makes a difference."""
-        where = {} if self.normalization == "none" else {"normalization.placement": self.placement}
-        return {"normalization": self.normalization, **where}
-
-    @property
-    def name(self) -> str:
-        """In a few words."""
-        if self.normalization == "none":
-            return "no normalization"
-        return f"{self.normalization}, {'before' if self.placement == 'pre_activation' else 'behind'} ReLU"
-
-
-NONE = Arm("none", "")
-BATCH, BATCH_BEHIND = Arm("batch", "pre_activation"), Arm("batch", "post_activation")
-LAYER, LAYER_BEHIND = Arm("layer", "pre_activation"), Arm("layer", "post_activation")
-GROWTH = {LAYER: KEPT, BATCH: GROWS, LAYER_BEHIND: GROWS, BATCH_BEHIND: GROWS}
-"""Factor of the gradient's norm a layer, towards the input."""
 
 
 def _classes(evidence: Evidence) -> int | None:
@@ -80,21 +50,16 @@ def _classes(evidence: Evidence) -> int | None:
 
 def _still(evidence: Evidence) -> Claim:
     text = "without normalization the net at variance 1/n makes no progress"
-    runs = _plain(evidence, 1)
+    runs = plain_runs(evidence, 1)
     if not runs:
         return Claim.missing(text, {**NONE.choices, C: 1})
     loss = spread(numbers_of(runs, "train_loss"), 5)
     return Claim(text, all(run.files.outcome == "no progress" for run in runs), f"training loss {loss}")
 
 
-def _plain(evidence: Evidence, c: float) -> list[Run]:
-    """The runs without normalization, one of each seed: the grid has one for every placement of nothing."""
-    return list({str(run.seed): run for run in evidence.runs_with({**NONE.choices, C: c})}.values())
-
-
 def _diverges(evidence: Evidence) -> Claim:
     text = "without normalization the net at variance 3/n diverges"
-    runs = _plain(evidence, 3)
+    runs = plain_runs(evidence, 3)
     if not runs:
         return Claim.missing(text, {**NONE.choices, C: 3})
     ended = [run for run in runs if run.state == "diverged"]
@@ -168,49 +133,6 @@ def _growth(evidence: Evidence, arm: Arm) -> Claim:
     most = expected * math.expm1(max(slack for _, slack in factors))
     told = f"{spread([factor for factor, _ in factors], 4)} at init, {expected:.4g} ± {most:.2g} expected"
     return Claim(text, holds, told)
-
-
-def normalization_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
-    """Gradient norms over depth at init for the smallest c, then the training loss for each c, up to three."""
-    arms = [arm for arm in (NONE, *GROWTH) if evidence.runs_with(arm.choices)]
-    variances = sorted(float(c) for c in evidence.values(C) if isinstance(c, (int, float)))[:3]
-    if not arms or not variances:
-        return None
-    colours = colours_of((NONE, *GROWTH))
-    count = 1 + len(variances)
-    made, axes = sheet.figure(1, count, 1.5 + 3.9 * count, 4.5)
-    _gradients(axes[0], evidence, arms, variances[0], colours)
-    panel(axes[0], "a", f"gradient norm ‖∂L/∂W‖ at init, c={display(variances[0])}", "weight layer")
-    for letter, place, c in zip("bcd", axes[1:], variances, strict=False):
-        _losses(place, evidence, arms, c, colours)
-        panel(place, letter, f"training loss, c={display(c)}", "step")
-    handles = [entry(arm.name, colours[arm]) for arm in arms]
-    handles.append(entry("theory: 1.211 a layer, and 1", lw=1.1, ls=DASHES))
-    own_legend(sheet, made, axes, [*handles, *mark_handles(axes)])
-    return made
-
-
-def _of(evidence: Evidence, arm: Arm, c: float) -> list[Run]:
-    return _plain(evidence, c) if arm == NONE else evidence.runs_with({**arm.choices, C: c})
-
-
-def _gradients(axes: Axes, evidence: Evidence, arms: Sequence[Arm], c: float, colours: dict[Arm, str]) -> None:
-    axes.set_yscale("log")
-    for arm in arms:
-        draw_gradients(axes, evidence, _of(evidence, arm, c), colours[arm], GROWTH.get(arm))
-    log_axis(axes)
-
-
-def _losses(axes: Axes, evidence: Evidence, arms: Sequence[Arm], c: float, colours: dict[Arm, str]) -> None:
-    chance = chance_level(evidence)
-    top = 1.35 * chance[1] if chance else 3.0
-    draw_chance(axes, evidence)
-    for arm in arms:
-        runs = _of(evidence, arm, c)
-        draw_curves(axes, evidence, runs, "train_loss", colours[arm])
-        mark_diverged(axes, diverged_at(runs, range(len(runs))), 0.975 * top, colours[arm])
-    axes.set_ylim(0, top)
-    axes.set_xlim(left=0)
 
 
 class NormalizationStudy(Study):

@@ -10,53 +10,20 @@ Source: LeCun, Bottou, Orr & Müller, Efficient BackProp (1998), sections 4.3 an
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from statistics import fmean
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fanin.record.overrides import display
-from fanin.report.figures.lines import mark_end
-from fanin.report.figures.style import Sheet, panel
-from fanin.report.read.folders import Run
+from fanin.report.figures.style import Sheet
 from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
-from fanin.report.studies.drawing import DASHES, colours_of, draw_curves, entry, own_legend
-from fanin.report.studies.tuning import best_runs, best_value
+from fanin.report.studies.preprocessing.curvature import RATE, largest_curvature, squared_runs
+from fanin.report.studies.preprocessing.figure import NAMES, preprocessing_figure
+from fanin.report.studies.tuning import best_runs
 
-RATE = "optimizer.lr"
 BETTER = ("center", "standardize", "pca_whiten", "zca_whiten")
 WHITENED = ("pca_whiten", "zca_whiten")
-NAMES = {
-    "none": "raw", "minmax": "to [0, 1]", "center": "centred", "standardize": "standardized",
-    "pca_whiten": "PCA-whitened", "zca_whiten": "ZCA-whitened",
-}  # fmt: skip
-LAST = 3  # rows of a diverging loss that its growth is read from
 SAME = 0.01  # relative difference up to which two numbers are called the same
-
-
-def largest_curvature(evidence: Evidence, option: str) -> float | None:
-    """h1 = (1 + sqrt g) / a of inputs preprocessed so, from the growth g of the loss in runs that diverge.
-
-    The largest over all such runs under squared error: g is a mean over directions of (a h - 1)^2 and comes near the
-    largest from below, the sooner the further it is ahead. None if there are none.
-    """
-    runs = [run for run in _squared(evidence, option) if run.state == "diverged"]
-    found = [value for value in (_curvature(evidence, run) for run in runs) if value is not None]
-    return max(found, default=None)
-
-
-def _curvature(evidence: Evidence, run: Run) -> float | None:
-    steps, losses = evidence.curve(run, "train_loss")
-    finite = np.isfinite(losses)
-    steps, losses = steps[finite][-LAST:], losses[finite][-LAST:]
-    rate = number(run, RATE)
-    if not rate or len(steps) < 2 or not losses[-1] > losses[0] > 0:
-        return None
-    growth = (losses[-1] / losses[0]) ** (1 / (steps[-1] - steps[0]))
-    return float((1 + math.sqrt(growth)) / rate)
 
 
 def _best_losses(evidence: Evidence, option: str) -> list[float]:
@@ -90,13 +57,13 @@ def _lower(evidence: Evidence) -> Claim:
 def _bearable(evidence: Evidence) -> Claim:
     """On either side of 2/h1 there has to be a run of each of the inputs, or nothing is said of that side."""
     text = "gradient descent diverges at rates above 2/h1 and at no other, h1 the largest curvature"
-    options = [option for option in map(str, evidence.values("preprocess")) if _squared(evidence, option)]
+    options = [option for option in map(str, evidence.values("preprocess")) if squared_runs(evidence, option)]
     curvature = _measured(evidence, *options)
     if not options or len(curvature) < len(options):
         return Claim.missing(text, *(_unmeasured(curvature, *options) or ["loss=squared that diverge"]))
     judged, wrong, sides = 0, [], {option: set[bool]() for option in options}
     for option, largest in curvature.items():
-        for run in _squared(evidence, option):
+        for run in squared_runs(evidence, option):
             judged += 1
             above = (number(run, RATE) or 0.0) > 2 / largest
             sides[option].add(above)
@@ -106,10 +73,6 @@ def _bearable(evidence: Evidence) -> Claim:
         return Claim.missing(text, *(f"preprocess={option} on both sides of 2/h1" for option in short))
     told = ", ".join(f"{NAMES.get(option, option)} 2/h1 = {2 / largest:.3g}" for option, largest in curvature.items())
     return Claim(text, not wrong, f"{judged - len(wrong)} of {judged} runs; {told}")
-
-
-def _squared(evidence: Evidence, option: str) -> list[Run]:
-    return evidence.runs_with({"preprocess": option, "loss": "squared"})
 
 
 def _centring(evidence: Evidence) -> Claim:
@@ -148,62 +111,6 @@ def _rotation(evidence: Evidence) -> Claim:
         return Claim.missing(text, *({"preprocess": option} for option, there in losses.items() if not there))
     pca, zca = losses.values()
     return Claim(text, abs(fmean(pca) / fmean(zca) - 1) < SAME, f"{spread(pca, 4)} and {spread(zca, 4)}")
-
-
-def preprocessing_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
-    """Left the loss over steps, each input at its best rate; right the final loss over rates, with 2/h1."""
-    options = [option for option in NAMES if evidence.runs_with({"preprocess": option})]
-    if not options:
-        return None
-    colours = colours_of(options)
-    made, (left, right) = sheet.figure(1, 2, 10.6, 4.4)
-    handles = []
-    for option in options:
-        rate = best_value(evidence, {"preprocess": option}, RATE)
-        if rate is not None:
-            draw_curves(
-                left, evidence, best_runs(evidence, {"preprocess": option}, RATE), "train_loss", colours[option]
-            )
-        handles.append(entry(NAMES[option] + (f", lr {display(rate)}" if rate is not None else ""), colours[option]))
-    for axes in (left, right):
-        axes.set_yscale("log")
-        axes.set_xscale("log")
-    _over_rates(right, evidence, colours)
-    panel(left, "a", "training loss at the best rate", "step")
-    panel(right, "b", "training loss at the end", "learning rate")
-    handles.append(entry("2/h1, the largest rate that converges", lw=1.1, ls=DASHES))
-    handles.append(entry("diverged", lw=0, marker="X", ms=6, mec="white"))
-    own_legend(sheet, made, [left, right], handles)
-    return made
-
-
-def _over_rates(axes: Axes, evidence: Evidence, colours: dict[str, str]) -> None:
-    """Final losses by learning rate; runs that diverged are crosses on a line above all others."""
-    ends = {option: _ends(evidence, option) for option in colours}
-    finite = [loss for points in ends.values() for _, losses in points for loss in losses if math.isfinite(loss)]
-    top = 2.5 * max(finite, default=1.0)
-    for position, (option, points) in enumerate(ends.items()):
-        rates = [rate for rate, losses in points if all(map(math.isfinite, losses))]
-        means = [fmean(losses) for _, losses in points if all(map(math.isfinite, losses))]
-        axes.plot(rates, means, "o-", color=colours[option], ms=4, lw=1.4, zorder=3)
-        for rate, losses in points:
-            if not all(map(math.isfinite, losses)):
-                mark_end(axes, rate, top * 1.22**position, colours[option])
-        largest = largest_curvature(evidence, option)
-        if largest is not None:
-            axes.axvline(2 / largest, color=colours[option], lw=1.1, ls=DASHES, zorder=1.9)
-    axes.set_ylim(top=top * 1.22 ** len(ends) * 1.1)
-
-
-def _ends(evidence: Evidence, option: str) -> list[tuple[float, Sequence[float]]]:
-    """Final losses of all seeds for each rate, by rate; nan for runs that diverged."""
-    points = []
-    for rate in (rate for rate in evidence.values(RATE) if isinstance(rate, (int, float))):
-        runs = evidence.runs_with({"preprocess": option, RATE: rate})
-        losses = [run.files.numbers.get("train_loss", math.nan) if run.state == "done" else math.nan for run in runs]
-        if losses:
-            points.append((float(rate), losses))
-    return sorted(points)
 
 
 class PreprocessingStudy(Study):
