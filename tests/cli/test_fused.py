@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -126,6 +127,26 @@ def test_what_fused_runs_began_the_pool_finishes(tmp_path: Path) -> None:
         rows, ours = untimed_rows(run), untimed_rows(grid / name)
         assert [row["step"] for row in ours] == [row["step"] for row in rows]
         assert_close(rows[-1], ours[-1], 1e-2)
+
+
+def test_a_fused_grid_that_was_interrupted(tmp_path: Path) -> None:
+    """In the same programs as at first it is the undisturbed one to the last bit, in others up to rounding."""
+    words = ["hydra/launcher=fused", "hydra.launcher.n_jobs=1", "trainer.steps=200", "trainer.checkpoint_every=0"]
+    grid = [*GRID, "initializer.c=2", "probe.every=0", "trainer.log_every=10", *words]  # two seeds, two rates
+    assert fanin(tmp_path, *grid, "hydra.sweep.dir=whole").code == 0
+    process = start(tmp_path, *grid, "hydra.sweep.dir=same")
+    wait_for(lambda: sum(step > 20 for step in steps_of(tmp_path / "same").values()) == 4)
+    process.send_signal(signal.SIGINT)
+    assert end(process).code == 130
+    assert set(states(tmp_path / "same").values()) == {"interrupted"}
+    shutil.copytree(tmp_path / "same", tmp_path / "others")
+    assert fanin(tmp_path, *grid, "hydra.sweep.dir=same").code == 0
+    assert fanin(tmp_path, *grid, "hydra.sweep.dir=others", "hydra.launcher.max_fused=2").code == 0
+    for name, run in runs(tmp_path / "whole").items():
+        assert untimed_rows(tmp_path / "same" / name) == untimed_rows(run)
+        assert "as one of 2 runs" in (tmp_path / "others" / name / "run.log").read_text()
+        for row, other in zip(untimed_rows(run), untimed_rows(tmp_path / "others" / name), strict=True):
+            assert_close(row, other, 1e-3)
 
 
 def untimed_rows(run: Path) -> list[dict[str, str]]:

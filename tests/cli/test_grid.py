@@ -19,9 +19,14 @@ STUDY = ("experiment=init_study", "initializer.c=2,3000", *SMALL)
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Path]:
-    """A small study: its own three seeds, two variances of the command line; and where its runs lie."""
+    """A small study: its own three seeds, two variances of the command line; and where its runs lie.
+
+    Typed in a notebook, which names a backend for figures that no command has.
+    """
     folder = tmp_path_factory.mktemp("study")
-    return fanin(folder, *STUDY, fresh=True), folder / "outputs" / "init_study"
+    return fanin(
+        folder, *STUDY, fresh=True, MPLBACKEND="module://no_such_inline.backend"
+    ), folder / "outputs" / "init_study"
 
 
 def test_a_study_brings_its_axes_and_the_command_line_replaces_them(study: tuple[Said, Path]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from command_line import Said, Started, end, fanin, read, runs, start, table, untimed
+from command_line import Said, Started, end, environment, fanin, read, runs, start, table, untimed
 from slow_runs import own_parts, slowly, steps_of, wait_for
 
 STEPS = 60
@@ -156,3 +159,20 @@ def test_ctrl_c_ends_a_grid_and_the_same_command_finishes_it(place: Path, undist
     assert (said.code, said.err) == (0, ["2 runs in grid"])
     assert [read(run / "status.json")["state"] for run in runs(place / "grid").values()] == ["done", "done"]
     assert_undisturbed(run, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0, 1.5, 2.0, 3.0])
+def test_ctrl_c_in_the_first_seconds_says_nothing_but_its_code(tmp_path: Path, seconds: float) -> None:
+    """It reaches the fork server too, which is importing torch."""
+    command = [sys.executable, "-m", "fanin.cli.main", "-m", "seed=0,1", "trainer.steps=0", "hydra.sweep.dir=grid"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    said = end(process)
+    assert said.code in (130, -signal.SIGINT)  # before there was a program, Python itself ends
+    assert not any("fork" in line or "preload" in line for line in said.err)
+    assert said.code != 130 or not any("Traceback" in line for line in said.out + said.err)

@@ -98,7 +98,9 @@ class Worker:
         code = self.process.exitcode
         if code is not None and code < 0:
             return f"was killed by {signal.Signals(-code).name}"
-        return "ended" if code is None else f"exited with code {code}"
+        if code in (None, LOST):
+            return "is gone"
+        return f"exited with code {code}"
 
 
 def warm_up() -> None:
