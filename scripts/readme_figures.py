@@ -1,6 +1,7 @@
 """The pictures of the README, from a real MNIST run: `make figures` (needs MNIST, Chromium and its driver).
 
-docs/study.png is the report's own figure; docs/tensorboard.png is what a browser shows of the same folders.
+docs/study.png is the report's own figure; docs/tensorboard.png is what a browser shows of the same folder, at the
+address that fanin-report prints.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
+from fanin.report.write.terminal import PROFILES
+
 DOCS = Path(__file__).parents[1] / "docs"
-TAG = "profile_init_module/activation_norm_log10"
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--window-size=1280,860",
@@ -47,22 +49,9 @@ def main() -> None:
     shrink(grid / "report" / "study.png", DOCS / "study.png", width=1400)
     with tempfile.TemporaryDirectory() as scratch:
         shot = Path(scratch) / "shot.png"
-        with one_seed(grid, Path(scratch)) as logdir, tensorboard(logdir) as address:
-            photograph(f"{address}/?tagFilter={TAG.replace('/', '%2F')}%24&smoothing=0#timeseries", shot)
+        with tensorboard(grid) as address:
+            photograph(f"{address}/?{PROFILES}#timeseries", shot)
         shrink(shot, DOCS / "tensorboard.png", width=1280)
-
-
-@contextmanager
-def one_seed(grid: Path, scratch: Path) -> Iterator[Path]:
-    """The runs of seed 0 and the theory under short names: a picture has room for few."""
-    logdir = scratch / "logdir"
-    logdir.mkdir()
-    for run in grid.glob("*seed=0"):
-        c = run.name.partition("initializer.c=")[2].partition(",")[0]
-        (logdir / f"measured c={c}").symlink_to(run.resolve())
-    for line in grid.glob("report/tensorboard/theory_*/*"):
-        (logdir / f"theory {line.parent.name.removeprefix('theory_')} {line.name}").symlink_to(line.resolve())
-    yield logdir
 
 
 @contextmanager
@@ -92,7 +81,7 @@ def tensorboard(logdir: Path) -> Iterator[str]:
 
 
 def photograph(address: str, path: Path) -> None:
-    """Open the time series view with the chart at full width and the settings closed, and save what is seen."""
+    """Open the time series view with the settings closed, and save what is seen."""
     options = webdriver.ChromeOptions()
     for flag in FLAGS:
         options.add_argument(flag)
@@ -100,13 +89,8 @@ def photograph(address: str, path: Path) -> None:
     try:
         driver.get(address)
         time.sleep(12)
-        for selector in (
-            "button.settings-button",
-            "button[aria-label='Toggle full size mode']",
-        ):
-            for button in driver.find_elements(By.CSS_SELECTOR, selector):
-                driver.execute_script("arguments[0].click()", button)
-                time.sleep(1)
+        for button in driver.find_elements(By.CSS_SELECTOR, "button.settings-button"):
+            driver.execute_script("arguments[0].click()", button)
         time.sleep(3)
         driver.save_screenshot(str(path))
     finally:

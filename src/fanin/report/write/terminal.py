@@ -33,7 +33,8 @@ CLAIMS = {True: "green", False: "red", None: "yellow"}
 HEADER_WIDTH = 14  # a study's own header takes more lines where it is longer
 MOST_ROWS = 40
 MOST_NOTES = 5
-PROFILES = "smoothing=0&tagFilter=profile_init"  # TensorBoard smooths what it draws by 0.6 until it is told otherwise
+# TensorBoard smooths what it draws by 0.6 until it is told otherwise.
+PROFILES = "smoothing=0&tagFilter=profile_init/.*_norm_log10"
 MOST_TICKED = 40  # runs that TensorBoard ticks by itself
 
 
@@ -63,8 +64,9 @@ def print_study(report: Report, console: Console) -> None:
             line(console, f"{name:<12}{near(path)}")
     line(console, f"tensorboard --logdir {shlex.quote(near(report.grid))}")
     line(console, f"{'profiles':<12}http://localhost:6006/?{PROFILES}#timeseries")
-    if sum(row.runs for row in report.study) > MOST_TICKED:
-        line(console, f"(of more than {MOST_TICKED} runs it shows custom scalars of those only that are ticked)")
+    shown = sum(row.runs for row in report.study) + len(list(report.out.glob("tensorboard/*/*/")))  # theory has four
+    if shown > MOST_TICKED:
+        line(console, f"(its custom scalars tick none of more than {MOST_TICKED} runs: tick those to see)")
 
 
 @dataclass(frozen=True)
