@@ -36,6 +36,9 @@ class OptionError(UserError, ValueError):
         value: what was given.
         allowed: what is allowed, to be read after "must be".
         fix: what to type instead, where that is not obvious.
+
+    >>> str(OptionError("c", -1, "a finite number > 0").within("initializer"))
+    'initializer.c=-1: must be a finite number > 0'
     """
 
     def __init__(self, name: str, value: object, allowed: str, fix: str = "") -> None:
@@ -76,7 +79,14 @@ def number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
-    """The value as a float within [low, high] and float32's range; `open_low` and `open_high` leave the ends out."""
+    """The value as a float within [low, high] and float32's range; `open_low` and `open_high` leave the ends out.
+
+    >>> number("c", 2, 0, open_low=True)
+    2.0
+    >>> number("c", 0, 0, open_low=True)
+    Traceback (most recent call last):
+    fanin.errors.OptionError: c=0: must be a finite number > 0
+    """
     real = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
     if real:
         below = low is not None and (value <= low if open_low else value < low)  # type: ignore[operator]
@@ -91,7 +101,12 @@ def number(
 
 
 def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
-    """The value as an integer within [low, high]; 3.0 is refused, for a typed fraction is a mistake."""
+    """The value as an integer within [low, high]; 3.0 is refused, for a typed fraction is a mistake.
+
+    >>> integer("depth", 3.0, 1)
+    Traceback (most recent call last):
+    fanin.errors.OptionError: depth=3.0: must be an integer >= 1
+    """
     whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
     if not whole or (low is not None and value < low) or (high is not None and value > high):  # type: ignore[operator]
         bounds = [f">= {low}"] if low is not None else []
@@ -102,7 +117,12 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
 
 
 def choice(name: str, value: object, allowed: Iterable[str]) -> str:
-    """The value if it is one of the allowed words; the error names the nearest one."""
+    """The value if it is one of the allowed words; the error names the nearest one.
+
+    >>> choice("mode", "fan_inn", ["fan_in", "fan_out"])
+    Traceback (most recent call last):
+    fanin.errors.OptionError: mode=fan_inn: must be one of fan_in, fan_out; did you mean fan_in?
+    """
     words = list(allowed)
     if not isinstance(value, str) or value not in words:
         raise OptionError(name, value, "one of " + ", ".join(words), did_you_mean(str(value), words))
@@ -110,7 +130,12 @@ def choice(name: str, value: object, allowed: Iterable[str]) -> str:
 
 
 def flag(name: str, value: object) -> bool:
-    """The value if it is true or false."""
+    """The value if it is true or false.
+
+    >>> flag("bias", "yes")
+    Traceback (most recent call last):
+    fanin.errors.OptionError: bias=yes: must be true or false
+    """
     if not isinstance(value, bool):
         raise OptionError(name, value, "true or false")
     return value

@@ -26,6 +26,7 @@ def global_norms(gradients: Sequence[Tensor]) -> Tensor:
     Right for gradients whose squares leave float32's range, as those of an exploding or vanishing network do: of runs
     outside of SAFE the sums are taken in float64, and of all on CUDA, where asking would wait for the device.
 
+    >>> import torch
     >>> global_norms([torch.tensor([[3.0]]), torch.tensor([[4.0]])])
     tensor([5.], dtype=torch.float64)
     """
@@ -104,6 +105,7 @@ class ClipValue(BoundedClipping):
 
     Infinite entries become +-bound, NaN stays. Source: Mikolov 2012.
 
+    >>> import torch
     >>> gradients = [torch.tensor([[3.0, -0.5]])]
     >>> ClipValue(bound=1.0)(gradients)
     >>> gradients
@@ -127,6 +129,7 @@ class ClipNorm(BoundedClipping):
     and so leaves a gradient a little inside the ball. A gradient that is not finite is of no use before or after:
     entries become 0 or NaN. Source: Pascanu, Mikolov & Bengio 2013.
 
+    >>> import torch
     >>> gradients = [torch.tensor([[3.0, 4.0]])]
     >>> ClipNorm(bound=1.0)(gradients)
     >>> gradients

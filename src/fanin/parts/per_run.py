@@ -24,6 +24,7 @@ def spread(numbers: Number | Sequence[Number], like: Sequence[Tensor]) -> Any:
 
     Floats stay as they are; a tensor [R] becomes, for each of `like` [R, ...], a tensor [R, 1, ..., 1] of its type.
 
+    >>> import torch
     >>> spread(0.1, [torch.zeros(2, 3)]), spread(torch.tensor([0.1, 0.2]), [torch.zeros(2, 3)])
     (0.1, [tensor([[0.1000],
             [0.2000]])])
@@ -42,6 +43,7 @@ def spread(numbers: Number | Sequence[Number], like: Sequence[Tensor]) -> Any:
 def add_multiple(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
     """tensors += factor * others, in place.
 
+    >>> import torch
     >>> tensors = [torch.ones(2)]
     >>> add_multiple(tensors, [torch.tensor([2.0, 4.0])], 0.5)
     >>> tensors
@@ -56,6 +58,7 @@ def add_multiple(tensors: list[Tensor], others: list[Tensor], factor: Number) ->
 def add_square(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
     """tensors += factor * others^2, in place.
 
+    >>> import torch
     >>> tensors = [torch.ones(1)]
     >>> add_square(tensors, [torch.tensor([3.0])], 2.0)
     >>> tensors
@@ -70,6 +73,7 @@ def add_square(tensors: list[Tensor], others: list[Tensor], factor: Number) -> N
 def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor], factors: Sequence[Number]) -> None:
     """tensors += factors * above / below, in place, with a factor for each tensor.
 
+    >>> import torch
     >>> tensors = [torch.ones(1)]
     >>> add_ratio(tensors, [torch.tensor([6.0])], [torch.tensor([3.0])], [0.5])
     >>> tensors
@@ -84,6 +88,7 @@ def add_ratio(tensors: list[Tensor], above: list[Tensor], below: Sequence[Tensor
 def shrink(tensors: list[Tensor], rate: Number) -> None:
     """tensors <- (1 - rate) tensors, in place; at a rate of 0 nothing is touched.
 
+    >>> import torch
     >>> tensors = [torch.ones(2, 1)]
     >>> shrink(tensors, torch.tensor([0.5, 0.0]))  # another rate for each of two runs
     >>> tensors

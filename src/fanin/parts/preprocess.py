@@ -58,6 +58,7 @@ class NoPreprocess(Preprocess):
 class Center(Preprocess):
     """x <- x - mean, for each feature by itself. Source: LeCun, Bottou, Orr & Müller 1998.
 
+    >>> import torch
     >>> x, y = torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])
     >>> Center()(Dataset("two", 2, x, y, x[:0], y[:0], x, y)).train_x
     tensor([[-1.],
@@ -84,6 +85,7 @@ class MinMax(Preprocess):
     Raises:
         OptionError: a value is not finite, or high is not above low.
 
+    >>> import torch
     >>> x, y = torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])
     >>> MinMax()(Dataset("two", 2, x, y, x[:0], y[:0], x, y)).train_x
     tensor([[0.],
@@ -117,6 +119,7 @@ class Standardize(Preprocess):
     Raises:
         OptionError: per is unknown; per=channel and the examples are vectors.
 
+    >>> import torch
     >>> x, y = torch.tensor([[1.0], [5.0]]), torch.tensor([0, 1])
     >>> Standardize()(Dataset("two", 2, x, y, x[:0], y[:0], x, y)).train_x
     tensor([[-1.],
@@ -158,6 +161,7 @@ class PcaWhiten(Preprocess):
         OptionError: a value is out of range, or components is more than the rank.
         UserError: all training examples are equal.
 
+    >>> import torch
     >>> x, y = torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]), torch.tensor([0, 1, 1])
     >>> white = PcaWhiten(eps=0.0)(Dataset("three", 2, x, y, x[:0], y[:0], x, y)).train_x  # one direction varies
     >>> white.shape, round(float(white.var()), 4)

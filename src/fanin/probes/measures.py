@@ -21,6 +21,7 @@ SAFE = (1e-14, 1e15)
 def norm(x: Tensor) -> Tensor:
     """Frobenius norm sqrt(sum x^2) over the last two axes; [..., B, F] -> [...], float64.
 
+    >>> import torch
     >>> norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
     tensor(5., dtype=torch.float64)
     """
@@ -31,6 +32,7 @@ def norm(x: Tensor) -> Tensor:
 def dead_units(x: Tensor) -> Tensor:
     """Share of units that are zero for every example of the batch; [..., B, F] -> [...] in [0, 1].
 
+    >>> import torch
     >>> dead_units(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     tensor(0.5000, dtype=torch.float64)
     """
@@ -40,6 +42,7 @@ def dead_units(x: Tensor) -> Tensor:
 def nonfinite(x: Tensor) -> Tensor:
     """Number of entries that are NaN or infinite; [..., B, F] -> [...].
 
+    >>> import torch
     >>> nonfinite(torch.tensor([[torch.inf, 1.0], [torch.nan, 0.0]]))
     tensor(2., dtype=torch.float64)
     """
@@ -52,6 +55,7 @@ def cosine(x: Tensor) -> Tensor:
 
     (||sum_i u_i||^2 - m) / (m (m - 1)) with u_i = x_i / ||x_i|| over the m examples that are not zero; NaN for m < 2.
 
+    >>> import torch
     >>> cosine(torch.tensor([[1.0, 0.0], [0.0, 2.0]])), cosine(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
     (tensor(0., dtype=torch.float64), tensor(1., dtype=torch.float64))
     """

@@ -29,6 +29,10 @@ class Gaussian(Source):
         seed: of the data themselves, apart from the run's seed.
         root: not used, for there is no file to look for; accepted for sweeps over data sets.
         folds, fold, stratified: cross-validation in place of val_size; see Source.
+
+    >>> data = Gaussian(examples=50, features=3, classes=2, val_size=10, test_size=20).load()
+    >>> data.train_x.shape, data.val_x.shape, data.test_x.shape, data.classes
+    (torch.Size([40, 3]), torch.Size([10, 3]), torch.Size([20, 3]), 2)
     """
 
     name = "gaussian"

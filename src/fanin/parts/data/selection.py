@@ -32,6 +32,7 @@ def checked_classes(classes: Sequence[int] | None, known: int) -> list[int] | No
 def keep(classes: list[int] | None, order: Tensor, labels: Tensor) -> Tensor:
     """The order's indices whose labels are among the classes, in that order.
 
+    >>> import torch
     >>> keep([3, 8], torch.tensor([2, 0, 1]), torch.tensor([8, 5, 3]))
     tensor([2, 0])
     """
@@ -41,6 +42,7 @@ def keep(classes: list[int] | None, order: Tensor, labels: Tensor) -> Tensor:
 def renumber(classes: list[int] | None, labels: Tensor) -> Tensor:
     """Labels [n], n > 0, as their places in classes, -1 for others; as they are where classes is None.
 
+    >>> import torch
     >>> renumber([3, 8], torch.tensor([8, 3, 5]))
     tensor([ 1,  0, -1])
     """

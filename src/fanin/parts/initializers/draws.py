@@ -26,6 +26,7 @@ def draw(shape: torch.Size, variance: float, distribution: str, generator: torch
         distribution: normal, uniform or truncated_normal.
         generator: the CPU's.
 
+    >>> import torch
     >>> drawn = draw(torch.Size([10000]), 4.0, "uniform", torch.Generator().manual_seed(0))
     >>> bool(drawn.abs().max() <= 12**0.5), round(float(drawn.var()), 1)
     (True, 4.0)

@@ -24,6 +24,7 @@ class Constant(Initializer):
     Raises:
         OptionError: value is not a finite number.
 
+    >>> import torch
     >>> weight = torch.empty(1, 2)
     >>> Constant(value=0.5).fill(weight, 2, 1, torch.Generator())
     >>> weight
@@ -66,6 +67,7 @@ class Identity(Initializer):
     A kernel has the same identity from channel i to channel i at its centre k // 2, zeros around: with the usual
     padding its output is its input. Source: Le, Jaitly & Hinton 2015.
 
+    >>> import torch
     >>> weight = torch.empty(2, 3)
     >>> Identity().fill(weight, 3, 2, torch.Generator())
     >>> weight

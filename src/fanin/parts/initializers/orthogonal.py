@@ -26,6 +26,7 @@ class Orthogonal(Initializer):
     Raises:
         OptionError: gain is out of range.
 
+    >>> import torch
     >>> weight = torch.empty(2, 5)
     >>> Orthogonal(gain=2.0).fill(weight, 5, 2, torch.Generator().manual_seed(0))
     >>> torch.allclose(weight @ weight.T, 4 * torch.eye(2), atol=1e-6)

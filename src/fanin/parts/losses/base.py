@@ -28,6 +28,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         [...], a scalar tensor for one run, of the logits' dtype.
 
+    >>> import torch
     >>> cross_entropy(torch.zeros(1, 10), torch.tensor([3]))
     tensor(2.3026)
     """
@@ -49,6 +50,7 @@ def error(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         [...] float64 tensor: 2 wrong of 100 are 0.02 when written out.
 
+    >>> import torch
     >>> error(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0]))
     tensor(0.5000, dtype=torch.float64)
     """
@@ -125,6 +127,7 @@ class CrossEntropy(Loss):
 
     With smoothing: 1/B sum_b sum_k -t_bk ln softmax(s_b)_k, t = (1 - eps) onehot + eps/K.
 
+    >>> import torch
     >>> CrossEntropy().smoothed(0.5)(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 3))
     tensor(0.6931)
     """
@@ -157,6 +160,7 @@ class Hinge(Loss):
     Raises:
         OptionError: the margin is out of range.
 
+    >>> import torch
     >>> Hinge()(torch.tensor([[1.0, 0.5, -1.0]]), torch.tensor([0]), torch.zeros(1, 3))
     tensor(0.5000)
     """
@@ -190,6 +194,7 @@ class Squared(Loss):
     loss = 1/B sum_b sum_k (s_bk - t_bk)^2, t = onehot, or (1 - eps) onehot + eps/K. No factor 1/2, and a sum over the
     classes, where torch's mse_loss has the mean: that is this divided by K. Source: Bishop 2006, section 4.1.3.
 
+    >>> import torch
     >>> Squared()(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), torch.zeros(1, 3))
     tensor(0.5000)
     """
@@ -214,6 +219,7 @@ class BinaryCrossEntropy(Loss):
     binary_cross_entropy_with_logits takes the mean over them: that is this divided by K.
     Source: Cox 1958; one vs. rest: Rifkin & Klautau 2004.
 
+    >>> import torch
     >>> BinaryCrossEntropy()(torch.tensor([[0.0]]), torch.tensor([1]), torch.zeros(1, 3))
     tensor(0.6931)
     """

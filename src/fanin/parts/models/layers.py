@@ -50,6 +50,7 @@ def fans(layer: nn.Module | Tensor) -> tuple[int, int]:
     Raises:
         ValueError: fewer than two axes.
 
+    >>> import torch
     >>> fans(torch.empty(10, 784)), fans(torch.empty(16, 3, 5, 5))
     ((784, 10), (75, 400))
     >>> fans(nn.Conv2d(8, 16, 3, groups=4)), fans(nn.ConvTranspose2d(16, 64, 4, stride=2))

@@ -25,6 +25,9 @@ class LinearModel(nn.Sequential):
 
     Raises:
         OptionError: a size is not a positive integer, bias not a boolean.
+
+    >>> {name: tuple(one.shape) for name, one in LinearModel(in_features=4, out_features=2).named_parameters()}
+    {'linear_1.weight': (2, 4), 'linear_1.bias': (2,)}
     """
 
     def __init__(self, *, in_features: int, out_features: int, bias: bool = True) -> None:

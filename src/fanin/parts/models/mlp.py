@@ -41,6 +41,12 @@ class Mlp(nn.Sequential):
 
     Raises:
         OptionError: a size is not a positive integer, bias not a boolean, the normalization does not fit the width.
+
+    >>> from fanin.parts.activations import relu
+    >>> from fanin.parts.normalization import NoNorm
+    >>> model = Mlp(in_features=4, out_features=2, depth=2, width=3, activation=relu, normalization=NoNorm())
+    >>> [name for name, _ in model.named_children()], [tuple(weight.shape) for weight in model.parameters()]
+    (['linear_1', 'relu_1', 'linear_2'], [(3, 4), (2, 3)])
     """
 
     is_chain: ClassVar[bool] = True

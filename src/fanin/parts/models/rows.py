@@ -10,7 +10,12 @@ from fanin.parts.normalization import Normalization
 
 
 def rows(images: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, H, C * W]: row t has the t-th row of every channel, one after the other."""
+    """[B, C, H, W] -> [B, H, C * W]: row t has the t-th row of every channel, one after the other.
+
+    >>> import torch
+    >>> rows(torch.zeros(5, 3, 28, 20)).shape
+    torch.Size([5, 28, 60])
+    """
     return images.transpose(1, 2).flatten(2)
 
 
@@ -23,6 +28,9 @@ def sequence_shape(model: str, input_shape: tuple[int, ...]) -> tuple[int, int]:
 
     Raises:
         UserError: the examples are not images.
+
+    >>> sequence_shape("rnn", (3, 28, 20))
+    (28, 60)
     """
     channels, height, width = image_shape(model, input_shape)
     return height, channels * width

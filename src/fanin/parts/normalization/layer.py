@@ -30,6 +30,7 @@ class LayerNorm(Statistics):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> LayerNorm(affine=False).make(features=2)(torch.tensor([[1.0, 3.0]]))
     tensor([[-1.0000,  1.0000]])
     """
@@ -131,6 +132,7 @@ class RMSNorm(Statistics):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> RMSNorm(affine=False).make(features=2)(torch.tensor([[3.0, 3.0]]))
     tensor([[1.0000, 1.0000]])
     """

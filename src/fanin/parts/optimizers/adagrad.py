@@ -31,6 +31,7 @@ class Adagrad(GroupOptimizer):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
     >>> theta.grad = torch.tensor([5.0])
     >>> Adagrad([theta], lr=0.1).step()  # a g / sqrt(g^2)

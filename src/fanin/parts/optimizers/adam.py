@@ -74,6 +74,7 @@ class Adam(GroupOptimizer):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> theta = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
     >>> theta.grad = torch.tensor([1000.0, -0.001])
     >>> Adam([theta], lr=0.1).step()  # the first step is a sign(g)

@@ -31,6 +31,7 @@ class EmaMomentum(GroupOptimizer):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
     >>> theta.grad = torch.tensor([1.0])
     >>> EmaMomentum([theta], lr=0.1, beta=0.5).step()
@@ -69,6 +70,7 @@ class UnbiasedMomentum(EmaMomentum):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
     >>> theta.grad = torch.tensor([1.0])
     >>> UnbiasedMomentum([theta], lr=0.1, beta=0.5).step()

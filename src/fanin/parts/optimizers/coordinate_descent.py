@@ -86,7 +86,12 @@ class CoordinateDescent(ObjectiveOptimizer):
 
 
 def newton_step(hessian: Tensor, gradient: Tensor) -> Tensor:
-    """-|H|^-1 g for a symmetric H [b, b]: eigenvalues by their absolute values, 1 for those that vanish."""
+    """-|H|^-1 g for a symmetric H [b, b]: eigenvalues by their absolute values, 1 for those that vanish.
+
+    >>> import torch
+    >>> newton_step(torch.diag(torch.tensor([2.0, -4.0])), torch.tensor([2.0, 4.0]))
+    tensor([-1., -1.])
+    """
     values, vectors = torch.linalg.eigh(hessian.double())
     size = values.abs()
     rounding = 10 * len(size) * torch.finfo(hessian.dtype).eps * size.max()

@@ -24,6 +24,11 @@ def derivative(of: Tensor, by: Sequence[Tensor], along: Tensor | None = None, *,
 
     Returns:
         [n], or [k, n].
+
+    >>> import torch
+    >>> x = torch.tensor([3.0, 5.0], requires_grad=True)
+    >>> derivative((x**2).sum(), [x])
+    tensor([ 6., 10.])
     """
     many = along is not None and along.ndim > of.ndim
     lead = along.shape[:1] if along is not None and many else ()
@@ -40,6 +45,12 @@ def derivative(of: Tensor, by: Sequence[Tensor], along: Tensor | None = None, *,
 
 
 def dense(product: Product, like: Tensor, at_once: int = 64) -> Tensor:
-    """The matrix [P, P] of a symmetric product, row by row, some rows at once; `like` is a vector [P]."""
+    """The matrix [P, P] of a symmetric product, row by row, some rows at once; `like` is a vector [P].
+
+    >>> import torch
+    >>> dense(lambda v: 2 * v, torch.zeros(2))
+    tensor([[2., 0.],
+            [0., 2.]])
+    """
     rows = torch.eye(len(like), dtype=like.dtype, device=like.device)
     return torch.cat([product(some) for some in torch.split(rows, at_once)])

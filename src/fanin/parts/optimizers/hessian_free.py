@@ -95,6 +95,7 @@ def conjugate_gradients(product: Product, right: Tensor, start: Tensor, iteratio
 
     Source: Hestenes & Stiefel 1952.
 
+    >>> import torch
     >>> a = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
     >>> right = torch.tensor([2.0, 8.0])
     >>> conjugate_gradients(lambda v: a @ v, right, torch.zeros(2), iterations=2, tolerance=0.0).round(decimals=3)

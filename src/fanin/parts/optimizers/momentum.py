@@ -31,6 +31,7 @@ class Momentum(GroupOptimizer):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
     >>> theta.grad = torch.tensor([1.0])
     >>> optimizer = Momentum([theta], lr=0.1, momentum=0.5)

@@ -87,6 +87,9 @@ def momentum_product(beta1: Number, decay: Number, steps: int) -> Number:
 
     Returns:
         P_t, [R] where a number is.
+
+    >>> round(momentum_product(0.9, 0.0, steps=3), 9)  # (0.9 / 2)^3
+    0.091125
     """
     psi = torch.as_tensor(decay, dtype=torch.float64)
     k = torch.arange(1, 53, dtype=torch.float64, device=psi.device)

@@ -37,6 +37,7 @@ class Nesterov(GroupOptimizer):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import torch
     >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
     >>> theta.grad = torch.tensor([1.0])
     >>> Nesterov([theta], lr=0.1, momentum=0.5).step()  # theta - a g + rho v = 1 - 0.1 - 0.05

@@ -64,6 +64,7 @@ class DropoutModule(NoiseModule):
     Raises:
         OptionError: p is out of range.
 
+    >>> import torch
     >>> layer = DropoutModule(0.5)
     >>> layer.masks = iter([torch.tensor([2.0, 0.0])])
     >>> layer(torch.ones(2)), layer.eval()(torch.ones(2))

@@ -28,6 +28,7 @@ class MaxNorm(Regularizer):
     Raises:
         OptionError: bound is out of range.
 
+    >>> import torch
     >>> weight = torch.tensor([[[3.0, 4.0], [0.1, 0.2]]])  # of one run, a row for each of two neurons
     >>> MaxNorm.after_step([weight], 1.0)
     >>> weight

@@ -30,6 +30,7 @@ class SAM(Regularizer):
     Raises:
         OptionError: rho is out of range.
 
+    >>> import torch
     >>> SAM.displacement([torch.tensor([[3.0, 4.0]])], 0.5)
     [tensor([[0.3000, 0.4000]])]
     """

@@ -34,6 +34,7 @@ class WeightDecay(Regularizer):
     Raises:
         OptionError: rate is out of range.
 
+    >>> import torch
     >>> weight = torch.tensor([2.0])
     >>> WeightDecay.before_step([weight], 0.25)
     >>> weight

@@ -145,6 +145,7 @@ class NaturalExponential(Schedule):
     Raises:
         OptionError: a value is out of range.
 
+    >>> import math
     >>> round(NaturalExponential(beta=math.log(2))(3, 8.0), 9)
     1.0
     """

@@ -50,14 +50,22 @@ class Claim:
 
     @classmethod
     def missing(cls, text: str, *needed: Mapping[str, Any] | str) -> Claim:
-        """The claim if these runs are missing, each described by its choices or in words."""
+        """The claim if these runs are missing, each described by its choices or in words.
+
+        >>> Claim.missing("adam is faster", {"optimizer": "adam"}, "sgd").evidence
+        'no finished runs of optimizer=adam, sgd'
+        """
         words = [
             one if isinstance(one, str) else " ".join(f"{key}={value}" for key, value in one.items()) for one in needed
         ]
         return cls(text, None, f"no finished runs of {', '.join(words)}" if words else "no finished runs")
 
     def until(self, awaited: Sequence[str]) -> Claim:
-        """The claim if these of its runs have not ended: not judged, with the evidence so far."""
+        """The claim if these of its runs have not ended: not judged, with the evidence so far.
+
+        >>> Claim("adam is faster", True, "0.1 and 0.2").until(["seed=0", "seed=1"]).evidence
+        'not ended: seed=0 and 1 more; so far 0.1 and 0.2'
+        """
         if not awaited or self.holds is None:
             return self
         others = f" and {len(awaited) - 1} more" if len(awaited) > 1 else ""
@@ -203,6 +211,10 @@ def spread(values: Sequence[float], digits: int = 3, percent: bool = False) -> s
         values: any number of them; those that are not finite are counted.
         digits: significant ones.
         percent: values are shares, written in percent.
+
+    >>> import math
+    >>> spread([0.123, 0.3456, math.inf]), spread([0.1, 0.1], percent=True)
+    ('0.123 to 0.346 and 1 not finite', '10 %')
     """
     finite = np.array([value for value in values if math.isfinite(value)]) * (100 if percent else 1)
     ends = [f"{end:.{digits}g}" for end in (finite.min(), finite.max())] if len(finite) else []

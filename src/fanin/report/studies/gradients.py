@@ -44,6 +44,9 @@ def growth_slack(width: float, steps: float) -> float:
     Args:
         width: n, units a layer.
         steps: k, from one layer to the next.
+
+    >>> round(growth_slack(50, steps=1), 4), round(growth_slack(50, steps=9), 4)
+    (0.6708, 0.2236)
     """
     return 3 * math.sqrt(2) * math.sqrt(5 / width) / 2 / math.sqrt(steps)
 

@@ -74,7 +74,11 @@ def differences(some: Sequence[Pair], of: Callable[[Run], float | None]) -> Pair
 
 
 def nearly_all(values: Sequence[float], right: Callable[[float], bool]) -> bool:
-    """Whether MOST of the values, and at least one, are right."""
+    """Whether MOST of the values, and at least one, are right.
+
+    >>> nearly_all([-1.0] * 9 + [2.0], lambda gap: gap < 0), nearly_all([], lambda gap: True)
+    (True, False)
+    """
     return bool(values) and sum(map(right, values)) >= MOST * len(values)
 
 
@@ -98,7 +102,11 @@ def number(name: str, of: Callable[[float], float] = lambda value: value) -> Cal
 
 
 def log(value: float) -> float:
-    """The natural logarithm; nan where there is none."""
+    """The natural logarithm; nan where there is none.
+
+    >>> log(1.0), log(0.0)
+    (0.0, nan)
+    """
     return math.log(value) if value > 0 else math.nan
 
 

@@ -180,7 +180,7 @@ class OptimizerRace(Study):
     caption = (
         "Above, each surface's contours and the way that each optimizer takes over it, from the circle; stars are "
         "minima, crosses saddles. Below, how far it is above the lowest minimum, as a share of what it was at the "
-        "start; the dotted line is the tolerance of the table. Errors are that share, too."
+        "start; the dotted line is the tolerance of the table."
     )
     columns = COLUMNS
     profiles = False

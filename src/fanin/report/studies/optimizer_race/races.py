@@ -128,6 +128,10 @@ def fitted_factor(distance: Floats) -> tuple[float, int, int] | None:
 
     t_2 is the last step before the distance falls below ROUNDING times the first one, t_1 a quarter of it, when what
     dies out faster has died out. None if that leaves fewer than 4 steps.
+
+    >>> import numpy as np
+    >>> fitted_factor(0.5 ** np.arange(9.0))
+    (0.5, 2, 8)
     """
     near = np.flatnonzero(~(distance > ROUNDING * distance[0]))
     last = int(near[0]) - 1 if len(near) else len(distance) - 1
