@@ -20,10 +20,12 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, run_job
+from hydra.core.utils import JobReturn, configure_log, run_job
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
+
+from fanin.run.hydra_targets import check_hydra
 
 __all__ = ["App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app"]
 
@@ -44,6 +46,23 @@ class App(Hydra):
 
     around: Around = staticmethod(lambda cfg, sweeper: nullcontext())
     """Makes what a grid is run in, from its configuration and its sweeper."""
+
+    def compose_config(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        with_log_configuration: bool = False,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose a configuration; what Hydra would have made of it is judged before its logging is set up."""
+        rest = (from_shell, validate_sweep_overrides)
+        cfg: DictConfig = super().compose_config(config_name, overrides, run_mode, False, *rest)
+        check_hydra(cfg)
+        if with_log_configuration:
+            configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+        return cfg
 
     def run(
         self,
