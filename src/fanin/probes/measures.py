@@ -109,3 +109,8 @@ def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
         if SAFE[0] < quick.min() and quick.max() < SAFE[1]:
             return quick.double().unsqueeze(1)
     return norms(tensors)
+
+
+def differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
+    """after - before, tensor by tensor."""
+    return torch._foreach_sub(list(after), list(before))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,21 +10,11 @@ from torch import Tensor
 from fanin.errors import OptionError, choice, flag, integer
 from fanin.probes import measures
 from fanin.probes.capture import Observation
-from fanin.torch_internals import foreach_sub
+from fanin.probes.quantities import TABLE, Norms, Quantity, own_quantities, resolved, tensors_of
 
-ACTIVATION = {
-    "activation_norm": measures.norm,
-    "dead_units": measures.dead_units,
-    "activation_cosine": measures.cosine,
-    "activation_nonfinite": measures.nonfinite,
-}
-ACTIVATION_GRADIENT = {"activation_gradient_norm": measures.norm}
-GRADIENT = {"gradient_norm": measures.norm, "gradient_nonfinite": measures.nonfinite}
-WEIGHT = ("weight_norm", "weight_variance", "weight_movement", "update_ratio")
-QUANTITIES = (*ACTIVATION, *ACTIVATION_GRADIENT, *GRADIENT, *WEIGHT)
+QUANTITIES = tuple(TABLE)
 
 Label = tuple[str, int, str, str]  # axis, index, layer, quantity
-Norms = Callable[[Sequence[Tensor]], Tensor]
 Measured = tuple[list[Label], Tensor]  # n labels, values [R, n] in float64 on the device of what was measured
 
 
@@ -42,6 +32,8 @@ class Probe:
         every: steps between two points of the curves; 0 for no curves.
         curves: names of the quantities of the curves.
         curve_batch: "train" or "fixed".
+        measures: functions of one's own, by their dotted names, to be measured too: in profiles wherever what they are
+            of is there, in curves where `curves` names them; see `fanin.probes.quantities`.
         trajectory: write all parameters at every step to trajectory.csv, for models of a few parameters.
 
     Raises:
@@ -56,6 +48,7 @@ class Probe:
         every: int = 50,
         curves: Sequence[str] = ("activation_norm", "gradient_norm"),
         curve_batch: str = "train",
+        measures: Mapping[str, str] | Sequence[str] | None = None,
         trajectory: bool = False,
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
@@ -65,7 +58,9 @@ class Probe:
         self.every = integer("every", every, 0)
         if isinstance(curves, str):
             raise OptionError("curves", curves, "a list of quantities", f"type curves=[{curves}]")
-        self.curves = tuple(choice("curves", name, QUANTITIES) for name in curves)
+        self.measures = own_quantities(() if measures is None else measures)
+        known = TABLE | {one.name: one for one in self.measures}
+        self.curves = tuple(known[choice("curves", name, known)] for name in curves)
         self.trajectory = flag("trajectory", trajectory)
         self.curve_batch = choice("curve_batch", curve_batch, ("train", "fixed"))
 
@@ -97,74 +92,23 @@ class Trajectory(NoProbe):
         self.trajectory = True
 
 
-def measure_profile(seen: Observation) -> Measured:
-    """Every quantity on both axes."""
+def measure_profile(seen: Observation, own: Sequence[Quantity] = ()) -> Measured:
+    """Every quantity, one's own too: at every module what activations alone tell, the rest at weight layers."""
     table, norms = _Table(), _Once(measures.norms)
-    modules = _labels(seen.modules)
-    for name, function in ACTIVATION.items():
-        table.add("module", name, modules, _each(function, seen.activations, norms))
-    _gradients_there(table, "module", modules, seen.activation_gradients)
-    _weight_quantities(table, seen, ("activation_norm", *GRADIENT, *WEIGHT), norms)
+    every = [*TABLE.values(), *own]
+    for quantity in (one for one in every if one.everywhere):
+        table.measure(seen, quantity, "module", norms)
+    for quantity in (one for one in every if not one.everywhere or one.name == "activation_norm"):
+        table.measure(seen, quantity, "weight", norms)
     return table.read()
 
 
-def measure_curves(seen: Observation, quantities: Sequence[str]) -> Measured:
+def measure_curves(seen: Observation, quantities: Sequence[str | Quantity]) -> Measured:
     """The chosen quantities of every weight layer; activations are those of the layer's block."""
     table = _Table()
-    _weight_quantities(table, seen, quantities, measures.quick_norms)
+    for quantity in resolved(quantities):
+        table.measure(seen, quantity, "weight", measures.quick_norms)
     return table.read()
-
-
-def _weight_quantities(table: _Table, seen: Observation, quantities: Sequence[str], norms: Norms) -> None:
-    """Add the chosen quantities on the weight axis."""
-    labels = _labels(seen.weight_names)
-    for name in quantities if labels else ():  # a model may have no weight layers
-        if name in ACTIVATION:
-            values = _each(ACTIVATION[name], [seen.activations[end] for end in seen.block_ends], norms)
-        elif name in ACTIVATION_GRADIENT:
-            _gradients_there(table, "weight", labels, [seen.activation_gradients[end] for end in seen.block_ends])
-            continue
-        elif name in GRADIENT:
-            values = _each(GRADIENT[name], seen.gradients, norms)
-        elif name == "weight_norm":
-            values = norms(seen.weights)
-        elif name == "weight_variance":
-            pairs = zip(seen.weights, seen.fan_ins, strict=True)
-            values = torch.stack([measures.scaled_variance(weight.flatten(2), fan_in) for weight, fan_in in pairs])
-        elif name == "weight_movement":
-            values = norms(_differences(seen.weights, seen.initial)) / seen.initial_norms()
-        elif seen.updated is not None:
-            values = norms(_differences(seen.updated, seen.weights)) / norms(seen.weights)
-        else:  # an observation without an update
-            continue
-        table.add("weight", name, labels, values)
-
-
-def _labels(names: Sequence[str]) -> list[tuple[int, str]]:
-    return [(index, name) for index, name in enumerate(names, start=1)]
-
-
-def _each(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor], norms: Norms) -> Tensor:
-    """[n, R]: a measure of n tensors [R, B, ...], whose features are flattened to one axis."""
-    if function is measures.norm:
-        return norms(tensors)
-    if function is measures.nonfinite:
-        return measures.nonfinites(tensors, norms(tensors))
-    return torch.stack([function(tensor.flatten(2)) for tensor in tensors])
-
-
-def _gradients_there(
-    table: _Table, axis: str, labels: Sequence[tuple[int, str]], gradients: Sequence[Tensor | None]
-) -> None:
-    """Add the norm of every activation's gradient that there is: nothing flows back to the input."""
-    there = [(label, gradient) for label, gradient in zip(labels, gradients, strict=True) if gradient is not None]
-    if there:
-        norms = measures.norms([gradient for _, gradient in there])
-        table.add(axis, "activation_gradient_norm", [label for label, _ in there], norms)
-
-
-def _differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
-    return foreach_sub(list(after), list(before))
 
 
 class _Once:
@@ -189,10 +133,21 @@ class _Table:
         self._labels: list[Label] = []
         self._values: list[Tensor] = []
 
-    def add(self, axis: str, quantity: str, labels: Sequence[tuple[int, str]], values: Tensor) -> None:
-        """Add the values [n, R] of a quantity at n labels."""
-        self._labels += [(axis, index, layer, quantity) for index, layer in labels]
-        self._values.append(values)
+    def measure(self, seen: Observation, quantity: Quantity, axis: str, norms: Norms) -> None:
+        """Add a quantity along an axis, wherever what it is of is there: nothing flows back to the input."""
+        names = seen.modules if axis == "module" else seen.weight_names
+        places = range(len(seen.modules)) if axis == "module" else seen.block_ends
+        of = [tensors_of(seen, name, places) for name in quantity.of]
+        if not names or any(one is None for one in of):  # no weight layers, or an observation without an update
+            return
+        there = list(range(len(names)))
+        if "activation_gradient" in quantity.of:
+            flows = of[quantity.of.index("activation_gradient")]
+            there = [place for place in there if flows[place] is not None]
+            of = [[one[place] for place in there] for one in of]
+        if there:
+            self._labels += [(axis, place + 1, names[place], quantity.name) for place in there]
+            self._values.append(quantity.many(norms, *of))
 
     def read(self) -> Measured:
         """The labels, and the values as one tensor [R, len(labels)]."""

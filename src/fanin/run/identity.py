@@ -29,6 +29,9 @@ from fanin.targets import own_source
 NOT_IDENTITY = ("force", "data.root", "trainer.progress", "objective", "study")
 """Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
 
+LATER: dict[str, Any] = {"probe.measures": None}
+"""Keys that came later, with the value that changes nothing: a run that was made before them keeps its hash."""
+
 NO_EXPERIMENT = "runs"
 """The folder of runs that belong to no experiment."""
 
@@ -69,7 +72,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
         cfg: the configuration without its hydra node, or the same as plain values.
         hydra_cfg: the hydra node.
     """
-    values = {key: value for key, value in flatten(cfg).items() if not _incidental(key)}
+    values = {key: value for key, value in flatten(cfg).items() if not _incidental(key) and not _unused(key, value)}
     choices = _choices(cfg, hydra_cfg)
     chosen = dict(choices)
     experiment = chosen.pop("experiment", None)
@@ -116,6 +119,10 @@ def _file_hash(file: Path, changed: int, size: int) -> str:
 
 def _incidental(key: str) -> bool:
     return any(key == one or key.startswith(f"{one}.") for one in NOT_IDENTITY)
+
+
+def _unused(key: str, value: object) -> bool:
+    return key in LATER and value == LATER[key]
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -46,7 +46,7 @@ class Overlay:
         if snapshot == "init":
             rows = self._with_theory(rows, table)
         order = {name: place for place, name in enumerate((*QUANTITIES, "activation_norm_mean_square"))}
-        return sorted(rows, key=lambda row: (row.axis, order[row.quantity], row.index))
+        return sorted(rows, key=lambda row: (row.axis, order.get(row.quantity, len(order)), row.quantity, row.index))
 
     def _with_theory(self, rows: list[ProfileRow], table: dict[Label, float]) -> list[ProfileRow]:
         norms = _series(table, "weight", "activation_norm")

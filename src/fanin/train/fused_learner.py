@@ -11,7 +11,8 @@ from torch import Generator, Tensor, nn
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.regularizers import DropoutModule
 from fanin.probes.capture import Observation
-from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT, WEIGHT, measure_curves
+from fanin.probes.probe import measure_curves
+from fanin.probes.quantities import Quantity, needs
 from fanin.train.cuda_graph import Repeated
 from fanin.train.further_passes import settle, statistics_layers
 from fanin.train.learner import Batch, Culprit, Learner, StepResult
@@ -77,7 +78,7 @@ class FusedLearner(Learner):
         """The network of the first run."""
         return self.members[0].model
 
-    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
+    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update of every run; see Learner."""
         inputs, targets = batch
         refused = list(self._halted)
@@ -85,7 +86,8 @@ class FusedLearner(Learner):
             lost = torch.full((self.runs,), torch.nan, device=inputs.device)
             return StepResult(lost, lost)
         trace = self.program.trace(inputs) if curves or self.program.dropouts else None
-        flows, sees = (not group.keys().isdisjoint(curves) for group in (ACTIVATION_GRADIENT, ACTIVATION))
+        of = needs(curves)
+        flows, sees = "activation_gradient" in of, "activation" in of
         look = Look(trace, trace.seen.block_ends if trace and (flows or sees) else [], inputs, gradients=flows)
         streams = {run: member.dropout for run, member in enumerate(self.members) if run not in self._halted}
         masks = self._masks(look.trace, inputs.device, streams)
@@ -105,7 +107,7 @@ class FusedLearner(Learner):
         if len(self._halted) == self.runs:
             return result
         if curves:  # the update changes weights in place, and penalties and clipping their gradients
-            copy = not set(WEIGHT).isdisjoint(curves)
+            copy = not of.isdisjoint(("weight", "initial", "updated"))
             slopes = {name: weight.grad for name, weight in self.weights.items()}
             if self._update.penalties or self._update.clipping:
                 slopes = {name: None if held is None else held.clone() for name, held in slopes.items()}

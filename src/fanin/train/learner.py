@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fanin.probes.capture import Observation
 from fanin.probes.probe import Measured
+from fanin.probes.quantities import Quantity
 
 Batch = tuple[Tensor, Tensor]  # inputs [R, B, ...], targets [R, B]
 
@@ -55,7 +56,7 @@ class Learner(ABC):
         """The model of the first run."""
 
     @abstractmethod
-    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
+    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update of every run; a run whose loss is not finite takes none (unless told to go on).
 
         The quantities in `curves` are measured in the very pass that trains, at the weights before the update. Their

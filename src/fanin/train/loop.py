@@ -126,7 +126,7 @@ class Loop(Generic[R]):
 
         A resumed run looks at init once more without writing it: its verdict needs what the first profile said.
         """
-        labels, values = measure_profile(self.learner.observe(self.probe_data))
+        labels, values = measure_profile(self.learner.observe(self.probe_data), self.probe.measures)
         for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
             rows = run.annotate(snapshot, labels, row)
             if write and (snapshot == "final" or self.trains(index)):

@@ -10,7 +10,7 @@ from torch import Tensor, zeros_like
 
 from fanin.probes.capture import Capture, Named, Observation
 from fanin.probes.measures import norms
-from fanin.probes.probe import ACTIVATION, ACTIVATION_GRADIENT
+from fanin.probes.quantities import Quantity, needs
 
 Tensors = Mapping[str, Tensor]
 
@@ -69,9 +69,10 @@ class CurveCapture:
         self._blocks: tuple[list[str], list[Named]] | None = None  # weight layers, and the last module of each block
 
     @contextmanager
-    def during(self, inputs: Tensor, curves: Sequence[str]) -> Iterator[Observation]:
+    def during(self, inputs: Tensor, curves: Sequence[str | Quantity]) -> Iterator[Observation]:
         """Capture what the curves need: after a first full look only the ends of the blocks, if those at all."""
-        gradients = not ACTIVATION_GRADIENT.keys().isdisjoint(curves)
+        of = needs(curves)
+        gradients = "activation_gradient" in of
         if self._blocks is None:
             with self.capture.everything(inputs, gradients=gradients) as seen:
                 yield seen
@@ -81,7 +82,7 @@ class CurveCapture:
                 self._blocks = (seen.weight_names, [named for named in self.capture.modules if named[0] in ends])
             return
         names, ends_of_blocks = self._blocks
-        needed = ends_of_blocks if gradients or not ACTIVATION.keys().isdisjoint(curves) else []
+        needed = ends_of_blocks if gradients or "activation" in of else []
         with self.capture.only(needed, gradients=gradients) as seen:
             yield seen
         seen.weight_names, seen.block_ends = names, list(range(len(needed)))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fanin.parts.optimizers.objective import ObjectiveOptimizer, replaying
 from fanin.probes.capture import Observation
-from fanin.probes.probe import GRADIENT, WEIGHT, measure_curves
+from fanin.probes.probe import measure_curves
+from fanin.probes.quantities import Quantity, needs
 from fanin.train.further_passes import Again, climb, objective, settle, statistics_layers
 from fanin.train.learner import Batch, Culprit, Learner, StepResult
 from fanin.train.observer import CurveCapture, Observer
@@ -46,7 +47,7 @@ class SingleLearner(Learner):
         """The network."""
         return self.own.model
 
-    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str] = ()) -> StepResult:
+    def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update; see Learner."""
         own, inputs, targets = self.own, batch[0][0], batch[1][0]
         if own.culprit and own.stop_when_diverged:
@@ -73,12 +74,13 @@ class SingleLearner(Learner):
             if own.stop_when_diverged:
                 return result
         # The update changes weights in place: what looks at both needs a copy, the rest is measured before it.
-        after_update = "update_ratio" in curves
+        of = needs(curves)
+        after_update = "updated" in of
         if seen is not None:
-            if not GRADIENT.keys().isdisjoint(curves):
+            if "gradient" in of:
                 gradients = {name: weight.grad for name, weight in own.weights.items()}
                 self.observer.add_gradients(seen, gradients, copy=after_update)
-            if not set(WEIGHT).isdisjoint(curves):
+            if not of.isdisjoint(("weight", "initial", "updated")):
                 self.observer.add_weights(seen, copy=after_update)
             if not after_update:
                 result = result._replace(curves=measure_curves(seen, curves))
