@@ -18,9 +18,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoints/mine.pt", "events.out.tfevents.17.host.1.0", "notes.txt", ".hydra/a.txt"]
+    ("where", "name"), [("p", "checkpoints/mine.pt"), ("p", "events.out.tfevents.17.host.1.0"), (".", "notes.txt")]
 )
-@pytest.mark.parametrize("where", ["p", "."])
 def test_a_folder_of_somebody_elses_is_refused_and_stays(tmp_path: Path, where: str, name: str) -> None:
     mine = tmp_path / where / name
     mine.parent.mkdir(parents=True, exist_ok=True)
