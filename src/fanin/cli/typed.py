@@ -81,16 +81,18 @@ def _refuse(override: Override, word: str, arguments: Sequence[str]) -> None:
         raise OptionError(key, word.partition("=")[2], allowed)
     if override.package is not None and not override.is_hydra_override():
         raise UserError(f"{word}: a group has one place in a run; type {key}=OPTION, without @")
-    if key not in GROUPS:
+    if key not in GROUPS and not key.startswith("hydra/"):
         return
     options = group_options(key, arguments)
-    if override.is_delete() and GROUPS[key].bases:
+    if override.is_delete() and key in GROUPS and GROUPS[key].bases:
         raise UserError(f"{word}: a run has one; type {key}=OPTION for another")
     if override.is_delete():
         if override._value not in ("", None) and not isinstance(override._value, str):
             raise UserError(f"{word}: type ~{key}, or ~{key}=OPTION")
     elif not all(isinstance(one, str | QuotedString) for one in _options(override)):
-        raise OptionError(key, word.partition("=")[2], f"one of {', '.join(options)}")
+        raise OptionError(
+            key, word.partition("=")[2], f"one of {', '.join(options)}" if options else "an option's name"
+        )
 
 
 def _options(override: Override) -> Iterable[Any]:
