@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fanin.sweep.run_view import number_or_dash
+
 ORDER = ("done", "diverged", "failed", "interrupted", "busy", "skipped")
 COLOURS = {"done": "green", "diverged": "magenta", "failed": "red", "interrupted": "yellow", "busy": "yellow"}
 MOST_ROWS = 16
@@ -102,7 +104,10 @@ class Board:
         for name, one in list(self.running.items())[:MOST_ROWS]:
             share = f"{one.step}/{one.steps}" if one.steps else "starting"
             table.add_row(
-                _short(name, self.console.width - 50), share, f"loss {one.loss:.4f}", f"error {one.error:.1%}"
+                _short(name, self.console.width - 50),
+                share,
+                f"loss {number_or_dash(one.loss, '.4f')}",
+                f"error {number_or_dash(one.error, '.1%')}",
             )
         if len(self.running) > MOST_ROWS:
             counts.append(f"  and {len(self.running) - MOST_ROWS} more running")

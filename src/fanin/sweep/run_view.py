@@ -76,7 +76,12 @@ class Display:
         if self._bar is None:
             return
         self._bar.update(
-            self._task, visible=True, completed=step, total=steps, loss=f"{loss:.4f}", error=f"{error:.1%}"
+            self._task,
+            visible=True,
+            completed=step,
+            total=steps,
+            loss=number_or_dash(loss, ".4f"),
+            error=number_or_dash(error, ".1%"),
         )
         now = time.monotonic()
         if now - self._drawn >= REFRESH or step >= steps:
@@ -94,12 +99,18 @@ class Display:
         )
 
 
+def number_or_dash(value: float, form: str) -> str:
+    """A number in a form, "-" where there is none yet or it is not finite."""
+    return format(value, form) if math.isfinite(value) else "-"
+
+
 def ending(result: dict[str, Any]) -> tuple[str, str]:
     """How a run ended, from its result: the words and their colour."""
     parts = []
     if result["diverged"]:
         broken = result["diverged"]
-        parts.append(f"diverged at step {broken['step']}: {broken['what']} of {broken['layer']} not finite")
+        of = "" if broken["layer"] in (None, "", broken["what"]) else f" of {broken['layer']}"
+        parts.append(f"diverged at step {broken['step']}: {broken['what']}{of} not finite")
     elif result["outcome"] == "init only":
         parts.append("profiles at init only")
     else:
