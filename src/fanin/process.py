@@ -87,7 +87,7 @@ def free_memory() -> int:
 
 
 def total_memory() -> int | None:
-    """Bytes of main memory that the machine has; None where the system does not tell."""
+    """Bytes of main memory that the machine has; None if the system does not tell."""
     return _pages("SC_PHYS_PAGES")
 
 

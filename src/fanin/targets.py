@@ -170,7 +170,7 @@ def _makes(found: object, kinds: tuple[type, ...]) -> bool:
 
 
 def _returned(function: FunctionType) -> object:
-    """What a function is declared to return; None where that cannot be told."""
+    """What a function is declared to return; None if that cannot be told."""
     try:
         return typing.get_type_hints(function).get("return")
     except (NameError, TypeError, SyntaxError, AttributeError):  # names that only a type checker knows

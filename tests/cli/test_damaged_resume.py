@@ -100,8 +100,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "two kinds": ({"window": [["a", 1]], "seconds": float("nan")}, "seconds, window in it cannot be right"),
     "rows of no number": ({"rows": {"metrics.csv": "6"}}, "rows in it cannot be right"),
     "weights that are no tensors": ({"model": {"linear_1.weight": 3}}, "model in it cannot be right"),
-    "weights of another shape": ({"model": {"linear_1.weight": torch.ones(2, 2)}}, "the run cannot go on from it ("),
-    "no parameters of the optimizer": ({"optimizer": {}}, "the run cannot go on from it (KeyError"),
+    "weights of another shape": ({"model": {"linear_1.weight": torch.ones(2, 2)}}, "the run cannot resume from it ("),
+    "no parameters of the optimizer": ({"optimizer": {}}, "the run cannot resume from it (KeyError"),
 }
 
 
@@ -120,7 +120,7 @@ def test_a_state_of_the_optimizer_that_fails_in_the_first_step(
     kept = state["optimizer"]["state"]
     state["optimizer"]["state"] = {place: dict.fromkeys(names, "x") for place, names in kept.items()}
     write(tmp_path, state)
-    assert_starts_afresh(attempt, tmp_path, undisturbed, "the run cannot go on from it (")
+    assert_starts_afresh(attempt, tmp_path, undisturbed, "the run cannot resume from it (")
 
 
 def test_a_flipped_bit_in_the_weights(attempt: Attempt, undisturbed: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_resume_that_fails_names_the_way_out(attempt: Attempt, tmp_path: Path)
     assert outcome["state"] == "failed"
     assert outcome["error"] == (
         f"{tmp_path}/metrics.csv: a folder is in the place of a file "
-        "(it went on from its last checkpoint; force=true starts afresh)"
+        "(it resumed from its last checkpoint; force=true starts afresh)"
     )
     assert read(tmp_path / "status.json")["error"] == outcome["error"]
 

@@ -79,7 +79,7 @@ def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(
     said, stopped = interrupted
     assert (said.code, said.err) == (130, [])
     assert len(said.out) == 1
-    assert said.out[0].endswith("interrupted; the same command goes on")
+    assert said.out[0].endswith("interrupted; the same command resumes it")
     status = read(stopped / "status.json")
     assert status["state"] == "interrupted"
     assert 20 < status["step"] < STEPS

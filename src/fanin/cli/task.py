@@ -55,7 +55,7 @@ class Sender:
 
     def __init__(self, node: str, pid: int) -> None:
         self.node, self.pid = node, pid
-        # A queue's jobs go on without the command that has put them there; another machine's processes are not seen.
+        # A queue's jobs run without the command that queued them; another machine's processes are not seen.
         self._seen = node == platform.node() and "SLURM_JOB_ID" not in os.environ
         self._asked = 0.0
         self._gone = False

@@ -62,7 +62,7 @@ def _read(word: str) -> Override:
 
 
 def _parsed(word: str) -> Override | None:
-    """An override as Hydra reads it, None where it cannot."""
+    """An override as Hydra reads it, None if it cannot."""
     try:
         return OverridesParser.create().parse_override(word)
     except Exception:  # beside its own errors: of integers of 5,000 digits, of a function's arguments

@@ -1,4 +1,4 @@
-"""Averaging of the iterates, for any optimizer: training goes on as it would, evaluation looks at the average.
+"""Averaging of the iterates, for any optimizer: training is as without it, evaluation is of the average.
 
 An option gives one number a step. After update number t, counted from 0, has made theta_(t+1) of theta_t:
 
@@ -21,7 +21,7 @@ from fanin.errors import OptionError, integer, number
 
 
 class Averaging(ABC):
-    """What the average takes of each iterate: a function of the step alone, so that a resumed run goes on with it."""
+    """What the average takes of each iterate: a function of the step alone, so that a resumed run continues with it."""
 
     neutral: ClassVar[bool] = False
 
@@ -35,7 +35,7 @@ class Averaging(ABC):
 
 @dataclass(kw_only=True)
 class NoAveraging(Averaging):
-    """Evaluation looks at the weights themselves."""
+    """Evaluation is of the weights themselves."""
 
     neutral: ClassVar[bool] = True
 

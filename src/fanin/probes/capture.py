@@ -27,7 +27,7 @@ class Observation:
     Args:
         modules: names of the modules that were looked at, in the order of execution.
         activations: their outputs, [R, B, ...] each; that of "input" is the input itself.
-        activation_gradients: dL/d output of each; None where nothing flows back, or nobody asked.
+        activation_gradients: dL/d output of each; None if nothing flows back, or nobody asked.
         weight_names: the modules that own a weight, in the order of execution.
         block_ends: for each of them the position, in `modules`, of its block's last module: what the next weight
             layer receives; for the last one the network's output.
@@ -36,7 +36,7 @@ class Observation:
         gradients: dL/dW of each.
         initial: the weights at step 0.
         initial_norms: their norms, [n, R]; asked for only where they are needed, and kept by the learner.
-        updated: the weights after the step's update; None where there was none, or nobody asked.
+        updated: the weights after the step's update; None if there was none, or nobody asked.
         changed: those of `modules` whose outputs a later module worked on in place.
         ran: the modules that ran and gave a tensor, each once.
     """
@@ -79,7 +79,7 @@ def _owns_parameters(module: nn.Module) -> bool:
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """The first tensor of real numbers in what a module gave; None where there is none.
+    """The first tensor of real numbers in what a module gave; None if there is none.
 
     Modules give tensors, or tuples, lists, dictionaries and objects of them: of nn.LSTM it is the hidden states of
     all steps, of nn.MultiheadAttention the outputs, not the attention weights.
@@ -109,10 +109,10 @@ def capturing(
     Args:
         modules: the modules to look at.
         x: the network's input [B, ...], to be recorded as the module "input", where `modules` are all that run; the
-            observation then also says which of them own a weight and where blocks end. None where that is known.
+            observation then also says which of them own a weight and where blocks end. None if that is known.
         gradients: whether to record the gradients with respect to the outputs.
         changing: names of the outputs that later modules work on in place, which have to be copied, as `changed`
-            of an earlier observation has them; None where they are not known, and all are.
+            of an earlier observation has them; None if they are not known, and all are.
     """
     seen = Observation()
     start = None if x is None else (_kept(x, "input", changing), x._version)

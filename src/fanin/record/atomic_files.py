@@ -87,7 +87,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file, or None where it is missing or broken."""
+    """The content of a JSON file, or None if it is missing or broken."""
     try:
         content = loaded(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -27,7 +27,7 @@ def sealed(content: bytes | memoryview) -> bytes:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint, None where they are as they were written.
+    """What is wrong with the bytes of a checkpoint, None if they are as they were written.
 
     One without a checksum, of an older version or another program, is judged by those that a zip archive has of its
     parts.

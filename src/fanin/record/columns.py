@@ -34,7 +34,7 @@ STATES = {
     "done": "trained to its end",
     "diverged": "ended by the first loss that was not finite, which is a result, too",
     "failed": "ended by an error; run.log has the traceback",
-    "interrupted": "stopped by the user; the same command goes on from the last checkpoint",
+    "interrupted": "stopped by the user; the same command resumes from the last checkpoint",
     "running": "on its way, or its machine died before it could say more",
     "paused": "waits for a search to go on with it",
     "pruned": "ended by a search, for others were better",
@@ -193,4 +193,4 @@ RUN_FILES = (
 """What a run's folder holds; TensorBoard's events.out.tfevents.* beside them."""
 
 CHECKPOINTS = ("last.pt", "best.pt")
-"""What its checkpoints/ holds: what the same command goes on from, and the weights of the best validation."""
+"""What its checkpoints/ holds: what the same command resumes from, and the weights of the best validation."""

@@ -88,7 +88,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def read_table(path: Path) -> list[dict[str, str]] | None:
-    """The rows of a CSV file whatever its bytes, those without a name for each cell cut; None where there are none.
+    """The rows of a CSV file whatever its bytes, those without a name for each cell cut; None if there are none.
 
     Raises:
         OSError: it is there and cannot be read.

@@ -13,7 +13,7 @@ REPORT_FILES = (".figures.json", "index.html", "table.csv")
 
 
 def stranger(grid: Path) -> str | None:
-    """The first of the files that a grid would write over and that no grid has written; None where there is none.
+    """The first of the files that a grid would write over and that no grid has written; None if there is none.
 
     What lies beside them is nobody's business: a grid writes nothing but these and the folders of its runs.
 

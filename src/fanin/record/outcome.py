@@ -65,7 +65,7 @@ def outcome(
 
     Args:
         task: a key of TASKS; an unknown one counts as "other".
-        metrics: final numbers by their names in result.json, None where there is none.
+        metrics: final numbers by their names in result.json, None if there is none.
         steps: updates made; 0 gives "init only", or "evaluated" if trained weights were.
         diverged: whether a number was not finite; gives "diverged".
         first_loss: training loss of the first step's batch, before its update.

@@ -54,7 +54,7 @@ class RunConfig:
         return self._choices
 
     def value(self, key: str) -> Any:
-        """The value of a dotted key, the chosen option where the key is a group, None where there is none."""
+        """The value of a dotted key, the chosen option where the key is a group, None if there is none."""
         value = _resolved(self.config, _walk(self.config, key))
         if isinstance(value, int) and value.bit_length() > 1000:  # more than a float holds
             return float("inf")
@@ -106,7 +106,7 @@ class RunConfig:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, None where it is missing, broken or would grow without bound."""
+    """The content of a YAML file, None if it is missing, broken or would grow without bound."""
     import yaml
 
     try:

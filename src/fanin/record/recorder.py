@@ -29,7 +29,7 @@ TAGS = {
 
 @dataclass(slots=True)  # not frozen: that takes three times as long to make, and a profile has a thousand
 class ProfileRow:
-    """One row of profiles.csv, without its snapshot; None where there is no value or no theory."""
+    """One row of profiles.csv, without its snapshot; None if there is no value or no theory."""
 
     axis: str
     index: int
@@ -52,9 +52,9 @@ class Recorder:
 
     Args:
         folder: the run's folder, owned by this process.
-        resume_step: go on after this step: what earlier files say of later steps is dropped. None starts afresh.
+        resume_step: resume after this step: what earlier files say of later steps is dropped. None starts afresh.
         full: whether metrics.csv has the columns of the whole training part, too.
-        rows: how many rows each table had at the checkpoint to go on from; lost ones are told in the log.
+        rows: how many rows each table had at the checkpoint to resume from; lost ones are told in the log.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Recorder:
             return resume_step is not None and int(row["step"]) <= resume_step
 
         def kept_profiles(row: dict[str, str]) -> bool:
-            # A profile is taken before the update of its step: that of the step to go on from is yet to come.
+            # A profile is taken before the update of its step: that of the step to resume from is yet to come.
             snapshot = row["snapshot"]
             taken = {"init": 0, "final": sys.maxsize}
             return resume_step is not None and (taken[snapshot] if snapshot in taken else int(snapshot)) < resume_step
@@ -92,7 +92,7 @@ class Recorder:
             self._profile_events(snapshot, [_parsed(row) for row in told if int(row["index"]) > (resume_step or 0)])
 
     def metrics(self, row: Mapping[str, float | None]) -> None:
-        """Record one logged step; `row` has the columns of metrics.csv, None where not evaluated."""
+        """Record one logged step; `row` has the columns of metrics.csv, None if not evaluated."""
         self.metrics_file.write([{key: _number(value) for key, value in row.items()}])
         values = {TAGS[key]: value for key, value in row.items() if key in TAGS and value is not None}
         self.events.scalars(values, int(row["step"] or 0))

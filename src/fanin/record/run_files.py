@@ -48,7 +48,7 @@ class RunFiles:
 
     @property
     def classes(self) -> int | None:
-        """K, the number of classes; None where no file tells."""
+        """K, the number of classes; None if no file tells."""
         told = self.result.get("classes")
         if told is None:
             told = len(confusion) if isinstance(confusion := self.evaluation().get("confusion"), list) else None
@@ -59,7 +59,7 @@ class RunFiles:
 
     @property
     def chance_loss(self) -> float | None:
-        """The loss of the best constant answer, ln K for cross-entropy; None where it is unknown."""
+        """The loss of the best constant answer, ln K for cross-entropy; None if it is unknown."""
         if "chance_loss" in self.result:
             return as_number(self.result["chance_loss"])
         classes = self.classes
@@ -79,11 +79,11 @@ class RunFiles:
         return _mapping(self.result.get("metrics"))
 
     def metric(self, name: str) -> float | None:
-        """A final metric; None where it was not evaluated."""
+        """A final metric; None if it was not evaluated."""
         return as_number(self.metrics.get(name))
 
     def init(self, name: str) -> float | None:
-        """A quantity at initialization; None where it was not measured."""
+        """A quantity at initialization; None if it was not measured."""
         return as_number(_mapping(self.result.get("init")).get(name))
 
     def evaluation(self, part: str = "test") -> dict[str, Any]:

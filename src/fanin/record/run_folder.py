@@ -39,7 +39,7 @@ class RunFolder:
         self._started = ""
         self._position: dict[str, Any] = {"step": 0, "steps": None, "epoch": 0.0, "seconds": 0.0}
         self._written = 0.0
-        self.resumed = False  # whether this attempt went on from a checkpoint
+        self.resumed = False  # whether this attempt resumed from a checkpoint
 
     @contextmanager
     def owned(self) -> Iterator[None]:

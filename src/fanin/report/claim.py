@@ -142,7 +142,7 @@ def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[li
 
 
 def only(studies: Sequence[Judged], runs: Sequence[Run]) -> Judged | None:
-    """The study that all runs belong to, None where there is none."""
+    """The study that all runs belong to, None if there is none."""
     return studies[0] if studies and {run.experiment for run in runs} == {studies[0].experiment} else None
 
 

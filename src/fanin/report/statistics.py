@@ -52,7 +52,7 @@ def mean_interval(values: Iterable[float | None], folds: int | None = None, *, s
     One value has no interval. With no finite value the mean says why: nan or inf if any such was measured.
 
     Args:
-        values: of the runs; None where a run has none.
+        values: of the runs; None if a run has none.
         folds: k where the runs are folds of a cross-validation. Their training sets overlap, so that their results
             vary less than those of independent runs would, and the ordinary interval is too narrow.
         share: values lie in [0, 1], such as errors, and so do the ends of their interval.

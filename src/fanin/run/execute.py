@@ -42,7 +42,7 @@ class Begun:
         request: what is to be run.
         recipe: its options, made.
         recorder: the open files of its folder.
-        checkpoint: the state to go on from; None starts at step 0.
+        checkpoint: the state to resume from; None starts at step 0.
     """
 
     request: Request
@@ -130,7 +130,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
             raise
         for each in begun:
             each.recorder.close()
-        raise UnfitCheckpoint(f"the run cannot go on from it ({type(error).__name__}: {error})") from error
+        raise UnfitCheckpoint(f"the run cannot resume from it ({type(error).__name__}: {error})") from error
     except Interrupted:
         for one in loop.runs:
             one.request.folder.write_status("interrupted", error="stopped by the user", **loop.position(one))

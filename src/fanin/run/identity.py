@@ -53,7 +53,7 @@ class Identity:
         hparams: what TensorBoard's table shows: choices, varied values and some that are always told.
         choices: the chosen option of every group, "a+b" where several are taken.
         code: of each file of the user's own that the configuration names parts of, 16 hex digits of SHA-256. It is no
-            part of the hash: what was interrupted goes on when a mistake in it is mended.
+            part of the hash: an interrupted run resumes when a mistake in it is mended.
     """
 
     experiment: str

@@ -29,7 +29,7 @@ def objective_of(result: Mapping[str, Any] | None, name: str | None) -> float:
     """The objective of a run, smaller is better; infinite where it diverged, failed or does not have it.
 
     Args:
-        result: the content of result.json; None where there is none.
+        result: the content of result.json; None if there is none.
         name: the metric; None for the first of `ORDER` that the run has.
 
     >>> objective_of({"state": "done", "metrics": {"val_error": None, "val_loss": 0.5}}, None)

@@ -77,7 +77,7 @@ def _configuration(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _chance(made: Recipe, data: Dataset) -> dict[str, float | None]:
-    """Loss and error of the best constant answer; None where the targets are no classes."""
+    """Loss and error of the best constant answer; None if the targets are no classes."""
     if not made.method.loss.classification:
         return {"chance_loss": None, "chance_error": None}
     share = data.train_y.bincount().max().item() / len(data.train_y)

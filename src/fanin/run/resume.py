@@ -1,4 +1,4 @@
-"""What a run can go on from: its last checkpoint, as long as that is whole, its own and of the right kinds."""
+"""What a run can resume from: its last checkpoint, as long as that is whole, its own and of the right kinds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MISFITS = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class UnfitCheckpoint(Exception):
-    """A checkpoint could be read, but the run cannot go on from it."""
+    """A checkpoint could be read, but the run cannot resume from it."""
 
 
 def checkpoint_of(folder: RunFolder, identity: Identity) -> State | None:
-    """The state to go on from; None where there is none that fits, which the log tells."""
+    """The state to resume from; None if there is none that fits, which the log tells."""
     path = folder.checkpoints / "last.pt"
     if not path.is_file() or folder.status.get("state") in ("done", "diverged"):
         return None
@@ -47,7 +47,7 @@ def leave_aside(folder: RunFolder, reason: str) -> None:
 
 
 def _unfit(state: Any, identity: Identity) -> str | None:
-    """Why a run cannot go on from a state; None where it can. What the learner keeps is judged by the learner."""
+    """Why a run cannot resume from a state; None if it can. What the learner keeps is judged by the learner."""
     if not isinstance(state, dict):
         return f"it holds a {type(state).__name__}, not a run's state"
     lacks = [name for name in ("config_hash", "ended", *KINDS) if name not in state and name != "rows"]

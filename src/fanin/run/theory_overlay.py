@@ -26,8 +26,8 @@ class Overlay:
     """Puts theory beside the profile of one run, where a theory applies.
 
     Args:
-        layers: the weight layers with their c; None where no theory applies.
-        law: the activation's law; None where no theory applies.
+        layers: the weight layers with their c; None if no theory applies.
+        law: the activation's law; None if no theory applies.
         analysis: what the profile at init says; there once that profile has been annotated.
         ends: gradient and activation norms of the first and the last layer at init.
         frozen: names of the weight layers that are not trained: their gradients say nothing.

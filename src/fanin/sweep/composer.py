@@ -151,7 +151,7 @@ def _task(pickled: bytes, values: Sequence[Override]) -> DictConfig:
 
 
 def _with_values(base: Plain, values: Sequence[Override]) -> Plain | None:
-    """A copy with values set, or None where one of them is more than a new value of a leaf that is there."""
+    """A copy with values set, or None if one of them is more than a new value of a leaf that is there."""
     plain: Plain = _copied(base)
     for override in values:
         *path, last = override.key_or_group.split(".")

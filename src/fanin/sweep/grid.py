@@ -114,7 +114,7 @@ def _tell_what_is_missing(plan: Plan, outcomes: Sequence[Outcome]) -> None:
     if failed:
         raise FailedRuns(f"{len(failed)} of {counted(len(states), 'run')} failed; the first: {failed[0] / 'run.log'}")
     if stopped := sum(state == "interrupted" for state in states.values()):
-        raise FailedRuns(f"{stopped} of {counted(len(states), 'run')} interrupted; the same command goes on")
+        raise FailedRuns(f"{stopped} of {counted(len(states), 'run')} interrupted; the same command resumes them")
     wanted = [states[run.folder] for run in plan.runs.values() if not run.finished]
     if wanted and all(state in ("busy", "running") for state in wanted):
         many = f"{len(wanted)} of {counted(len(states), 'run')} {'is' if len(wanted) == 1 else 'are'}"

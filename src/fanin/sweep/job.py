@@ -172,9 +172,9 @@ def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool])
             run_together([replace(one, viewer=Told(one, outcomes)) for one in group], stop_requested)
             return outcomes
         except Interrupted:
-            said = "interrupted; the same command goes on"
+            said = "interrupted; the same command resumes it"
         except KeyboardInterrupt:
-            said = "interrupted; the same command goes on from its last checkpoint"
+            said = "interrupted; the same command resumes it from its last checkpoint"
         except (Exception, SystemExit) as error:  # a part that calls exit() takes no other run with it
             if len(group) == 1:
                 if not outcomes:
@@ -210,7 +210,7 @@ def _mark_failed(error: BaseException, request: Request) -> str:
     said = file_line(error) if isinstance(error, OSError) and error.errno is not None else said
     line = (said.strip() or type(error).__name__).splitlines()[0]
     if folder.resumed:
-        line += " (it went on from its last checkpoint; force=true starts afresh)"
+        line += " (it resumed from its last checkpoint; force=true starts afresh)"
     note(folder, f"failed: {line}\n{traceback.format_exc()}", logging.ERROR)
     try:
         (folder.path / "result.json").unlink(missing_ok=True)

@@ -46,7 +46,7 @@ def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a new Ray cluster tells nobody of itself
     returns: list[JobReturn] = []
     folders = [RunFolder(folder) for folder in plan.folders]
-    here = not _on_slurm(launcher)  # what a queue has taken goes on without this command
+    here = not _on_slurm(launcher)  # what a queue has taken runs without this command
     try:
         with interrupt_on_signal(partial(_ask_to_stop, folders) if here else lambda: None):
             for batch in _unfinished(plan, batches):
@@ -60,11 +60,11 @@ def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence
         if here:
             _mark_dead(folders)
         else:
-            print("the queue goes on with its jobs; scancel ends them", file=sys.stderr)
+            print("the queue keeps its jobs; scancel stops them", file=sys.stderr)
         raise
     except Exception as error:
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(":")
-        more = "HYDRA_FULL_ERROR=1 shows more, the same command goes on"
+        more = "HYDRA_FULL_ERROR=1 shows more, the same command resumes"
         raise LauncherFailed(f"hydra/launcher={name}: {type(error).__name__}: {said} ({more})") from error
     return returns
 

@@ -13,7 +13,7 @@ from fanin.targets import load
 
 
 def structure_key(values: Mapping[str, Any]) -> str | None:
-    """What runs must have in common to be trained together; None where a run can only be trained alone.
+    """What runs must have in common to be trained together; None if a run can only be trained alone.
 
     What each group's options share stands in the table of groups, and a part may say it itself: free to differ are
     seed, initializer, schedule, the rule for the learning rate, early stopping, the optimizer's numbers, the strength
@@ -53,7 +53,7 @@ def _options(values: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 @lru_cache(maxsize=256)
 def _found(target: str, bases: tuple[str, ...]) -> object:
-    """The class or function that a `_target_` names, None where there is none."""
+    """The class or function that a `_target_` names, None if there is none."""
     try:
         return load(target, *bases)
     except UserError:

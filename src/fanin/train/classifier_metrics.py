@@ -32,7 +32,7 @@ def evaluate(outputs: Tensor, targets: Tensor) -> dict[str, Any]:
 
     Returns:
         accuracy, error, precision, recall, f1, roc_auc as floats and confusion as [K][K] counts, rows the true class,
-        columns the answer. roc_auc is None where a class has no example. All are None without examples, and where an
+        columns the answer. roc_auc is None if a class has no example. All are None without examples, and where an
         output is nan.
 
     Source: Fawcett, An introduction to ROC analysis (2006).

@@ -169,7 +169,7 @@ class FusedLearner(Learner):
         return self.members[run].culprit
 
     def state(self, run: int) -> dict[str, Any]:
-        """What the run's own learner would give: either kind of learner can go on from it."""
+        """What the run's own learner would give: either kind of learner can resume from it."""
         if run in self._halted:
             return self._halted[run]
         member, optimizer = self._member(run)

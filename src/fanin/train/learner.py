@@ -57,7 +57,7 @@ class Learner(ABC):
 
     @abstractmethod
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
-        """One update of every run; a run whose loss is not finite takes none (unless told to go on).
+        """One update of every run; a run whose loss is not finite takes none (unless told to continue).
 
         The quantities in `curves` are measured in the very pass that trains, at the weights before the update. Their
         gradients are those of the loss, without penalties and clipping.
@@ -109,7 +109,7 @@ class Learner(ABC):
 
     @abstractmethod
     def state(self, run: int) -> dict[str, Any]:
-        """Everything needed to go on with the run: tensors and plain values, readable with weights_only."""
+        """Everything needed to resume the run: tensors and plain values, readable with weights_only."""
 
     @abstractmethod
     def load_state(self, run: int, state: dict[str, Any]) -> None:

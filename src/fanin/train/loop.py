@@ -160,7 +160,7 @@ class Loop(Generic[R]):
             run.row["epoch"] = self.batches.epoch(run.step)
 
     def evaluate_due(self) -> None:
-        """Add what is looked at while training goes on: the validation part and, where asked for, the training part."""
+        """Add the evaluations during training: of the validation part and, if requested, of the training part."""
         self.evaluate("val", self.data.val_x, self.data.val_y)
         if self.trainer.eval_train:
             self.evaluate("full", self.batches.inputs, self.batches.targets)
@@ -268,7 +268,7 @@ class Loop(Generic[R]):
         return self.due(every, done) and not waits
 
     def checkpoint(self, done: int | None) -> None:
-        """Write, for every run, what is needed to go on from step `done` as if nothing had happened; None: it ended."""
+        """Write, for every run, what is needed to resume from step `done` without a difference; None: it ended."""
         fetched = torch.stack(self.pending).cpu() if self.pending else torch.zeros(0, 2, len(self.runs))
         for index, run in enumerate(self.runs):
             state = {"step": run.step if done is None else done, "ended": done is None}

@@ -30,7 +30,7 @@ class Run:
         patience: its early stopping, or None.
         monitor: the column of metrics.csv that early stopping and the best checkpoint watch.
         annotate: makes profile rows, with theory beside them, from labels and values.
-        config_hash: of its configuration; a checkpoint bears it, so that only the same run goes on from it.
+        config_hash: of its configuration; a checkpoint bears it, so that only the same run resumes from it.
         scale: factor of the learning rate at a step, for the size of its batch.
         first_loss: that of the first step's batch, before its update.
         shown: called at every logged row with (step, loss, error): the progress bar.
@@ -127,7 +127,7 @@ class Run:
         return True
 
     def state_dict(self, pending: Sequence[Sequence[float]]) -> State:
-        """What is needed to go on, the learner's part apart; `pending` are losses and errors since the last row."""
+        """What is needed to resume, the learner's part apart; `pending` are losses and errors since the last row."""
         return {
             "config_hash": self.config_hash,
             "seconds": self.seconds,

@@ -41,7 +41,7 @@ class Look:
     respect to an output is had as that with respect to zeros added to it.
 
     Args:
-        trace: of the structure; None where there is nothing to see.
+        trace: of the structure; None if there is nothing to see.
         places: what to look at: 0 is the input, 1 the first module call, and so on in the order of execution.
         gradients: whether to look at the gradients with respect to the outputs too.
         like: the inputs [R, B, ...]; says R and the device.
@@ -65,7 +65,7 @@ class Look:
                 self.zeros[place] = zero.expand(len(like), *one.shape[1:])
 
     def gradients(self, losses: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        """Gradients of each run's loss, in its slices, with respect to stacked parameters; None where there is none."""
+        """Gradients of each run's loss, in its slices, with respect to stacked parameters; None if there is none."""
         found = torch.autograd.grad(losses.sum(), [*parameters, *self.zeros.values()], allow_unused=True)
         self._flowed = dict(zip(self.zeros, found[len(parameters) :], strict=True))
         return found[: len(parameters)]

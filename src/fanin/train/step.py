@@ -175,7 +175,7 @@ class Average:
             self.tensors[name].copy_(tensors[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on; its tensors are the average's own."""
+        """What is needed to resume; its tensors are the average's own."""
         return {"updates": self.updates, "started": self.started, "tensors": self.tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -93,7 +93,7 @@ class Recurrent(nn.Module):
         return outputs
 
     def _dropped(self, place: int, x: Tensor) -> Tensor:
-        """What goes on from layer number `place`, with entries dropped where there is dropout; 0: the rows."""
+        """The output of layer number `place`, with entries dropped where there is dropout; 0: the rows."""
         return self.dropouts[str(place)](x) if str(place) in self.dropouts else x
 
 

@@ -29,7 +29,7 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     """Shares of each true class's examples by the answer given, over all finished runs of a configuration.
 
     share_ij = sum_runs C_ij / sum_runs sum_j C_ij. Where there are more configurations than panels, those with the
-    least error are drawn. None where no finished run has a matrix, or where it has more than MOST_CLASSES classes.
+    least error are drawn. None if no finished run has a matrix, or where it has more than MOST_CLASSES classes.
     """
     part = next((part for part in PARTS if any(_matrix(run, part) is not None for run in runs)), None)
     if part is None:

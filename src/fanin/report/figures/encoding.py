@@ -91,7 +91,7 @@ def shade(colour: str, rank: int, count: int) -> str:
 
 
 def _columns(configurations: Sequence[Configuration]) -> dict[str, list[Any]]:
-    """Each key that varies with its value in every configuration, None where it has none."""
+    """Each key that varies with its value in every configuration, None if it has none."""
     columns = {key: [one.values.get(key) for one in configurations] for key in varying_keys(configurations)}
     experiments = [one.experiment for one in configurations]
     return columns | ({EXPERIMENT: list(experiments)} if len(set(experiments)) > 1 or not columns else {})

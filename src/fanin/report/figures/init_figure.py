@@ -39,7 +39,7 @@ DASHES = (0, (4, 2.2))
 
 
 def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> Figure | None:
-    """The study's figure, of as many panels as there is something to draw; None where there is nothing.
+    """The study's figure, of as many panels as there is something to draw; None if there is nothing.
 
     Activation norm and gradient norm over weight layers, measured (thin: one seed, thick: geometric mean) over theory
     (dashed: median, shaded: one standard deviation of one seed, dotted: mean square); training loss over steps with

@@ -32,7 +32,7 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
     """Activation norm, gradient norm and weight variance before (broad) and after training (dashed), and movement.
 
     Means over the seeds that have both snapshots. Diverged runs are left out: where they broke off says nothing, and
-    would set the scale. None where no weight moved in any run: before and after are the same.
+    would set the scale. None if no weight moved in any run: before and after are the same.
     """
     movement = profiles.matrix("final", "weight", "weight_movement")
     lengths = profiles.lengths("final", "weight", "weight_movement")
