@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,6 +251,22 @@ def test_a_figure_without_theory_says_so(tmp_path: Path, write_run: WriteRun) ->
     lines = [",".join([*line.split(",")[:6], "", "", ""]) for line in lines if "mean_square" not in line]
     (folder / "profiles.csv").write_text("\n".join([header, *lines]) + "\n")
     assert legend_of(draw(tmp_path, [folder])["study"]) == ["c=2", "(no theory for this recipe)"]
+
+
+def test_surfaces_have_words_of_their_own(tmp_path: Path, write_run: WriteRun) -> None:
+    """What is descended has a value, which may be negative, and no error."""
+    folder = write_run(tmp_path, **SMALL)
+    content = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(content | {"task": "descent", "outcome": "descends"}))
+    text = (folder / "metrics.csv").read_text()
+    (folder / "metrics.csv").write_text(re.sub(r"(0\.003,)\d", r"\g<1>-3", text))
+    curves = draw(tmp_path, [folder])["curves"]
+    assert [axes.get_ylabel() for axes in axes_of(curves)] == ["value", "share of the descent left"]
+    assert axes_of(curves)[0].get_ylim()[0] < -3
+    report = write_report([tmp_path])
+    assert report.table.rows[0][7] == "descends: train value 0.23"
+    assert "| configuration | train value | train share of the descent left |" in report.tables[1].read_text()
+    assert "error" not in report.index.read_text().partition("<body>")[2]
 
 
 def test_labels_are_neither_mathematics_nor_hidden(tmp_path: Path, write_run: WriteRun) -> None:

@@ -19,7 +19,7 @@ from fanin.report.figures.movement import movement_figure
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.figures.training import curves_figure
 from fanin.report.read.configurations import REPLICATES, Configuration, canonical, group_runs, short_keys
-from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, titled
+from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, task_of, titled
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles, read_metrics, read_profiles
 from fanin.report.theory_events import write_tensorboard
@@ -67,7 +67,7 @@ def _compose(
     study, table = study_table(runs, configurations), table_of(studies, runs, configurations)
     tables = [report_folder / "table.csv", report_folder / "table.md"]
     write_table_csv(tables[0], study)
-    write_table_markdown(tables[1], sheet.title, study, table, claims, {run.task for run in runs})
+    write_table_markdown(tables[1], sheet.title, study, table, claims, task_of(runs))
     tables += _write_claims(report_folder / "claims.csv", studies)
     rows = rows_of([run.files for run in runs], grid)
     summary_path = _write_summary([run.files for run in runs], found, grid, report_folder, explicit=explicit)

@@ -23,7 +23,7 @@ from fanin.report.figures.lines import (
 )
 from fanin.report.figures.loss import metric_panel
 from fanin.report.figures.style import Sheet, darker, log_axis, panel
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Metrics, Profiles
 
 LAYERS = "weight layer"
@@ -56,7 +56,8 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
         panel(place, letter, title, LAYERS, unit)
     if trained:
         metric_panel(axes[-1], sheet, runs, metrics, "train_loss")
-        panel(axes[-1], "abc"[count - 1], "training loss", "step", "loss")
+        word = task_of(runs).loss
+        panel(axes[-1], "abc"[count - 1], f"training {word}", "step", word)
     sheet.legend(figure, axes, [*_style_handles(sheet, profiles), *mark_handles(axes)])
     return figure
 
@@ -105,7 +106,8 @@ def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     if most > 1:
         handles += [Line2D([], [], color=GREY, lw=1.8, label="mean over seeds")]
     if not has_theory(profiles):
-        return [*handles, Line2D([], [], ls="", label="(no theory for this recipe)")]
+        measured = profiles.lengths("init", "weight", "activation_norm").any()
+        return [*handles, *([Line2D([], [], ls="", label="(no theory for this recipe)")] if measured else [])]
     if count <= MOST_THEORY and not sheet.encoding.dashed:
         handles += [Line2D([], [], color=GREY, lw=1.1, ls=DASHES, label="theory")]
     if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "band_low")).any():

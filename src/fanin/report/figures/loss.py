@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from fanin.report.figures.encoding import GREY, plain
 from fanin.report.figures.lines import Floats, cut_off, draw_steps, mark_diverged, mean_width, seeds_drawn
 from fanin.report.figures.style import Sheet
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Metrics
 
 MOST_SAID = 4
@@ -35,6 +35,7 @@ def metric_panel(
     """
     count, is_loss = len(sheet.configurations), column.endswith("_loss")
     chance = chance_loss(runs) if is_loss else None
+    share = not is_loss and task_of(runs).percent
     curves = []
     ends = [diverged_at(runs, one.members) for one in sheet.configurations]
     for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
@@ -45,10 +46,9 @@ def metric_panel(
             band=interval and count <= MOST_BANDS, lw=mean_width(count), ls=dash,
         )  # fmt: skip
         curves.append((steps, mean, values))
-    if not is_loss:
-        axes.set_ylim(0, 1)
+    if share:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    top = loss_top([mean if band else values.ravel() for _, mean, values in curves], chance) if is_loss else 1.0
+    top = loss_top([mean if band else values.ravel() for _, mean, values in curves], chance) if not share else 1.0
     if chance and any(ends):
         top = max(top, 1.35 * chance)  # room for what is said above the line
     said: list[tuple[str, str]] = []
@@ -56,11 +56,11 @@ def metric_panel(
         mark_diverged(axes, at, 0.975 * top, colour)
         if at:
             steps_said = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
-            share = "" if len(at) == len(one.members) else f" ({len(at)} of {len(one.members)})"
-            said.append((f"{one.label}: diverged at {steps_said}{share}", colour))
+            some = "" if len(at) == len(one.members) else f" ({len(at)} of {len(one.members)})"
+            said.append((f"{one.label}: diverged at {steps_said}{some}", colour))
     if len(said) > MOST_SAID:
         said = [(f"{len(said)} of {count} configurations diverged", GREY)]
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min(0.0, *(float(np.nanmin(mean)) for _, mean, _ in curves if np.isfinite(mean).any()), 0.0))
     going_on = [(x, y, c) for (x, y, _), c, at in zip(curves, sheet.colours, ends, strict=True) if not at]
     beyond = cut_off(axes, top, going_on)
     if beyond:

@@ -12,7 +12,7 @@ from fanin.report.figures.encoding import GREY
 from fanin.report.figures.lines import mark_handles
 from fanin.report.figures.loss import metric_panel
 from fanin.report.figures.style import Sheet, panel
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Metrics
 
 PARTS = {"train": "training", "val": "validation"}
@@ -32,7 +32,8 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
     for place, letter, column in zip(axes, "abcd", columns, strict=False):
         metric_panel(place, sheet, runs, metrics, column, band=True)
         part, _, what = column.partition("_")
-        panel(place, letter, f"{PARTS[part]} {what}", "step", what)
+        word = getattr(task_of(runs), what)
+        panel(place, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", "step", word)
     for place in axes[len(columns) :]:
         place.remove()
     drawn = axes[: len(columns)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fanin.errors import UserError
+from fanin.record.outcome import TASKS, Task
 from fanin.record.overrides import RunConfig
 from fanin.record.run_files import RunFiles, read_run
 
@@ -119,6 +120,12 @@ def grid_of(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
 def titled(runs: Sequence[Run]) -> str:
     """The experiment's name, or those of several."""
     return ", ".join(sorted({run.experiment for run in runs if run.experiment})) or "runs"
+
+
+def task_of(runs: Iterable[Run]) -> Task:
+    """What the losses of all these runs are about, in whose words their numbers are told; of several that of most."""
+    tasks = Counter(run.task for run in runs if run.task in TASKS)
+    return TASKS[tasks.most_common(1)[0][0] if tasks else "classification"]
 
 
 def read_runs(folders: Sequence[Path], root: Path) -> list[Run]:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from fanin.record.atomic_files import write_atomically
 from fanin.record.columns import STATES
 from fanin.record.summary import METRICS
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, task_of
 from fanin.report.write.tables import INITIALIZATION, interval_words, metric_words
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def write_page(report: Report, runs: Sequence[Run], *, theory: bool) -> None:
         initialization=INITIALIZATION,
         intervals=interval_words(report.study),
         metrics=metrics,
-        tasks={run.task for run in runs},
+        task=task_of(runs),
         runs=[_run(run, metrics) for run in runs],
     )
     write_atomically(report.index, lambda file: file.write(text.encode(errors="replace")))

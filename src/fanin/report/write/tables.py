@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.record.columns import STATES
 from fanin.record.csv_file import write_table
-from fanin.record.outcome import TASKS
+from fanin.record.outcome import TASKS, Task
 from fanin.record.run_files import as_number
 from fanin.record.summary import INIT, METRICS
 from fanin.report.read.configurations import Configuration
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, task_of
 from fanin.report.statistics import NOTHING, Interval, geometric_interval, mean_interval
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _study_row(members: Sequence[Run], one: Configuration) -> StudyRow:
     names = dict.fromkeys((*METRICS, *(name for file in files for name in file.metrics)))
     z = [value for value in (file.init("z") for file in files) if value is not None and not math.isnan(value)]
     states = Counter(run.state for run in members)
-    shares = all(TASKS.get(run.task, TASKS["other"]).percent for run in members)
+    shares = task_of(members).percent
 
     def final(name: str) -> Interval:
         share = shares and name.endswith("_error")
@@ -180,7 +180,7 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
 
 def _reached(members: Sequence[Run]) -> str:
     """What training came to on average, e.g. "6.2 % train error"; a function that is descended has a value instead."""
-    task = TASKS.get(members[0].task, TASKS["classification"])
+    task = task_of(members)
     what, share = ("error", True) if task is TASKS["classification"] else ("loss", False)
     for part in PARTS:
         mean = mean_interval([run.files.metric(f"{part}_{what}") for run in members])
@@ -190,9 +190,8 @@ def _reached(members: Sequence[Run]) -> str:
     return ""
 
 
-def metric_words(name: str, tasks: Collection[str]) -> str:
-    """A final metric in the words of the runs' task, where it is the same for all: "train loss", "train value"."""
-    task = TASKS.get(next(iter(tasks)) if len(tasks) == 1 else "", TASKS["classification"])
+def metric_words(name: str, task: Task) -> str:
+    """A final metric in the words of its task: "train loss", "train value"."""
     part, _, what = name.partition("_")
     return f"{part} {getattr(task, what)}" if part in PARTS and what in ("loss", "error") else name.replace("_", " ")
 
@@ -222,9 +221,9 @@ def write_table_csv(path: Path, rows: Sequence[StudyRow]) -> None:
 
 
 def write_table_markdown(
-    path: Path, title: str, rows: Sequence[StudyRow], table: Table, claims: Sequence[Claim], tasks: Collection[str]
+    path: Path, title: str, rows: Sequence[StudyRow], table: Table, claims: Sequence[Claim], task: Task
 ) -> None:
-    """The claims with their verdicts, the table and the final metrics in Markdown, in the words of the runs' tasks."""
+    """The claims with their verdicts, the table and the final metrics in Markdown, in the words of the runs' task."""
     metrics = [name for name in METRICS if any(row.metrics[name].n for row in rows)]
     lines = [f"# {_escape(title)}", ""]
     if claims:
@@ -234,7 +233,7 @@ def write_table_markdown(
     lines += ["", INITIALIZATION] if table.initialization else []
     if metrics:
         cells = [[row.label, *(interval_text(row.metrics[name], row.runs) for name in metrics)] for row in rows]
-        header = ["configuration", *(metric_words(name, tasks) for name in metrics)]
+        header = ["configuration", *(metric_words(name, task) for name in metrics)]
         lines += ["", "## Final metrics", "", *markdown(header, cells), "", f"Mean [{interval_words(rows)}]."]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

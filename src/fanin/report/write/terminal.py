@@ -63,7 +63,8 @@ def print_study(report: Report, console: Console) -> None:
         if path is not None:
             line(console, f"{name:<12}{near(path)}")
     line(console, f"tensorboard --logdir {shlex.quote(near(report.grid))}")
-    line(console, f"{'profiles':<12}http://localhost:6006/?{PROFILES}#timeseries")
+    if any(row.init["activation_last"].measured for row in report.study):
+        line(console, f"{'profiles':<12}http://localhost:6006/?{PROFILES}#timeseries")
     shown = sum(row.runs for row in report.study) + len(list(report.out.glob("tensorboard/*/*/")))  # theory has four
     if shown > MOST_TICKED:
         line(console, f"(its custom scalars tick none of more than {MOST_TICKED} runs: tick those to see)")
