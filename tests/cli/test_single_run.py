@@ -166,7 +166,9 @@ def test_tensorboard_shows_metrics_over_steps_and_profiles_over_depth(run: Path)
     written = [float(row["train_loss"]) for row in rows]
     assert [value for _, value in losses] == pytest.approx(written, rel=2**-24)  # events hold float32
     assert [event.step for event in events.Scalars("profile_init_module/activation_norm")] == [1, 2, 3, 4, 5, 6]
-    assert [event.step for event in events.Scalars("layers/gradient_norm/1_linear_1")] == [0]
+    assert [event.step for event in events.Scalars("layers/gradient_norm/1_linear_1")] == [*range(6)], (
+        "a short run has a point a step"
+    )
 
 
 def test_the_summary_has_the_runs_row(single: tuple[Said, Path], run: Path) -> None:

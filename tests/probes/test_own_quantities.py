@@ -170,3 +170,22 @@ def test_a_function_that_fails_later_is_told_with_the_shapes(tmp_path: Path, mon
     seen = learner(network(3, depth=2, width=2)).observe(batch(0))
     with pytest.raises(UserError, match=r"probe\.measures\.corner: must give one number for tensors of shape \[2, 7\]"):
         measure_curves(seen, own)
+
+
+@pytest.mark.parametrize(
+    ("every", "steps", "points"),
+    [
+        (None, 9, 9),
+        (None, 39, 13),  # every 3rd step
+        (None, 100, 10),
+        (None, 500, 10),  # every 50th, and so it stays
+        (None, 5000, 100),
+        (50, 39, 1),
+        (10, 39, 4),
+        (0, 39, 0),
+    ],
+)
+def test_the_cadence_of_curves_follows_the_length_of_the_run(every: int | None, steps: int, points: int) -> None:
+    probe = Probe(every=every)
+    probe.set_length(steps)
+    assert sum(probe.curve_due(step) for step in range(steps)) == points

@@ -18,6 +18,10 @@ Label = tuple[str, int, str, str]  # axis, index, layer, quantity
 Measured = tuple[list[Label], Tensor]  # n labels, values [R, n] in float64 on the device of what was measured
 
 
+POINTS, WIDEST = 10, 50
+"""Points that a curve has at least, and the most steps between two of them, where no cadence is asked for."""
+
+
 class Probe:
     """Profiles over depth and curves over steps.
 
@@ -29,7 +33,8 @@ class Probe:
     Args:
         batch_size: examples of the fixed batch.
         steps: further steps, beside init and the end, at which to take a profile.
-        every: steps between two points of the curves; 0 for no curves.
+        every: steps between two points of the curves; 0 for no curves; None for 10 points or more of a run that has as
+            many steps, and no more than 50 steps between two.
         curves: names of the quantities of the curves.
         curve_batch: "train" or "fixed".
         measures: functions of one's own, by their dotted names, to be measured too: in profiles wherever what they are
@@ -45,7 +50,7 @@ class Probe:
         *,
         batch_size: int = 100,
         steps: Sequence[int] = (),
-        every: int = 50,
+        every: int | None = None,
         curves: Sequence[str] = ("activation_norm", "gradient_norm"),
         curve_batch: str = "train",
         measures: Mapping[str, str] | Sequence[str] | None = None,
@@ -55,7 +60,8 @@ class Probe:
         if isinstance(steps, (str, int)):
             raise OptionError("steps", steps, "a list of steps", f"type steps=[{steps}]")
         self.steps = frozenset(integer("steps", step, 1) for step in steps)
-        self.every = integer("every", every, 0)
+        self.every = None if every is None else integer("every", every, 0)
+        self._cadence = WIDEST if self.every is None else self.every
         if isinstance(curves, str):
             raise OptionError("curves", curves, "a list of quantities", f"type curves=[{curves}]")
         self.measures = own_quantities(() if measures is None else measures)
@@ -64,13 +70,18 @@ class Probe:
         self.trajectory = flag("trajectory", trajectory)
         self.curve_batch = choice("curve_batch", curve_batch, ("train", "fixed"))
 
+    def set_length(self, steps: int) -> None:
+        """Learn how many steps the run has, before it begins: curves that name no cadence take theirs from it."""
+        if self.every is None:
+            self._cadence = max(1, min(WIDEST, steps // POINTS))
+
     def profile_due(self, step: int) -> bool:
         """Whether a profile is to be taken at this step, the end apart."""
         return step == 0 or step in self.steps
 
     def curve_due(self, step: int) -> bool:
         """Whether the curves have a point at this step."""
-        return bool(self.curves) and self.every > 0 and step % self.every == 0
+        return bool(self.curves) and self._cadence > 0 and step % self._cadence == 0
 
 
 class NoProbe(Probe):

@@ -178,6 +178,7 @@ def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> Requ
     overlay, stopping = made.overlay(model), made.early_stopping
     made.schedule.set_length(steps)
     made.method.averaging.set_length(steps)
+    made.probe.set_length(steps)
     return RequestedRun(
         request=request,
         recipe=made,
