@@ -15,7 +15,7 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from fanin.errors import OptionError, UserError
+from fanin.errors import OptionError, UserError, file_line
 from fanin.record.run_folder import FolderBusy, RunFolder
 from fanin.sweep.plan import Plan
 from fanin.sweep.signals import interrupt_on_signal
@@ -64,6 +64,8 @@ def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence
         raise
     except Exception as error:
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(":")
+        if isinstance(error, OSError) and error.errno is not None:
+            raise LauncherFailed(f"hydra/launcher={name}: {file_line(error)} (the same command resumes)") from error
         more = "HYDRA_FULL_ERROR=1 shows more, the same command resumes"
         raise LauncherFailed(f"hydra/launcher={name}: {type(error).__name__}: {said} ({more})") from error
     return returns
