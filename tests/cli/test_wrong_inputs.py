@@ -17,11 +17,16 @@ GROUPS = sorted(
     [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "experiment", "debug")]
 )
 
+ROOT = ("force", "objective", "seed", "study")
+"""Keys of a run that are no groups."""
+
 
 def every(group: str) -> str:
     """The names of a group's options, as a message lists them."""
     return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
 
+
+AT_THE_TOP = f"fanin knows {', '.join(sorted([*GROUPS, *ROOT]))}"
 
 UNKNOWN_OPTIONS = {
     "optimizer=sgdd": f"optimizer=sgdd: must be one of {every('optimizer')}; did you mean sgd?",
@@ -31,15 +36,31 @@ UNKNOWN_OPTIONS = {
     "optimizer=null": f"optimizer=null: must be one of {every('optimizer')}",
     "activation=[relu,tanh]": "activation=[relu,tanh]: must be one option, not a list; -m activation=relu,tanh tries",
     "experiment=[init_study]": "experiment=[init_study]: must be one option, not a list",
+    "data=[[none]]": f"data=[[none]]: must be one of {every('data')}",
+    "regularizer=[l2,[dropout]]": f"regularizer=[l2,[dropout]]: must be one of {every('regularizer')}",
+    "-m augment=[[none]],flip": f"augment=[[none]],flip: must be one of {every('augment')}",
+    "~debug=[a]": "~debug=[a]: type ~debug, or ~debug=OPTION",
+    "~model": "~model: a run has one; type model=OPTION for another",
+    "hydra/launcher=3": "hydra/launcher=3: must be an option's name",
+    "+optimizer@second=adam": "+optimizer@second=adam: a group has one place in a run; type optimizer=",
+    f"model={'a' * 10_000}": f"model={'a' * 54}... (10,006 characters): a name has at most 200 characters",
 }
 UNREADABLE = {
     "initializer.path=outputs/seed=0": "initializer.path=outputs/seed=0: cannot be read; close its brackets, or quote "
     "the value: 'initializer.path=\"outputs/seed=0\"'",
     "model.depth=[1": "model.depth=[1: cannot be read; close its brackets, or quote the value: 'model.depth=\"[1\"'",
+    "data.root=ünï": "data.root=ünï: cannot be read; close its brackets, or quote the value: 'data.root=\"ünï\"'",
+    "data.root=a#b": "data.root=a#b: cannot be read; close its brackets, or quote the value: 'data.root=\"a#b\"'",
+    "data.root=a'b": "data.root=a'b: cannot be read; close its brackets, or quote the value: 'data.root=\"a'",
+    "data.root=~/x": "data.root=~/x: cannot be read; type data.root=$HOME/x",
+    "ünï=3": "ünï=3: ünï is no key: a key has letters, digits, _ and -, with dots between",
+    "lr": "'lr': must be KEY=VALUE or GROUP=OPTION; fanin --help lists the groups",
+    "=3": "'=3': must be KEY=VALUE or GROUP=OPTION; fanin --help lists the groups",
+    f"seed={'1' * 5000}": f"seed={'1' * 60}... (5,000 characters): cannot be read",
 }
 UNKNOWN_KEYS = {
     "modell.depth=3": "unknown key modell.depth: fanin knows "
-    f"{', '.join(sorted([*GROUPS, 'force', 'objective', 'seed', 'study']))}; did you mean model?",
+    f"{', '.join(sorted([*GROUPS, *ROOT]))}; did you mean model?",
     "mdoel=mlp": "unknown key mdoel: fanin knows activation, augment,",
     "model.depht=3": "unknown key model.depht: model knows bias, depth, width; did you mean model.depth?",
     "model.depth.deeper=3": "unknown key model.depth.deeper: model.depth knows no keys",
@@ -51,6 +72,11 @@ UNKNOWN_KEYS = {
     "+trainer.step=1": "unknown key trainer.step=1: fanin.train.settings.Trainer knows batch_size,",
     "+sede=1": "unknown key sede=1: fanin knows activation,",
     "++new.key=2": "unknown key new={'key': 2}: fanin knows activation,",
+    "lr=0.1": f"unknown key lr: {AT_THE_TOP}; did you mean optimizer.lr?",
+    "depth=20": f"unknown key depth: {AT_THE_TOP}; did you mean model.depth?",
+    "epochs=3": f"unknown key epochs: {AT_THE_TOP}; did you mean trainer.epochs?",
+    "batch_sise=3": f"unknown key batch_sise: {AT_THE_TOP}; did you mean probe.batch_size or trainer.batch_size?",
+    "model.lr=3": "unknown key model.lr: model knows bias, depth, width; did you mean optimizer.lr?",
     "+model=mlp": "+model: the group has its option already; type model=... without +",
     "+model.depth=3": "+model.depth: the key is there already; type it without +",
 }
