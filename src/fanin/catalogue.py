@@ -6,7 +6,8 @@ group is a class that derives from one of the group's bases, and a YAML file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,7 @@ class Group:
         in_step: whether its options compute in a training step: only stackable ones can be trained as one program.
         shared: what runs must share of it to be trained as one program: all of its keys, all but numbers, or nothing.
             A part may say it itself; see `fanin.parts.per_run.program_keys`.
+        spelled: how subtitles spell its options, where not by their own names.
     """
 
     name: str
@@ -43,11 +45,17 @@ class Group:
     shapes_model: bool = False
     in_step: bool = False
     shared: Sharing = "all"
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
 
 TABLE = (
     Group(name="experiment", words="a study: settings and the grid they are swept over"),
-    Group(name="data", words="what is learned", bases=("fanin.parts.data.Source",)),
+    Group(
+        name="data",
+        words="what is learned",
+        bases=("fanin.parts.data.Source",),
+        spelled={"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"},
+    ),
     Group(
         name="preprocess",
         words="fitted on the training part, applied to all",
@@ -74,6 +82,7 @@ TABLE = (
         fresh=True,
         shapes_model=True,
         in_step=True,
+        spelled={"relu": "ReLU", "gelu": "GELU", "elu": "ELU", "selu": "SELU", "silu": "SiLU"},
     ),
     Group(
         name="initializer",
@@ -87,6 +96,16 @@ TABLE = (
         bases=("fanin.parts.normalization.Normalization",),
         shapes_model=True,
         in_step=True,
+        spelled={
+            "batch": "batch normalization",
+            "group": "group normalization",
+            "instance": "instance normalization",
+            "layer": "layer normalization",
+            "local_response": "local response normalization",
+            "rms": "RMS normalization",
+            "spectral": "spectral normalization",
+            "weight": "weight normalization",
+        },
     ),
     Group(name="loss", words="of the data", bases=("fanin.parts.losses.Loss",), shapes_model=True, in_step=True),
     Group(
@@ -106,6 +125,17 @@ TABLE = (
         offered=("params",),
         shared="numbers",
         in_step=True,
+        spelled={
+            "sgd": "SGD",
+            "gd": "GD",
+            "adam": "Adam",
+            "adamw": "AdamW",
+            "rmsprop": "RMSprop",
+            "lbfgs": "L-BFGS",
+            "bfgs": "BFGS",
+            "saga": "SAGA",
+            "svrg": "SVRG",
+        },
     ),
     Group(name="clipping", words="of the gradient", bases=("fanin.parts.clipping.Clipping",), in_step=True),
     Group(

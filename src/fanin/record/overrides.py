@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from fanin.catalogue import SEVERAL
+from fanin.catalogue import GROUPS, SEVERAL
 from fanin.record.atomic_files import LONGEST_INTEGER
 
 # Where a run goes and how it is computed, not what is studied.
@@ -16,12 +16,6 @@ INCIDENTAL = re.compile(r"(experiment|force|data\.root|study(\..*)?|hydra(\..*)?
 
 LARGEST = 100_000
 """Nodes of a YAML file; a larger one is no configuration."""
-
-NAMES = {
-    "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-    "relu": "ReLU", "sgd": "SGD", "gd": "GD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop",
-    "layer": "layer normalization", "batch": "batch normalization",
-}  # fmt: skip
 
 
 class RunConfig:
@@ -95,11 +89,11 @@ class RunConfig:
         size += [f"{width} units"] if width is not None else []
         normalization = fixed("normalization")
         return [
-            *_named(fixed("data")),
+            *_named("data", fixed("data")),
             *([" of ".join(size)] if size else []),
-            *(_named(fixed("activation")) if self.option("model") not in ("linear", "surface") else []),
-            *(_named(normalization) if normalization not in (None, "none", "nonorm") else []),
-            *_named(fixed("optimizer")),
+            *(_named("activation", fixed("activation")) if self.option("model") not in ("linear", "surface") else []),
+            *(_named("normalization", normalization) if normalization not in (None, "none", "nonorm") else []),
+            *_named("optimizer", fixed("optimizer")),
             *([f"lr {display(lr)}"] if lr is not None else []),
             *([f"batch {batch}"] if batch is not None else []),
         ]
@@ -198,8 +192,8 @@ def display(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
 
-def _named(option: object) -> list[str]:
-    return [] if option is None else [NAMES.get(str(option), str(option))]
+def _named(group: str, option: object) -> list[str]:
+    return [] if option is None else [GROUPS[group].spelled.get(str(option), str(option))]
 
 
 def _walk(config: Any, key: str) -> Any:
