@@ -1,4 +1,4 @@
-"""summary.csv: a row per run, growing as runs end, whoever runs them.
+"""summary.csv: a row per run, growing as runs end, under any launcher.
 
 Free of pandas: the engine writes the summary each time that a run ends.
 """

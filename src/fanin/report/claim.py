@@ -1,6 +1,6 @@
-"""From the runs of experiments that are studies to claims judged, figures drawn and columns filled.
+"""Studies in a report: their claims are judged, their figures drawn and their columns filled.
 
-A study is somebody's code: what it raises becomes a note, never the end of the report.
+A study may be a user's code: an exception in it becomes a note and does not stop the report.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Judged:
         study: what it claims and draws.
         evidence: its runs.
         claims: judged.
-        notes: what its code raised, a line each.
+        notes: the exceptions of its code, a line each.
     """
 
     experiment: str
@@ -64,7 +64,7 @@ class Judged:
             return otherwise
 
     def judge(self) -> None:
-        """Fill in the claims, as far as the study's code comes; those that wait for runs are not judged."""
+        """Fill in the claims up to where the study's code fails; those that wait for runs are not judged."""
 
         def judged() -> None:
             self.evidence.awaited.clear()
@@ -111,7 +111,7 @@ class Judged:
 
 
 def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[list[Judged], list[str]]:
-    """The studies among the experiments of these runs, claims judged, and notes on studies that cannot be had.
+    """The studies among the experiments of these runs, claims judged, and notes on studies that cannot be loaded.
 
     Args:
         runs: all runs, each with its position in profiles and metrics.

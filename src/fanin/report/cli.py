@@ -13,10 +13,10 @@ from fanin.output import LOST, forgive_output, lost
 
 
 class Parser(argparse.ArgumentParser):
-    """One that tells a mistake in one line."""
+    """A parser that reports a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end."""
+        """Print what is wrong and exit."""
         self.exit(1, f"{self.prog}: {message}; {self.prog} --help lists what there is\n")
 
 
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, or 1 for what the user can mend, said in one line."""
+    """Run the command; returns the exit code: 0, or 1 for a mistake of the user, printed as one line."""
     forgive_output()
     arguments = parser().parse_args(argv)
     # Folders behind the sides are taken for sides.

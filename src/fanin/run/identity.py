@@ -1,4 +1,4 @@
-"""What makes a run that run: its configuration, as a name for its folder and a hash.
+"""The identity of a run: its configuration, as a name for its folder and a hash.
 
 The name is a function of the configuration and of nothing else: not of the order in which overrides were typed, nor
 of whether a default was spelled out. It lists what differs from the base of its experiment, and always the

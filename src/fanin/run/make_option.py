@@ -113,7 +113,7 @@ def _plain_types(function: Callable[..., Any]) -> Mapping[str, tuple[type, ...]]
 
 
 def _check_types(key: str, function: Callable[..., Any], keys: Mapping[str, Any]) -> None:
-    """Refuse what a constructor took without a look: a word for a flag, say, of which torch's optimizers make true."""
+    """Refuse values that a constructor does not check: a word for a flag, which torch's optimizers take as true."""
     words = {bool: "true or false", int: "an integer", float: "a number", str: "a word", type(None): "null"}
     for name, types in _plain_types(function).items():
         allowed = (*types, int) if float in types else types

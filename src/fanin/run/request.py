@@ -25,16 +25,16 @@ class Viewer(Protocol):
 
 
 class Unseen:
-    """The viewer of a run that nobody follows."""
+    """A viewer that shows nothing."""
 
     def step(self, step: int, steps: int, loss: float, error: float) -> None:
-        """Nobody asks where the run is."""
+        """Does nothing."""
 
     def ended(self, result: dict[str, Any]) -> None:
-        """Nor what came of it."""
+        """Does nothing."""
 
     def line(self, text: str, style: str = "") -> None:
-        """Nor for anything else."""
+        """Does nothing."""
 
 
 @dataclass

@@ -49,7 +49,7 @@ class StopRequest:
         self.requested, self._warning = True, number
 
     def pass_on(self) -> None:
-        """Once the run has stopped, give a warning to whoever waited for it: submitit queues the run again."""
+        """Once the run has stopped, tell the process that waits for it: submitit queues the run again."""
         if self._warning is not None:
             signal.raise_signal(self._warning)
 

@@ -2,8 +2,8 @@
 
 Pure functions of plain numbers: no torch, no scipy, no file is needed to draw a line. Where an activation has no law
 (`fanin.parts.activations.law_of`) no theory is known, and nothing is laid over. The laws hold for plain chains of fully
-connected layers with independent normal weights and zero biases, without normalization or dropout: whoever calls has
-to see to that.
+connected layers with independent normal weights and zero biases, without normalization or dropout: the caller
+has to make sure of that.
 
 >>> layers = [Layer(f"linear_{step}", 100, 100, 2.0) for step in range(1, 51)]
 >>> round(forward_theory(layers, input_norm=1.0, law=RELU).post[48].median, 2)
