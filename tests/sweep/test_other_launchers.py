@@ -396,12 +396,13 @@ def test_slurm_runs_a_grid(plain: Path, tmp_path: Path) -> None:
     for name, run in runs(grid).items():
         assert_same(run, wanted[name])
     assert untimed_summary(grid) == untimed_summary(plain / "outputs" / "runs")
-    # Nothing is left to do, so nobody asks for Slurm.
-    again = fanin(place, *GRID, "hydra/launcher=slurm")
+    again = fanin(place, *GRID, "hydra/launcher=slurm", PATH=cluster)
     assert (again.code, again.err) == (
         0,
         ["2 runs in outputs/runs, 2 of them finished before (force=true runs them again)"],
     )
+    # Where there is no Slurm it is a mistake to ask for it, also where nothing is left to do.
+    assert fanin(place, *GRID, "hydra/launcher=slurm", PATH=str(tmp_path)).code == 1
 
 
 def test_mistakes_in_a_launcher_are_one_line(tmp_path: Path) -> None:

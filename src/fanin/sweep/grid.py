@@ -46,11 +46,10 @@ def run_grid(
     if ours is not None:
         launcher.check_options()  # type: ignore[attr-defined]
         launcher.warm_up()  # type: ignore[attr-defined]
+    name = str(master.hydra.runtime.choices.get("hydra/launcher"))
+    check_launcher(name, launcher)
     plan = plan_grid(master, loader, [job for batch in batches for job in batch], own_launcher=ours is not None)
     folders, grid = plan.folders, plan.folders[0].parent
-    name = str(master.hydra.runtime.choices.get("hydra/launcher"))
-    if plan.finished < len(folders):
-        check_launcher(name, launcher)
     known = f", {plan.finished} of them finished before (force=true runs them again)" if plan.finished else ""
     Console(highlight=False, stderr=True).print(f"{counted(len(folders), 'run')} in {grid}{known}", soft_wrap=True)
     for file, count in plan.edited.items():

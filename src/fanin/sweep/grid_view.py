@@ -82,7 +82,9 @@ class Board:
 
     def line(self, name: str, text: str, style: str) -> None:
         """One line about a run."""
-        self.console.print(Text.assemble((name, "bold"), "  ", (text, style or "default")), soft_wrap=True)
+        self.console.print(
+            Text.assemble((name, "bold"), "  ", (text, style or "default")), soft_wrap=not self.console.is_terminal
+        )
 
     def refresh(self) -> None:
         """Draw again, if it is time."""

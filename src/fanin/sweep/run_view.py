@@ -95,7 +95,8 @@ class Display:
     def line(self, text: str, style: str = "") -> None:
         """One line about the run."""
         self.console.print(
-            f"[bold]{_escaped(self.shown)}[/]  [{style or 'default'}]{_escaped(text)}[/]", soft_wrap=True
+            f"[bold]{_escaped(self.shown)}[/]  [{style or 'default'}]{_escaped(text)}[/]",
+            soft_wrap=not self.console.is_terminal,
         )
 
 
