@@ -82,6 +82,11 @@ def nearly_all(values: Sequence[float], right: Callable[[float], bool]) -> bool:
     return bool(values) and sum(map(right, values)) >= MOST * len(values)
 
 
+def tally(values: Sequence[float], right: Callable[[float], bool]) -> str:
+    """How many of the values are right: "5 of 6 pairs"."""
+    return f"{sum(map(right, values))} of {len(values)} pairs"
+
+
 def relative_gap(evidence: Evidence, one: Run, other: Run) -> tuple[Floats, Floats]:
     """Steps that both have, and |f_1 - f_2| / f_1 there: losses over the whole training part, else of the batches."""
     column = "full_loss" if len(evidence.curve(one, "full_loss")[0]) else "train_loss"

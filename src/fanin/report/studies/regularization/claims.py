@@ -23,6 +23,7 @@ from fanin.report.studies.pairs import (
     number,
     pairs,
     relative_gap,
+    tally,
     told,
 )
 from fanin.report.studies.regularization.figure import regularization_figure
@@ -67,9 +68,11 @@ def error_claim(evidence: Evidence) -> Claim:
     some = {name: differences(each, number("test_error")) for name, each in found.items()}
     if missing := [name for name, one in some.items() if one is None]:
         return Claim.missing(text, *(f"none and {name} with {SEEDS}" for name in missing))
-    holds = all(nearly_all(gaps(each, number("test_error")), _negative) for each in found.values())
+    errors = {name: gaps(each, number("test_error")) for name, each in found.items()}
+    holds = all(nearly_all(each, _negative) for each in errors.values())
+    lower = tally([gap for each in errors.values() for gap in each], _negative)
     words = ", ".join(f"{name} {told(one, POINTS, 100)}" for name, one in some.items() if one is not None)
-    return Claim(text, holds, f"{words}; 95 % intervals over seeds")
+    return Claim(text, holds, f"lower in {lower}: {words}; 95 % intervals over seeds")
 
 
 def smoothing_claim(evidence: Evidence) -> Claim:
@@ -79,8 +82,9 @@ def smoothing_claim(evidence: Evidence) -> Claim:
     error, loss = differences(some, number("test_error")), differences(some, number("test_loss", log))
     if error is None or loss is None:
         return Claim.missing(text, f"none and label_smoothing with {SEEDS}")
-    words = f"test error {told(error, POINTS, 100)}, test loss {factor(loss)}"
-    return Claim(text, nearly_all(gaps(some, number("test_error")), _positive), words)
+    errors = gaps(some, number("test_error"))
+    words = f"higher in {tally(errors, _positive)}, {told(error, POINTS, 100)}; test loss {factor(loss)}"
+    return Claim(text, nearly_all(errors, _positive), words)
 
 
 def stopping_claim(evidence: Evidence) -> Claim:
@@ -103,9 +107,10 @@ def dropout_claim(evidence: Evidence) -> Claim:
     ratios = [ratio for one, other in some if (ratio := _ratio(one, other, "train_loss")) is not None]
     if error is None or not ratios:
         return Claim.missing(text, f"none and dropout with {SEEDS}")
-    words = f"training loss {spread(ratios)} times, test error {told(error, POINTS, 100)}"
-    falls = nearly_all(gaps(some, number("test_error")), _negative)
-    return Claim(text, min(ratios) >= NOISE and falls, words)
+    errors = gaps(some, number("test_error"))
+    lower = f"test error lower in {tally(errors, _negative)}, {told(error, POINTS, 100)}"
+    falls = nearly_all(errors, _negative)
+    return Claim(text, min(ratios) >= NOISE and falls, f"training loss {spread(ratios)} times; {lower}")
 
 
 def same_claim(evidence: Evidence) -> Claim:
