@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread, current_thread
 
 import pytest
 
 from fanin.errors import UserError
 from fanin.record.run_files import read_run
-from fanin.record.summary import row_of
-from fanin.report import write_report
+from fanin.record.summary import row_of, rows_of
+from fanin.report import make, write_report
+from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.read.series import read_metrics, read_profiles
 
@@ -44,6 +47,52 @@ def test_a_grid_of_broken_runs_is_reported_whole(tmp_path: Path, write_run: Writ
     assert [row.runs for row in report.study] == [6]
     assert report.study[0].outcome == "4 of 6 learn: 6.2 % train error, 2 of 6 unknown"
     assert report.study[0].states["unknown"] == 2
+
+
+def test_numbers_without_end_and_files_that_grow_without_bound(tmp_path: Path, write_run: WriteRun) -> None:
+    """Integers of 400 and of 6,000 digits, which no float holds; aliases of aliases that make 9^9 nodes."""
+    long, longer, bomb = (write_run(tmp_path, seed=seed, **SMALL) for seed in range(3))
+    digits = "9" * 400
+    told = '{"metrics": {"train_loss": N}, "steps": N, "classes": N, "overrides": {"a": N}}'
+    (long / "result.json").write_text(told.replace("N", digits))
+    (long / ".hydra" / "config.yaml").write_text(f"seed: {digits}\n")
+    (longer / "result.json").write_text(f'{{"steps": {"9" * 6000}}}')
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)]
+    (bomb / ".hydra" / "config.yaml").write_text("\n".join(lines))
+    (bomb / "result.json").unlink()
+    runs = read_runs([long, longer, bomb], tmp_path)
+    group_runs(runs)
+    rows = rows_of([run.files for run in runs], tmp_path)
+    assert [row["steps"] for row in rows] == [math.inf, math.inf, 1000]  # the last by status.json
+    assert (rows[0]["train_loss"], rows[0]["a"], runs[0].files.classes) == (math.inf, math.inf, None)
+    assert runs[2].config.config == {}
+
+
+def test_of_two_reports_at_once_the_last_word_is_the_newest(
+    tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reads that a run is on its way; before it has written, the run ends, and another report begins."""
+    write_run(tmp_path, seed=0, **SMALL)
+    folder = write_run(tmp_path, seed=1, state="running", **SMALL)
+    second = Thread(target=write_report, args=([tmp_path],))
+
+    def draw(*_: object) -> list[Path]:
+        if current_thread() is not second:
+            (folder / "result.json").write_text((tmp_path / "initializer.c=2.0,seed=0" / "result.json").read_text())
+            (folder / "status.json").write_text('{"state": "done"}')
+            second.start()
+            second.join(0.3)
+            assert second.is_alive(), "it waits for its turn"
+        return []
+
+    monkeypatch.setattr(make, "_draw", draw)
+    write_report([tmp_path])
+    second.join(60)
+    body = (tmp_path / "report" / "index.html").read_text().partition("<body")[2]
+    assert "done" in body
+    assert "running" not in body
+    assert "running" not in (tmp_path / "summary.csv").read_text()
 
 
 def test_no_run_has_drawn_anything_yet(tmp_path: Path, write_run: WriteRun) -> None:
