@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
 import engine
+from command_line import fanin, read, table
 from fanin.parts import activations
 from fanin.parts.initializers import KaimingNormal, Orthogonal, TorchDefault, VarianceScaling, XavierNormal, Zeros
 from fanin.parts.normalization import LayerNorm
@@ -187,3 +189,57 @@ def test_rows_are_sorted_by_axis_quantity_and_index(tmp_path: Path) -> None:
     keys = [(row.axis, order.index(row.quantity), row.index) for row in rows]
     assert keys == sorted(keys)
     assert len(set(keys)) == len(keys)
+
+
+def test_parameters_without_a_row_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of nn.LSTM, and the projections of nn.MultiheadAttention, are used by functions, not by layers."""
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = nn.MultiheadAttention(FEATURES, 2, batch_first=True)
+            self.lstm, self.head = nn.LSTM(FEATURES, 3, batch_first=True), nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.unsqueeze(1)
+            logits: Tensor = self.head(self.lstm(self.attend(x, x, x)[0])[0][:, -1])
+            return logits
+
+    unseen = ["attend.in_proj_weight", "attend.out_proj.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0"]
+    with caplog.at_level("INFO", logger="fanin.run.theory_overlay"):
+        rows, overlay = annotated(tmp_path, make_model=lambda shape, outputs: Reader())
+    assert overlay.unseen == unseen
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no profile shows {', '.join(unseen)}: these are used by no layer of their own"
+    ]
+    assert [row.layer for row in pick(rows, "module", "activation_norm").values()] == [
+        "input",
+        "attend",
+        "lstm",
+        "head",
+    ]
+    assert (overlay.law, overlay.no_law) == (None, "Reader is no plain chain of layers")
+
+
+@pytest.mark.parametrize(
+    ("typed", "law", "no_law"),
+    [
+        ((), "relu", None),
+        (("activation=identity",), "identity", None),
+        (("activation=tanh",), None, "no law is known for Tanh"),
+        (("normalization=layer",), None, "there is a normalization"),
+        (("regularizer=dropout",), None, "there is dropout"),
+        (("initializer=orthogonal",), None, "the weights are not independent normal draws"),
+        (("model=residual_mlp",), None, "ResidualMlp is no plain chain of layers"),
+    ],
+)
+def test_the_result_says_which_law_or_why_none(
+    tmp_path: Path, typed: tuple[str, ...], law: str | None, no_law: str | None
+) -> None:
+    said = fanin(tmp_path, "trainer.steps=0", "data.limit=300", "data.image_size=8", *typed)
+    assert said.code == 0, said.err
+    (path,) = tmp_path.glob("outputs/*/*/result.json")
+    init = read(path)["init"]
+    assert (init["law"], init["no_law"], init["unseen"]) == (law, no_law, [])
+    (row,) = table(path.parents[1] / "summary.csv") if (path.parents[1] / "summary.csv").exists() else [init]
+    assert (row["forward"], row["backward"]) == (init["forward"], init["backward"])

@@ -114,12 +114,32 @@ INIT = (
     Column("theory_factor", "the same by theory, of the mean square"),
     Column("expected_factor", "the same by theory, of the median at this width"),
     Column("z", "how far the last hidden norm lies from theory's median", "standard deviations"),
-    Column("gradient_first", "the norm of the loss's gradient for the first weight layer's outputs"),
+    Column("gradient_first", "the norm of the loss's gradient for the first layer's weights"),
     Column("gradient_last", "the same for the last weight layer"),
+    Column("gradient_smallest", "the smallest of these norms over all layers that are trained"),
+    Column("backward_factor_per_layer", "what one layer does to the norm of the outputs' gradients, towards the input"),
     Column("activation_first", "the norm of the first weight layer's activations"),
     Column("activation_last", "the same for the last weight layer"),
 )
 """result.json's `init`, and their columns of summary.csv."""
+
+INIT_WORDS = (
+    Column("forward", "the verdict on the forward pass: critical, stable, vanishing or exploding"),
+    Column("backward", "the verdict on the backward pass: the same words, or blocked, by weights of 0"),
+)
+"""Words in result.json's `init`, and their columns of summary.csv."""
+
+INIT_MORE = (
+    Column("verdict", "the bad one of these two, or that of the forward pass"),
+    Column("z_critical", "how far the last hidden norm lies from where the critical variance has it", "sd"),
+    Column("backward_z_critical", "the same for the gradients' change from the last layer to the first", "sd"),
+    Column("gradient_smallest_layer", "where the smallest gradient is"),
+    Column("layers_without_gradient", "how many of the layers that are trained have a gradient of exactly 0"),
+    Column("law", "the activation's law that theory went by; null where none applies"),
+    Column("no_law", "why none applies, in words"),
+    Column("unseen", "parameters of two axes or more that no profile shows"),
+)
+"""What else result.json's `init` has."""
 
 EVALUATION = (
     Column("accuracy", "the share of right answers on the test part"),
@@ -146,6 +166,7 @@ SUMMARY_LAST = (
     Column("epochs", "passes over the training part made"),
     Column("seconds", "training time, without evaluation and probes; of runs trained together an equal share", "s"),
     *INIT,
+    *INIT_WORDS,
     Column("diverged_step", "the step of the first value that was not finite"),
     Column("diverged_layer", "where it was"),
     Column("error", "the line that says what ended a failed or interrupted run"),

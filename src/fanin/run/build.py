@@ -29,6 +29,7 @@ from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
 from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
 from fanin.run.objective import check_objective
 from fanin.run.recipe import Recipe
+from fanin.theory import ActivationLaw
 from fanin.train.step import Method
 
 ALONE = tuple(name for name in PARTS if not (GROUPS[name].several or GROUPS[name].offered))
@@ -126,7 +127,7 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
             with torch.device("meta"):
                 attempt(lambda: _make_model(cfg, parts, dropout, (1, 28, 28), 10))
         return None
-    plain = parts["initializer"].exact_normal and is_neutral(parts["normalization"]) and dropout is None
+    law, no_law = _law(parts, dropout)
     made = Recipe(
         seed=seed,
         trainer=parts["trainer"],
@@ -141,7 +142,8 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
         early_stopping=next((item for item in regularizers if item.acts("new")), None),
         probe=parts["probe"],
         normalization=parts["normalization"],
-        law=law_of(parts["activation"]()) if plain else None,
+        law=law,
+        no_law=no_law,
         batch=parts["batch"],
         lr_scaling=parts["lr_scaling"],
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
@@ -151,6 +153,19 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
         made.trainer = replace(made.trainer, batch_size="all")
     attempt(lambda: check_together(cfg, made, lambda: load_data(cfg, torch.device("cpu"), torch.float32)))
     return made
+
+
+def _law(parts: dict[str, Any], dropout: Regularizer | None) -> tuple[ActivationLaw | None, str]:
+    """The law of the activation, if nothing but the model could be in its way; else what is."""
+    activation = parts["activation"]()
+    reasons = {
+        "the weights are not independent normal draws": not parts["initializer"].exact_normal,
+        "there is a normalization": not is_neutral(parts["normalization"]),
+        "there is dropout": dropout is not None,
+        f"no law is known for {type(activation).__name__}": law_of(activation) is None,
+    }
+    reason = next((words for words, holds in reasons.items() if holds), "")
+    return (None if reason else law_of(activation)), reason
 
 
 def _make_model(

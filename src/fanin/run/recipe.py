@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class Recipe:
         dropout: the regularizer that makes modules behind hidden layers.
         early_stopping: the regularizer whose counter says when to end.
         law: the activation's law where the exact finite-width theory holds for all but the model; else None.
+        no_law: why there is none, where there is none.
     """
 
     seed: int
@@ -54,6 +55,7 @@ class Recipe:
     probe: Probe
     normalization: Normalization = field(default_factory=NoNorm)
     law: ActivationLaw | None = None
+    no_law: str = ""
     batch: BatchSchedule = field(default_factory=Constant)
     lr_scaling: Scaling = field(default_factory=NoScaling)
     augmentations: Sequence[Augmentation] = ()
@@ -76,15 +78,20 @@ class Recipe:
 
     def overlay(self, model: nn.Module) -> Overlay:
         """The theory of the model as this recipe initializes it, empty where none applies."""
-        frozen = [name for name, layer in weight_layers(model) if not layer.get_parameter("weight").requires_grad]
-        law = self.law
-        if law is None or not getattr(model, "is_chain", False):
-            return Overlay(frozen=frozen)
+        overlay = Overlay(
+            frozen=[name for name, layer in weight_layers(model) if not layer.get_parameter("weight").requires_grad],
+            matrices=[name for name, parameter in model.named_parameters() if parameter.ndim >= 2],
+            no_law=self.no_law,
+        )
+        if self.law is None:
+            return overlay
+        if not getattr(model, "is_chain", False):
+            return replace(overlay, no_law=f"{type(model).__name__} is no plain chain of layers")
         layers = []
         for name, module in weight_layers(model):
             fan_in, fan_out = fans(module)
             variance = self.initializer.variance(fan_in, fan_out)
             if variance is None or variance <= 0:
-                return Overlay(frozen=frozen)
+                return replace(overlay, no_law="the weights are not independent normal draws")
             layers.append(Layer(name, fan_in, fan_out, fan_in * variance))
-        return Overlay(layers, law, frozen=frozen)
+        return replace(overlay, layers=layers, law=self.law)

@@ -106,7 +106,10 @@ def _finite(column: tuple[float, ...]) -> bool:
 
 def _initial(overlay: Overlay) -> dict[str, Any] | None:
     """What the profile at init says; None without a probe."""
-    return None if overlay.analysis is None else asdict(overlay.analysis) | overlay.ends
+    if overlay.analysis is None:
+        return None
+    law = {"law": overlay.law.name if overlay.law else None, "no_law": overlay.no_law or None}
+    return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen}
 
 
 @lru_cache(maxsize=1)

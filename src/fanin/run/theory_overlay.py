@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from fanin.theory import (
     gradient_line,
 )
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Overlay:
@@ -31,6 +34,10 @@ class Overlay:
         analysis: what the profile at init says; there once that profile has been annotated.
         ends: gradient and activation norms of the first and the last layer at init.
         frozen: names of the weight layers that are not trained: their gradients say nothing.
+        matrices: names of the model's parameters of two axes or more.
+        no_law: why no theory applies, where none does.
+        unseen: those of the matrices that the look at init did not come by: parameters that a module uses without
+            being a layer of its own (nn.LSTM, the projections of nn.MultiheadAttention), or does not use at all.
     """
 
     layers: Sequence[Layer] | None = None
@@ -38,12 +45,16 @@ class Overlay:
     analysis: InitAnalysis | None = None
     ends: dict[str, float] = field(default_factory=dict)
     frozen: Collection[str] = ()
+    matrices: Sequence[str] = ()
+    no_law: str = ""
+    unseen: list[str] = field(default_factory=list)
 
     def annotate(self, snapshot: str, labels: Sequence[Label], values: Sequence[float]) -> list[ProfileRow]:
         """The rows of a snapshot, sorted by axis, quantity and index; theory speaks of init only."""
         table = dict(zip(labels, values, strict=True))
         rows = [ProfileRow(*label, value) for label, value in table.items()]
         if snapshot == "init":
+            self._tell_unseen(labels)
             rows = self._with_theory(rows, table)
         order = {name: place for place, name in enumerate((*QUANTITIES, "activation_norm_mean_square"))}
         return sorted(rows, key=lambda row: (row.axis, order.get(row.quantity, len(order)), row.quantity, row.index))
@@ -78,6 +89,13 @@ class Overlay:
             elif row.quantity == "weight_variance":
                 row.theory, row.band_low, row.band_high = _variance_band(self.layers[row.index - 1])
         return rows + squares
+
+    def _tell_unseen(self, labels: Sequence[Label]) -> None:
+        """Find the matrices that have no row of their own, and name them once in the run's log."""
+        seen = {f"{layer}.weight".lstrip(".") for axis, _, layer, _ in labels if axis == "weight"}
+        self.unseen = [name for name in self.matrices if name not in seen]
+        if self.unseen:
+            log.info("no profile shows %s: these are used by no layer of their own", ", ".join(self.unseen))
 
     def _gradients(self, table: dict[Label, float], gradients: Sequence[float]) -> Gradients:
         """The gradients of the weights, and those of the weight layers' outputs, which stand on the other axis."""
