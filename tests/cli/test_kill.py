@@ -48,15 +48,17 @@ def moment(grid: Path, whole: Path, chance: random.Random) -> Callable[[], bool]
 
 
 def strike(process: Started, place: Path, chance: random.Random) -> int:
-    """Kill a worker, the command or both; the number of processes killed."""
+    """End a worker, the fork server, the command or two of them, at once or by asking; how many were ended."""
     there = living(place)
     workers = sorted(pid for pid, parent in there.items() if there.get(parent) == process.pid)
-    victims = chance.choice([["worker"], ["command"], ["worker", "command"], ["command", "worker"]])
+    victims = chance.choice([["worker"], ["server"], ["command"], ["worker", "command"], ["command", "worker"]])
     if not workers:
         victims = ["command"]
     for victim in victims:
+        pid = process.pid if victim == "command" else chance.choice(workers)
+        pid = there[pid] if victim == "server" else pid
         with suppress(ProcessLookupError):
-            os.kill(chance.choice(workers) if victim == "worker" else process.pid, signal.SIGKILL)
+            os.kill(pid, chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
     return len(victims)
 
 
@@ -74,7 +76,8 @@ def torment(place: Path, command: tuple[str, ...], kills: int, seed: int, *, fre
                 break
             kills -= strike(process, place, chance)
         code = process.wait()
-        assert code in (0, 1, -signal.SIGKILL)  # 1: a worker was killed, and its run failed
+        # 1: a worker was killed, and its run failed; 130: the command was asked to end, maybe before it could be.
+        assert code in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM)
         if chance.random() < 0.5 or kills <= 0:  # else the next command meets the workers of this one
             wait_for(lambda: not living(place), 30)
         if code == 0 and set(states(grid).values()) == {"done"} and not living(place):

@@ -40,7 +40,13 @@ def test_a_grid_whose_output_cannot_be_written_is_run_and_says_so_by_its_code(tm
     grid = tmp_path / "outputs" / "runs"
     assert list(states(grid).values()) == ["done", "done"]
     assert [read(run / "result.json")["steps"] for run in runs(grid).values()] == [6, 6]
-    assert (grid / "report" / "index.html").exists()
+    page = grid / "report" / "index.html"
+    page.unlink()
+    command = [sys.executable, "-m", "fanin.report.cli", "outputs/runs"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=tmp_path, env=environment(), stdout=full, stderr=full, timeout=120)
+    assert done.returncode == 120
+    assert page.exists()
 
 
 def test_a_run_whose_reader_goes_away_is_done(tmp_path: Path) -> None:

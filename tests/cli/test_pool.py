@@ -168,3 +168,24 @@ def test_two_grids_at_once_do_each_run_once(place: Path, undisturbed: Path) -> N
         assert untimed(grid / name) == untimed(run)
     assert sorted(row["run"] for row in table(grid / "summary.csv")) == sorted(runs(undisturbed))
     assert sum("train loss" in line for said in both for line in said.out) == 3
+
+
+SPAWNING = """
+import multiprocessing
+
+multiprocessing.get_all_start_methods = lambda: ["spawn"]
+from fanin.cli.main import command
+
+if __name__ == "__main__":
+    command()
+"""
+
+
+@pytest.mark.slow
+def test_workers_are_started_one_by_one_where_there_is_no_fork_server(place: Path, undisturbed: Path) -> None:
+    (place / "spawning.py").write_text(SPAWNING)
+    said = end(start(place, *COMMAND, module="spawning", fresh=True, PYTHONPATH=str(place)))
+    assert (said.code, said.err) == (0, ["3 runs in outputs/runs"])
+    grid = place / "outputs" / "runs"
+    for name, run in runs(undisturbed).items():
+        assert untimed(grid / name) == untimed(run)

@@ -14,7 +14,10 @@ from fanin.process import collect_rarely, leave
 
 
 def main() -> None:
-    """Run the command line: one run, or a grid with -m or an experiment; exits 0, 1 (mistake, failure) or 130."""
+    """Run the command line: one run, or a grid with -m or an experiment.
+
+    Exits 0, 1 (mistake, failure), 120 (all went well, but output was lost) or 130 (stopped by the user).
+    """
     arguments = sys.argv[1:]
     if not {"--help", "-h"}.isdisjoint(arguments):
         if code := _help(arguments):

@@ -45,6 +45,9 @@ TRIES = 3
 PATIENCE = 5.0
 """Seconds that a worker is given to end."""
 
+IMPORTS = 60.0
+"""Seconds that what draws the report is given to be imported."""
+
 
 class NoWorkers(UserError):
     """Not one worker could be started."""
@@ -158,7 +161,7 @@ def run_pool(
             pool.work(min(size, len(groups)), board, asked)
         finally:
             pool.dismiss()
-            preparing.join()  # two threads that import the same modules in another order see half of them
+            preparing.join(IMPORTS)  # two threads that import the same modules in another order see half of them
     if asked():
         raise KeyboardInterrupt
     return pool.outcomes
