@@ -38,7 +38,7 @@ class Observation:
         initial_norms: their norms, [n, R]; asked for only where they are needed, and kept by the learner.
         updated: the weights after the step's update; None if there was none, or nobody asked.
         changed: those of `modules` whose outputs a later module worked on in place.
-        ran: the modules that ran and gave a tensor, each once.
+        ran: the modules that ran and gave a tensor, once for every call.
     """
 
     modules: list[str] = field(default_factory=list)
@@ -152,7 +152,7 @@ def capturing(
             handle.remove()
     changed = zip(seen.modules, given, strict=True)
     seen.changed = {label for label, (tensor, before) in changed if tensor._version != before}
-    seen.ran = list(dict.fromkeys(ran))
+    seen.ran = ran
     seen.activations = [output.unsqueeze(0) for output in outputs]
     seen.activation_gradients = [flowed[at].unsqueeze(0) if at in flowed else None for at in range(len(outputs))]
     if x is not None and start is not None:

@@ -178,7 +178,7 @@ class Program:
                 outputs[here] = tensor.clone() if seen.modules[here] in seen.changed else tensor
             return output
 
-        handles = [module.register_forward_hook(hook) for _, module in (seen.ran if places else ())]
+        handles = [module.register_forward_hook(hook) for _, module in (dict.fromkeys(seen.ran) if places else ())]
         try:
             yield outputs
         finally:

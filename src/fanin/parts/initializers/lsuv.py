@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
+from fanin.probes.capture import Named, capturing
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +61,15 @@ class Lsuv(Initializer):
         A layer that cannot get there (its output is constant or not finite, or does not follow its weight) is told
         in a warning.
         """
-        names = {layer: name for name, layer in weight_layers(model)}
         with _undisturbed(model):
-            for layer in list(_output_variances(model, list(names), inputs)):
-                self._scale(model, layer, names[layer], inputs)
+            for layer in _output_variances(model, weight_layers(model), inputs):
+                self._scale(model, layer, inputs)
 
-    def _scale(self, model: nn.Module, layer: nn.Module, name: str, inputs: Tensor) -> None:
+    def _scale(self, model: nn.Module, named: Named, inputs: Tensor) -> None:
         """Rescale one layer."""
-        exponent, before = 0.5, 1.0
+        (name, layer), exponent, before = named, 0.5, 1.0
         for tries in range(self.max_tries + 1):
-            variance = _output_variances(model, [layer], inputs)[layer]
+            variance = _output_variances(model, [named], inputs)[named]
             if abs(variance - 1) <= self.tolerance:
                 return
             if tries == self.max_tries or not 0 < variance < math.inf:
@@ -82,21 +82,15 @@ class Lsuv(Initializer):
         log.warning("lsuv: the output of %s stays at variance %.3g", name, variance)
 
 
-def _output_variances(model: nn.Module, layers: list[nn.Module], inputs: Tensor) -> dict[nn.Module, float]:
+def _output_variances(model: nn.Module, layers: Sequence[Named], inputs: Tensor) -> dict[Named, float]:
     """The variance of the output of each layer that one forward pass comes through, in the order of that pass."""
-    outputs: dict[nn.Module, list[Tensor]] = {}
-
-    def keep(layer: nn.Module, _: object, output: Tensor) -> None:
-        outputs.setdefault(layer, []).append(output.double().flatten())
-
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
-    try:
+    with capturing(layers) as seen:
         _reseed(model, inputs.device)
         forward(model, inputs, tensors=copied_buffers(model))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {layer: torch.cat(calls).var(correction=0).item() for layer, calls in outputs.items()}
+    outputs: dict[Named, list[Tensor]] = {}
+    for named, output in zip(seen.ran, seen.activations, strict=True):
+        outputs.setdefault(named, []).append(output.double().flatten())
+    return {named: torch.cat(calls).var(correction=0).item() for named, calls in outputs.items()}
 
 
 def _reseed(model: nn.Module, device: torch.device) -> None:
