@@ -34,6 +34,7 @@ IN_A_POOL = {
     "model.depth=range(0,1e9)": "a grid of 2,000,000,000 runs (2 of seed x 1,000,000,000 of model.depth): must be at",
     "activation=range(0,1e9)": "activation=range(0,1e9): must be one of elu,",
     "optimizer.lr=interval(0,1)": "optimizer.lr=interval(0,1): a grid takes values, a,b,c or range(start,stop,step);",
+    "model.width=${hydra:job.num}": "${hydra:...} has no value in a grid",
     "trainer.epochs=1,2 trainer.steps=3": "trainer.epochs=1,2 trainer.steps=3: both say how long to train",
 }
 
@@ -41,6 +42,7 @@ IN_A_RUN = {
     "hydra.run.dir=": "hydra.run.dir=: must be a folder",
     "hydra.run.dir=file": "hydra.run.dir=file: must be a folder; it is a file",
     "hydra.sweep.dir=": "hydra.sweep.dir=: must be a folder",
+    "hydra.run.dir=there model.depth=0": "model.depth=0: must be an integer >= 1",
     "hydra.verbose=1": "hydra.verbose=1: must be true, false, or the names of loggers",
     "hydra.job.env_copy=[NOPE]": "hydra.job.env_copy=[NOPE]: the environment has no 'NOPE'",
     "hydra.searchpath=[nowhere]": "hydra.searchpath: nowhere is not there; a folder is typed file:///FOLDER",

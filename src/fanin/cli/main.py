@@ -124,6 +124,7 @@ def _dispatch(args: Any) -> None:
     """Do what was asked for: run, run a grid, or tell."""
     from hydra import version
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from fanin.catalogue import config_folder
@@ -165,6 +166,7 @@ def _dispatch(args: Any) -> None:
             start(name, Task(), overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"])
     finally:
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
 
 
 if __name__ == "__main__":
