@@ -12,6 +12,7 @@ from torchvision.models import resnet18
 
 from engine import batch, learner
 from fanin.parts.optimizers import SGD
+from fanin.parts.regularizers import L2
 from fanin.probes.capture import first_tensor
 from fanin.probes.probe import QUANTITIES, measure_profile
 from fanin.train.fused_learner import FusedLearner
@@ -203,19 +204,38 @@ def test_attention_is_seen_once_where_its_parts_run() -> None:
         assert learner(nn.Sequential(Parts(calls=calls))).observe(batch(0)).modules == modules
 
 
-def test_shared_weights_have_one_gradient_under_both_names() -> None:
-    """The gradient of a weight that two layers share is the sum over both."""
+def tied() -> nn.Module:
+    """7 -> 7 -> 7 -> 4, whose first two matrices are one."""
     torch.manual_seed(2)
     model = nn.Sequential(nn.Linear(7, 7, bias=False), nn.Tanh(), nn.Linear(7, 7, bias=False), nn.Linear(7, 4))
     model[2].weight = model[0].weight
-    data = batch(0)
+    return model
+
+
+def test_shared_weights_have_one_gradient_under_both_names() -> None:
+    """The gradient of a weight that two layers share is the sum over both; fused runs have it so, too."""
+    model, data = tied(), batch(0)
     found = profile(learner(model), data)
     loss = nn.functional.cross_entropy(model(data[0][0]), data[1][0])
-    (gradient,) = torch.autograd.grad(loss, [model[0].weight])  # type: ignore[list-item]
+    (gradient,) = torch.autograd.grad(loss, [model[0].weight])  # type: ignore[index]
+    fused = FusedLearner([learner(tied(), SGD).own for _ in range(2)])
+    labels, values = measure_profile(fused.observe((data[0].repeat(2, 1, 1), data[1].repeat(2, 1))))
+    together = dict(zip(labels, values[1].tolist(), strict=True))
     for index, name in ((1, "0"), (2, "2")):
-        assert found["weight", index, name, "gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-5)
-    # weight norms of layers that are one
-    assert found["weight", 1, "0", "weight_norm"] == found["weight", 2, "2", "weight_norm"]
+        for one in (found, together):
+            assert one["weight", index, name, "gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-5)
+            assert one["weight", index, name, "weight_norm"] == found["weight", 1, "0", "weight_norm"]
+
+
+def test_a_penalty_pulls_a_shared_weight_once() -> None:
+    """A step of the rate 1 on 1/2 w^2, with the gradient of the data loss taken off, halves every weight once."""
+    model, data = tied(), batch(0)
+    before = [one.detach().clone() for one in (model[0].weight, model[3].weight)]  # type: ignore[index]
+    loss = nn.functional.cross_entropy(model(data[0][0]), data[1][0])
+    slopes = torch.autograd.grad(loss, [model[0].weight, model[3].weight])  # type: ignore[index]
+    learner(model, SGD, [L2(strength=0.5)]).step(data, [1.0])
+    for weight, old, slope in zip((model[0].weight, model[3].weight), before, slopes, strict=True):  # type: ignore[index]
+        torch.testing.assert_close(weight.detach(), 0.5 * old - slope, rtol=1e-5, atol=1e-6)
 
 
 def test_a_parametrized_layer_is_seen_and_what_makes_its_weight_is_not() -> None:

@@ -148,8 +148,10 @@ class _Table:
         """Add a quantity along an axis, wherever what it is of is there: nothing flows back to the input."""
         names = seen.modules if axis == "module" else seen.weight_names
         places = range(len(seen.modules)) if axis == "module" else seen.block_ends
+        if not names:  # a model may have no weight layers
+            return
         of = [tensors_of(seen, name, places) for name in quantity.of]
-        if not names or any(one is None for one in of):  # no weight layers, or an observation without an update
+        if any(one is None for one in of):  # an observation without an update
             return
         there = list(range(len(names)))
         if "activation_gradient" in quantity.of:

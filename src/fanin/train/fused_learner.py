@@ -139,8 +139,9 @@ class FusedLearner(Learner):
         masks = self._masks(trace, inputs.device, streams)
         self.program.train(True)
         losses = self._loss(self.program(self.parameters | buffers, inputs, masks=masks, look=look), targets, inputs)
-        names = list(self.members[0].trained_weights)
-        gradients = dict(zip(names, look.gradients(losses, [self.weights[name] for name in names]), strict=True))
+        slopes = look.gradients(losses, self._trained_weights)
+        found = dict(zip(map(id, self._trained_weights), slopes, strict=True))
+        gradients = {name: found.get(id(weight)) for name, weight in self.weights.items()}
         return self._observation(look, gradients, copy=False)
 
     def answers(self, inputs: Tensor) -> Tensor:

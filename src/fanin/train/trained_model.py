@@ -36,7 +36,7 @@ class TrainedModel:
 
     Attributes:
         parameters: those that are trained.
-        weights: of its weight layers, by the layers' names; `trained_weights` are those that are trained.
+        weights: of its weight layers, by the layers' names; `trained_weights` are those that are trained, each once.
         initial: the weights at step 0, [1, ...] each.
         fan_ins: how many inputs one output of each weight layer sums over.
         capture: records what passes through the network.
@@ -58,7 +58,9 @@ class TrainedModel:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.weights = {name: layer.get_parameter("weight") for name, layer in weight_layers(self.model)}
         self.fan_ins = {name: fans(layer)[0] for name, layer in weight_layers(self.model)}
-        self.trained_weights = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
+        # A weight that two layers share is one weight: a penalty pulls it once.
+        once = {id(weight): name for name, weight in reversed(self.weights.items()) if weight.requires_grad}
+        self.trained_weights = {name: self.weights[name] for name in self.weights if name in once.values()}
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
         self.initial = {name: weight.detach().clone().unsqueeze(0) for name, weight in self.weights.items()}
         self.capture = Capture(self.model)
