@@ -67,8 +67,9 @@ def load_study(node: Mapping[str, Any] | None) -> Study | None:
     made = load(node["_target_"], BASE, key="study._target_")
     try:
         study: Study = made(**keys)
-    except TypeError as error:
-        raise UserError(f"study: {node['_target_']} cannot be made with {keys or 'no keys'}: {error}") from None
+    except (Exception, SystemExit) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"study: {node['_target_']} cannot be made with {keys or 'no keys'}: {said}") from error
     return study
 
 
