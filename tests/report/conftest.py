@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,34 @@ import pytest
 from scipy.special import digamma, polygamma
 from scipy.stats import binom
 
-from command_line import start
+from command_line import fanin, start
 
 PROFILE_HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
+README_SIZE = ("model.depth=2", "model.width=8", "data.limit=100", "trainer.steps=2", "hydra.launcher.n_jobs=2")
 METRICS_HEADER = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
+
+
+@pytest.fixture(scope="session")
+def readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's grids were typed, with fewer values and small networks; not to be changed."""
+    folder = tmp_path_factory.mktemp("readme")
+    for typed in (
+        ("optimizer.lr=0.001,0.1", "normalization=none,batch", "seed=0,1"),
+        ("optimizer=sgd,adam", "seed=0,1,2"),
+        ("data.fold=0,1,2", "regularizer=none,[dropout]"),
+    ):
+        said = fanin(folder, "-m", *typed, *README_SIZE)
+        assert said.code == 0, said.err
+    return folder
+
+
+@pytest.fixture
+def real_runs(readme: Path, tmp_path: Path) -> list[Path]:
+    """Copies of six run folders that the real command wrote, of two optimizers at three seeds."""
+    found = [path for path in sorted((readme / "outputs" / "runs").iterdir()) if (path / "status.json").is_file()]
+    plain = [path for path in found if not re.search("optimizer.lr|normalization|data.fold", path.name)]
+    assert len(plain) == 6
+    return [shutil.copytree(path, tmp_path / path.name) for path in plain]
 
 
 @pytest.fixture(scope="session")

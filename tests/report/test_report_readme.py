@@ -5,25 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pytest
-
-from command_line import Said, end, fanin, start
-
-SMALL = ("model.depth=2", "model.width=8", "data.limit=100", "trainer.steps=2", "hydra.launcher.n_jobs=2")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the README's grids were typed."""
-    folder = tmp_path_factory.mktemp("readme")
-    for typed in (
-        ("optimizer.lr=0.001,0.1", "normalization=none,batch", "seed=0,1"),
-        ("optimizer=sgd,adam", "seed=0,1,2"),
-        ("data.fold=0,1,2", "regularizer=none,[dropout]"),
-    ):
-        said = fanin(folder, "-m", *typed, *SMALL)
-        assert said.code == 0, said.err
-    return folder
+from command_line import Said, end, start
 
 
 def compare(folder: Path, *arguments: str) -> tuple[Said, dict[str, str]]:
@@ -35,8 +17,8 @@ def compare(folder: Path, *arguments: str) -> tuple[Said, dict[str, str]]:
     return said, row
 
 
-def test_optimizers_are_compared_at_their_own_rates(folder: Path) -> None:
-    said, row = compare(folder, "optimizer=sgd", "optimizer=adam")
+def test_optimizers_are_compared_at_their_own_rates(readme: Path) -> None:
+    said, row = compare(readme, "optimizer=sgd", "optimizer=adam")
     assert (row["pairs"], row["metric"], row["first_runs"], row["side_runs"]) == ("3", "test_error", "17", "3")
     told = said.out[1:6]
     assert told[0] == "matched on regularizer, data.fold, seed"
@@ -44,21 +26,21 @@ def test_optimizers_are_compared_at_their_own_rates(folder: Path) -> None:
     assert next(i for i, line in enumerate(said.out) if "3 pairs" in line) > 4, "what was left out is told first"
 
 
-def test_folds_are_compared_fold_by_fold(folder: Path) -> None:
-    said, row = compare(folder, "regularizer=none", "regularizer=dropout", "--metric", "val_error")
+def test_folds_are_compared_fold_by_fold(readme: Path) -> None:
+    said, row = compare(readme, "regularizer=none", "regularizer=dropout", "--metric", "val_error")
     assert (row["pairs"], row["folds"], row["side_runs"], row["side_unpaired"]) == ("3", "5", "3", "0")
     assert any("data.fold=null, where regularizer=dropout has 0 or 1 or 2" in line for line in said.out)
 
 
-def test_the_table_averages_over_folds(folder: Path) -> None:
-    said = end(start(folder, "outputs/runs", "--group-by", "regularizer", module="fanin.report.cli"))
+def test_the_table_averages_over_folds(readme: Path) -> None:
+    said = end(start(readme, "outputs/runs", "--group-by", "regularizer", module="fanin.report.cli"))
     assert said.code == 0
-    with (folder / "outputs/runs/report/table.csv").open(newline="") as file:
+    with (readme / "outputs/runs/report/table.csv").open(newline="") as file:
         rows = {row["configuration"]: row for row in csv.DictReader(file)}
     assert {name: (row["runs"], row["folds"]) for name, row in rows.items()} == {
         "regularizer=dropout": ("3", "5"), "regularizer=none": ("17", "5"),
     }  # fmt: skip
-    text = (folder / "outputs/runs/report/table.md").read_text()
+    text = (readme / "outputs/runs/report/table.md").read_text()
     assert "folds, whose training sets overlap: with the variance factor 1/n + 1/(k - 1)" in text
     lows = [float(row[name]) for row in rows.values() for name in row if name.endswith("_error_low")]
     assert min(lows) >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,10 +26,10 @@ def drawn(grid: Path, group_by: list[str] | None = None, *, redraw: bool = False
 
 
 @pytest.fixture
-def grid(tmp_path: Path, write_run: WriteRun) -> Path:
-    """Two runs and their report."""
-    for seed in (0, 1):
-        write_run(tmp_path, seed=seed, **SMALL)
+def grid(tmp_path: Path, real_runs: list[Path]) -> Path:
+    """Two runs of the real command and their report."""
+    for path in real_runs[2:]:
+        shutil.rmtree(path)
     assert {"study.png", "study.svg"} <= drawn(tmp_path)
     return tmp_path
 
