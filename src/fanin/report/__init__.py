@@ -22,7 +22,7 @@ class Report:
     """What a report consists of.
 
     Attributes:
-        title, setting: the experiment and the settings that all its runs share.
+        title, setting: the experiment; what all its runs share, and the names of what varies.
         grid: the folder that holds all the runs.
         out: the report's own folder.
         summary: a row per run, with the columns of summary.csv.
@@ -64,7 +64,7 @@ def write_report(
     Args:
         folders: run folders or folders that hold some, at any depth.
         out: where to write; by default `report` in the folder common to all runs.
-        group_by: configuration keys whose values make a configuration; by default all overrides but the seed.
+        group_by: configuration keys whose values make a configuration; by default all overrides but seed and fold.
         redraw: draw the figures also where they are there and no run's file has changed since.
 
     Returns:

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the runs' folder)")
     parser.add_argument(
         "--group-by", metavar="KEY,...",
-        help="average over all but these keys, e.g. initializer.c (default: over seeds only)",
+        help="average over all but these keys, e.g. initializer.c (default: over seeds and folds only)",
     )  # fmt: skip
     parser.add_argument(
         "--compare", nargs="+", metavar="SIDE",
