@@ -80,11 +80,23 @@ def _rows_to_keep(path: Path, header: tuple[str, ...], keep: Callable[[dict[str,
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a whole table atomically; cells as `as_text` has them."""
+    text = lines_of([columns, *rows])
+    write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
+
+
+def lines_of(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as the lines of a table."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([as_text(value) for value in row] for row in rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode(errors="replace")))
+    csv.writer(text, lineterminator="\n").writerows([as_text(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a line, none of one that is no line of a table."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
 
 
 def read_table(path: Path) -> list[dict[str, str]] | None:
