@@ -156,10 +156,7 @@ def test_runs_that_have_not_ended_leave_their_claim_alone_unjudged(place: tuple[
     [
         ("study._target_=own_study.Ahed", "own_study has no Ahed; did you mean Ahead?"),
         ("study._target_=own_study.NoStudy", "must be a class that derives from Study"),
-        (
-            "study={_target_:own_study.Leaving}",
-            "study: own_study.Leaving cannot be made with no keys: SystemExit: for good",
-        ),
+        ("study._target_=own_study.Leaving", "cannot be made with {'least': 2.0}: SystemExit: for good"),
         ("study._target_=pathlib.Path.touch", "must be a class that derives from Study"),
         ("+study.most=3", "unexpected keyword argument 'most'"),
         ("study.least={_target_:os.getcwd}", "a value holds no _target_"),
