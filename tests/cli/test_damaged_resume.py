@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -130,6 +131,45 @@ def test_a_flipped_bit_in_the_weights(attempt: Attempt, undisturbed: Path, tmp_p
     place = content.index(part)
     path.write_bytes(content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :])
     assert_starts_afresh(attempt, tmp_path, undisturbed, "its bytes are not those that were written (CRC-32)")
+
+
+def damaged(path: Path) -> Iterator[str]:
+    """Damage a file in one way after the other: cut, emptied, other bytes, gone, a link that leads nowhere."""
+    whole = path.read_bytes()
+    for kind, content in (("cut", whole[: len(whole) // 2]), ("empty", b""), ("other bytes", b"\x00\xff\x80" * 99)):
+        path.write_bytes(content)
+        yield kind
+    path.unlink()
+    yield "gone"
+    path.symlink_to("/nowhere/at/all")
+    yield "a link"
+    path.unlink()
+    path.write_bytes(whole)
+
+
+def test_a_finished_run_is_finished_whatever_else_of_it_is_damaged(attempt: Attempt, tmp_path: Path) -> None:
+    """The result is written last: nothing but its own loss makes the run be run again."""
+    path = tmp_path / "run"
+    attempt(path)
+    result = (path / "result.json").read_bytes()
+    files = [one for one in path.rglob("*") if one.is_file() and one.name not in ("result.json", ".lock")]
+    assert len(files) >= 6
+    for file in files:
+        for kind in damaged(file):
+            assert (file.name, kind, attempt(path)["state"]) == (file.name, kind, "skipped")
+            assert (path / "result.json").read_bytes() == result
+
+
+@pytest.mark.parametrize("name", ["status.json", "metrics.csv", "profiles.csv", "checkpoints/last.pt"])
+def test_an_interrupted_run_ends_with_the_same_numbers_whatever_of_it_is_damaged(
+    attempt: Attempt, undisturbed: Path, tmp_path: Path, name: str
+) -> None:
+    stopped(attempt, tmp_path / "run")
+    for kind in damaged(tmp_path / "run" / name):
+        copy = Path(shutil.copytree(tmp_path / "run", tmp_path / kind / "run", symlinks=True))
+        assert (kind, attempt(copy)["state"]) == (kind, "done")
+        assert untimed(copy)[2] == untimed(undisturbed)[2]
+        assert (copy / name).is_file()
 
 
 def test_rows_that_were_lost_before_a_resume_are_told(attempt: Attempt, undisturbed: Path, tmp_path: Path) -> None:
