@@ -26,7 +26,7 @@ from fanin.report.studies import load_study
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.compatibility import TRIAL, check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
-from fanin.run.make_option import UnknownKey, container, is_neutral, make, option
+from fanin.run.make_option import Options, UnknownKey, is_neutral, make
 from fanin.run.objective import check_objective
 from fanin.run.recipe import Recipe
 from fanin.theory import ActivationLaw
@@ -47,7 +47,7 @@ def check(cfg: DictConfig, typed: Sequence[str] = ()) -> list[UserError]:
     if made is not None and full_batch(made.make_optimizer):
         errors += _typed_batch_size(cfg, typed)
     try:
-        load_study(container(cfg, "study") if isinstance(cfg.get("study"), DictConfig) else cfg.get("study"))
+        load_study(Options(cfg)["study"] if isinstance(cfg.get("study"), DictConfig) else cfg.get("study"))
     except UserError as error:
         errors.append(error)
     return errors
@@ -80,9 +80,10 @@ def recipe(cfg: DictConfig) -> Recipe:
     return made
 
 
-def load_data(cfg: DictConfig, device: torch.device, dtype: torch.dtype) -> Dataset:
+def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtype) -> Dataset:
     """The preprocessed data set of a configuration on a device; the runs of one process share it."""
-    data, preprocess = container(cfg, "data"), container(cfg, "preprocess")
+    options = cfg if isinstance(cfg, Options) else Options(cfg)
+    data, preprocess = options["data"], options["preprocess"]
     key = json.dumps([data, preprocess], sort_keys=True)
 
     def load() -> Dataset:
@@ -113,29 +114,30 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
             errors.append(error)
         return None
 
+    options = Options(cfg)
     seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
     attempt(lambda: flag("force", cfg.get("force")))
     attempt(lambda: check_objective(cfg.get("objective")))
-    parts = {name: attempt(partial(_single, cfg, name)) for name in ALONE}
-    regularizers: list[Regularizer] = attempt(lambda: _listed(cfg, "regularizer")) or []
-    augmentations = attempt(lambda: _listed(cfg, "augment")) or []
-    optimizer = attempt(lambda: _optimizer(cfg))
+    parts = {name: attempt(partial(_single, options, name)) for name in ALONE}
+    regularizers: list[Regularizer] = attempt(lambda: _listed(options, "regularizer")) or []
+    augmentations = attempt(lambda: _listed(options, "augment")) or []
+    optimizer = attempt(lambda: _optimizer(options))
     method = attempt(lambda: _method(parts, regularizers)) if not errors else None
     dropout = next((item for item in regularizers if item.acts("make")), None)
     if errors or method is None:
         if parts["activation"] and parts["normalization"]:  # its own keys, whatever else is wrong
             with torch.device("meta"):
-                attempt(lambda: _make_model(cfg, parts, dropout, (1, 28, 28), 10))
+                attempt(lambda: _make_model(options, parts, dropout, (1, 28, 28), 10))
         return None
     law, no_law = _law(parts, dropout)
     made = Recipe(
         seed=seed,
         trainer=parts["trainer"],
         data=parts["data"],
-        make_model=partial(_make_model, cfg, parts, dropout),
+        make_model=partial(_make_model, options, parts, dropout),
         initializer=parts["initializer"],
         make_optimizer=optimizer,
-        lr=float(cfg.optimizer.get("lr", 0.0)),
+        lr=float(options["optimizer"].get("lr", 0.0)),
         schedule=parts["schedule"],
         method=method,
         dropout=dropout,
@@ -151,7 +153,7 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
     )
     if full_batch(optimizer):
         made.trainer = replace(made.trainer, batch_size="all")
-    attempt(lambda: check_together(cfg, made, lambda: load_data(cfg, torch.device("cpu"), torch.float32)))
+    attempt(lambda: check_together(options, made, lambda: load_data(options, torch.device("cpu"), torch.float32)))
     return made
 
 
@@ -169,12 +171,12 @@ def _law(parts: dict[str, Any], dropout: Regularizer | None) -> tuple[Activation
 
 
 def _make_model(
-    cfg: DictConfig, parts: dict[str, Any], dropout: Regularizer | None, input_shape: tuple[int, ...], outputs: int
+    options: Options, parts: dict[str, Any], dropout: Regularizer | None, input_shape: tuple[int, ...], outputs: int
 ) -> nn.Module:
     with own_fault("model"):
-        model: nn.Module = option(
-            cfg,
+        model: nn.Module = make(
             "model",
+            options["model"],
             in_features=math.prod(input_shape),
             input_shape=input_shape,
             out_features=outputs,
@@ -194,9 +196,9 @@ def _method(parts: dict[str, Any], regularizers: Sequence[Regularizer]) -> Metho
         raise error.within("regularizer") from None
 
 
-def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
+def _optimizer(options: Options) -> Callable[..., torch.optim.Optimizer]:
     """The optimizer, awaiting its parameters; tried on one, for it checks its keys only then."""
-    node = container(cfg, "optimizer")
+    node = options["optimizer"]
     if "lr" not in node:
         raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
     with own_fault("optimizer"):
@@ -207,18 +209,18 @@ def _optimizer(cfg: DictConfig) -> Callable[..., torch.optim.Optimizer]:
     return awaiting
 
 
-def _single(cfg: DictConfig, group: str) -> Any:
+def _single(options: Options, group: str) -> Any:
     """The option of a group of which there is one."""
     with own_fault(group):
-        made = option(cfg, group)
+        made = make(group, options[group])
         check_kind(group, made() if GROUPS[group].fresh else made)
     return made
 
 
-def _listed(cfg: DictConfig, group: str) -> list[Any]:
+def _listed(options: Options, group: str) -> list[Any]:
     """The options of a group that takes a list: each brings its own name as a key."""
     made = []
-    for name, node in container(cfg, group).items():
+    for name, node in options[group].items():
         if not isinstance(node, dict):
             nested = "a mapping under the option's own name, for the group takes several: NAME: {_target_: ...}"
             raise OptionError(f"{group}.{name}", node, nested)

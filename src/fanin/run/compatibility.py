@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from fanin.catalogue import TABLE
@@ -17,7 +16,7 @@ from fanin.parts.optimizers.objective import ObjectiveOptimizer
 from fanin.parts.per_run import is_stackable
 from fanin.process import total_memory
 from fanin.run.bounded_cache import BoundedCache
-from fanin.run.make_option import container
+from fanin.run.make_option import Options
 from fanin.run.recipe import Recipe
 
 TRAJECTORY = 100
@@ -30,11 +29,11 @@ SHAPING = tuple(group.name for group in TABLE if group.shapes_model)
 """Groups whose keys say what the model is made of."""
 
 
-def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -> None:
+def check_together(options: Options, made: Recipe, load: Callable[[], Dataset]) -> None:
     """Raise the first thing in a recipe that does not fit; loads the data, so that a missing file shows, too.
 
     Args:
-        cfg: the composed configuration.
+        options: of the configuration, as plain values.
         made: its options.
         load: gives its preprocessed data on the CPU.
 
@@ -49,7 +48,7 @@ def check_together(cfg: DictConfig, made: Recipe, load: Callable[[], Dataset]) -
     _check_data(made, data)
     if batch_size == 1 and made.normalization.mixes_examples:
         raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
-    model = _model_on_meta(cfg, made, data)
+    model = _model_on_meta(options, made, data)
     _check_memory(made, model)
     _check_loss(model, made)
     if not is_stackable(type(made.method.loss)):
@@ -138,9 +137,9 @@ def _check_optimizer(made: Recipe, model: nn.Module, examples: int, batch_size: 
 _meta_models: BoundedCache[nn.Module] = BoundedCache(most=16)
 
 
-def _model_on_meta(cfg: DictConfig, made: Recipe, data: Dataset) -> nn.Module:
+def _model_on_meta(options: Options, made: Recipe, data: Dataset) -> nn.Module:
     """The model, shapes only: a width of a million costs nothing; the runs of a grid mostly share one."""
-    parts = [container(cfg, group) for group in SHAPING]
+    parts = [options[group] for group in SHAPING]
     key = json.dumps([parts, data.input_shape, data.classes], sort_keys=True)
 
     def shaped() -> nn.Module:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import lru_cache, partial
 from types import UnionType
 from typing import Any
@@ -31,8 +32,24 @@ class UnknownKey(UserError):
         )
 
 
-def container(cfg: DictConfig, group: str) -> dict[str, Any]:
-    """A group's options as plain values, interpolations resolved."""
+class Options:
+    """The options of a configuration as plain values by group, interpolations resolved; each is read once."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg, self._read = cfg, dict[str, dict[str, Any]]()
+
+    def __getitem__(self, group: str) -> dict[str, Any]:
+        """What a group's option is made of.
+
+        Raises:
+            UserError: it is no option, or an interpolation in it leads nowhere.
+        """
+        if group not in self._read:
+            self._read[group] = _plain(self._cfg, group)
+        return self._read[group]
+
+
+def _plain(cfg: DictConfig, group: str) -> dict[str, Any]:
     try:
         node = OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -40,11 +57,6 @@ def container(cfg: DictConfig, group: str) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise UserError(f"{group}={node}: must be an option of its group, not a value; fanin --help lists them")
     return {str(key): value for key, value in node.items()}
-
-
-def option(cfg: DictConfig, group: str, **offered: Any) -> Any:
-    """The object that a group's `_target_` makes from its keys and, of what is offered, what it asks for."""
-    return make(group, container(cfg, group), **offered)
 
 
 def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:
@@ -61,7 +73,8 @@ def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:
     """
     row = GROUPS[key.partition(".")[0]]
     target = node.get("_target_") or row.target
-    keys = {name: value for name, value in node.items() if name not in ("_target_", "_partial_")}
+    # Lists are copied: what a constructor does to them is its own, and it may be called again.
+    keys = {name: deepcopy(value) for name, value in node.items() if name not in ("_target_", "_partial_")}
     function = find(target if isinstance(target, str) else str(target), row.bases, f"{key}._target_")
     parameters = _parameters(function)
     for name, value in keys.items():
