@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fanin.torch_internals import foreach_norm
+from fanin.torch_internals import foreach_norm, foreach_sub
 
 SAFE = (1e-14, 1e15)
 """Norms of up to 10^6 entries whose squares, added up, stay well within float32's normal range."""
@@ -113,4 +113,4 @@ def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 def differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
     """after - before, tensor by tensor."""
-    return torch._foreach_sub(list(after), list(before))
+    return foreach_sub(list(after), list(before))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.regularizers import DropoutModule
@@ -19,9 +19,9 @@ from fanin.train.learner import Batch, Culprit, Learner, StepResult
 from fanin.train.observer import Observer
 from fanin.train.parameter_checks import without_gradient
 from fanin.train.single_learner import SingleLearner
-from fanin.train.stacked_model import Look, Program, Trace
+from fanin.train.stacked_model import Look, Program, Streams, Trace, drawn_masks
 from fanin.train.stacked_tensors import put, set_rates, stack_tensors, stacked, take
-from fanin.train.step import Average, Update
+from fanin.train.step import Update, stacked_average
 from fanin.train.trained_model import TrainedModel, copied
 
 
@@ -62,7 +62,7 @@ class FusedLearner(Learner):
         self._trained_weights = [self.weights[name] for name in first.trained_weights]
         self._loss, self._smoothed = first.method.loss, first.method.smoothed
         self._update = Update([member.method for member in members], self._trained[0].device)
-        self._average = self._stacked_average()
+        self._average = stacked_average([member.average for member in members])
         modules = {name: [model.get_submodule(name) for model in models] for name in self.program.dropouts}
         self._dropout = {name: [cast(DropoutModule, one).p for one in ones] for name, ones in modules.items()}
         on_gpu = self._trained[0].device.type == "cuda"
@@ -117,10 +117,7 @@ class FusedLearner(Learner):
         if self._average is not None:
             self._average.add(self.parameters | self.buffers)
         for run, state in self._halted.items():
-            member = self.members[run]
-            member.model.load_state_dict(state["model"])
-            if member.average is not None:
-                member.average.replace(state["average"]["tensors"])
+            self.members[run].put_back(state)
         if curves:
             self.observer.add_updated(seen)
             result = result._replace(curves=measure_curves(seen, curves))
@@ -132,10 +129,8 @@ class FusedLearner(Learner):
         trace = self.program.trace(inputs)
         look = Look(trace, range(len(trace.seen.modules)), inputs, gradients=True)
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        streams = {
-            run: member.probe_dropout() if member.probe_dropout else member.dropout
-            for run, member in enumerate(self.members)
-        }
+        makers = [(member.probe_dropout, member.dropout) for member in self.members]
+        streams = {run: make() if make else dropout for run, (make, dropout) in enumerate(makers)}
         masks = self._masks(trace, inputs.device, streams)
         self.program.train(True)
         losses = self._loss(self.program(self.parameters | buffers, inputs, masks=masks, look=look), targets, inputs)
@@ -231,32 +226,9 @@ class FusedLearner(Learner):
         minimized = losses if self._smoothed is None else self._smoothed(outputs, targets, inputs)
         return losses.detach(), errors, *look.gradients(minimized, self._trained)
 
-    def _masks(
-        self, trace: Trace | None, device: torch.device, streams: Mapping[int, Generator | None]
-    ) -> list[Tensor]:
+    def _masks(self, trace: Trace | None, device: torch.device, streams: Streams) -> list[Tensor]:
         """Dropout masks of a training pass, from a stream for each run; a run without one keeps every unit."""
-        masks = []
-        for name, shape in trace.dropouts if trace else ():
-            masks.append(torch.ones(self.runs, *shape.shape[1:], dtype=shape.dtype, device=device))
-            for run, stream in streams.items():
-                keep = 1 - self._dropout[name][run]
-                if keep < 1:
-                    masks[-1][run].bernoulli_(keep, generator=stream).div_(keep)
-        return masks
-
-    def _stacked_average(self) -> Average | None:
-        """The members' averages as one; theirs become views of it."""
-        first = self.members[0].average
-        if first is None:
-            return None
-        averages = [cast(Average, member.average) for member in self.members]
-        made = Average(first.averaging, {})
-        made.tensors = {name: torch.stack([one.tensors[name] for one in averages]) for name in first.tensors}
-        made.count_as(first)
-        made.settled = False
-        for run, one in enumerate(averages):
-            one.tensors = {name: tensor[run] for name, tensor in made.tensors.items()}
-        return made
+        return drawn_masks(trace, self._dropout, streams, self.runs, device)
 
     def _find_broken(self, batch: Batch, result: StepResult, refused: Sequence[int]) -> None:
         """Find what broke the runs whose loss is not finite, and halt them; those that were halted report NaN."""

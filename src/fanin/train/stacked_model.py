@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, repeat
@@ -19,6 +19,8 @@ from fanin.probes.capture import Capture, Observation, first_tensor
 from fanin.train.stacked_linear import install
 
 Tensors = dict[str, Tensor]
+Streams = Mapping[int, torch.Generator | None]
+"""Generators of dropout masks, by the runs that draw."""
 
 
 @dataclass
@@ -196,3 +198,25 @@ class Program:
         finally:
             for module in self.dropouts.values():
                 module.masks = None
+
+
+def drawn_masks(
+    trace: Trace | None, rates: Mapping[str, Sequence[float]], streams: Streams, runs: int, device: torch.device
+) -> list[Tensor]:
+    """Dropout masks of a training pass, [R, ...] each, in the order of its dropout layers' calls.
+
+    Args:
+        trace: of the pass; None where nothing is dropped.
+        rates: of each dropout layer, one per run.
+        streams: of the runs that draw; the others keep every unit.
+        runs: R.
+        device: of the masks and the streams.
+    """
+    masks = []
+    for name, shape in trace.dropouts if trace else ():
+        masks.append(torch.ones(runs, *shape.shape[1:], dtype=shape.dtype, device=device))
+        for run, stream in streams.items():
+            keep = 1 - rates[name][run]
+            if keep < 1:
+                masks[-1][run].bernoulli_(keep, generator=stream).div_(keep)
+    return masks

@@ -192,3 +192,17 @@ class Average:
         self.settled = not self.started
         for name, tensor in tensors.items():
             self.tensors[name].copy_(tensor)
+
+
+def stacked_average(averages: Sequence[Average | None]) -> Average | None:
+    """The averages of R runs as one, of which theirs become views; None where there are none."""
+    own = [one for one in averages if one is not None]
+    if not own:
+        return None
+    made = Average(own[0].averaging, {})
+    made.tensors = {name: torch.stack([one.tensors[name] for one in own]) for name in own[0].tensors}
+    made.count_as(own[0])
+    made.settled = False
+    for run, one in enumerate(own):
+        one.tensors = {name: tensor[run] for name, tensor in made.tensors.items()}
+    return made

@@ -134,6 +134,12 @@ class TrainedModel:
         if self.average is not None:
             self.average.replace({name: weights[name] for name in self.average.tensors if name in weights})
 
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Take back the tensors of a state, whatever a step of the stack has made of them."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.replace(state["average"]["tensors"])
+
     def leave_stack(self) -> None:
         """Have tensors of its own again, where they were views of stacked ones."""
         for tensor in (*self.model.parameters(), *self.model.buffers()):
