@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from fanin.theory.optimizer_rates import setting
-
 
 def register_resolvers() -> None:
     """Make the resolvers known: fanin.experiment, .run_name and .quadratic.
@@ -24,6 +22,11 @@ def register_resolvers() -> None:
 
         return identify(without_hydra(_root_), _root_.hydra).name
 
-    OmegaConf.register_new_resolver("fanin.quadratic", setting, replace=True)
+    def quadratic(optimizer: str, key: str, condition: float) -> float:
+        from fanin.theory.optimizer_rates import setting  # numpy: not at every start
+
+        return setting(optimizer, key, condition)
+
+    OmegaConf.register_new_resolver("fanin.quadratic", quadratic, replace=True)
     OmegaConf.register_new_resolver("fanin.experiment", experiment, replace=True)
     OmegaConf.register_new_resolver("fanin.run_name", run_name, replace=True)
