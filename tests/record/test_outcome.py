@@ -37,6 +37,9 @@ def classifier(first_loss: float = 2.3, examples: dict[str, int] | None = None, 
         # large scores: a loss above guessing, and 46.5 % wrong
         ({"train_loss": 2.9, "train_error": 0.465}, "learns"),
         ({"train_loss": 9.9e21, "train_error": 0.88}, "explodes"),
+        # scores that are far too large, but nearly all of them right
+        ({"train_loss": 37.9, "train_error": 0.049}, "learns"),
+        ({"train_loss": 9.9e21, "train_error": 0.6}, "explodes"),
         ({"train_loss": 22.9, "train_error": 0.9}, "no progress"),
         ({"train_loss": 23.1, "train_error": 0.9}, "explodes"),
         ({}, "no progress"),

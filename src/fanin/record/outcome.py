@@ -60,8 +60,8 @@ def outcome(
 
     A classifier "learns" where its final training loss is below 98 % of that of guessing, or an error (of training,
     validation or test) lies below that of guessing by 2 % of it and by three standard errors sqrt(p (1 - p) / N); it
-    "explodes" where its loss has grown to ten times both its start and guessing; else there is "no progress". Other
-    tasks compare the final training loss with the first one.
+    "explodes" where its loss has grown to ten times both its start and guessing and its errors are more than half of
+    guessing; else there is "no progress". Other tasks compare the final training loss with the first one.
 
     Args:
         task: a key of TASKS; an unknown one counts as "other".
@@ -83,7 +83,9 @@ def outcome(
         return words.stays
     if task != "classification":
         return _change(words, loss, first_loss)
-    if loss > EXPLODED * max(first_loss or 0.0, chance_loss or math.inf):
+    errors = [_finite(metrics.get(f"{part}_error")) for part in ("train", "val", "test")]
+    right = chance_error is not None and any(one is not None and one < chance_error / 2 for one in errors)
+    if loss > EXPLODED * max(first_loss or 0.0, chance_loss or math.inf) and not right:
         return words.rises
     if chance_loss is not None and loss <= (1 - LEAST_CHANGE) * chance_loss:
         return words.falls
