@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,21 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, content: bytes | None)
         file.write_bytes(content)
     said = refusal(Pretrained(path=path), mlp())
     assert said.startswith(f"path={path}: must be a run with a readable checkpoint; last.pt cannot be read (")
+
+
+def test_a_flipped_bit_is_not_loaded(tmp_path: Path) -> None:
+    """In the middle of a weight: torch itself would take the other number. A file that is mended is read again."""
+    model = mlp()
+    path, file = trained(tmp_path, model), tmp_path / "checkpoints" / "last.pt"
+    whole, weight = file.read_bytes(), model.state_dict()["linear_2.weight"].numpy().tobytes()
+    place = whole.index(weight) + 2
+    file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    assert "last.pt cannot be read (" in (said := refusal(Pretrained(path=path), mlp()))
+    assert "CRC-32" in said
+    file.write_bytes(whole)
+    os.utime(file, ns=(0, 0))
+    loaded = initialized(Pretrained(path=path), mlp())
+    assert all(torch.equal(loaded[name], value) for name, value in model.state_dict().items())
 
 
 def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:

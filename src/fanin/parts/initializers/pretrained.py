@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -165,8 +164,10 @@ class Pretrained(Initializer):
             there = sorted(path.stem for path in file.parent.glob("*.pt"))
             raise OptionError("checkpoint", self.checkpoint, f"one that {folder} has: {', '.join(there) or 'none'}")
         try:
-            if reason := _damage(file, file.stat()):
-                raise OptionError("path", self.path, "a run with a whole checkpoint", f"{file.name}: {reason}")
+            said = file.stat()
+            if damaged := _damage(file, said.st_mtime_ns, said.st_size):
+                reason = f"{file.name} cannot be read ({damaged})"
+                raise OptionError("path", self.path, "a run with a readable checkpoint", reason)
             # Mapped: a check of the shapes reads little of it.
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             return {str(name): value for name, value in content["model"].items() if isinstance(value, Tensor)}
@@ -178,7 +179,7 @@ class Pretrained(Initializer):
 
 
 @lru_cache(maxsize=16)
-def _damage(file: Path, _as_it_is: os.stat_result) -> str | None:
+def _damage(file: Path, _written: int, _size: int) -> str | None:
     """What is wrong with a file's bytes; every job of a grid asks."""
     return damage(file)
 
