@@ -8,112 +8,35 @@ dead worker left behind.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from threading import Thread
 from typing import Any
 
-from fanin.errors import UserError
-from fanin.process import cores, own_sockets
+from fanin.process import cores
 from fanin.record.run_folder import RunFolder
 from fanin.record.summary import update_summary
 from fanin.sweep.composer import hydra_record
 from fanin.sweep.grid_view import Board
 from fanin.sweep.job import Outcome, note
 from fanin.sweep.plan import Planned
-from fanin.sweep.signals import stop_on_signal, without_signals
-from fanin.sweep.worker import Posted, work
+from fanin.sweep.signals import stop_on_signal
+from fanin.sweep.worker import Posted
+from fanin.sweep.worker_process import PATIENCE, Group, NoWorkers, Worker, start_worker
 
 log = logging.getLogger(__name__)
-
-FORKED = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
-CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKED else "spawn")
 
 TRIES = 3
 """Workers that may die before they have begun a group; then it is its own fault, or the machine's."""
 
-PATIENCE = 5.0
-"""Seconds that a worker is given to end."""
-
 IMPORTS = 60.0
 """Seconds that what draws the report is given to be imported."""
-
-
-class NoWorkers(UserError):
-    """Not one worker could be started."""
-
-
-@dataclass
-class Group:
-    """What a worker takes at a time: one run, or several that are trained as one program.
-
-    Args:
-        runs: of the grid.
-        tries: workers that died before they had begun it.
-    """
-
-    runs: Sequence[Planned]
-    tries: int = 0
-
-
-@dataclass
-class Worker:
-    """A worker process as its parent sees it.
-
-    Args:
-        process: as multiprocessing knows it.
-        connection: to it.
-        device: its CUDA device, or None for the CPU.
-        group: what it was given, None while it waits.
-        begun: whether it has said that it took the group.
-        reason: why it ended, in its own words.
-        watched: whether its death is told by the system; not any more where the fork server has died.
-    """
-
-    process: BaseProcess
-    connection: Connection
-    device: int | None
-    group: Group | None = None
-    begun: bool = False
-    reason: str = ""
-    watched: bool = True
-
-    @property
-    def sources(self) -> list[Any]:
-        """What is ready when there is news of it."""
-        return [self.connection, self.process.sentinel] if self.watched else [self.connection]
-
-    @property
-    def end(self) -> str:
-        """ "was killed by SIGKILL" or "exited with code 3", of a process that has ended."""
-        if self.reason:
-            return f"ended: {self.reason}"
-        code = self.process.exitcode
-        if code is not None and code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        if code in (None, LOST):
-            return "is gone"
-        return f"exited with code {code}"
-
-
-def warm_up() -> None:
-    """Start the fork server, which imports torch while the parent plans."""
-    if FORKED:
-        own_sockets()
-        CONTEXT.set_forkserver_preload(["fanin.sweep.preload"])
-        resource_tracker.ensure_running()  # which the server wants first, and which lets all signals through
-        with without_signals():  # for good: the server ends when its parent does
-            forkserver.ensure_running()
 
 
 def pool_size(n_jobs: int | None, jobs_per_gpu: int, wanted: Sequence[str]) -> tuple[int, list[int | None]]:
@@ -219,20 +142,11 @@ class Pool:
         Raises:
             NoWorkers: there is none at all now.
         """
-        ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=work, args=(theirs, device, self.prepare_process), daemon=True)
         try:
-            with without_signals():
-                process.start()
-        except (OSError, EOFError) as error:
-            ours.close()
+            self.workers.append(start_worker(device, self.prepare_process))
+        except NoWorkers:
             if not self.workers:
-                fix = "hydra/launcher=basic needs none"
-                raise NoWorkers(f"no worker process could be started ({error}); {fix}") from error
-            return
-        finally:
-            theirs.close()
-        self.workers.append(Worker(process, ours, device))
+                raise
 
     def give(self, worker: Worker, group: Group, board: Board) -> None:
         """Hand a group to a worker that waits."""
@@ -262,11 +176,8 @@ class Pool:
         except (EOFError, OSError):
             self.bury(worker, board)
             return
-        if worker.watched and not worker.process.is_alive():
-            if worker.process.exitcode == LOST:  # or it is the fork server that has died: then only the line tells
-                worker.watched = False
-            else:
-                self.bury(worker, board)
+        if worker.died:
+            self.bury(worker, board)
 
     def hear(self, worker: Worker, message: tuple[Any, ...], board: Board) -> None:
         """Take in one message of a worker."""
@@ -290,10 +201,7 @@ class Pool:
 
     def bury(self, worker: Worker, board: Board) -> None:
         """Mark the run of a worker that died, or try the runs of its group alone; hire another for what is left."""
-        worker.process.join(PATIENCE)
-        if worker.process.is_alive():  # it has closed its line and goes on
-            worker.process.kill()
-            worker.process.join(PATIENCE)
+        worker.end_process()  # it may have closed its line and go on
         self.workers.remove(worker)
         worker.connection.close()
         group = worker.group
@@ -337,17 +245,10 @@ class Pool:
         for worker in self.workers:
             worker.connection.close()
         for worker in self.workers:
-            worker.process.join(timeout=1 if worker.group else PATIENCE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join(PATIENCE)
+            if worker.end_process(1 if worker.group else PATIENCE):
                 for run in worker.group.runs if worker.group else ():
                     with suppress(OSError):
                         RunFolder(run.folder).mark_dead("interrupted", "stopped by the user at once")
-
-
-LOST = 255
-"""Exit code that multiprocessing gives for a process whose fork server has died."""
 
 
 def _show(show: Callable[..., None], *content: Any) -> None:

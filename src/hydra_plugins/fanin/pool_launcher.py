@@ -96,7 +96,7 @@ class PoolLauncher(Launcher):
 
     def warm_up(self) -> None:
         """Start what takes time to start."""
-        from fanin.sweep.pool import warm_up
+        from fanin.sweep.worker_process import warm_up
 
         warm_up()
 

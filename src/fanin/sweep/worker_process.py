@@ -1,0 +1,136 @@
+"""The processes of the pool's workers, as their parent starts, watches and ends them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from fanin.errors import UserError
+from fanin.process import own_sockets
+from fanin.sweep.plan import Planned
+from fanin.sweep.signals import without_signals
+from fanin.sweep.worker import work
+
+FORKED = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
+CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKED else "spawn")
+
+PATIENCE = 5.0
+"""Seconds that a worker is given to end."""
+
+LOST = 255
+"""Exit code that multiprocessing gives for a process whose fork server has died."""
+
+
+class NoWorkers(UserError):
+    """Not one worker could be started."""
+
+
+@dataclass
+class Group:
+    """What a worker takes at a time: one run, or several that are trained as one program.
+
+    Args:
+        runs: of the grid.
+        tries: workers that died before they had begun it.
+    """
+
+    runs: Sequence[Planned]
+    tries: int = 0
+
+
+@dataclass
+class Worker:
+    """A worker process as its parent sees it.
+
+    Args:
+        process: as multiprocessing knows it.
+        connection: to it.
+        device: its CUDA device, or None for the CPU.
+        group: what it was given, None while it waits.
+        begun: whether it has said that it took the group.
+        reason: why it ended, in its own words.
+        watched: whether its death is told by the system; not any more where the fork server has died.
+    """
+
+    process: BaseProcess
+    connection: Connection
+    device: int | None
+    group: Group | None = None
+    begun: bool = False
+    reason: str = ""
+    watched: bool = True
+
+    @property
+    def sources(self) -> list[Any]:
+        """What is ready when there is news of it."""
+        return [self.connection, self.process.sentinel] if self.watched else [self.connection]
+
+    @property
+    def end(self) -> str:
+        """ "was killed by SIGKILL" or "exited with code 3", of a process that has ended."""
+        if self.reason:
+            return f"ended: {self.reason}"
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        if code in (None, LOST):
+            return "is gone"
+        return f"exited with code {code}"
+
+    @property
+    def died(self) -> bool:
+        """Whether the system says that it is dead."""
+        if self.watched and not self.process.is_alive():
+            if self.process.exitcode != LOST:
+                return True
+            self.watched = False  # it may be the fork server that has died: from now on only the line tells
+        return False
+
+    def end_process(self, patience: float = PATIENCE) -> bool:
+        """Wait so many seconds for its end, then make it end; returns whether that was needed."""
+        self.process.join(patience)
+        if not self.process.is_alive():
+            return False
+        self.process.kill()
+        self.process.join(PATIENCE)
+        return True
+
+
+def warm_up() -> None:
+    """Start the fork server, which imports torch while the parent plans."""
+    if FORKED:
+        own_sockets()
+        CONTEXT.set_forkserver_preload(["fanin.sweep.preload"])
+        resource_tracker.ensure_running()  # which the server wants first, and which lets all signals through
+        with without_signals():  # for good: the server ends when its parent does
+            forkserver.ensure_running()
+
+
+def start_worker(device: int | None, prepare_process: Callable[[], None]) -> Worker:
+    """A worker that waits for its first group.
+
+    Args:
+        device: its CUDA device, None for the CPU.
+        prepare_process: called in it before anything else; importable.
+
+    Raises:
+        NoWorkers: the system starts no process.
+    """
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=work, args=(theirs, device, prepare_process), daemon=True)
+    try:
+        with without_signals():
+            process.start()
+    except (OSError, EOFError) as error:
+        ours.close()
+        fix = "hydra/launcher=basic needs none"
+        raise NoWorkers(f"no worker process could be started ({error}); {fix}") from error
+    finally:
+        theirs.close()
+    return Worker(process, ours, device)
