@@ -49,14 +49,16 @@ class Dataset:
         return math.prod(self.input_shape)
 
     def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Dataset:
-        """The same data on a device, inputs in `dtype`; labels stay int64."""
+        """The same data on a device, inputs in `dtype`; labels stay int64, and so do inputs that are tokens."""
+        tokens = self.train_x.dtype in (torch.int64, torch.int32)
+        wanted = self.train_x.dtype if tokens else dtype
         return replace(
             self,
-            train_x=self.train_x.to(device, dtype),
+            train_x=self.train_x.to(device, wanted),
             train_y=self.train_y.to(device),
-            val_x=self.val_x.to(device, dtype),
+            val_x=self.val_x.to(device, wanted),
             val_y=self.val_y.to(device),
-            test_x=self.test_x.to(device, dtype),
+            test_x=self.test_x.to(device, wanted),
             test_y=self.test_y.to(device),
         )
 
