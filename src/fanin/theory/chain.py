@@ -10,6 +10,13 @@ Backwards, with delta = dL/dz,
 has the SAME z_i as m_l. Its logarithm, given the step from y to y', is a normal whose mean follows y' by the
 covariance E phi^2 phi'^2/(V D) - 1 over n; the gradient of a weight, ||delta_l|| ||x_(l-1)||, sums such steps.
 
+The gradient u = dL/dx of a layer is isotropic but for its component along x itself, which the next layer's own
+pre-activations z = W x + b carry coherently: per unit of v ||delta||^2 its mean square is pi = A s + N (1 - s), where s
+is the share of the layer above,
+    A = a^2 (V/m) / (v D),  a = v m V'/V        N n = (v m/q) (E z^2 phi'^2 - q^2 V'^2/V) / (q D) + s_b/q
+and a layer's factor has 1 - 1/n + pi w, w ~ chi2_1, in place of 1. For relu pi = 1/n; where lengths are contracted
+(tanh) the component dies and gradients lose 1/n a layer; where they grow (silu) it grows too.
+
 Source: Hanin & Rolnick 2018, Hanin & Nica 2019, Burkholz & Dubatovka 2019 for relu; Schoenholz et al. 2017 for the
 infinite width. The coupling is derived here and checked by sampling networks.
 """
@@ -18,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +37,7 @@ from fanin.theory.gaussian_maps import Activation, FloatArray
 from fanin.theory.log_moments import log_gradient_factor_moments, log_mean_square_moments
 
 SPACING = 0.6
-"""Points of the grid: this many standard deviations of the narrowest row apart (the sum over a normal is exact there)."""
+"""Points of the grid: so many standard deviations of the narrowest row apart; a sum over a normal is exact there."""
 
 REACH = 8.0
 """Standard deviations that a grid reaches beyond the means of its rows."""
@@ -41,6 +48,10 @@ NEGLIGIBLE = 1e-15
 MOST_POINTS = 3000
 LATTICE = 0.25
 """Distance in ln q of the variances at which a layer's exact moments are computed."""
+
+_points, _weights = np.polynomial.hermite_e.hermegauss(40)
+SQUARES, WEIGHTS = _points**2, _weights / _weights.sum()
+"""Nodes and weights of w ~ chi2_1."""
 
 LEVELS = (0.025, 0.16, 0.5, 0.84, 0.975)
 """Probabilities of the quantiles."""
@@ -113,15 +124,17 @@ class ChainLaw:
 class _Step:
     """One layer's transition on the grids of y before and after it."""
 
+    layer: ChainLayer
     before: FloatArray  # [I], with the probabilities of these points
     chance: FloatArray  # [I]
     after: FloatArray  # [J]
+    q: FloatArray  # [I]
     mean: FloatArray  # [I], of ln m_l given y
     sd: FloatArray  # [I]
-    log_square: FloatArray  # [I], ln V(q)
+    numbers: _Numbers
     kernel: FloatArray  # [I, J], rows sum to 1
     factor: FloatArray  # [I, J], mean of ln r_l given y and y'
-    rest: FloatArray  # [I], its variance
+    rest: FloatArray  # [I, J], its variance
 
 
 def chain_law(layers: Sequence[ChainLayer], input_mean_square: float, activation: Activation) -> ChainLaw:
@@ -140,20 +153,38 @@ def chain_law(layers: Sequence[ChainLayer], input_mean_square: float, activation
             raise ValueError(f"{above.name} takes {above.fan_in} inputs, but {below.name} gives {below.fan_out}")
     y, chance = np.array([math.log(max(input_mean_square, 1e-300))]), np.ones(1)
     moments = _Moments(activation)
+    share = _share(activation)
+    log_square: float | None = float(y[0]) if share is not None else None  # ln E m_l, where it has a recursion
     steps, pre, post = [], [], []
     for layer, above in pairwise(layers):
         step, reached = _step(layer, above, moments, y, chance)
         steps.append(step)
-        pre.append(_pre(layer, y, chance))
-        post.append(_post(layer, step))
+        pre.append(_pre(layer, y, chance, log_square))
+        if share is not None and log_square is not None:
+            log_square = math.log(share) + float(np.log(_variance(layer, np.array(log_square))))
+        post.append(_post(layer, step, log_square))
         y, chance = step.after, reached
-    pre.append(_pre(layers[-1], y, chance))
-    deltas, gradients = _backward(layers, steps, y)
+    pre.append(_pre(layers[-1], y, chance, log_square))
+    deltas, gradients = _backward(layers, _with_component_along(steps), y)
     return ChainLaw(tuple(pre), (*post, pre[-1]), tuple(gradients), tuple(deltas))
 
 
 def _variance(layer: ChainLayer, y: FloatArray) -> FloatArray:
     return np.asarray(layer.variance * np.exp(y) + layer.bias_variance)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What a layer's variance q decides, [points] each."""
+
+    log_mean: FloatArray  # E ln m
+    log_variance: FloatArray
+    factor_mean: FloatArray  # E ln of the gradient's factor, without v
+    factor_variance: FloatArray
+    joint: FloatArray  # E phi^2 phi'^2 / (V D)
+    square: FloatArray  # V
+    along: FloatArray  # q V'^2 / (V D): what of the gradient's component along x the next layer carries on
+    across: FloatArray  # E z^2 phi'^2 / (q D) - along: what it makes of the rest
 
 
 class _Moments:
@@ -166,15 +197,15 @@ class _Moments:
         self.activation = activation
         self.rows: dict[tuple[int, float], tuple[float, ...]] = {}
 
-    def __call__(self, n: int, q: FloatArray) -> FloatArray:
-        """Rows of (E, Var ln m; E, Var ln of the gradient's factor; their covariance; V, D), [7, points]."""
+    def __call__(self, n: int, q: FloatArray) -> _Numbers:
+        """A layer's numbers at the variances q of its pre-activations, [points]."""
         logs = np.log(q)
         low, high = float(logs.min()), float(logs.max())
         if high - low < 1e-9:
-            return np.repeat(np.array([self.row(n, low)]).T, len(q), axis=1)
+            return _Numbers(*np.repeat(np.array([self.row(n, low)]).T, len(q), axis=1))
         lattice = LATTICE * np.arange(math.floor(low / LATTICE) - 1, math.ceil(high / LATTICE) + 2)
         rows = np.array([self.row(n, float(log_q)) for log_q in lattice])
-        return np.asarray(CubicSpline(lattice, rows)(logs).T)
+        return _Numbers(*CubicSpline(lattice, rows)(logs).T)
 
     def row(self, n: int, log_q: float) -> tuple[float, ...]:
         """The moments at one variance."""
@@ -184,8 +215,12 @@ class _Moments:
             forward = log_mean_square_moments(activation, q, n)
             backward = log_gradient_factor_moments(activation, q, n)
             square, slope = activation.mean_square(q), activation.derivative_mean_square(q)
-            coupling = (activation.joint_square(q) / (square * slope) - 1) / n if square * slope > 0 else 0.0
-            self.rows[key] = (*forward, *backward, coupling, square, slope)
+            joint = activation.joint_square(q) / (square * slope) if square * slope > 0 else 1.0
+            length = activation.mean_square_slope(q)
+            reach = activation.expectation(lambda z: (z * activation.derivative(z)) ** 2, q)
+            along = q * length**2 / (square * slope) if square * slope > 0 else 0.0
+            across = reach / (q * slope) - along if slope > 0 else 0.0
+            self.rows[key] = (*forward, *backward, joint, square, along, across)
         return self.rows[key]
 
 
@@ -194,7 +229,8 @@ def _step(
 ) -> tuple[_Step, FloatArray]:
     """The transition of a layer, and the probabilities of the points after it."""
     q = _variance(layer, y)
-    mean, variance, log_factor, spread, coupling, square, _ = moments(layer.fan_out, q)
+    numbers = moments(layer.fan_out, q)
+    mean, variance = numbers.log_mean, numbers.log_variance
     sd = np.sqrt(np.maximum(variance, 1e-24))
     low, high = float((mean - REACH * sd).min()), float((mean + REACH * sd).max())
     count = int(min(MOST_POINTS, max(64, math.ceil((high - low) / (SPACING * float(sd.min()))))))
@@ -205,23 +241,60 @@ def _step(
     kept = reached > NEGLIGIBLE * reached.max()
     after, kernel, reached = after[kept], kernel[:, kept], reached[kept] / reached[kept].sum()
     # The gradient's factor given y and y' follows what the same pre-activations did to the norm.
+    coupling = (numbers.joint - 1) / layer.fan_out
     slope = coupling / np.maximum(variance, 1e-24)
-    factor = (log_factor + math.log(above.variance))[:, None] + slope[:, None] * (after - mean[:, None])
-    rest = np.maximum(spread - slope * coupling, 0.0)
-    return _Step(y, chance, after, mean, sd, np.log(np.maximum(square, 1e-300)), kernel, factor, rest), reached
+    log_factor = numbers.factor_mean + math.log(above.variance)
+    factor = log_factor[:, None] + slope[:, None] * (after - mean[:, None])
+    rest = np.repeat(np.maximum(numbers.factor_variance - slope * coupling, 0.0)[:, None], len(after), axis=1)
+    return _Step(layer, y, chance, after, q, mean, sd, numbers, kernel, factor, rest), reached
 
 
-def _pre(layer: ChainLayer, y: FloatArray, chance: FloatArray) -> LogLaw:
+def _share(activation: Activation) -> float | None:
+    """V(q)/q if it is the same at all q, as for relu; then E m_l follows from E m_(l-1) alone. None if it is not."""
+    shares = [activation.mean_square(q) / q for q in (0.01, 0.3, 1.0, 30.0)]
+    return shares[0] if max(shares) - min(shares) < 1e-9 * max(shares) else None
+
+
+def _pre(layer: ChainLayer, y: FloatArray, chance: FloatArray, log_square: float | None) -> LogLaw:
     """||z_l||^2 = q chi2_n: given q its logarithm has the moments of ln chi2."""
     n, logs = layer.fan_out, np.log(_variance(layer, y))
+    log_mean = _log_sum(logs, chance) if log_square is None else float(np.log(_variance(layer, np.array(log_square))))
     mean = logs + digamma(n / 2) + math.log(2)
     sd = np.full_like(mean, math.sqrt(polygamma(1, n / 2)))
-    return _mixture(mean, sd, chance, _log_sum(logs + math.log(n), chance))
+    return _mixture(mean, sd, chance, log_mean + math.log(n))
 
 
-def _post(layer: ChainLayer, step: _Step) -> LogLaw:
-    law = _mixture(step.mean, step.sd, step.chance, _log_sum(step.log_square, step.chance))
-    return law.shifted(math.log(layer.fan_out))
+def _post(layer: ChainLayer, step: _Step, log_exact: float | None) -> LogLaw:
+    log_mean_square = (
+        _log_sum(np.log(np.maximum(step.numbers.square, 1e-300)), step.chance) if log_exact is None else log_exact
+    )
+    return _mixture(step.mean, step.sd, step.chance, log_mean_square).shifted(math.log(layer.fan_out))
+
+
+def _with_component_along(steps: Sequence[_Step]) -> list[_Step]:
+    """The steps with what the gradient's component along the activations does to their factors, from the top down."""
+    done: list[_Step] = []
+    share: FloatArray | None = None  # of the component in the squared gradient of the layer above, given its y
+    for step in reversed(steps):
+        n = step.layer.fan_out
+        if share is None:
+            part = np.full(len(step.after), 1 / n)
+        else:
+            above = done[-1]
+            passed = above.layer.variance * np.exp(above.before) / above.q
+            across = passed * above.numbers.across + above.layer.bias_variance / above.q
+            carried = above.kernel @ share
+            part = passed * above.numbers.along * carried + across * (1 - carried) / n
+        whole = 1 - 1 / n + part[:, None] * SQUARES  # [J, nodes of w]
+        usual = np.log(1 - 1 / n + SQUARES / n) @ WEIGHTS
+        logs = np.log(whole)
+        shift, spread = logs @ WEIGHTS - usual, logs**2 @ WEIGHTS - (logs @ WEIGHTS) ** 2
+        share = (part[:, None] * SQUARES / whole) @ WEIGHTS
+        turned = np.log1p((share - 1 / n) * (step.numbers.joint - 1)[:, None])
+        usual_spread = np.log(1 - 1 / n + SQUARES / n) ** 2 @ WEIGHTS - usual**2
+        rest = np.maximum(step.rest + spread - usual_spread, 0.0)
+        done.append(replace(step, factor=step.factor + shift + turned, rest=rest))
+    return done[::-1]
 
 
 def _backward(layers: Sequence[ChainLayer], steps: Sequence[_Step], y: FloatArray) -> list[list[LogLaw]]:
@@ -238,7 +311,7 @@ def _backward(layers: Sequence[ChainLayer], steps: Sequence[_Step], y: FloatArra
         sums = np.concatenate([sums, (step.chance * own)[None]])
         squares = np.concatenate([squares, (step.chance * own**2)[None]])
         product = step.kernel * step.factor
-        second = product * step.factor + step.kernel * step.rest[:, None]
+        second = product * step.factor + step.kernel * step.rest
         squares = squares @ step.kernel + 2 * sums @ product + (chance @ second)[:, None]
         sums = sums @ step.kernel + (chance @ product)[:, None]
         chance = chance @ step.kernel

@@ -75,9 +75,7 @@ def _laplace(squares: FloatArray, weights: FloatArray, n: int) -> FloatArray:
         return np.asarray(np.exp(-np.exp(_grid(n))[:, None] / n * squares) @ weights)
 
 
-def _moments(
-    transform: FloatArray, scale: float, squares: FloatArray, weights: FloatArray, n: int
-) -> Moments:
+def _moments(transform: FloatArray, scale: float, squares: FloatArray, weights: FloatArray, n: int) -> Moments:
     if not scale > 0 or not math.isfinite(scale):
         return Moments(-math.inf if scale == 0 else math.nan, 0.0 if scale == 0 else math.nan)
     none = float(weights[squares == 0].sum()) ** n
