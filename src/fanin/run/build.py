@@ -146,6 +146,7 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
         normalization=parts["normalization"],
         law=law,
         no_law=no_law,
+        make_activation=parts["activation"],
         batch=parts["batch"],
         lr_scaling=parts["lr_scaling"],
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.

@@ -39,6 +39,7 @@ class Recipe:
         early_stopping: the regularizer whose counter says when to end.
         law: the activation's law where the exact finite-width theory holds for all but the model; else None.
         no_law: why there is none, where there is none.
+        make_activation: a fresh module of the activation.
     """
 
     seed: int
@@ -56,6 +57,7 @@ class Recipe:
     normalization: Normalization = field(default_factory=NoNorm)
     law: ActivationLaw | None = None
     no_law: str = ""
+    make_activation: Callable[[], nn.Module] = nn.Identity
     batch: BatchSchedule = field(default_factory=Constant)
     lr_scaling: Scaling = field(default_factory=NoScaling)
     augmentations: Sequence[Augmentation] = ()

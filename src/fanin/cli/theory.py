@@ -1,0 +1,164 @@
+"""The command `fanin-theory`: what theory says of a recipe; nothing is trained and nothing written but a figure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fanin.errors import UserError
+from fanin.output import forgive_output
+
+if TYPE_CHECKING:
+    from fanin.run.chain_theory import ChainTheory
+
+SHOWN = 12
+"""Layers in the terminal's table, evenly spread."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One that tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end."""
+        self.exit(1, f"{self.prog}: {message}; {self.prog} --help lists what there is\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = Parser(
+        prog="fanin-theory",
+        description="What theory says of a freshly drawn network: its activation, its phase, norms over depth.",
+        epilog="example: fanin-theory model.depth=50 activation=tanh initializer=variance_scaling initializer.c=1.5",
+    )
+    made.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="GROUP=OPTION or KEY=VALUE, as fanin takes them")
+    made.add_argument("--config-dir", "-cd", type=Path, metavar="DIR", help="a folder of your own options")
+    made.add_argument("--json", action="store_true", help="all numbers as JSON")
+    made.add_argument(
+        "--figure", type=Path, metavar="FILE", help="draw the phase diagram and the profile into a .png, .svg or .pdf"
+    )
+    return made
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    from fanin.cli.hydra_errors import one_line
+
+    forgive_output()
+    arguments = parser().parse_intermixed_args()
+    wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        figure = arguments.figure
+        if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
+            raise UserError(f"--figure {figure}: must end in .png, .svg or .pdf")
+        theory = _theory(arguments)
+        if arguments.json:
+            print(json.dumps(theory.as_json(), indent=2))
+        else:
+            _print(theory)
+        if figure is not None:
+            from fanin.report.figures.phase import draw_phase
+
+            draw_phase(theory.activation, theory.point, theory.critical, theory.law, figure)
+            print(f"figure      {figure}", file=sys.stderr if arguments.json else sys.stdout)
+    except Exception as error:
+        if wants_traceback:
+            raise
+        mistakes = f"--figure: {error.strerror}: {error.filename}" if isinstance(error, OSError) else ""
+        for line in (mistakes or one_line(error, sys.argv[1:])).splitlines():
+            print(f"fanin-theory: {line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _theory(arguments: argparse.Namespace) -> ChainTheory:
+    """Compose the recipe and work its theory out."""
+    import torch
+    from hydra import version
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    from fanin.catalogue import config_folder
+    from fanin.cli.task import prepare_process
+    from fanin.cli.typed import overrides_of
+    from fanin.run.build import load_data, recipe
+    from fanin.run.chain_theory import chain_theory
+    from fanin.run.hydra_private import new_app
+    from fanin.run.identity import without_hydra
+
+    if arguments.config_dir is not None and not arguments.config_dir.is_dir():
+        raise UserError(f"--config-dir {arguments.config_dir}: must be a folder of option files, GROUP/OPTION.yaml")
+    prepare_process()
+    version.setbase("1.3")
+    app = new_app(str(config_folder()), arguments.config_dir)
+    try:
+        typed = overrides_of(arguments.overrides, sys.argv[1:])
+        cfg = without_hydra(app.compose_config("config", typed, RunMode.MULTIRUN, with_log_configuration=False))
+        made = recipe(cfg)
+        data = load_data(cfg, torch.device("cpu"), torch.float32)
+        square = float(data.train_x.double().square().mean())
+        return chain_theory(made, data.input_shape, made.method.loss.out_features(data.classes), square)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _print(theory: ChainTheory) -> None:
+    """The numbers as tables of the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    numbers = theory.as_json()
+    point, activation, critical = numbers["point"], numbers["activation"], numbers["critical"]
+    rows = {
+        "activation at q = 1": f"E f^2 {_text(activation['mean_square'])}, E f'^2 "
+        f"{_text(activation['derivative_mean_square'])}, mean {_text(activation['mean'])}, "
+        f"gain {_text(activation['gain'])}",
+        "weights, biases": f"variance {_text(point['variance'])} / fan_in, {_text(point['bias_variance'])}",
+        "fixed point": f"q* {_text(point['q'])}, chi_par {_text(point['chi_par'])} "
+        f"(depth scale {_text(point['xi_q'])}), chi_perp {_text(point['chi_perp'])} "
+        f"(depth scale {_text(point['xi_c'])})",
+        "phase": f"{point['phase']}: a layer multiplies gradients by {_text(point['chi_perp'] ** 0.5)}",
+        "critical variance": f"{_text(critical['variance'])} / fan_in (q* {_text(critical['q'])}, chi_par "
+        f"{_text(critical['chi_par'])})"
+        if critical["variance"] is not None
+        else f"none: {critical['why']}",
+    }
+    rows |= {f"depth in {kind}": text for kind, text in theory.depths().items()}
+    about = Table.grid(padding=(0, 2))
+    for key, text in rows.items():
+        about.add_row(key, text)
+    console.print(about)
+    table = Table(title=f"norms over {len(numbers['layers'])} layers: median, 16 to 84 %", title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    for name in ("activation", "gradient / last"):
+        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("16 to 84 %", justify="right", no_wrap=True)
+    for layer in _spread(numbers["layers"]):
+        cells = [_band(layer, prefix) for prefix in ("", "gradient_")]
+        table.add_row(layer["name"], *(cell for pair in cells for cell in pair))
+    console.print(table)
+
+
+def _spread(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some of the layers, the first and the last among them."""
+    if len(layers) <= SHOWN:
+        return layers
+    places = {round(place * (len(layers) - 1) / (SHOWN - 1)) for place in range(SHOWN)}
+    return [layers[place] for place in sorted(places)]
+
+
+def _band(layer: dict[str, Any], prefix: str) -> tuple[str, str]:
+    return _text(layer[f"{prefix}median"]), f"{_text(layer[f'{prefix}q16'])} to {_text(layer[f'{prefix}q84'])}"
+
+
+def _text(value: float | None) -> str:
+    return "without bound" if value is None else f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
