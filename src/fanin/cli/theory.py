@@ -108,6 +108,7 @@ def _theory(arguments: argparse.Namespace) -> ChainTheory:
 
 def _print(theory: ChainTheory) -> None:
     """The numbers as tables of the terminal."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -133,7 +134,13 @@ def _print(theory: ChainTheory) -> None:
     for key, text in rows.items():
         about.add_row(key, text)
     console.print(about)
-    table = Table(title=f"norms over {len(numbers['layers'])} layers: median, 16 to 84 %", title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
+        title=f"norms over {len(numbers['layers'])} layers: median, 16 to 84 %",
+        title_justify="left",
+    )
     table.add_column("layer", no_wrap=True)
     for name in ("activation", "gradient / last"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -153,11 +160,12 @@ def _spread(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _band(layer: dict[str, Any], prefix: str) -> tuple[str, str]:
-    return _text(layer[f"{prefix}median"]), f"{_text(layer[f'{prefix}q16'])} to {_text(layer[f'{prefix}q84'])}"
+    low, median, high = (_text(layer[f"{prefix}{key}"], 3) for key in ("q16", "median", "q84"))
+    return median, f"{low} – {high}"
 
 
-def _text(value: float | None) -> str:
-    return "without bound" if value is None else f"{value:.4g}"
+def _text(value: float | None, digits: int = 4) -> str:
+    return "without bound" if value is None else f"{0.0 if abs(value) < 1e-12 else value:.{digits}g}"
 
 
 if __name__ == "__main__":
