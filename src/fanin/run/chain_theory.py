@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fanin.errors import UserError
+from fanin.parts.activation_maps import activation_map
 from fanin.parts.models.layers import fans, weight_layers
 from fanin.run.make_option import is_neutral
 from fanin.run.recipe import Recipe
