@@ -18,7 +18,7 @@ class Trainer:
 
     Args:
         epochs: passes over the training set; counts when `steps` is null.
-        steps: updates; 0 measures profiles at init and trains nothing.
+        steps: updates; 0 trains nothing: profiles at init, and an evaluation of weights that were trained before.
         batch_size: examples of a batch, or "all" for the whole training set.
         log_every: steps between two rows of metrics.csv.
         eval_every: steps between two evaluations on the validation part; null for once an epoch.

@@ -19,6 +19,9 @@ MONITORS = ("val_loss", "val_error", "train_loss", "train_error")
 class EarlyStopping(Regularizer):
     """Stop when the monitored number has not improved for a while; `new` gives the counter of one run.
 
+    The run ends with the weights of its best evaluation, whatever ended it: patience, the last step or a target. One
+    that diverged ends with what it diverged to.
+
     Source: Prechelt 1998.
 
     Args:
