@@ -1,7 +1,13 @@
-"""One thread for each process of tests: two processes with two threads each on two cores are many times slower."""
+"""What all tests need of their process."""
 
 from __future__ import annotations
 
 import os
+import signal
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, so before any test module is
+# Two processes of tests with two threads each are many times slower on two cores. It is read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell's background job ignores Ctrl-C, and so would every command that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

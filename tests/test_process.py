@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fanin import process
+from fanin.record.atomic_files import write_atomically
 
 
 @pytest.fixture
@@ -61,8 +62,6 @@ def test_half_of_the_memory_is_taken_for_free_where_only_all_of_it_is_told(monke
 
 
 def test_files_are_written_without_locks_elsewhere(elsewhere: None, tmp_path: Path) -> None:
-    from fanin.record.atomic_files import write_atomically
-
     for text in (b"one", b"two"):
         write_atomically(tmp_path / "file", lambda file: file.write(text))  # noqa: B023 (it is called here)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"two")]
@@ -78,14 +77,17 @@ def test_as_many_files_may_be_open_as_the_system_allows() -> None:
     assert done.stdout == "500 (500, 500)\n"
 
 
-def test_sockets_of_a_killed_command_are_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_sockets_of_a_killed_command_are_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the address of a socket has at most 107 bytes
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     dead, alive = (tmp_path / f"fanin-sockets-{pid}-abc" for pid in (gone.pid, os.getpid()))
     for folder in (dead, alive):
         folder.mkdir()
         with socket.socket(socket.AF_UNIX) as one:
-            one.bind(os.path.relpath(folder / "listener"))
+            one.bind(os.path.relpath(folder / "listener", tmp_path))
     notes = tmp_path / f"fanin-sockets-{gone.pid}-notes"
     notes.mkdir()
     (notes / "mine.txt").write_text("mine")

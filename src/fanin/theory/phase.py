@@ -81,7 +81,7 @@ def fixed_point(activation: Activation, variance: float, bias_variance: float, s
     >>> tanh = Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2)
     >>> point = fixed_point(tanh, 1.76095, 0.05)
     >>> round(point.q, 4), round(point.chi_perp, 4), round(point.chi_par, 3), point.phase
-    (0.5701, 1.0, 0.518, 'critical')
+    (0.57, 1.0, 0.518, 'critical')
     """
 
     def gap(log_q: float) -> float:
