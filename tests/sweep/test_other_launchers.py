@@ -272,7 +272,10 @@ def test_ctrl_c_under_ray(
     assert any("going on from" in (run / "run.log").read_text() for run in runs(grid).values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.slow, id="asked"), pytest.param(signal.SIGKILL, id="killed")],
+)
 @pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_a_command_that_ends_leaves_nobody_training(launcher: str, number: signal.Signals, tmp_path: Path) -> None:
     plugin(launcher)
