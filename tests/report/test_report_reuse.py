@@ -76,3 +76,15 @@ def test_a_record_that_says_nothing(grid: Path, content: str) -> None:
 def test_another_version(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fanin.report.read.reuse.__version__", "0.0.0")
     assert "study.png" in drawn(grid)
+
+
+def test_a_figure_that_no_report_drew_stays(grid: Path, tmp_path: Path) -> None:
+    """A folder may hold somebody's own movement.png, which these runs have no figure of."""
+    out = tmp_path / "elsewhere"
+    out.mkdir()
+    (out / "movement.png").write_bytes(b"mine")
+    for profiles in grid.glob("*/profiles.csv"):
+        profiles.unlink()
+    report = write_report([grid], out)
+    assert "movement.png" not in {path.name for path in report.figures}
+    assert (out / "movement.png").read_bytes() == b"mine"

@@ -127,7 +127,7 @@ def _write_claims(path: Path, studies: Sequence[Judged]) -> list[Path]:
 def _draw(
     sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics, studies: Sequence[Judged], out: Path
 ) -> list[Path]:
-    """Draw what there is data for, studies' own figures first; those of an earlier report that no longer apply go."""
+    """Draw what there is data for, studies' own figures first."""
     study = only(studies, runs)
     usual = study is None or study.study.profiles
     with look():
@@ -139,9 +139,6 @@ def _draw(
             "confusion": confusion_figure(sheet, runs),
         }
         drawn |= {name: save(figure, out, name) for name, figure in figures.items() if figure is not None}
-    for name in {*figures} - {name for name, paths in drawn.items() if paths}:
-        for kind in ("png", "svg"):
-            (out / f"{name}.{kind}").unlink(missing_ok=True)
     return [path for paths in drawn.values() for path in paths]
 
 
