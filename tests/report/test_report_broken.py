@@ -100,6 +100,7 @@ def test_no_run_has_drawn_anything_yet(tmp_path: Path, write_run: WriteRun) -> N
         write_run(tmp_path, seed=seed, state="failed", error="ValueError: no", **SMALL)
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "study.png").write_bytes(b"of an earlier report")
+    (tmp_path / "report" / ".figures.json").write_text('{"fingerprint": "", "figures": ["study.png"]}')
     report = write_report([tmp_path])
     assert report.figures == []
     assert not (tmp_path / "report" / "study.png").exists()
