@@ -7,24 +7,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from fanin.errors import UserError
 from fanin.output import forgive_output
+from fanin.report.cli import Parser
 
 if TYPE_CHECKING:
     from fanin.run.chain_theory import ChainTheory
 
 SHOWN = 12
 """Layers in the terminal's table, evenly spread."""
-
-
-class Parser(argparse.ArgumentParser):
-    """One that tells a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end."""
-        self.exit(1, f"{self.prog}: {message}; {self.prog} --help lists what there is\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from fanin.run.make_option import is_neutral
 from fanin.run.recipe import Recipe
 from fanin.theory.chain import ChainLaw, ChainLayer, LogLaw, chain_law
 from fanin.theory.gaussian_maps import Activation
+from fanin.theory.logs import exp
 from fanin.theory.phase import FixedPoint, NoCriticalPoint, critical_point, fixed_point
 
 SMALLEST = {"float32": 1.4012984643248171e-45, "bfloat16": 9.183549615799121e-41, "float16": 5.960464477539063e-08}
@@ -81,14 +82,10 @@ class ChainTheory:
 
 def _norm(law: LogLaw, prefix: str) -> dict[str, float | None]:
     """A squared norm's law as numbers of the norm itself."""
-    low, one, middle, other, high = (finite(_root(log)) for log in law.quantiles)
-    numbers = {"mean_square": finite(_root(law.log_mean_square)), "median": middle}
+    low, one, middle, other, high = (finite(exp(log / 2)) for log in law.quantiles)
+    numbers = {"mean_square": finite(exp(law.log_mean_square / 2)), "median": middle}
     numbers |= {"q025": low, "q16": one, "q84": other, "q975": high}
     return {prefix + key: value for key, value in numbers.items()}
-
-
-def _root(log: float) -> float:
-    return math.exp(min(log / 2, 709.0))
 
 
 def finite(value: float) -> float | None:

@@ -29,12 +29,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 from scipy.special import digamma, ndtr, polygamma
 
 from fanin.errors import integer, number
 from fanin.theory.gaussian_maps import Activation, FloatArray
-from fanin.theory.log_moments import log_gradient_factor_moments, log_mean_square_moments
+from fanin.theory.layer_moments import LayerMoments, LayerNumbers
 
 SPACING = 0.6
 """Points of the grid: so many standard deviations of the narrowest row apart; a sum over a normal is exact there."""
@@ -46,9 +45,6 @@ NEGLIGIBLE = 1e-15
 """Probability of a grid's point that is left out."""
 
 MOST_POINTS = 3000
-LATTICE = 0.25
-"""Distance in ln q of the variances at which a layer's exact moments are computed."""
-
 _points, _weights = np.polynomial.hermite_e.hermegauss(40)
 SQUARES, WEIGHTS = _points**2, _weights / _weights.sum()
 """Nodes and weights of w ~ chi2_1."""
@@ -131,7 +127,7 @@ class _Step:
     q: FloatArray  # [I]
     mean: FloatArray  # [I], of ln m_l given y
     sd: FloatArray  # [I]
-    numbers: _Numbers
+    numbers: LayerNumbers
     kernel: FloatArray  # [I, J], rows sum to 1
     factor: FloatArray  # [I, J], mean of ln r_l given y and y'
     rest: FloatArray  # [I, J], its variance
@@ -152,7 +148,7 @@ def chain_law(layers: Sequence[ChainLayer], input_mean_square: float, activation
         if below.fan_out != above.fan_in:
             raise ValueError(f"{above.name} takes {above.fan_in} inputs, but {below.name} gives {below.fan_out}")
     y, chance = np.array([math.log(max(input_mean_square, 1e-300))]), np.ones(1)
-    moments = _Moments(activation)
+    moments = LayerMoments(activation)
     share = _share(activation)
     log_square: float | None = float(y[0]) if share is not None else None  # ln E m_l, where it has a recursion
     steps, pre, post = [], [], []
@@ -173,59 +169,8 @@ def _variance(layer: ChainLayer, y: FloatArray) -> FloatArray:
     return np.asarray(layer.variance * np.exp(y) + layer.bias_variance)
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """What a layer's variance q decides, [points] each."""
-
-    log_mean: FloatArray  # E ln m
-    log_variance: FloatArray
-    factor_mean: FloatArray  # E ln of the gradient's factor, without v
-    factor_variance: FloatArray
-    joint: FloatArray  # E phi^2 phi'^2 / (V D)
-    square: FloatArray  # V
-    along: FloatArray  # q V'^2 / (V D): what of the gradient's component along x the next layer carries on
-    across: FloatArray  # E z^2 phi'^2 / (q D) - along: what it makes of the rest
-
-
-class _Moments:
-    """A layer's exact moments at the variances of a lattice in ln q, interpolated between them.
-
-    What is computed for one layer serves all layers of its width: lattice points are kept.
-    """
-
-    def __init__(self, activation: Activation) -> None:
-        self.activation = activation
-        self.rows: dict[tuple[int, float], tuple[float, ...]] = {}
-
-    def __call__(self, n: int, q: FloatArray) -> _Numbers:
-        """A layer's numbers at the variances q of its pre-activations, [points]."""
-        logs = np.log(q)
-        low, high = float(logs.min()), float(logs.max())
-        if high - low < 1e-9:
-            return _Numbers(*np.repeat(np.array([self.row(n, low)]).T, len(q), axis=1))
-        lattice = LATTICE * np.arange(math.floor(low / LATTICE) - 1, math.ceil(high / LATTICE) + 2)
-        rows = np.array([self.row(n, float(log_q)) for log_q in lattice])
-        return _Numbers(*CubicSpline(lattice, rows)(logs).T)
-
-    def row(self, n: int, log_q: float) -> tuple[float, ...]:
-        """The moments at one variance."""
-        key = (n, round(log_q, 12))
-        if key not in self.rows:
-            activation, q = self.activation, math.exp(log_q)
-            forward = log_mean_square_moments(activation, q, n)
-            backward = log_gradient_factor_moments(activation, q, n)
-            square, slope = activation.mean_square(q), activation.derivative_mean_square(q)
-            joint = activation.joint_square(q) / (square * slope) if square * slope > 0 else 1.0
-            length = activation.mean_square_slope(q)
-            reach = activation.expectation(lambda z: (z * activation.derivative(z)) ** 2, q)
-            along = q * length**2 / (square * slope) if square * slope > 0 else 0.0
-            across = reach / (q * slope) - along if slope > 0 else 0.0
-            self.rows[key] = (*forward, *backward, joint, square, along, across)
-        return self.rows[key]
-
-
 def _step(
-    layer: ChainLayer, above: ChainLayer, moments: _Moments, y: FloatArray, chance: FloatArray
+    layer: ChainLayer, above: ChainLayer, moments: LayerMoments, y: FloatArray, chance: FloatArray
 ) -> tuple[_Step, FloatArray]:
     """The transition of a layer, and the probabilities of the points after it."""
     q = _variance(layer, y)
