@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,11 @@ def test_what_hydra_would_call_is_refused(
     ],
 )  # fmt: skip
 def test_what_hydra_is_for_is_taken(node: dict[str, Any]) -> None:
+    """Taken as it is; the same place with another target is refused."""
     check_hydra(OmegaConf.create({"hydra": node}))
+    other = re.sub(r'("_target_"|"class"): "[^"]*"', r'\1: "os.getcwd"', json.dumps(node))
+    with pytest.raises(UserError, match=r"os\.getcwd"):
+        check_hydra(OmegaConf.create({"hydra": json.loads(other)}))
 
 
 def test_nothing_is_nested_in_a_launcher() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fanin.errors import counted
 from fanin.record.atomic_files import alone
 from fanin.record.overrides import display
 from fanin.record.run_files import RunFiles
@@ -24,7 +25,7 @@ from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles, read_metrics, read_profiles
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.page import write_page
-from fanin.report.write.tables import plural, study_table, write_table_csv, write_table_markdown
+from fanin.report.write.tables import study_table, write_table_csv, write_table_markdown
 
 # What a setting tells in words of its own, see RunConfig.setting.
 TOLD = (
@@ -110,8 +111,8 @@ def _setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> st
     words += [f"{short[key]} {display(ended[0].value(key))}" for key in others]
     told = [", ".join(words)] if words else []
     told += [f"different {', '.join(short[key] for key in varying)}"] if varying else []
-    counts = [plural(len({canonical(run.seed) for run in runs}), "seed")]
-    counts += [plural(one, "fold") for one in [max((each.folds or 0 for each in configurations), default=0)] if one]
+    counts = [counted(len({canonical(run.seed) for run in runs}), "seed")]
+    counts += [counted(one, "fold") for one in [max((each.folds or 0 for each in configurations), default=0)] if one]
     return "; ".join([*told, ", ".join(counts)])
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fanin.errors import UserError, did_you_mean
+from fanin.errors import UserError, counted, did_you_mean
 from fanin.record.csv_file import write_table
 from fanin.report.compare.paired import Paired, paired
 from fanin.report.compare.sides import Matched, Side, match, read_sides
@@ -23,7 +23,7 @@ from fanin.report.figures.encoding import GREY, OKABE_ITO, plain
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.read.configurations import FOLD, folds_of
 from fanin.report.read.folders import Run, grid_of, read_runs, titled
-from fanin.report.write.tables import markdown, plural
+from fanin.report.write.tables import markdown
 from fanin.report.write.terminal import line, near
 
 TOO_FEW = "an interval needs at least two pairs"
@@ -66,7 +66,7 @@ class Comparison:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows for people; no rows with fewer than two pairs, for a bare mean says nothing."""
-        header = [plural(len(self.values), "pair"), self.first.text, self.side.text, "difference"]
+        header = [counted(len(self.values), "pair"), self.first.text, self.side.text, "difference"]
         found = self.statistics
         if found is None:
             return header, []
@@ -195,12 +195,12 @@ def _metric(runs: Sequence[Run], matches: Sequence[Matched], asked: str | None) 
 
 def _compared(first: Side, side: Side, matched: Matched, metric: str) -> Comparison:
     both = [(pair.first, pair.second) for pair in matched.pairs]
-    counted = [i for i, pair in enumerate(both) if not any(_why_not(run, metric) for run in pair)]
-    values = [(both[i][0].files.numbers[metric], both[i][1].files.numbers[metric]) for i in counted]
+    finite = [i for i, pair in enumerate(both) if not any(_why_not(run, metric) for run in pair)]
+    values = [(both[i][0].files.numbers[metric], both[i][1].files.numbers[metric]) for i in finite]
     folds = folds_of([run for pair in both for run in pair])
     statistics = paired([b - a for a, b in values], folds) if len(values) > 1 else None
     notes = _notes(first, side, matched, metric)
-    notes += [] if statistics else [f"{plural(len(values), 'pair')} left; {TOO_FEW}"]
+    notes += [] if statistics else [f"{counted(len(values), 'pair')} left; {TOO_FEW}"]
     if statistics and folds:
         notes.append(
             "pairs are folds, whose training sets overlap: interval and t-test have the variance factor "
@@ -209,7 +209,7 @@ def _compared(first: Side, side: Side, matched: Matched, metric: str) -> Compari
     others = [key for key in matched.varying if key not in ("seed", FOLD)]
     if statistics and others:
         notes.append(f"pairs differ in {', '.join(others)} too: the mean is over these settings as much as over seeds")
-    return Comparison(first, side, matched, counted, values, statistics, folds, notes)
+    return Comparison(first, side, matched, finite, values, statistics, folds, notes)
 
 
 def _why_not(run: Run, metric: str) -> str:
@@ -231,9 +231,9 @@ def _notes(first: Side, side: Side, matched: Matched, metric: str) -> list[str]:
     notes = [f"matched on {', '.join(matched.keys)}" if matched.keys else "one run on each side, alike in all else"]
     for one, reasons in zip((first, side), matched.left_out, strict=True):
         told = sorted(reasons.items(), key=lambda item: -item[1])
-        notes += [f"left out: {plural(count, 'run')} of {one.text}: {reason}" for reason, count in told[:MOST_REASONS]]
+        notes += [f"left out: {counted(count, 'run')} of {one.text}: {reason}" for reason, count in told[:MOST_REASONS]]
         if rest := sum(count for _, count in told[MOST_REASONS:]):
-            notes.append(f"left out: {plural(rest, 'run')} more of {one.text} without a partner")
+            notes.append(f"left out: {counted(rest, 'run')} more of {one.text} without a partner")
     words = {
         "diverged": "pairs with a diverged run, which are not counted as lost; diverged",
         "unfinished": "pairs with an unfinished run; unfinished or failed",
@@ -272,7 +272,7 @@ def _figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:
         axes.plot([found.low, found.high], [row + 0.27] * 2, color=colour, lw=2.2, solid_capstyle="butt")
         axes.plot([found.mean], [row + 0.27], "D", color=colour, ms=5.5)
     axes.axvline(0, color="black", lw=0.8, zorder=1)
-    names = [f"{plain(one.side.text, 36)}\n{plural(found.n, 'pair')}" for one, found in drawn]
+    names = [f"{plain(one.side.text, 36)}\n{counted(found.n, 'pair')}" for one, found in drawn]
     axes.set_yticks(range(len(drawn)), names)
     axes.set_ylim(len(drawn) - 0.45, -0.55)
     axes.grid(visible=False, axis="y")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fanin.errors import counted
 from fanin.record.columns import STATES
 from fanin.record.csv_file import write_table
 from fanin.record.outcome import TASKS, Task
@@ -79,8 +80,8 @@ class StudyRow:
     def number(self) -> str:
         """How many seeds, e.g. "3", "1 (5 folds)", "3 (6 runs)"."""
         if self.folds:
-            return f"{self.seeds} ({plural(round(self.runs / self.seeds), 'fold')})"
-        return str(self.seeds) if self.seeds == self.runs else f"{self.seeds} ({plural(self.runs, 'run')})"
+            return f"{self.seeds} ({counted(round(self.runs / self.seeds), 'fold')})"
+        return str(self.seeds) if self.seeds == self.runs else f"{self.seeds} ({counted(self.runs, 'run')})"
 
     @property
     def deviation(self) -> str:
@@ -253,11 +254,6 @@ def interval_text(interval: Interval, runs: int) -> str:
     if not math.isnan(interval.low):
         text += f" [{short(interval.low, 4)}, {short(interval.high, 4)}]"
     return text + (f" ({interval.n} of {runs})" if interval.n < runs else "")
-
-
-def plural(count: int, noun: str) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def short(value: float | None, digits: int) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from fanin.report.write.tables import plural
+from fanin.errors import counted
 
 if TYPE_CHECKING:
     from fanin.report import Report
@@ -50,14 +50,14 @@ def print_study(report: Report, console: Console) -> None:
     if left_out:
         console.print(Text(f"no room for {'; '.join(left_out)}: see {near(report.tables[1])}"))
     if (more := len(report.study) - MOST_ROWS) > 0:
-        console.print(Text(f"and {plural(more, 'more configuration')} in {near(report.tables[1])}"))
+        console.print(Text(f"and {counted(more, 'more configuration')} in {near(report.tables[1])}"))
     for claim in report.claims:
         told = Text(f"claim {claim.verdict}: ", style=CLAIMS[claim.holds])
         console.print(told.append(f"{claim.text} ({claim.evidence})", style="default"))
     for note in report.notes[:MOST_NOTES]:
         console.print(Text(f"note: {note}", style="yellow"))
     if (more := len(report.notes) - MOST_NOTES) > 0:
-        console.print(Text(f"and {plural(more, 'more note')} in {near(report.index)}"))
+        console.print(Text(f"and {counted(more, 'more note')} in {near(report.index)}"))
     figure = next((path for path in report.figures if path.name == "study.png" or path.stem in report.captions), None)
     for name, path in (("figure", figure), ("page", report.index), ("runs", report.summary_path)):
         if path is not None:
