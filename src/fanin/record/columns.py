@@ -138,6 +138,12 @@ INIT_MORE = (
     Column("law", "the activation's law that theory went by; null where none applies"),
     Column("no_law", "why none applies, in words"),
     Column("unseen", "parameters of two axes or more that no profile shows"),
+    Column("point_variance", "v, the variance of the inner layers' weights times fan-in; null where these have no one"),
+    Column("point_bias_variance", "s, the variance of their biases"),
+    Column("point_q", "q*, the variance of pre-activations that lengths of order 1 go to at infinite width"),
+    Column("point_chi_par", "what a layer does to a small change of the length there"),
+    Column("point_chi_perp", "what a layer does to a small angle and to a squared gradient there"),
+    Column("critical_variance", "the v at which point_chi_perp is 1; null where there is none"),
 )
 """What else result.json's `init` has."""
 

@@ -15,6 +15,7 @@ from fanin.parts.data import Dataset
 from fanin.parts.noise import noise_modules
 from fanin.record.recorder import Recorder
 from fanin.run.build import load_data, recipe
+from fanin.run.phase_point import phase_point
 from fanin.run.recipe import Recipe
 from fanin.run.request import Request
 from fanin.run.result import result_of
@@ -176,6 +177,7 @@ def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> Requ
     """The state of a run of so many steps, at its start."""
     request, made = begun.request, begun.recipe
     overlay, stopping = made.overlay(model), made.early_stopping
+    overlay.point = phase_point(made, model)
     made.schedule.set_length(steps)
     made.method.averaging.set_length(steps)
     made.probe.set_length(steps)

@@ -109,7 +109,7 @@ def _initial(overlay: Overlay) -> dict[str, Any] | None:
     if overlay.analysis is None:
         return None
     law = {"law": overlay.law.name if overlay.law else None, "no_law": overlay.no_law or None}
-    return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen}
+    return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen, **overlay.point}
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fanin.probes.probe import QUANTITIES, Label
@@ -38,6 +38,7 @@ class Overlay:
         no_law: why no theory applies, where none does.
         unseen: those of the matrices that the look at init did not come by: parameters that a module uses without
             being a layer of its own (nn.LSTM, the projections of nn.MultiheadAttention), or does not use at all.
+        point: where the recipe stands between order and chaos, see `phase_point`.
     """
 
     layers: Sequence[Layer] | None = None
@@ -48,6 +49,7 @@ class Overlay:
     matrices: Sequence[str] = ()
     no_law: str = ""
     unseen: list[str] = field(default_factory=list)
+    point: Mapping[str, float | None] = field(default_factory=dict)
 
     def annotate(self, snapshot: str, labels: Sequence[Label], values: Sequence[float]) -> list[ProfileRow]:
         """The rows of a snapshot, sorted by axis, quantity and index; theory speaks of init only."""
