@@ -86,7 +86,7 @@ TABLE = (
     ),
     Group(
         name="initializer",
-        words="of the weights; biases are 0",
+        words="of the weights; biases are 0 by default",
         bases=("fanin.parts.initializers.Initializer",),
         shared="nothing",
     ),

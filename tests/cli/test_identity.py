@@ -30,6 +30,7 @@ TYPED = (
 DEFAULTS = (
     "optimizer=sgd", "optimizer.lr=0.01", "optimizer.lr=1e-2", "model.bias=true", "data=digits", "trainer.steps=null",
     "schedule.warmup_steps=0", "probe.every=null", "initializer.mode=fan_in", "normalization=none",
+    "initializer.bias_variance=0.0", "~initializer.bias_variance",
 )  # fmt: skip
 NOT_WHAT_IS_RUN = ("force=true", "trainer.progress=false")
 

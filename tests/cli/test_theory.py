@@ -74,6 +74,13 @@ def test_a_function_of_ones_own_has_its_own_theory(tmp_path: Path) -> None:
     assert found["point"]["chi_perp"] == pytest.approx(1.8)
 
 
+def test_the_bias_variance_of_the_initializer_counts(tmp_path: Path) -> None:
+    typed = ("activation=tanh", "model.depth=4", SCALED, "initializer.c=1.76095", "initializer.bias_variance=0.05")
+    point = numbers(tmp_path, *typed)["point"]
+    assert point["bias_variance"] == 0.05
+    assert (point["q"], point["chi_perp"]) == pytest.approx((0.57005, 1), abs=1e-4)
+
+
 def test_the_tables(tmp_path: Path) -> None:
     said = theory(tmp_path, "model.depth=40", "activation=tanh", SCALED, "initializer.c=0.5", COLUMNS="80")
     text = "\n".join(said.out)

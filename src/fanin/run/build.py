@@ -163,6 +163,7 @@ def _law(parts: dict[str, Any], dropout: Regularizer | None) -> tuple[Activation
     activation = parts["activation"]()
     reasons = {
         "the weights are not independent normal draws": not parts["initializer"].exact_normal,
+        "biases are drawn": parts["initializer"].bias_variance_of(1) > 0,
         "there is a normalization": not is_neutral(parts["normalization"]),
         "there is dropout": dropout is not None,
         f"no law is known for {type(activation).__name__}": law_of(activation) is None,

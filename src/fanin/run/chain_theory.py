@@ -121,7 +121,8 @@ def chain_theory(made: Recipe, input_shape: tuple[int, ...], outputs: int, input
         if variance is None or variance <= 0:
             kind = type(made.initializer).__name__
             raise UserError(f"initializer: {kind} draws no independent weights; only such have a law here")
-        layers.append(ChainLayer(layer_name, fan_in, fan_out, fan_in * variance))
+        biases = made.initializer.bias_variance_of(fan_in) if getattr(module, "bias", None) is not None else 0.0
+        layers.append(ChainLayer(layer_name, fan_in, fan_out, fan_in * variance, biases))
     phi = activation_map(made.make_activation())
     if phi is None:
         raise UserError("activation: it does not act on every entry alone; only such activations have a law here")

@@ -29,7 +29,7 @@ from fanin.targets import own_source
 NOT_IDENTITY = ("force", "data.root", "trainer.progress", "objective", "study")
 """Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
 
-LATER: dict[str, Any] = {"probe.measures": None}
+LATER: dict[str, Any] = {"probe.measures": None, "initializer.bias_variance": 0}
 """Keys that came later, with the value that changes nothing: a run that was made before them keeps its hash."""
 
 NO_EXPERIMENT = "runs"
@@ -72,7 +72,8 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
         cfg: the configuration without its hydra node, or the same as plain values.
         hydra_cfg: the hydra node.
     """
-    values = {key: value for key, value in flatten(cfg).items() if not _incidental(key) and not _unused(key, value)}
+    everything = {key: value for key, value in flatten(cfg).items() if not _incidental(key)}
+    values = {key: value for key, value in everything.items() if not _unused(key, value)}
     choices = _choices(cfg, hydra_cfg)
     chosen = dict(choices)
     experiment = chosen.pop("experiment", None)
@@ -84,7 +85,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
         typed = tuple(_typed(group, choice) for group, choice in sorted(other.items()))
         _, base_values, _ = _base(*source, prefix + typed)
     differs = {key: value for key, value in values.items() if key not in base_values or base_values[key] != value}
-    shown = {key: values[key] for key in axes if key in values} | {key: chosen[key] for key in axes if key in chosen}
+    shown = {key: found[key] for found in (everything, chosen) for key in axes if key in found}
     overrides = dict(sorted((shown | other | differs | {"seed": values.get("seed")}).items()))
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
     told = {key: values[key] for key in ALWAYS_SHOWN if key in values}

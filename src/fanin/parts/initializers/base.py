@@ -36,6 +36,10 @@ class Initializer(ABC):
     def variance(self, fan_in: int, fan_out: int) -> float | None:
         """Variance of one weight, or None if the weights are not i.i.d."""
 
+    def bias_variance_of(self, fan_in: int) -> float:
+        """Variance of one bias of a layer that has biases: 0, unless an initializer draws them."""
+        return 0.0
+
     @abstractmethod
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
         """Overwrite a weight [out, in, *kernel] in place; the generator is the CPU's."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import choice, number
+from fanin.parts.initializers.base import Initializer
 from fanin.parts.initializers.draws import DISTRIBUTIONS, draw, write
 from fanin.parts.initializers.independent import Independent
 
@@ -25,6 +26,7 @@ class VarianceScaling(Independent):
         c: > 0.
         mode: fan_in, fan_out or fan_avg, their mean.
         distribution: normal, uniform or truncated_normal.
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
 
     Raises:
         OptionError: a value is out of range.
@@ -38,6 +40,7 @@ class VarianceScaling(Independent):
     distribution: str = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.c = number("c", self.c, 0, open_low=True)
         choice("mode", self.mode, MODES)
         choice("distribution", self.distribution, DISTRIBUTIONS)
@@ -55,6 +58,7 @@ class KaimingNormal(Independent):
     Args:
         mode: fan_in keeps activations, fan_out gradients.
         slope: the activation's slope for z < 0; 0 for ReLU.
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
 
     Raises:
         OptionError: a value is out of range.
@@ -67,6 +71,7 @@ class KaimingNormal(Independent):
     slope: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choice("mode", self.mode, MODES[:2])
         self.slope = number("slope", self.slope)
 
@@ -89,9 +94,10 @@ class XavierNormal(Independent):
 
     Args:
         gain: factor on the standard deviation, > 0.
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
 
     Raises:
-        OptionError: gain is out of range.
+        OptionError: a value is out of range.
 
     >>> XavierNormal().variance(fan_in=30, fan_out=10)
     0.05
@@ -100,6 +106,7 @@ class XavierNormal(Independent):
     gain: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.gain = number("gain", self.gain, 0, open_low=True)
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -119,6 +126,12 @@ class LecunNormal(Independent):
     Some libraries cut this normal off at 2 standard deviations; this one is whole, as in Klambauer et al. 2017.
     Source: LeCun, Bottou, Orr & Mueller 1998.
 
+    Args:
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+
+    Raises:
+        OptionError: bias_variance is out of range.
+
     >>> LecunNormal().variance(fan_in=100, fan_out=50)
     0.01
     """
@@ -128,15 +141,21 @@ class LecunNormal(Independent):
         return 1 / fan_in
 
 
-class TorchDefault(Independent):
+class TorchDefault(Initializer):
     """What torch.nn.Linear does by itself: uniform within 1/sqrt(fan_in), Var 1/(3 fan_in), biases too."""
-
-    distribution = "uniform"
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         """1 / (3 fan_in), of biases too."""
         return 1 / (3 * fan_in)
 
+    def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
+        """Overwrite a weight with uniform draws within 1/sqrt(fan_in)."""
+        write(weight, draw(weight.shape, self.variance(fan_in, fan_out), "uniform", generator))
+
+    def bias_variance_of(self, fan_in: int) -> float:
+        """1 / (3 fan_in), as of a weight."""
+        return 1 / (3 * fan_in)
+
     def fill_bias(self, bias: Tensor, fan_in: int, generator: torch.Generator) -> None:
         """Overwrite a bias [out] with uniform draws within 1/sqrt(fan_in)."""
-        write(bias, draw(bias.shape, self.variance(fan_in, len(bias)), self.distribution, generator))
+        write(bias, draw(bias.shape, self.variance(fan_in, len(bias)), "uniform", generator))

@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 
 from fanin.errors import number
-from fanin.parts.initializers.base import Initializer
+from fanin.parts.initializers.biases import DrawnBiases
 from fanin.parts.initializers.draws import TRUNCATED_VARIANCE, draw, write
 
 
-class Independent(Initializer):
-    """I.i.d. weights of mean 0: a standard draw times what gives it the variance."""
+@dataclass(kw_only=True)
+class Independent(DrawnBiases):
+    """I.i.d. weights of mean 0: a standard draw times what gives it the variance; biases in the same way.
 
-    distribution = "normal"
+    Args:
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+
+    Raises:
+        OptionError: bias_variance is out of range.
+    """
 
     @property
     def exact_normal(self) -> bool:
@@ -38,9 +44,10 @@ class Normal(Independent):
 
     Args:
         std: standard deviation of a weight, > 0.
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
 
     Raises:
-        OptionError: std is out of range.
+        OptionError: a value is out of range.
 
     >>> Normal(std=0.5).variance(fan_in=100, fan_out=50)
     0.25
@@ -49,6 +56,7 @@ class Normal(Independent):
     std: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.std = number("std", self.std, 0, open_low=True)
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -62,9 +70,10 @@ class Uniform(Independent):
 
     Args:
         bound: largest absolute value of a weight, > 0.
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
 
     Raises:
-        OptionError: bound is out of range.
+        OptionError: a value is out of range.
 
     >>> Uniform(bound=3.0).variance(fan_in=100, fan_out=50)
     3.0
@@ -74,6 +83,7 @@ class Uniform(Independent):
     bound: float = 0.05
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.bound = number("bound", self.bound, 0, open_low=True)
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -91,9 +101,10 @@ class TruncatedNormal(Independent):
 
     Args:
         std: standard deviation before the cut, > 0.
+        bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
 
     Raises:
-        OptionError: std is out of range.
+        OptionError: a value is out of range.
 
     >>> round(TruncatedNormal(std=1.0).variance(fan_in=100, fan_out=50), 5)
     0.77374
@@ -103,6 +114,7 @@ class TruncatedNormal(Independent):
     std: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.std = number("std", self.std, 0, open_low=True)
 
     def variance(self, fan_in: int, fan_out: int) -> float:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fanin.errors import number
-from fanin.parts.initializers.base import Initializer
+from fanin.parts.initializers.biases import DrawnBiases
 from fanin.parts.initializers.draws import draw, write
 
 
 @dataclass(kw_only=True)
-class Orthogonal(Initializer):
+class Orthogonal(DrawnBiases):
     """A random matrix with orthogonal rows or columns, whichever are fewer.
 
     W W^T = gain^2 I for out <= in, W^T W = gain^2 I otherwise; Q of the QR decomposition of standard normals,
@@ -22,9 +22,10 @@ class Orthogonal(Initializer):
 
     Args:
         gain: factor on the matrix, > 0.
+        bias_variance: variance of a bias, drawn normal, >= 0; above 0 only for models with biases.
 
     Raises:
-        OptionError: gain is out of range.
+        OptionError: a value is out of range.
 
     >>> import torch
     >>> weight = torch.empty(2, 5)
@@ -36,6 +37,7 @@ class Orthogonal(Initializer):
     gain: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.gain = number("gain", self.gain, 0, open_low=True)
 
     def variance(self, fan_in: int, fan_out: int) -> None:
