@@ -37,6 +37,9 @@ class Observation:
         initial: the weights at step 0.
         initial_norms: their norms, [n, R]; asked for only where they are needed, and kept by the learner.
         updated: the weights after the step's update; None if there was none, or nobody asked.
+        numbers: positions over depth, from 1, by weight layer, where they are not those of `weight_names`: of a network
+            that does not run the same layers at every step.
+        chosen: whether a module is to be measured, by its name.
         changed: those of `modules` whose outputs a later module worked on in place.
         ran: the modules that ran and gave a tensor, once for every call.
     """
@@ -52,6 +55,8 @@ class Observation:
     initial: list[Tensor] = field(default_factory=list)
     initial_norms: Callable[[], Tensor] = lambda: torch.empty(0)
     updated: list[Tensor] | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    chosen: Callable[[str], bool] = lambda name: True
     changed: set[str] = field(default_factory=set)
     ran: list[Named] = field(default_factory=list)
 
@@ -93,6 +98,65 @@ def first_tensor(output: Any) -> Tensor | None:
     return next((found for one in output if (found := first_tensor(one)) is not None), None)
 
 
+class Recording:
+    """What modules give in one pass, as their hooks tell of it.
+
+    Gradients come from hooks on the output tensors: full backward hooks would wrap every module's inputs in an
+    autograd node of their own.
+
+    Args:
+        modules: the modules to look at.
+        gradients: whether to record the gradients with respect to the outputs.
+        changing: names of the outputs that later modules work on in place, which have to be copied, as `changed`
+            of an earlier observation has them; None if they are not known, and all are.
+    """
+
+    def __init__(
+        self, modules: Sequence[Named], *, gradients: bool = False, changing: Collection[str] | None = None
+    ) -> None:
+        self.modules, self.gradients, self.changing = modules, gradients, changing
+        self.seen = Observation()
+        self._outputs: list[Tensor] = []
+        self._given: list[tuple[Tensor, int]] = []  # what the modules gave, and how often it had been changed by then
+        self._flowed: dict[int, Tensor] = {}
+        self._handles: list[Any] = []
+        self._calls: Counter[str] = Counter()
+
+    def hook(self, named: Named) -> Callable[[nn.Module, Any, Any], None]:
+        """What is to be called with (module, inputs, output) after each pass of a module."""
+        name, seen, calls = named[0], self.seen, self._calls
+        inside = () if _is_leaf(named[1]) else tuple(one for one, _ in self.modules if one.startswith(f"{name}."))
+
+        def look(module: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is None or any(one in calls for one in inside):
+                return
+            calls[name] += 1
+            # A module used several times (recurrence, shared weights) gets a number per call.
+            label = name if calls[name] == 1 else f"{name}.{calls[name]}"
+            place = len(self._outputs)
+            seen.ran.append(named)
+            seen.modules.append(label)
+            self._given.append((tensor, tensor._version))
+            self._outputs.append(_kept(tensor, label, self.changing))
+            if self.gradients and tensor.requires_grad:
+                self._handles.append(tensor.register_hook(partial(self._flowed.__setitem__, place)))  # type: ignore[no-untyped-call]
+
+        return look
+
+    def end(self) -> Observation:
+        """Take the hooks off the tensors, and fill the observation in."""
+        seen = self.seen
+        for handle in self._handles:
+            handle.remove()
+        changed = zip(seen.modules, self._given, strict=True)
+        seen.changed = {label for label, (tensor, before) in changed if tensor._version != before}
+        seen.activations = [output.unsqueeze(0) for output in self._outputs]
+        flowed = [self._flowed.get(at) for at in range(len(self._outputs))]
+        seen.activation_gradients = [None if one is None else one.unsqueeze(0) for one in flowed]
+        return seen
+
+
 @contextmanager
 def capturing(
     modules: Sequence[Named],
@@ -103,58 +167,24 @@ def capturing(
 ) -> Iterator[Observation]:
     """Record the outputs of modules while the block runs; the observation is filled in as the block ends.
 
-    Gradients come from hooks on the output tensors: full backward hooks would wrap every module's inputs in an
-    autograd node of their own. Nothing is left on the modules afterwards.
+    Nothing is left on the modules afterwards.
 
     Args:
         modules: the modules to look at.
         x: the network's input [B, ...], to be recorded as the module "input", where `modules` are all that run; the
             observation then also says which of them own a weight and where blocks end. None if that is known.
         gradients: whether to record the gradients with respect to the outputs.
-        changing: names of the outputs that later modules work on in place, which have to be copied, as `changed`
-            of an earlier observation has them; None if they are not known, and all are.
+        changing: see `Recording`.
     """
-    seen = Observation()
+    recording = Recording(modules, gradients=gradients, changing=changing)
     start = None if x is None else (_kept(x, "input", changing), x._version)
-    ran: list[Named] = []
-    outputs: list[Tensor] = []
-    given: list[tuple[Tensor, int]] = []  # what the modules gave, and how often it had been changed by then
-    flowed: dict[int, Tensor] = {}
-    handles = []
-    calls: Counter[str] = Counter()
-
-    def watch(named: Named) -> Callable[[nn.Module, Any, Any], None]:
-        name = named[0]
-        inside = () if _is_leaf(named[1]) else tuple(one for one, _ in modules if one.startswith(f"{name}."))
-
-        def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if tensor is None or any(one in calls for one in inside):
-                return
-            calls[name] += 1
-            # A module used several times (recurrence, shared weights) gets a number per call.
-            label = name if calls[name] == 1 else f"{name}.{calls[name]}"
-            place = len(outputs)
-            ran.append(named)
-            seen.modules.append(label)
-            given.append((tensor, tensor._version))
-            outputs.append(_kept(tensor, label, changing))
-            if gradients and tensor.requires_grad:
-                handles.append(tensor.register_hook(partial(flowed.__setitem__, place)))  # type: ignore[no-untyped-call]
-
-        return look
-
-    handles += [named[1].register_forward_hook(watch(named)) for named in modules]
+    handles = [named[1].register_forward_hook(recording.hook(named)) for named in modules]
     try:
-        yield seen
+        yield recording.seen
     finally:
         for handle in handles:
             handle.remove()
-    changed = zip(seen.modules, given, strict=True)
-    seen.changed = {label for label, (tensor, before) in changed if tensor._version != before}
-    seen.ran = ran
-    seen.activations = [output.unsqueeze(0) for output in outputs]
-    seen.activation_gradients = [flowed[at].unsqueeze(0) if at in flowed else None for at in range(len(outputs))]
+        seen = recording.end()
     if x is not None and start is not None:
         first, before = start
         seen.changed |= {"input"} if x._version != before else set()
@@ -162,7 +192,7 @@ def capturing(
         # The numbers of tokens are no quantities, but every network has its input at the first place.
         seen.activations.insert(0, (first if first.is_floating_point() else first.float()).unsqueeze(0))
         seen.activation_gradients.insert(0, None)
-        _find_blocks(seen, ran)
+        find_blocks(seen, first=1)
 
 
 class Capture:
@@ -198,12 +228,13 @@ def _kept(tensor: Tensor, label: str, changing: Collection[str] | None) -> Tenso
     return tensor.detach().clone() if changing is None or label in changing else tensor.detach()
 
 
-def _find_blocks(seen: Observation, ran: Sequence[Named]) -> None:
-    """Find the weights of what ran after the input, and the ends of their blocks."""
+def find_blocks(seen: Observation, first: int = 0) -> None:
+    """Find the weights of what ran, and the ends of their blocks; `first` is the place of what ran first."""
     weights_at: list[int] = []
-    for place, (name, module) in enumerate(ran, start=1):
+    for place, (name, module) in enumerate(seen.ran, start=first):
         weight = dict(module.named_parameters(recurse=False)).get("weight")
         if weight is not None and weight.ndim >= 2 and name not in seen.weight_names:
             weights_at.append(place)
             seen.weight_names.append(name)
-    seen.block_ends = [position - 1 for position in weights_at[1:]] + [len(seen.modules) - 1]
+    ends = [position - 1 for position in weights_at[1:]] + [len(seen.modules) - 1]
+    seen.block_ends = ends if weights_at or first else []

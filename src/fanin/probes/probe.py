@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from fanin.errors import OptionError, choice, flag, integer
 from fanin.probes import measures
 from fanin.probes.capture import Observation
-from fanin.probes.quantities import TABLE, Norms, Quantity, own_quantities, resolved, tensors_of
+from fanin.probes.quantities import TABLE, Measures, Norms, Quantity, own_quantities, resolved, tensors_of
 
 QUANTITIES = tuple(TABLE)
 
@@ -53,7 +53,7 @@ class Probe:
         every: int | None = None,
         curves: Sequence[str] = ("activation_norm", "gradient_norm"),
         curve_batch: str = "train",
-        measures: Mapping[str, str] | Sequence[str] | None = None,
+        measures: Measures | None = None,
         trajectory: bool = False,
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
@@ -122,6 +122,12 @@ def measure_curves(seen: Observation, quantities: Sequence[str | Quantity]) -> M
     return table.read()
 
 
+def curve_tags(labels: Sequence[Label]) -> tuple[str, ...]:
+    """TensorBoard's tags of curves: layers/<quantity>/<index>_<layer>, the index as wide as the largest."""
+    width = len(str(max((index for _, index, _, _ in labels), default=0)))
+    return tuple(f"layers/{quantity}/{index:0{width}d}_{layer}" for _, index, layer, quantity in labels)
+
+
 class _Once:
     """Norms of n tensors, [n, R], each tensor's taken once however often it is asked for."""
 
@@ -151,15 +157,19 @@ class _Table:
         if not names:  # a model may have no weight layers
             return
         of = [tensors_of(seen, name, places) for name in quantity.of]
-        if any(one is None for one in of):  # an observation without an update
+        if any(one is None for one in of):  # an observation without an update, or without a backward pass
             return
-        there = list(range(len(names)))
+        there = [place for place, name in enumerate(names) if seen.chosen(name)]
         if "activation_gradient" in quantity.of:
             flows = of[quantity.of.index("activation_gradient")]
             there = [place for place in there if flows[place] is not None]
-            of = [[one[place] for place in there] for one in of]
+        if len(there) < len(names):
+            of = [one[there] if isinstance(one, Tensor) else [one[place] for place in there] for one in of]
         if there:
-            self._labels += [(axis, place + 1, names[place], quantity.name) for place in there]
+            numbers = seen.numbers if axis == "weight" else {}
+            self._labels += [
+                (axis, numbers.get(names[place], place + 1), names[place], quantity.name) for place in there
+            ]
             self._values.append(quantity.many(norms, *of))
 
     def read(self) -> Measured:

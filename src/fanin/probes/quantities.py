@@ -117,25 +117,29 @@ def needs(quantities: Iterable[str | Quantity]) -> frozenset[str]:
 
 
 def tensors_of(seen: Observation, name: str, places: Collection[int]) -> Any:
-    """What a quantity is of, for the modules at some places, or for the weight layers."""
+    """What a quantity is of, for the modules at some places, or for the weight layers; None if that was not seen."""
     if name == "activation":
-        return [seen.activations[place] for place in places]
+        return [seen.activations[place] for place in places] or None
     if name == "activation_gradient":
-        return [seen.activation_gradients[place] for place in places]
+        return [seen.activation_gradients[place] for place in places] or None
     if name == "initial_norm":
         return seen.initial_norms()
     return {
         "weight": seen.weights, "fan_in": seen.fan_ins, "gradient": seen.gradients, "initial": seen.initial,
         "updated": seen.updated,
-    }[name]  # fmt: skip
+    }[name] or None  # fmt: skip
 
 
-def own_quantities(measured: Mapping[str, str] | Sequence[str]) -> tuple[Quantity, ...]:
+Measures = Mapping[str, str | Callable[..., Any]] | Sequence[str]
+"""A user's functions by their names."""
+
+
+def own_quantities(measured: Measures) -> tuple[Quantity, ...]:
     """Quantities of a user's functions.
 
     Args:
         measured: dotted names of functions of the user's own modules, whose parameters are keys of OF; a list, each
-            named as its function, or a mapping from other names.
+            named as its function, or a mapping from other names to these, or to the functions themselves.
 
     Raises:
         OptionError: what is not one, a name that is taken, or a function that fails on an example.
@@ -155,7 +159,7 @@ def _own(name: str, path: object) -> Quantity:
             "measures", name, "a name of letters, digits and _ that is not taken", "type {NAME: function}"
         )
     try:
-        function = find(str(path)) if own_source(str(path)) else None
+        function = path if callable(path) else find(str(path)) if own_source(str(path)) else None
     except (Exception, SystemExit) as error:  # of the module itself, too
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise OptionError(key, path, wanted, said) from None

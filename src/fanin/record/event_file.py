@@ -24,6 +24,9 @@ NORMS = ("activation_norm", "gradient_norm")
 BUFFER = 1 << 20
 """Bytes held back before they go to the system; `flush` is called often enough for a reader to follow."""
 
+TEMPLATES = 64
+"""Sets of tags whose events are kept; a network that does not run the same layers at every step has many."""
+
 _serial = count()
 
 
@@ -74,6 +77,8 @@ class EventFile:
         """The same for tags that come again at many steps: their part of the event is made once."""
         event = self._templates.get(tags)
         if event is None:
+            if len(self._templates) >= TEMPLATES:
+                self._templates.clear()
             event = self._templates[tags] = Event()
             for tag in tags:
                 event.summary.value.add(tag=tag)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fanin.parts.data import Dataset
-from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
+from fanin.probes.probe import Measured, Probe, curve_tags, measure_curves, measure_profile
 from fanin.train.batches import Batches
 from fanin.train.classifier_metrics import evaluate
 from fanin.train.learner import Batch, Culprit, Learner
@@ -136,8 +136,7 @@ class Loop(Generic[R]):
         """Write the quantities that were measured at a step for every weight layer."""
         labels, values = measured
         if len(labels) != len(self.tags):
-            width = len(str(max(index for _, index, _, _ in labels)))
-            self.tags = tuple(f"layers/{quantity}/{index:0{width}d}_{layer}" for _, index, layer, quantity in labels)
+            self.tags = curve_tags(labels)
         for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
             if self.trains(index):
                 run.recorder.curves(step, self.tags, row)
