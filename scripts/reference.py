@@ -1,4 +1,4 @@
-"""The generated reference: one page a group in docs/reference/, and the README's table of groups.
+"""The generated reference: a page for each group, one for the files of a run, and the README's table of groups.
 
 `make reference` writes them from the YAML of conf/ and the docstrings of what it names; with --check nothing is
 written, and what is not current makes the command fail. So the count of options in the README is proven by a script.
@@ -17,10 +17,12 @@ import yaml
 
 from fanin.catalogue import GROUPS, config_folder
 from fanin.cli.help import description
+from fanin.record import columns
 from fanin.targets import find
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
+FILES = ROOT / "docs" / "files.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- groups: written by `make reference` -->", "<!-- end of groups -->"
 
@@ -50,7 +52,7 @@ def contents() -> dict[Path, str]:
     readme = README.read_text()
     before, _, rest = readme.partition(BEGIN)
     after = rest.partition(END)[2]
-    return pages | {README: f"{before}{BEGIN}\n{table()}{END}{after}"}
+    return pages | {FILES: files(), README: f"{before}{BEGIN}\n{table()}{END}{after}"}
 
 
 def groups() -> list[str]:
@@ -74,6 +76,40 @@ def table() -> str:
         lines.append(f"| [`{group}`](docs/reference/{group}.md) | {len(names)} | {told} | {GROUPS[group].words} |")
     lines.append(f"| {len(groups())} groups | {total} | | |")
     return "\n".join(lines) + "\n"
+
+
+def files() -> str:
+    """The page of every file's columns and keys, with their units."""
+    parts = [
+        "# The files of a run and of a grid\n",
+        "Written by `make reference` from `src/fanin/record/columns.py`, which is what both training and reports read.",
+        "An empty cell of a CSV file, and null in JSON, is a number that does not apply; one that is not finite is",
+        "`nan`, `inf` or `-inf`.\n",
+        "## States\n",
+        "A run's `state`, in `status.json`, `result.json` and `summary.csv`:\n",
+        "| state | meaning |\n|---|---|",
+        *(f"| `{state}` | {meaning} |" for state, meaning in columns.STATES.items()),
+    ]
+    for name, listed, words in TABLES:
+        parts += [f"\n## {name}\n", *([f"{words}\n"] if words else []), "| name | meaning | unit |\n|---|---|---|"]
+        parts += [f"| `{one.name}` | {one.meaning} | {one.unit} |" for one in listed]
+    return "\n".join(parts) + "\n"
+
+
+TABLES = (
+    ("`status.json`", columns.STATUS, "Written again and again while a run is on its way."),
+    ("`metrics.csv`", columns.METRICS + columns.FULL, "A row for each logged step."),
+    ("`profiles.csv`", columns.PROFILES, "A row for each snapshot, layer and quantity."),
+    ("`trajectory.csv`", columns.TRAJECTORY, "With `probe.trajectory=true`."),
+    ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),
+    ("`result.json`: `metrics`", columns.FINAL, ""),
+    ("`result.json`: `init`", columns.INIT + columns.INIT_WORDS + columns.INIT_MORE, ""),
+    (
+        "`summary.csv`",
+        columns.SUMMARY_FIRST + columns.SUMMARY_LAST,
+        "A row for each run of a grid; after the first four, a column for every key that varies, its seed last.",
+    ),
+)
 
 
 def page(group: str) -> str:
