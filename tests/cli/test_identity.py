@@ -30,7 +30,7 @@ TYPED = (
 DEFAULTS = (
     "optimizer=sgd", "optimizer.lr=0.01", "optimizer.lr=1e-2", "model.bias=true", "data=digits", "trainer.steps=null",
     "schedule.warmup_steps=0", "probe.every=null", "initializer.mode=fan_in", "normalization=none",
-    "initializer.bias_variance=0.0", "~initializer.bias_variance",
+    "initializer.bias_variance=0.0",
 )  # fmt: skip
 NOT_WHAT_IS_RUN = ("force=true", "trainer.progress=false")
 
@@ -90,6 +90,20 @@ def test_a_study_names_its_axes_and_what_differs_from_its_own_settings() -> None
     assert layernorm.name == "initializer.c=2,normalization.placement=pre_activation,seed=0"
     assert identity().experiment == "runs"
     assert identity().name == "seed=0"
+
+
+def test_a_run_of_before_a_key_keeps_its_hash() -> None:
+    assert identity("~initializer.bias_variance") == identity()
+    assert identity("initializer.bias_variance=0.1").config_hash != identity().config_hash
+
+
+def test_a_list_of_widths_says_the_depth() -> None:
+    listed = identity("model.width=[20,10]")
+    assert listed.name == "model.depth=3,model.width=[20,10],seed=0"
+    assert listed == identity("model.width=[20.0,10]", "model.depth=3")
+    assert identity("model=residual_mlp", "model.width=[8,8,8]").overrides["model.depth"] == 4
+    assert identity("model.depth=5", "model.width=100") == identity()
+    assert identity("~model.width").overrides == {"seed": 0}  # for a model of one's own
 
 
 def test_names_that_no_file_system_takes_are_shortened_with_a_hash() -> None:

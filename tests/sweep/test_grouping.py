@@ -59,6 +59,7 @@ BOUND = [
     "model=residual_mlp",
     "model.depth=6",
     "model.width=50",
+    "model.width=[100,50,50,50]",
     "model.bias=false",
     "activation=tanh",
     "normalization=batch",

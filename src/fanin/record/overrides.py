@@ -86,7 +86,7 @@ class RunConfig:
             fixed(key) for key in ("model.depth", "model.width", "optimizer.lr", "trainer.batch_size")
         )
         size = [f"{depth} layers"] if depth is not None else []
-        size += [f"{width} units"] if width is not None else []
+        size += [f"{display(width)} units"] if width is not None else []
         normalization = fixed("normalization")
         return [
             *_named("data", fixed("data")),

@@ -130,3 +130,21 @@ def test_bad_values_give_one_line(changes: dict[str, object], message: str) -> N
     with pytest.raises(OptionError) as caught:
         mlp(**changes)
     assert str(caught.value) == message
+
+
+def test_a_list_of_widths_gives_each_hidden_layer_its_own() -> None:
+    settings = {"in_features": 7, "out_features": 2, "activation": activations.relu, "normalization": LayerNorm()}
+    model = Mlp(depth=4, width=[5, 9, 3], **settings)  # type: ignore[arg-type]
+    assert [tuple(model.get_parameter(f"linear_{i}.weight").shape) for i in (1, 2, 3, 4)] == [
+        (5, 7), (9, 5), (3, 9), (2, 3),
+    ]  # fmt: skip
+    assert model.get_parameter("layernorm_2.weight").shape == (9,)
+    for width, line in [
+        ([5, 9], "width=[5, 9]: must be one number, or 3 for the hidden layers of depth=4; take depth=3"),
+        ([5, 0, 1], "width=[5, 0, 1]: must be an integer >= 1, or a list of them"),
+        ([5, True, 1], "width=[5, True, 1]: must be an integer >= 1, or a list of them"),
+        ("5", "width=5: must be an integer >= 1"),
+    ]:
+        with pytest.raises(OptionError) as caught:
+            Mlp(depth=4, width=width, **settings)  # type: ignore[arg-type]
+        assert str(caught.value) == line

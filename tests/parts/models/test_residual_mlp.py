@@ -182,3 +182,22 @@ def test_bad_values_give_one_line(changes: dict[str, object], message: str) -> N
     with pytest.raises(OptionError) as caught:
         build(ResidualMlp, **changes)
     assert str(caught.value) == message
+
+
+def test_a_block_whose_widths_differ_adds_to_a_projection() -> None:
+    model = drawn(build(ResidualMlp, depth=6, width=[4, 9, 4, 6, 3], scale=0.5))
+    x = normal(1, 2, 5)
+    weight = {name.removesuffix(".weight"): value for name, value in model.named_parameters() if "weight" in name}
+    bias = {name.removesuffix(".bias"): value for name, value in model.named_parameters() if "bias" in name}
+
+    def linear(name: str, h: torch.Tensor) -> torch.Tensor:
+        return h @ weight[name].T + bias[name]
+
+    one = linear("linear_1", x)
+    inner = linear("block_1.linear_2", one.tanh())
+    two = one + 0.5 * linear("block_1.linear_3", inner.tanh())
+    inner = linear("block_2.linear_4", two.tanh())
+    three = linear("block_2.projection", two) + 0.5 * linear("block_2.linear_5", inner.tanh())
+    torch.testing.assert_close(model(x), linear("linear_6", three.tanh()), rtol=0, atol=1e-14)
+    assert model.block_1.projection is None
+    assert [len(branch) for branch in model.residual_branches()] == [2, 2]

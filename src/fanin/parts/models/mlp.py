@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fanin.errors import flag, integer
 from fanin.parts.models.blocks import Hidden
 from fanin.parts.models.layers import empty_linear
+from fanin.parts.models.widths import Widths, hidden_widths
 from fanin.parts.normalization import Normalization
 from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
@@ -32,7 +33,7 @@ class Mlp(nn.Sequential):
         in_features: entries of one flattened sample.
         out_features: classes.
         depth: number of weight matrices, 1 or more.
-        width: units of every hidden layer.
+        width: units of every hidden layer; or a list of depth - 1, of each in their order.
         bias: whether the linear layers have biases.
         activation: called once per hidden layer for a fresh module.
         normalization: its `placement` says whether it stands before or after the activation; one of the weights acts
@@ -40,7 +41,8 @@ class Mlp(nn.Sequential):
         dropout: p after each hidden layer, input_p before the first matrix; None for none.
 
     Raises:
-        OptionError: a size is not a positive integer, bias not a boolean, the normalization does not fit the width.
+        OptionError: a size is not a positive integer, a list of widths does not fit the depth, bias not a boolean, the
+            normalization does not fit the width.
 
     >>> from fanin.parts.activations import relu
     >>> from fanin.parts.normalization import NoNorm
@@ -58,7 +60,7 @@ class Mlp(nn.Sequential):
         in_features: int,
         out_features: int,
         depth: int = 50,
-        width: int = 100,
+        width: Widths = 100,
         bias: bool = False,
         activation: Callable[[], nn.Module],
         normalization: Normalization,
@@ -66,11 +68,9 @@ class Mlp(nn.Sequential):
     ) -> None:
         integer("in_features", in_features, 1)
         integer("out_features", out_features, 1)
-        integer("depth", depth, 1)
-        integer("width", width, 1)
+        sizes = [in_features, *hidden_widths(width, depth), out_features]
         flag("bias", bias)
         hidden = Hidden(activation, normalization, dropout)
-        sizes = [in_features, *[width] * (depth - 1), out_features]
         parts = hidden.inputs()
         for index in range(1, depth):
             parts[f"linear_{index}"] = hidden.weight(empty_linear(sizes[index - 1], sizes[index], bias))

@@ -53,8 +53,16 @@ def growth_slack(width: float, steps: float) -> float:
 
 def slack_of(run: Run, ends: int) -> float:
     """growth_slack of the run's width and of the layers that gradient_factor averages over."""
-    width, depth = number(run, "model.width"), number(run, "model.depth")
+    width, depth = _width(run), number(run, "model.depth")
     return growth_slack(width, depth - 2 * ends - 1) if width and depth else math.nan
+
+
+def _width(run: Run) -> float | None:
+    """Units a layer; of a list of widths their harmonic mean, for what varies goes with the mean of 1/n."""
+    listed = run.value("model.width")
+    if isinstance(listed, list) and listed and all(isinstance(one, int) and one > 0 for one in listed):
+        return len(listed) / sum(1 / int(one) for one in listed)
+    return number(run, "model.width")
 
 
 def draw_gradients(axes: Axes, evidence: Evidence, runs: Sequence[Run], colour: str, factor: float | None) -> None:
