@@ -152,7 +152,7 @@ def loop(
 def begun(folder: RunFolder, made: Recipe, resume_step: int | None = None) -> Begun:
     """A recipe that is about to be trained in a folder, which is there."""
     request = Request(OmegaConf.create(), Identity("runs", folder.path.name, {}, "hash", {}), folder)
-    return Begun(request, made, Recorder(folder, resume_step, full=made.trainer.eval_train))
+    return Begun(request, made, Recorder(folder, resume_step))
 
 
 def trained(folder: Path, made: Recipe, data: Dataset | None = None) -> Loop[RequestedRun]:

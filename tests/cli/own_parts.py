@@ -304,7 +304,7 @@ class CountDown(Patience):
 class Few(Regularizer):
     """A run ends after a few evaluations."""
 
-    monitor = "train_loss"
+    monitor = "batch_loss"
 
     def __init__(self, *, evaluations):
         self.evaluations = evaluations

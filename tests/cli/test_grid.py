@@ -75,7 +75,7 @@ def test_divergence_is_a_result(study: tuple[Said, Path]) -> None:
         assert (result["steps"], status["step"]) == (where["step"], where["step"])
         assert (rows[name]["state"], rows[name]["diverged_step"]) == ("diverged", str(where["step"]))
         assert rows[name]["diverged_layer"] == where["layer"]
-        metrics = [row["train_loss"] for row in table(run / "metrics.csv") if row["train_loss"]]
+        metrics = [row["batch_loss"] for row in table(run / "metrics.csv") if row["batch_loss"]]
         assert not math.isfinite(float(metrics[-1]))
         # All that was measured stays: layers before the broken one are finite, it and those behind it are not.
         assert len(norms) == 20 + 10  # of both axes

@@ -87,7 +87,7 @@ def test_the_first_figure_and_the_first_steps(tmp_path: Path) -> None:
 
     still = read(study[1] / "result.json")
     assert (still["state"], still["outcome"], still["steps"]) == ("done", "no progress", 30)
-    losses = [float(row["train_loss"]) for row in table(study[1] / "metrics.csv") if row["train_loss"]]
+    losses = [float(row["batch_loss"]) for row in table(study[1] / "metrics.csv") if row["batch_loss"]]
     assert losses == pytest.approx([math.log(10)] * 4, abs=1e-3)
     assert max(values(study[1], "final", "weight_movement")) < 1e-4
     gone = read(study[3] / "result.json")

@@ -124,7 +124,7 @@ def test_a_run_of_ones_own_parts_is_what_they_say(run: Path) -> None:
     for step, row in enumerate(rows[:STEPS]):
         norms[step] = again.theta["past.weight"].norm().item()
         loss, rate = again.step(step)
-        assert float(row["train_loss"]) == pytest.approx(loss, rel=1e-4)
+        assert float(row["batch_loss"]) == pytest.approx(loss, rel=1e-4)
         assert float(row["lr"]) == pytest.approx(rate, rel=1e-12)
         if step in (0, 1, 4):  # gradients without the penalty and clipping
             gradient = again.gradients["past.weight"].norm().item()
@@ -215,7 +215,7 @@ def test_a_model_and_torchs_optimizer_typed_directly(place: Path) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
-    assert [float(row["train_loss"]) for row in table(end / "metrics.csv")[:6]] == pytest.approx(losses, rel=1e-6)
+    assert [float(row["batch_loss"]) for row in table(end / "metrics.csv")[:6]] == pytest.approx(losses, rel=1e-6)
     for name, value in net.state_dict().items():
         torch.testing.assert_close(after[f"layers.{name}"], value, rtol=1e-5, atol=1e-7)
     layers = {row["layer"] for row in table(end / "profiles.csv") if row["axis"] == "weight"}

@@ -39,7 +39,7 @@ class Ahead(Study):
     def figure(self, sheet, evidence):
         figure, (axes,) = sheet.figure(1, 1, 4, 3)
         for run in evidence.runs:
-            axes.plot(*evidence.curve(run, "train_loss"))
+            axes.plot(*evidence.curve(run, "batch_loss"))
         return figure
 
 

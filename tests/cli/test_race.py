@@ -89,7 +89,7 @@ def test_what_the_runs_and_the_report_say(race: tuple[Said, Path]) -> None:
     for run in runs(grid).values():
         logged, result = table(run / "metrics.csv"), read(run / "result.json")
         assert len(logged) == STEPS + 1  # and the end
-        assert float(logged[0]["train_error"]) == pytest.approx(1, rel=1e-12)
+        assert float(logged[0]["batch_error"]) == pytest.approx(1, rel=1e-12)
         assert result["metrics"]["train_error"] < 1e-3
         assert table(run / "profiles.csv") == []
     with (grid / "report" / "claims.csv").open(newline="") as file:

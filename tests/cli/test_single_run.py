@@ -18,7 +18,7 @@ from fanin import __version__
 from fanin.streams import stream_seed
 
 NAME = "data.limit=300,model.depth=3,model.width=16,seed=0,trainer.steps=6"
-METRICS = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
+METRICS = "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
 PROFILES = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
 MODULES = ["input", "linear_1", "relu_1", "linear_2", "relu_2", "linear_3"]
 WEIGHTS = ["linear_1", "linear_2", "linear_3"]
@@ -85,18 +85,16 @@ def test_metrics_has_a_row_at_the_first_step_and_after_each_epoch(run: Path) -> 
     # 300 examples, 3 batches an epoch; log_every=10 is never reached, the last row holds the test part.
     assert [(row["step"], float(row["epoch"])) for row in rows] == [("1", 1 / 3), ("3", 1), ("6", 2), ("6", 2)]
     filled = [{key for key, value in row.items() if value} for row in rows]
-    base, train = {"step", "epoch", "seconds"}, {"lr", "train_loss", "train_error"}
-    val, test = {"val_loss", "val_error"}, {"test_loss", "test_error"}
-    assert filled == [base | train, base | train | val, base | train | val, base | test]
+    base, train = {"step", "epoch", "seconds"}, {"lr", "batch_loss", "batch_error"}
+    val, ends = {"val_loss", "val_error"}, {"train_loss", "train_error", "test_loss", "test_error"}
+    assert filled == [base | train, base | train | val, base | train | val, base | ends]
     assert {row["lr"] for row in rows[:3]} == {"0.01"}
     seconds = [float(row["seconds"]) for row in rows]
     assert seconds == sorted(seconds)
     final = read(run / "result.json")["metrics"]
-    ended = {key: float(rows[-1 if key in test else -2][key]) for key in val | test}
-    assert {key: value for key, value in final.items() if key in val | test} == ended
-    # train_* of the result: the mean over the last epoch's batches, here those since the row of step 3.
-    ours = {key: float(rows[2][key]) for key in ("train_loss", "train_error")}
-    assert {key: final[key] for key in ours} == pytest.approx(ours, rel=1e-12)
+    ended = {key: float(rows[-1 if key in ends else -2][key]) for key in val | ends}
+    assert {key: value for key, value in final.items() if key != "generalization_gap"} == ended
+    assert final["generalization_gap"] == ended["test_error"] - ended["train_error"]
 
 
 def test_profiles_hold_two_snapshots_of_both_axes(run: Path) -> None:
@@ -160,10 +158,10 @@ def test_the_configuration_the_log_and_the_checkpoints_can_be_read(run: Path) ->
 def test_tensorboard_shows_metrics_over_steps_and_profiles_over_depth(run: Path) -> None:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
-    losses = [(event.step, event.value) for event in events.Scalars("train/loss")]
-    rows = [row for row in table(run / "metrics.csv") if row["train_loss"]]
+    losses = [(event.step, event.value) for event in events.Scalars("batch/loss")]
+    rows = [row for row in table(run / "metrics.csv") if row["batch_loss"]]
     assert [step for step, _ in losses] == [int(row["step"]) for row in rows]
-    written = [float(row["train_loss"]) for row in rows]
+    written = [float(row["batch_loss"]) for row in rows]
     assert [value for _, value in losses] == pytest.approx(written, rel=2**-24)  # events hold float32
     assert [event.step for event in events.Scalars("profile_init_module/activation_norm")] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in events.Scalars("layers/gradient_norm/1_linear_1")] == [*range(6)], (

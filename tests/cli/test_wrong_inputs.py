@@ -112,8 +112,8 @@ NOT_TOGETHER = {
     "trainer.batch_size=5000": "trainer.batch_size=5000: must be at most the 1300 training examples",
     "probe.batch_size=5000": "probe.batch_size=5000: must be at most the 1300 training examples",
     "normalization=batch trainer.batch_size=1": "trainer.batch_size=1: must be at least 2 with normalization=batch",
-    "regularizer=early_stopping data.val_size=0": "regularizer.early_stopping.monitor=val_loss: must be train_loss or "
-    "train_error while data.val_size=0; or set data.val_size",
+    "regularizer=early_stopping data.val_size=0": "regularizer.early_stopping.monitor=val_loss: must be batch_loss or "
+    "batch_error while data.val_size=0; or set data.val_size",
     "data.val_size=1500": "data.val_size=1500: must be smaller than",
     "data=mnist data.root=a_file": "data.root=",
     "model.width=${widht}": "model.width: Interpolation key 'widht' not found",

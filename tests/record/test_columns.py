@@ -16,7 +16,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that writes every file: two parameters, all of them recorded."""
     folder = tmp_path_factory.mktemp("contract")
     typed = ("model=surface", "data=point", "loss=value", "trainer.steps=2", "trainer.batch_size=all")
-    said = fanin(folder, *typed, "probe=trajectory", "trainer.eval_train=true")
+    said = fanin(folder, *typed, "probe=trajectory")
     assert said.code == 0, said.err
     (path,) = runs(folder / "outputs" / "runs").values()
     return path
@@ -27,7 +27,7 @@ def header(path: Path) -> tuple[str, ...]:
 
 
 def test_the_headers_of_tables(run: Path) -> None:
-    assert header(run / "metrics.csv") == names((*columns.METRICS, *columns.FULL))
+    assert header(run / "metrics.csv") == names(columns.METRICS)
     assert header(run / "profiles.csv") == names(columns.PROFILES)
     assert header(run / "trajectory.csv")[:2] == names(columns.TRAJECTORY)
     found = header(run.parent / "summary.csv")

@@ -42,6 +42,14 @@ def test_what_was_not_told_then_follows_from_what_was(old: Path) -> None:
     assert [run.value("regularizer") for run in (adam, sgd)] == ["early_stopping", "none"]
 
 
+def test_what_has_another_name_now(tmp_path: Path) -> None:
+    """Before, train_* were the means over the last batches, beside the final weights' full_*."""
+    (tmp_path / "status.json").write_text('{"state": "done"}')
+    told = {"train_loss": 0.5, "train_error": 0.25, "full_loss": 0.4, "full_error": 0.125, "test_error": 0.2}
+    (tmp_path / "result.json").write_text(json.dumps({"state": "done", "metrics": told}))
+    assert read_run(tmp_path).metrics == {"train_loss": 0.4, "train_error": 0.125, "test_error": 0.2}
+
+
 def test_a_run_without_a_result_has_the_configuration_of_its_finished_self(old: Path) -> None:
     """Also that of a list of options, typed as [early_stopping]."""
     for folder in old.iterdir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 from pathlib import Path
 from threading import Thread
@@ -87,6 +88,22 @@ def test_a_damaged_summary_is_made_anew(tmp_path: Path, damage: bytes) -> None:
     update_summary(tmp_path, [ended(tmp_path, "seed=1", {}, seed=1)])
     rows = table(tmp_path / "summary.csv")
     assert [(row["run"], row["seed"]) for row in rows] == [("seed=0", "0"), ("seed=1", "1")]
+
+
+def test_a_table_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
+    """It told the mean over the last batches as train_loss, and what is called so now as full_loss, further on."""
+    folder = ended(tmp_path, "seed=0", {}, seed=0)
+    told = {"train_loss": 0.5, "full_loss": 0.25}
+    (folder / "result.json").write_text(json.dumps({"state": "done", "overrides": {"seed": 0}, "metrics": told}))
+    update_summary(tmp_path, [folder])
+    now = (tmp_path / "summary.csv").read_text()
+    before = now.replace("roc_auc,", "roc_auc,full_loss,full_error,", 1).replace("0.25", "0.5", 1)
+    (tmp_path / "summary.csv").write_text(before)
+    update_summary(tmp_path, [ended(tmp_path, "seed=1", {}, seed=1)])
+    first, second = table(tmp_path / "summary.csv")
+    assert first.keys() == second.keys()
+    assert "full_loss" not in first
+    assert (first["run"], first["train_loss"], second["run"]) == ("seed=0", "0.25", "seed=1")
 
 
 def test_a_byte_that_is_no_utf8_harms_its_cell_only(tmp_path: Path) -> None:

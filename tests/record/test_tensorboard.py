@@ -146,7 +146,8 @@ def test_hyperparameters_are_what_the_plugin_reads(tmp_path: Path) -> None:
 def test_headers_are_those_of_the_contract(tmp_path: Path) -> None:
     Recorder(RunFolder(tmp_path)).close()
     contract = {
-        "metrics.csv": "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds\n",
+        "metrics.csv": "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,"
+        "test_loss,test_error,seconds\n",
         "profiles.csv": "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high\n",
     }
     assert {name: (tmp_path / name).read_text() for name in contract} == contract
@@ -155,17 +156,17 @@ def test_headers_are_those_of_the_contract(tmp_path: Path) -> None:
 
 def test_a_row_of_metrics_in_both_places(tmp_path: Path) -> None:
     recorder = Recorder(RunFolder(tmp_path))
-    recorder.metrics({"step": 10, "epoch": 0.1, "lr": 0.003, "train_loss": math.nan, "val_loss": None, "seconds": 1.25})
-    recorder.metrics({"step": 20, "epoch": 2.0, "train_error": 1 / 3, "val_loss": math.inf, "test_error": 0.5})
+    recorder.metrics({"step": 10, "epoch": 0.1, "lr": 0.003, "batch_loss": math.nan, "val_loss": None, "seconds": 1.25})
+    recorder.metrics({"step": 20, "epoch": 2.0, "batch_error": 1 / 3, "val_loss": math.inf, "test_error": 0.5})
     recorder.close("done")
     lines = (tmp_path / "metrics.csv").read_text().splitlines()[1:]
-    assert lines == ["10,0.1,0.003,nan,,,,,,1.25", "20,2,,,0.3333333333333333,inf,,,0.5,"]
+    assert lines == ["10,0.1,0.003,nan,,,,,,,,1.25", "20,2,,,0.3333333333333333,,,inf,,,0.5,"]
     events = read(tmp_path)
     found = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    assert math.isnan(found.pop("train/loss")[0][1])
+    assert math.isnan(found.pop("batch/loss")[0][1])
     assert found == {
         "optim/lr": [(10, float32(0.003))],
-        "train/error": [(20, float32(1 / 3))],
+        "batch/error": [(20, float32(1 / 3))],
         "val/loss": [(20, math.inf)],
         "test/error": [(20, 0.5)],
     }
@@ -214,16 +215,16 @@ def test_resuming_keeps_what_was_before_and_drops_what_came_after(tmp_path: Path
     for snapshot in ("init", "5", "20", "final"):
         recorder.profile(snapshot, ROWS)
     for step in (1, 5, 12, 30):
-        recorder.metrics({"step": step, "train_loss": step / 8})
+        recorder.metrics({"step": step, "batch_loss": step / 8})
     recorder.close()
     for _ in range(times):
         recorder = Recorder(RunFolder(tmp_path), resume_step)
-        recorder.metrics({"step": resume_step + 1, "train_loss": 9.0})
+        recorder.metrics({"step": resume_step + 1, "batch_loss": 9.0})
         recorder.close()
     kept = [step for step in (1, 5, 12, 30) if step <= resume_step]
     steps = [int(line.split(",")[0]) for line in (tmp_path / "metrics.csv").read_text().splitlines()[1:]]
     assert steps == [*kept, resume_step + 1]
-    assert scalars(tmp_path, "train/loss") == [*[(step, step / 8) for step in kept], (resume_step + 1, 9.0)]
+    assert scalars(tmp_path, "batch/loss") == [*[(step, step / 8) for step in kept], (resume_step + 1, 9.0)]
     # A profile is taken before the update of its step: that of the step to go on from comes again.
     snapshots = ["init"] + [str(step) for step in (5, 20) if step < resume_step]
     lines = (tmp_path / "profiles.csv").read_text().splitlines()[1:]
@@ -237,8 +238,8 @@ def test_resuming_keeps_what_was_before_and_drops_what_came_after(tmp_path: Path
 def test_a_fresh_start_leaves_nothing_of_an_earlier_attempt(tmp_path: Path) -> None:
     for value in (1.0, 2.0):
         recorder = Recorder(RunFolder(tmp_path))
-        recorder.metrics({"step": 1, "train_loss": value})
+        recorder.metrics({"step": 1, "batch_loss": value})
         recorder.profile("init", ROWS[:1])
         recorder.close()
-    assert scalars(tmp_path, "train/loss") == [(1, 2.0)]
+    assert scalars(tmp_path, "batch/loss") == [(1, 2.0)]
     assert len((tmp_path / "profiles.csv").read_text().splitlines()) == 2

@@ -21,7 +21,9 @@ from command_line import fanin, start
 
 PROFILE_HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
 README_SIZE = ("model.depth=2", "model.width=8", "data.limit=100", "trainer.steps=2", "hydra.launcher.n_jobs=2")
-METRICS_HEADER = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
+METRICS_HEADER = (
+    "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
+)
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +144,7 @@ def metric_rows(c: float, seed: int, count: int, last: int, *, val: bool = False
             loss = 800.0 if step == 0 else math.nan
         error = min(0.9, loss / math.log(10))
         held_out = [loss + 0.05, error + 0.01] if val else ["", ""]
-        rows.append([step, round(share, 4), 0.003, loss, error, *held_out, "", "", step / 100])
+        rows.append([step, round(share, 4), 0.003, loss, error, "", "", *held_out, "", "", step / 100])
         if math.isnan(loss):
             break
     return rows

@@ -120,11 +120,11 @@ def test_last_line_being_written_is_left_out(tmp_path: Path, write_run: WriteRun
 def test_lines_that_are_no_lines_are_counted(tmp_path: Path, write_run: WriteRun) -> None:
     first, second = (write_run(tmp_path, seed=seed, **SMALL) for seed in range(2))
     lines = (second / "metrics.csv").read_text().splitlines()
-    lines[2:2] = ["7,0.1,0.003,high,0.5,,,,,1", "8,0.2,0.003"]
+    lines[2:2] = ["7,0.1,0.003,high,0.5,,,,,,,1", "8,0.2,0.003"]
     (second / "metrics.csv").write_text("\n".join(lines) + "\n")
     runs = read_runs([first, second], tmp_path)
     metrics = read_metrics(runs)
-    assert [list(metrics.series(i, "train_loss")[0]) for i in (0, 1)] == [[0, 500, 1000]] * 2
+    assert [list(metrics.series(i, "batch_loss")[0]) for i in (0, 1)] == [[0, 500, 1000]] * 2
     assert [run.notes for run in runs] == [[], ["metrics.csv: 2 lines could not be read"]]
 
 

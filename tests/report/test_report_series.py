@@ -106,28 +106,35 @@ def test_metrics_align_on_steps(tmp_path: Path, write_run: WriteRun) -> None:
     folders = [write_run(tmp_path, seed=seed, depth=2, width=4, count=count) for seed, count in ((0, 3), (1, 5))]
     runs = read_runs(folders, tmp_path)
     metrics = read_metrics(runs)
-    steps, values = metrics.matrix([1, 0], "train_loss")
+    steps, values = metrics.matrix([1, 0], "batch_loss")
     assert steps.tolist() == [0, 250, 500, 750, 1000]
     assert np.isnan(values).tolist() == [[False] * 5, [False, True, False, True, False]]
     rows = list(csv.DictReader((folders[0] / "metrics.csv").open(newline="")))
-    assert values[1, 2] == pytest.approx(float(rows[1]["train_loss"]), rel=4e-15)
+    assert values[1, 2] == pytest.approx(float(rows[1]["batch_loss"]), rel=4e-15)
     assert metrics.matrix([0, 1], "test_loss")[0].size == 0
 
 
-def test_columns_that_not_every_run_has(tmp_path: Path, write_run: WriteRun) -> None:
-    """Files with and without the columns of the whole training part, in one report; one of them of unusual form."""
+EARLIER = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
+"""The header of earlier versions, whose train_* are the batches' means; full_* came last where they were asked for."""
+
+
+def test_files_of_earlier_versions_in_one_report(tmp_path: Path, write_run: WriteRun) -> None:
+    """What is called train_* in them is batch_*, and full_* is train_*; one of them of unusual form."""
     folders = [write_run(tmp_path, seed=seed, depth=2, width=4, count=2) for seed in range(4)]
-    for seed in (1, 3):
-        path = folders[seed] / "metrics.csv"
-        header, *lines = path.read_text().splitlines()
-        wide = [f"{header},full_loss,full_error", *(f"{line},{seed}.25,0.5" for line in lines)]
-        wide[-1] = wide[-1].rpartition(",")[0] + ',"0.75"' if seed == 3 else wide[-1]  # quoted: read line by line
-        path.write_text("\n".join(wide) + "\n")
+    for seed in (1, 2, 3):
+        lines = [f"{step},0.5,0.003,{seed}.5,0.75,,,,,1" for step in (0, 1000)]
+        header = EARLIER
+        if seed != 2:
+            header, lines = f"{header},full_loss,full_error", [f"{line},{seed}.25,0.5" for line in lines]
+        if seed == 3:  # quoted: read cell by cell
+            lines[-1] = lines[-1].rpartition(",")[0] + ',"0.75"'
+        (folders[seed] / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
     runs = read_runs(folders, tmp_path)
     metrics = read_metrics(runs)
-    assert [metrics.series(i, "full_loss")[1].tolist() for i in range(4)] == [[], [1.25, 1.25], [], [3.25, 3.25]]
-    assert metrics.series(3, "full_error")[1].tolist() == [0.5, 0.75]
-    assert [len(metrics.series(i, "train_loss")[0]) for i in range(4)] == [2, 2, 2, 2]
+    assert [metrics.series(i, "train_loss")[1].tolist() for i in range(4)] == [[], [1.25, 1.25], [], [3.25, 3.25]]
+    assert metrics.series(3, "train_error")[1].tolist() == [0.5, 0.75]
+    assert [metrics.series(i, "batch_loss")[1].tolist() for i in (1, 2, 3)] == [[1.5] * 2, [2.5] * 2, [3.5] * 2]
+    assert len(metrics.series(0, "batch_loss")[0]) == 2
     assert [run.notes for run in runs] == [[], [], [], []]
 
 

@@ -37,7 +37,7 @@ from fanin.report.studies.preprocessing.curvature import largest_curvature
 from fanin.report.studies.preprocessing.figure import preprocessing_figure
 from fanin.report.studies.tuning import best_runs, best_value
 
-METRICS = "step,epoch,lr,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
+METRICS = "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
 PROFILES = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
 GUESS = math.log(10)
 
@@ -65,7 +65,7 @@ def run(
         grid: the folder of the experiment, named as it.
         overrides: by key, seed included.
         state, outcome: of result.json; running and failed runs have none.
-        losses: train_loss of metrics.csv.
+        losses: batch_loss of metrics.csv.
         profiles: values by (snapshot, quantity).
         choices: Hydra's choices of groups that no override says.
         metrics: final ones; "gradient_first" and its like go to the measurements at init.
@@ -76,7 +76,9 @@ def run(
     (folder / ".hydra" / "hydra.yaml").write_text(f"hydra:\n  runtime:\n    choices:\n      data: digits\n{lines}")
     (folder / ".hydra" / "config.yaml").write_text(f"seed: {overrides['seed']}\nmodel:\n  depth: 24\n  width: 100\n")
     (folder / "status.json").write_text(json.dumps({"state": state, "step": len(losses), "steps": 200}))
-    write(folder / "metrics.csv", METRICS, [[i, 0, 0, x, "", "", "", "", "", 0] for i, x in enumerate(losses, 1)])
+    write(
+        folder / "metrics.csv", METRICS, [[i, 0, 0, x, "", "", "", "", "", "", "", 0] for i, x in enumerate(losses, 1)]
+    )
     rows = [
         [snapshot, "weight", i, f"linear_{i}", quantity, value, "", "", ""]
         for (snapshot, quantity), values in (profiles or {}).items()
@@ -490,7 +492,7 @@ def test_evidence_finds_runs_by_what_a_user_types(mixed: Evidence) -> None:
     assert sorted(mixed.metric("train_loss", {"optimizer": "sgd"})) == [1, 2, math.inf]
     assert mixed.metric("train_loss", {"optimizer": "adam"}) == []
     (one,) = mixed.runs_with({"optimizer.lr": 0.1, "seed": 0})
-    steps, losses = mixed.curve(one, "train_loss")
+    steps, losses = mixed.curve(one, "batch_loss")
     assert (steps.tolist(), losses.tolist()) == ([1, 3], [3, 1])
     assert mixed.curve(one, "val_loss")[0].size == mixed.profile(one, "init", "weight", "gradient_norm").size == 0
     assert sorted(map(str, mixed.values("optimizer.lr"))) == ["0.1", "1", "None"]
@@ -596,7 +598,7 @@ def test_two_studies_in_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def last(evidence: Evidence) -> list[Claim]:
         return [
-            Claim(str(one.value("x")), True, str(evidence.curve(one, "train_loss")[1][-1])) for one in evidence.runs
+            Claim(str(one.value("x")), True, str(evidence.curve(one, "batch_loss")[1][-1])) for one in evidence.runs
         ]
 
     study = made_up(last, columns=[("mine", lambda _: "")], profiles=False)

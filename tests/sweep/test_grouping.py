@@ -46,7 +46,7 @@ FREE = [
     "regularizer.weight_decay.rate=0.1",
     "regularizer.max_norm.bound=1",
     "regularizer.dropout.p=0.1",
-    "regularizer.early_stopping.patience=2 regularizer.early_stopping.monitor=train_loss",
+    "regularizer.early_stopping.patience=2 regularizer.early_stopping.monitor=batch_loss",
     "regularizer=[l1,l2,weight_decay,max_norm,dropout,label_smoothing]",  # no early stopping
 ]
 BOUND = [

@@ -348,10 +348,10 @@ def test_probes_and_evaluation_see_the_data_as_they_are(tmp_path: Path) -> None:
         trained(tmp_path / name, made, data)
         found[name] = metrics(tmp_path / name)
     for parts in zip(found["with"], found["without"], strict=True):
-        for key in ("val_loss", "val_error", "test_loss", "test_error", "full_loss", "full_error"):
+        for key in ("val_loss", "val_error", "test_loss", "test_error", "train_loss", "train_error"):
             assert parts[0][key] == parts[1][key]
-        if parts[0]["train_loss"] is not None:
-            assert parts[0]["train_loss"] != parts[1]["train_loss"]
+        if parts[0]["batch_loss"] is not None:
+            assert parts[0]["batch_loss"] != parts[1]["batch_loss"]
     profiles = [rows(tmp_path / name / "profiles.csv") for name in ("with", "without")]
     assert profiles[0] == profiles[1]
     assert {row["snapshot"] for row in profiles[0]} == {"init", "4", "final"}

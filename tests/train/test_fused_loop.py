@@ -143,7 +143,7 @@ def test_runs_with_everything_that_has_a_memory(tmp_path: Path) -> None:
                 clipping=ClipNorm(bound=2.0),
                 averaging=Ema(decay=0.8),
             ),
-            early_stopping=EarlyStopping(patience=2 + run, monitor=("val_loss", "train_loss")[run % 2]),
+            early_stopping=EarlyStopping(patience=2 + run, monitor=("val_loss", "batch_loss")[run % 2]),
         )
         for run, one in enumerate(several(**settings, dropout=Dropout(p=0.2, input_p=0.1)))
     ]

@@ -57,9 +57,9 @@ def test_rows_at_the_first_step_at_the_cadence_at_evaluations_and_at_the_end(
 ) -> None:
     one, seen = spied(tmp_path, trainer=trainer)
     table = metrics(tmp_path)
-    # The last line bears the validation and test parts of the weights that the run ends with.
+    # The last line is of the weights that the run ends with, of no batch.
     assert [row["step"] for row in table] == [*expected, expected[-1]]
-    assert table[-1]["train_loss"] is None
+    assert table[-1]["batch_loss"] is None
     assert table[-1]["lr"] is None
     per_epoch = one.batches.steps_per_epoch
     assert [row["epoch"] for row in table] == pytest.approx([row["step"] / per_epoch for row in table])  # type: ignore[operator]
@@ -79,7 +79,7 @@ def test_the_whole_training_part_is_evaluated_where_asked_for(tmp_path: Path, se
     settings = {"eval_every": 7, "log_every": 3, "eval_train": True}
     trained(tmp_path / "long", recipe(seed=seed, trainer={"steps": 16, **settings}))
     table = metrics(tmp_path / "long")
-    evaluated = [row for row in table if row["full_loss"] is not None]
+    evaluated = [row for row in table if row["train_loss"] is not None]
     assert [row["step"] for row in evaluated] == [7, 14, 16]  # the final weights are those of step 16
     data = engine.clouds()
     for row in evaluated:
@@ -92,9 +92,9 @@ def test_the_whole_training_part_is_evaluated_where_asked_for(tmp_path: Path, se
         answers = x[np.arange(len(x)), data.train_y.numpy()]
         loss = (np.log(np.exp(x).sum(axis=1)) - answers).mean()
         # float32 products over 12 and 16 terms, and their exponentials: some 100 roundings of 6e-8
-        assert row["full_loss"] == pytest.approx(loss, rel=1e-5)
-        assert row["full_error"] == pytest.approx((answers < x.max(axis=1)).mean(), abs=1e-12)
-    assert "full_loss" not in metrics(tmp_path / "7")[0]
+        assert row["train_loss"] == pytest.approx(loss, rel=1e-5)
+        assert row["train_error"] == pytest.approx((answers < x.max(axis=1)).mean(), abs=1e-12)
+    assert [row["train_loss"] is None for row in metrics(tmp_path / "7")][-2:] == [True, False], "else in the end only"
 
 
 @pytest.mark.parametrize("log_every", [1, 3, 7, 50])
@@ -107,8 +107,8 @@ def test_a_row_is_the_mean_over_the_batches_since_the_last_one(tmp_path: Path, l
         since = seen[before:done]
         losses, errors = zip(*since, strict=True)
         # means in float64, of up to 10 numbers
-        assert row["train_loss"] == pytest.approx(math.fsum(losses) / len(since), rel=1e-14)
-        assert row["train_error"] == pytest.approx(math.fsum(errors) / len(since), rel=1e-14, abs=1e-16)
+        assert row["batch_loss"] == pytest.approx(math.fsum(losses) / len(since), rel=1e-14)
+        assert row["batch_error"] == pytest.approx(math.fsum(errors) / len(since), rel=1e-14, abs=1e-16)
         before = done
     assert before == 23
 
@@ -158,8 +158,8 @@ def test_penalties_enter_the_update_and_not_the_row(tmp_path: Path) -> None:
     for name, penalties in (("without", []), ("with", [L2(strength=0.5)])):
         trained(tmp_path / name, recipe(penalties=penalties))
     first, second = (metrics(tmp_path / name) for name in ("without", "with"))
-    assert first[0]["train_loss"] == second[0]["train_loss"]
-    assert first[1]["train_loss"] != second[1]["train_loss"]
+    assert first[0]["batch_loss"] == second[0]["batch_loss"]
+    assert first[1]["batch_loss"] != second[1]["batch_loss"]
 
 
 # ---- looks leave training alone
@@ -361,7 +361,7 @@ def test_early_stopping_ends_with_the_best_weights_whatever_ended_the_run(tmp_pa
     assert (one.first.state, one.first.stopped_by) == ("done", ended_by)
     assert same(weights(one), found[winner][1])
     model = one.learner.model.eval()
-    for part, x, y in (("val", data.val_x, data.val_y), ("full", data.train_x, data.train_y)):
+    for part, x, y in (("val", data.val_x, data.val_y), ("train", data.train_x, data.train_y)):
         outputs = model(x)
         wanted = {"loss": F.cross_entropy(outputs, y).item(), "error": (outputs.argmax(1) != y).double().mean().item()}
         for name, value in wanted.items():
@@ -400,7 +400,7 @@ def test_a_run_that_diverges_ends_where_it_broke(tmp_path: Path, log_every: int,
     assert run.diverged == (2, Culprit("linear_2", "activation"))
     table = metrics(tmp_path)
     assert [row["step"] for row in table] == [1, 2, 2]
-    assert not math.isfinite(table[1]["train_loss"])  # type: ignore[arg-type]
+    assert not math.isfinite(table[1]["batch_loss"])  # type: ignore[arg-type]
     assert table[1]["lr"] == (1e30 if schedule is None else 0.5e30), "of the step that broke"
     assert all(bool(weight.isfinite().all()) for weight in weights(one).values()), "the update was not made"
     assert float(weights(one)["linear_1.weight"].abs().max()) > 1e25
@@ -445,9 +445,9 @@ def test_the_loss_before_the_break_counts_in_the_row(tmp_path: Path) -> None:
     table = metrics(tmp_path)
     assert [row["step"] for row in table] == [1, 6, 9, 9]
     assert one.first.diverged == (9, Culprit("linear_2", "weight"))
-    assert table[1]["train_loss"] == pytest.approx(np.mean([loss for loss, _ in seen[1:6]]), rel=1e-12)
-    assert math.isnan(table[2]["train_loss"])  # type: ignore[arg-type]
-    assert table[2]["train_error"] == pytest.approx(np.mean([error for _, error in seen[6:9]]), rel=1e-12)
+    assert table[1]["batch_loss"] == pytest.approx(np.mean([loss for loss, _ in seen[1:6]]), rel=1e-12)
+    assert math.isnan(table[2]["batch_loss"])  # type: ignore[arg-type]
+    assert table[2]["batch_error"] == pytest.approx(np.mean([error for _, error in seen[6:9]]), rel=1e-12)
 
 
 @pytest.mark.parametrize("log_every", [1, 4, 100])

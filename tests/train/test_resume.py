@@ -230,8 +230,8 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, stop: int) -> No
     assert (folder.status["state"], folder.status["step"]) == ("done", 30)
     assert folder.finished(IDENTITY.config_hash)
     assert (tmp_path / "parts" / "profiles.csv").read_text() == (tmp_path / "whole" / "profiles.csv").read_text()
-    assert [r["train_loss"] for r in rows(tmp_path / "parts" / "metrics.csv")] == [
-        r["train_loss"] for r in rows(tmp_path / "whole" / "metrics.csv")
+    assert [r["batch_loss"] for r in rows(tmp_path / "parts" / "metrics.csv")] == [
+        r["batch_loss"] for r in rows(tmp_path / "whole" / "metrics.csv")
     ]
 
 

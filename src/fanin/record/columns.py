@@ -65,12 +65,20 @@ def loss_and_error(part: str, of: str) -> tuple[Column, Column]:
 
 
 PARTS = (
-    *loss_and_error("train", "of the training batches since the last row"),
+    *loss_and_error("batch", "of the training batches since the last row, each before its update, in training mode"),
+    *loss_and_error("train", "on the whole training part; in the last row, with trainer.eval_train in others too"),
     *loss_and_error("val", "on the validation part"),
     *loss_and_error("test", "on the test part; in the last row only"),
 )
-FULL = loss_and_error("full", "on the whole training part, in evaluation mode; with trainer.eval_train")
-"""Further columns of runs that evaluate their whole training part while they train."""
+"""What is measured in training, and by the evaluations of the weights after a row's last update."""
+
+EARLIER = {
+    "train_loss": "batch_loss",
+    "train_error": "batch_error",
+    "full_loss": "train_loss",
+    "full_error": "train_error",
+}
+"""What columns are called that have another name in a metrics.csv without batch_loss, of an earlier version."""
 
 METRICS = (
     Column("step", "updates made"),
@@ -81,7 +89,7 @@ METRICS = (
         "seconds", "training time so far, without evaluation and probes; of runs trained together an equal share", "s"
     ),
 )
-"""metrics.csv, a row per logged step; FULL is added where it is asked for."""
+"""metrics.csv, a row per logged step, and a last one of the weights that the run ends with."""
 
 PROFILES = (
     Column("snapshot", "when: init, final or the number of a step"),
@@ -103,11 +111,11 @@ TRAJECTORY = (Column("step", "updates made before the point"), Column("theta_1",
 """trajectory.csv, with `probe.trajectory=true`: the parameters before every step, and at the end."""
 
 FINAL = (
-    *loss_and_error("train", "of the last batches: trainer.target_window of them, or an epoch's"),
+    *loss_and_error("train", "of the weights that the run ends with, on the whole training part, in evaluation mode"),
     *loss_and_error("val", "of the weights that the run ends with, on the validation part"),
     *loss_and_error("test", "of the weights that the run ends with, on the test part"),
 )
-"""result.json's `metrics`, and their columns of summary.csv."""
+"""result.json's `metrics`, all of one network, and their columns of summary.csv."""
 
 INIT = (
     Column("factor_per_layer", "what one layer does to the norm of the activations"),
@@ -151,8 +159,7 @@ EVALUATION = (
     Column("accuracy", "the share of right answers on the test part"),
     Column("f1", "F1 on the test part, the mean over classes"),
     Column("roc_auc", "the area under the ROC curve on the test part, each class against the rest, the mean over them"),
-    *loss_and_error("full", "of the weights that the run ends with, on the whole training part, in evaluation mode"),
-    Column("generalization_gap", "test_error minus full_error"),
+    Column("generalization_gap", "test_error minus train_error"),
     Column("parameters", "the number of parameters"),
     Column("flops_per_step", "floating point operations of an update"),
 )

@@ -76,7 +76,7 @@ def outcome(
     if diverged:
         return "diverged"
     if steps == 0:
-        return "init only" if _finite(metrics.get("full_loss")) is None else "evaluated"
+        return "init only" if _finite(metrics.get("train_loss")) is None else "evaluated"
     words = TASKS.get(task, TASKS["other"])
     loss = _finite(metrics.get("train_loss"))
     if loss is None:

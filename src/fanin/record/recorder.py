@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from fanin.record.columns import FULL, METRICS, PROFILES, names
+from fanin.record.columns import METRICS, PARTS, PROFILES, names
 from fanin.record.csv_file import FORMULAS, CsvFile
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.run_folder import RunFolder
@@ -21,10 +21,7 @@ from fanin.record.tensorboard_plugins import custom_scalar_layout, hparams_end, 
 
 log = logging.getLogger(__name__)
 
-TAGS = {
-    "lr": "optim/lr",
-    **{f"{part}_{what}": f"{part}/{what}" for part in ("train", "val", "test", "full") for what in ("loss", "error")},
-}
+TAGS = {"lr": "optim/lr"} | {name: name.replace("_", "/") for name in names(PARTS)}
 
 
 @dataclass(slots=True)  # not frozen: that takes three times as long to make, and a profile has a thousand
@@ -53,7 +50,6 @@ class Recorder:
     Args:
         folder: the run's folder, owned by this process.
         resume_step: resume after this step: what earlier files say of later steps is dropped. None starts afresh.
-        full: whether metrics.csv has the columns of the whole training part, too.
         rows: how many rows each table had at the checkpoint to resume from; lost ones are told in the log.
     """
 
@@ -62,7 +58,6 @@ class Recorder:
         folder: RunFolder,
         resume_step: int | None = None,
         *,
-        full: bool = False,
         rows: Mapping[str, int] | None = None,
     ) -> None:
         self.folder, self._expected = folder, rows or {}
@@ -78,8 +73,7 @@ class Recorder:
             taken = {"init": 0, "final": sys.maxsize}
             return resume_step is not None and (taken[snapshot] if snapshot in taken else int(snapshot)) < resume_step
 
-        columns = names((*METRICS, *FULL) if full else METRICS)
-        self.metrics_file = CsvFile(folder.path / "metrics.csv", columns, kept_metrics)
+        self.metrics_file = CsvFile(folder.path / "metrics.csv", names(METRICS), kept_metrics)
         self.profiles_file = CsvFile(folder.path / "profiles.csv", names(PROFILES), kept_profiles)
         self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
         for file in (self.metrics_file, self.profiles_file):

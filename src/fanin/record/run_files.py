@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fanin.record.atomic_files import loaded
-from fanin.record.columns import FINISHED, STATES
+from fanin.record.columns import EARLIER, FINISHED, STATES
 from fanin.record.outcome import outcome_of
 from fanin.record.overrides import RunConfig, named_overrides
 
@@ -75,8 +75,16 @@ class RunFiles:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The final metrics as they stand in result.json."""
-        return _mapping(self.result.get("metrics"))
+        """The final metrics of result.json.
+
+        One of an earlier version has the means over the last batches as train_*, and what is called so now as full_*.
+        """
+        told = _mapping(self.result.get("metrics"))
+        if "full_loss" not in told:
+            return told
+        return {name: value for name, value in told.items() if name not in EARLIER} | {
+            EARLIER[name]: told[name] for name in ("full_loss", "full_error") if name in told
+        }
 
     def metric(self, name: str) -> float | None:
         """A final metric; None if it was not evaluated."""

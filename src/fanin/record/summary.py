@@ -151,9 +151,9 @@ def _appended(path: Path, runs: Sequence[RunFiles]) -> bool:
 
 
 def _earlier_rows(path: Path, without: set[str]) -> list[Row]:
-    """The rows that are there, but for some runs; of a broken file those of the runs beside it."""
+    """The rows that are there, but for some runs; of a broken file, or one with other columns, those of the runs."""
     table = read_table(path)
-    whole = table is not None and has_header(path) and all({*FIRST, *LAST[:6]} <= row.keys() for row in table)
+    whole = table is not None and has_header(path) and all(tuple(row)[-len(LAST) :] == LAST for row in table)
     if path.exists() and not whole:
         folders = sorted(status.parent for status in path.parent.glob("*/status.json"))
         return rows_of([read_run(folder) for folder in folders if folder.name not in without])

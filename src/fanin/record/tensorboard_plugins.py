@@ -18,10 +18,12 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
 )
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
+from fanin.record.columns import PARTS, names
+
 SESSION_START = "_hparams_/session_start_info"
 SESSION_END = "_hparams_/session_end_info"
 EXPERIMENT = "_hparams_/experiment"
-METRIC_TAGS = ("train/loss", "train/error", "val/loss", "val/error", "test/loss", "test/error")
+METRIC_TAGS = tuple(name.replace("_", "/") for name in names(PARTS))
 
 
 def hparams_start(name: str, hparams: Mapping[str, Any]) -> tuple[str, str, bytes]:
@@ -52,7 +54,7 @@ def hparams_experiment(columns: Mapping[str, Sequence[Any]]) -> tuple[str, str, 
 
 def custom_scalar_layout() -> Summary:
     """Charts of loss and error over steps, and of the study's profiles over depth, one with its band of theory."""
-    training = [_lines(what, rf"(train|val|test)/{what}") for what in ("loss", "error")]
+    training = [_lines(what, rf"(batch|train|val|test)/{what}") for what in ("loss", "error")]
     norm = "profile_init/activation_norm"
     band = MarginChartContent.Series(
         value=f"{norm}_log10", lower=f"{norm}_band_low_log10", upper=f"{norm}_band_high_log10"

@@ -71,7 +71,10 @@ def _check_data(made: Recipe, data: Dataset) -> None:
     stopping = made.early_stopping
     if stopping and stopping.monitor.startswith("val") and not len(data.val_x):
         key, fix = "regularizer.early_stopping.monitor", "or set data.val_size"
-        raise OptionError(key, stopping.monitor, "train_loss or train_error while data.val_size=0", fix)
+        raise OptionError(key, stopping.monitor, "batch_loss or batch_error while data.val_size=0", fix)
+    if stopping and stopping.monitor.startswith("train") and not made.trainer.eval_train:
+        key, fix = "regularizer.early_stopping.monitor", "or set trainer.eval_train=true"
+        raise OptionError(key, stopping.monitor, "batch_loss or batch_error while trainer.eval_train=false", fix)
     for augmentation in made.augmentations:
         name = type(augmentation).__name__.lower()
         try:

@@ -147,7 +147,7 @@ def begin(request: Request, made: Recipe, steps: int) -> Begun:
         checkpoint = None
     step, rows = (None, {}) if checkpoint is None else (checkpoint["step"], checkpoint.get("rows", {}))
     request.folder.resumed = checkpoint is not None
-    recorder = Recorder(request.folder, step, full=made.trainer.eval_train, rows=rows)
+    recorder = Recorder(request.folder, step, rows=rows)
     request.folder.write_status("running", step=step or 0, steps=steps)
     if checkpoint is None:
         recorder.describe(request.name, request.identity.hparams)

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fanin.errors import choice
-from fanin.record.columns import FINAL, FULL, names
-
-KNOWN = (*names(FINAL), *names(FULL))
+from fanin.record.columns import FINAL, names
 
 ORDER = ("val_error", "val_loss", "test_error", "test_loss", "train_loss")
 """Where none is chosen: the first that the run has."""
@@ -22,7 +20,7 @@ def check_objective(name: object) -> None:
         OptionError: those that there are.
     """
     if name is not None:
-        choice("objective", name, KNOWN)
+        choice("objective", name, names(FINAL))
 
 
 def objective_of(result: Mapping[str, Any] | None, name: str | None) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import subprocess
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fanin.parts.data import Dataset
 from fanin.process import typed_path
+from fanin.record.columns import FINAL, names
 from fanin.record.outcome import outcome
 from fanin.run.identity import Identity
 from fanin.run.recipe import Recipe
@@ -29,14 +29,13 @@ def result_of(
     """The content of result.json, key by key as `columns.RESULT` says."""
     purposes = ("init", "data", "dropout", "augment", "probe")
     task, metrics, chance = made.method.loss.task, _final_metrics(one), _chance(made, data)
-    seen = min(len(data.train_x), round(epochs * len(data.train_x)))
     word = outcome(
         task,
         metrics,
         steps=one.step,
         diverged=one.diverged is not None,
         first_loss=one.first_loss,
-        examples={"train": seen, "val": len(data.val_x), "test": len(data.test_x)},
+        examples={"train": len(data.train_x), "val": len(data.val_x), "test": len(data.test_x)},
         **chance,
     )
     return {
@@ -85,23 +84,10 @@ def _chance(made: Recipe, data: Dataset) -> dict[str, float | None]:
 
 
 def _final_metrics(one: Run) -> dict[str, float | None]:
-    """Training loss and error over the last window of batches; all else is of the weights that the run ends with."""
-    pairs = list(one.window)
-    train = [
-        math.fsum(column) / len(pairs) if _finite(column) else column[-1] for column in zip(*pairs, strict=True)
-    ] or [None] * 2
-    parts = {
-        f"{part}_{what}": one.final.get(f"{part}_{what}")
-        for part in ("val", "full", "test")
-        for what in ("loss", "error")
-    }
-    test, training = parts["test_error"], parts["full_error"]
-    gap = None if test is None or training is None else test - training
-    return {"train_loss": train[0], "train_error": train[1]} | parts | {"generalization_gap": gap}
-
-
-def _finite(column: tuple[float, ...]) -> bool:
-    return all(math.isfinite(value) for value in column)
+    """Losses and errors of the weights that the run ends with, on each part, and the gap between test and training."""
+    found = {name: one.final.get(name) for name in names(FINAL)}
+    test, training = found["test_error"], found["train_error"]
+    return found | {"generalization_gap": None if test is None or training is None else test - training}
 
 
 def _initial(overlay: Overlay) -> dict[str, Any] | None:

@@ -132,9 +132,7 @@ def _metrics(result: dict[str, Any]) -> str:
     """ "train loss 0.1 error 3.0 %, test loss 0.2 error 5.1 %", of what there is, in the words of the task."""
     words, metrics, task = [], result["metrics"], TASKS.get(result.get("task", ""), TASKS["classification"])
     for part in ("train", "val", "test"):
-        # Weights that took no step have no training batches; the whole training part is told instead.
-        of = "full" if part == "train" and result["steps"] == 0 else part
-        loss, error = metrics.get(f"{of}_loss"), metrics.get(f"{of}_error")
+        loss, error = metrics.get(f"{part}_loss"), metrics.get(f"{part}_error")
         if loss is not None and error is not None and math.isfinite(error):
             told = f"{error:.1%}" if task.percent else f"{error:.4g}"
             words.append(f"{part} {task.loss} {loss:.4f} {task.error} {told}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -16,8 +15,8 @@ from torch import Tensor
 from fanin.parts.data import Dataset
 from fanin.probes.probe import Measured, Probe, curve_tags, measure_curves, measure_profile
 from fanin.train.batches import Batches
-from fanin.train.classifier_metrics import evaluate
-from fanin.train.learner import Batch, Culprit, Learner
+from fanin.train.final_evaluation import Part, add_evaluation, add_measures, evaluate_finally
+from fanin.train.learner import Batch, Learner
 from fanin.train.run_state import Run, State
 from fanin.train.settings import Trainer
 
@@ -159,25 +158,23 @@ class Loop(Generic[R]):
             run.row["epoch"] = self.batches.epoch(run.step)
 
     def evaluate_due(self) -> None:
-        """Add the evaluations during training: of the validation part and, if requested, of the training part."""
-        self.evaluate("val", self.data.val_x, self.data.val_y)
-        if self.trainer.eval_train:
-            self.evaluate("full", self.batches.inputs, self.batches.targets)
+        """Add the evaluations during training to the rows."""
+        for name in self.in_training:
+            add_evaluation(self.learner, self.runs, name, self.parts[name])
 
-    def evaluate(self, part: str, inputs: Tensor, targets: Tensor) -> None:
-        """Add a part's loss and error to the rows of all runs."""
-        if len(inputs):
-            losses, errors = (values.tolist() for values in self.learner.evaluate(inputs, targets))
-            for run, loss, error in zip(self.runs, losses, errors, strict=True):
-                run.row |= {f"{part}_loss": loss, f"{part}_error": error}
+    @property
+    def in_training(self) -> tuple[str, ...]:
+        """The parts that are evaluated during training: the validation part and, if requested, the training part."""
+        return ("val", "train") if self.trainer.eval_train else ("val",)
 
-    def judge(self) -> None:
-        """Hold the final answers to the test part against the truth: precision, recall, confusion, ..."""
-        if len(self.data.test_x) and self.classifies:
-            outputs = self.learner.predict(self.data.test_x)
-            for index, run in enumerate(self.runs):
-                if run.state == "done":
-                    run.evaluation = evaluate(outputs[index], self.data.test_y)
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Inputs and targets of each part of the data, by name."""
+        return {
+            "train": (self.batches.inputs, self.batches.targets),
+            "val": (self.data.val_x, self.data.val_y),
+            "test": (self.data.test_x, self.data.test_y),
+        }
 
     def tell(self, line: str) -> None:
         """Say something of all runs, to the user and in their logs."""
@@ -189,7 +186,7 @@ class Loop(Generic[R]):
         """Write the new row of every run."""
         for run in self.runs:
             run.recorder.metrics(run.row | {"seconds": run.seconds})
-            run.shown(run.step, float(run.row["train_loss"] or 0), float(run.row["train_error"] or 0))
+            run.shown(run.step, float(run.row["batch_loss"] or 0), float(run.row["batch_error"] or 0))
 
     def decide(self, *, evaluated: bool) -> None:
         """Keep the best weights; finish the runs that have reached their target, lost their patience or broken."""
@@ -225,7 +222,9 @@ class Loop(Generic[R]):
                 self.learner.load_weights(index, restored)
             run.row = {"step": run.step, "epoch": self.batches.epoch(run.step), "seconds": run.seconds}
         if self.steps > 0 or self.evaluates:
-            self.evaluate_finally(rows)
+            evaluate_finally(self.learner, self.runs, self.parts, rows, self.in_training)
+            if self.classifies:
+                add_measures(self.learner, self.runs, self.parts["test"])
         if self.steps > 0:
             if self.probe.trajectory:
                 self.trajectory(self.runs[0].step)
@@ -234,31 +233,6 @@ class Loop(Generic[R]):
             self.checkpoint(None)
         for run in self.runs:
             self.ended(run)
-
-    def evaluate_finally(self, rows: Sequence[Mapping[str, float | None]]) -> None:
-        """Evaluate the weights that the runs end with on all parts; `rows` are those that were written last."""
-        parts = {
-            "val": (self.data.val_x, self.data.val_y),
-            "full": (self.batches.inputs, self.batches.targets),
-            "test": (self.data.test_x, self.data.test_y),
-        }
-        for part, (inputs, targets) in parts.items():
-            if all(f"{part}_loss" in row and not run.ends_with_best for run, row in zip(self.runs, rows, strict=True)):
-                for run, row in zip(self.runs, rows, strict=True):
-                    run.row |= {key: row[key] for key in (f"{part}_loss", f"{part}_error")}
-            else:
-                self.evaluate(part, inputs, targets)
-        self.judge()
-        for run, row in zip(self.runs, rows, strict=True):
-            run.final = run.row
-            told = {"val_loss", "val_error", "full_loss", "full_error"} if run.ends_with_best else row.keys() - {"step"}
-            left_out = () if self.trainer.eval_train else ("full_loss", "full_error")
-            places = ("step", "epoch", "seconds")
-            run.row = {key: value for key, value in run.final.items() if key in places or key not in (*told, *left_out)}
-            run.recorder.metrics(run.row)
-            losses = [value for key, value in run.final.items() if key.endswith("_loss") and value is not None]
-            if not all(map(math.isfinite, losses)) and run.diverged is None:  # the very last update broke it
-                run.state, run.diverged = "diverged", (run.step, Culprit("the evaluation", "loss"))
 
     def checkpoint_due(self, done: int) -> bool:
         """Whether a checkpoint is due now; one an epoch also has to wait until the last is some seconds old."""

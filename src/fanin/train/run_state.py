@@ -81,7 +81,7 @@ class Run:
             losses, errors: of each of them, on the host.
             culprit: where the run broke, if it has.
             stop: whether breaking ends it; the steps after that are then no steps.
-            window: batches before a step that the training error is averaged over.
+            window: batches before a step whose mean error is held against a target.
         """
         count = len(losses)
         if first_step == 0:
@@ -98,8 +98,8 @@ class Run:
         self.row = {
             "step": self.step,
             "lr": self.rate(self.step - 1),
-            "train_loss": float(losses[:count].mean()),
-            "train_error": float(errors[:count].mean()),
+            "batch_loss": float(losses[:count].mean()),
+            "batch_error": float(errors[:count].mean()),
         }
 
     def decide(self, target: float | None, window: int, *, evaluated: bool) -> bool:

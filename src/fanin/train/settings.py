@@ -22,12 +22,12 @@ class Trainer:
         batch_size: examples of a batch, or "all" for the whole training set.
         log_every: steps between two rows of metrics.csv.
         eval_every: steps between two evaluations on the validation part; null for once an epoch.
-        eval_train: evaluate the whole training part as well, at the same steps: columns full_loss and full_error.
+        eval_train: evaluate the whole training part as well, at the same steps: columns train_loss and train_error.
         checkpoint_every: steps between two checkpoints; null for once an epoch, but not within 10 s of the last; 0 for
             the end only.
-        target_error: stop as soon as the training error, mean over the last `target_window` batches, is at most
+        target_error: stop as soon as the error of training batches, mean over the last `target_window`, is at most
             this; looked at when a row is logged. null never stops.
-        target_window: batches of that mean, which is also the final training error; null for an epoch.
+        target_window: batches of that mean; null for an epoch.
         stop_when_diverged: end a run at the step whose loss is not finite, before the update.
         precision: of weights and computing; bfloat16 keeps float32 weights and runs the forward pass in autocast.
         device: auto (CUDA where there is one), cpu or cuda.

@@ -66,7 +66,8 @@ def test_each_run_counts_for_itself() -> None:
         (lambda: EarlyStopping(min_delta=-1), "min_delta=-1: must be a finite number >= 0"),
         (
             lambda: EarlyStopping(monitor="val_los"),
-            "monitor=val_los: must be one of val_loss, val_error, train_loss, train_error; did you mean val_loss?",
+            "monitor=val_los: must be one of val_loss, val_error, batch_loss, batch_error, train_loss, train_error; "
+            "did you mean val_loss?",
         ),
     ],
 )

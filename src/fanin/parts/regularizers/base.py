@@ -31,7 +31,7 @@ class Regularizer:
     input_p: float = 0.0
     """What `make` is given on the inputs, where it is above 0."""
     monitor: str = "val_loss"
-    """What `new`'s counter is given: val_loss, val_error, train_loss or train_error."""
+    """What `new`'s counter is given: a column of metrics.csv, such as val_loss or batch_loss."""
 
     @property
     def number(self) -> float:

@@ -11,7 +11,8 @@ from fanin.parts.per_run import stackable
 from fanin.parts.regularizers.base import Regularizer
 from fanin.parts.regularizers.patience import Patience
 
-MONITORS = ("val_loss", "val_error", "train_loss", "train_error")
+MONITORS = ("val_loss", "val_error", "batch_loss", "batch_error", "train_loss", "train_error")
+"""Columns of metrics.csv; those of the whole training part are there with `trainer.eval_train`."""
 
 
 @stackable
@@ -25,7 +26,8 @@ class EarlyStopping(Regularizer):
     Source: Prechelt 1998.
 
     Args:
-        monitor: val_loss, val_error, train_loss or train_error; smaller is better.
+        monitor: val_loss, val_error, batch_loss or batch_error, of the training batches since the row before, or
+            train_loss or train_error, of the whole training part; smaller is better.
         patience: evaluations in a row without improvement after which to stop, >= 1.
         min_delta: an improvement is a fall by more than this below the best, >= 0.
 

@@ -46,7 +46,7 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
     the loss of guessing.
     """
     shown = [spec for spec in PROFILE_PANELS if profiles.lengths("init", *spec[:2]).any()]
-    trained = any(len(metrics.series(i, "train_loss")[0]) > 1 for i in range(len(runs)))
+    trained = any(len(metrics.series(i, "batch_loss")[0]) > 1 for i in range(len(runs)))
     count = len(shown) + trained
     if not count:
         return None
@@ -55,7 +55,7 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
         draw_over_depth(place, sheet, profiles, axis, quantity)
         panel(place, letter, title, LAYERS, unit)
     if trained:
-        metric_panel(axes[-1], sheet, runs, metrics, "train_loss")
+        metric_panel(axes[-1], sheet, runs, metrics, "batch_loss")
         word = task_of(runs).loss
         panel(axes[-1], "abc"[count - 1], f"training {word}", "step", word)
     sheet.legend(figure, axes, [*_style_handles(sheet, profiles), *mark_handles(axes)])

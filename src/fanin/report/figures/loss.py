@@ -30,7 +30,7 @@ def metric_panel(
         axes: the panel.
         sheet: with the configurations.
         runs, metrics: of the report.
-        column: such as "train_loss".
+        column: such as "batch_loss".
         band: the mean with its 95 % interval instead of a thin line for each seed.
     """
     count, is_loss = len(sheet.configurations), column.endswith("_loss")

@@ -15,7 +15,7 @@ from fanin.report.figures.style import Sheet, panel
 from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Metrics
 
-PARTS = {"train": "training", "val": "validation"}
+PARTS = {"batch": "training", "val": "validation"}
 
 
 def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure | None:

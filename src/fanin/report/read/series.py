@@ -17,11 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fanin.record import columns
-from fanin.record.columns import TEXT, names
+from fanin.record.columns import EARLIER, TEXT, names
 from fanin.report.read.folders import Run
 
 Floats = NDArray[np.float64]
-METRICS, FULL = names(columns.METRICS), names(columns.FULL)
+METRICS = names(columns.METRICS)
 PROFILES = tuple(name for name in names(columns.PROFILES) if name != "layer")  # its name is not asked for
 LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
@@ -67,7 +67,7 @@ class Metrics:
 
     def __init__(self, table: pd.DataFrame, runs: int) -> None:
         table = table[np.isfinite(table["step"].to_numpy())]
-        self._columns = {name: table[name].to_numpy() for name in (*METRICS, *FULL)}
+        self._columns = {name: table[name].to_numpy() for name in METRICS}
         self._ends = np.searchsorted(table["run"].to_numpy(), np.arange(runs + 1))
 
     def series(self, run: int, column: str) -> tuple[Floats, Floats]:
@@ -94,7 +94,7 @@ def read_profiles(runs: Sequence[Run]) -> Profiles:
 
 def read_metrics(runs: Sequence[Run]) -> Metrics:
     """The metrics.csv of all runs; a run's notes say what could not be read."""
-    return Metrics(_read(runs, "metrics.csv", METRICS + FULL), len(runs))
+    return Metrics(_read(runs, "metrics.csv", METRICS), len(runs))
 
 
 def _read(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def _read(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame
     for i, run in enumerate(runs):
         header, _, body = _whole_lines(run.folder / name, run.notes).partition(b"\n")
         if header:
-            bodies.setdefault(header.strip(), {})[i] = body
+            bodies.setdefault(_of_today(header.strip()), {})[i] = body
     tables = []
     for header, of_runs in bodies.items():
         try:
@@ -115,6 +115,14 @@ def _read(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame
         joined = pd.concat([table.astype(_types(wanted, str)) for table in filled], ignore_index=True)
         filled = [joined.sort_values("run", kind="stable", ignore_index=True)]
     return filled[0].astype(_types(wanted, "category"))
+
+
+def _of_today(header: bytes) -> bytes:
+    """The header of a metrics.csv of an earlier version, whose names of batch means are others now."""
+    named = header.split(b",")
+    if b"batch_loss" in named or b"train_loss" not in named:
+        return header
+    return b",".join(EARLIER.get(name.decode(errors="replace"), "").encode() or name for name in named)
 
 
 def _types(wanted: Sequence[str], text: Any) -> dict[str, Any]:
@@ -193,5 +201,5 @@ def _parse_alone(
 
 
 def _lacking(named: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The columns that a header lacks, but for those that not every file has."""
-    return [name for name in wanted if name not in named and name not in FULL]
+    """The columns that a header lacks, but for those that not every file of an earlier version has."""
+    return [name for name in wanted if name not in named and name not in ("train_loss", "train_error")]

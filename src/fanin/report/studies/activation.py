@@ -133,7 +133,7 @@ def activation_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
         rate = best_value(evidence, {"activation": option}, RATE)
         runs = best_runs(evidence, {"activation": option}, RATE) or evidence.runs_with({"activation": option})
         draw_gradients(left, evidence, runs, colours[option], bound(evidence, runs[0]) if option == SIGMOID else None)
-        draw_curves(middle, evidence, runs, "train_loss", colours[option])
+        draw_curves(middle, evidence, runs, "batch_loss", colours[option])
         _draw_movement(right, evidence, runs, colours[option])
         handles.append(entry(option + (f", lr {display(rate)}" if rate is not None else ", diverged"), colours[option]))
     log_axis(left)

@@ -89,7 +89,7 @@ def tally(values: Sequence[float], right: Callable[[float], bool]) -> str:
 
 def relative_gap(evidence: Evidence, one: Run, other: Run) -> tuple[Floats, Floats]:
     """Steps that both have, and |f_1 - f_2| / f_1 there: losses over the whole training part, else of the batches."""
-    column = "full_loss" if len(evidence.curve(one, "full_loss")[0]) else "train_loss"
+    column = "train_loss" if len(evidence.curve(one, "train_loss")[0]) > 1 else "batch_loss"
     values = [dict(zip(*evidence.curve(run, column), strict=True)) for run in (one, other)]
     steps = sorted(values[0].keys() & values[1].keys())
     first, second = (np.array([value[step] for step in steps]) for value in values)
@@ -102,6 +102,22 @@ def number(name: str, of: Callable[[float], float] = lambda value: value) -> Cal
     def read(run: Run) -> float | None:
         value = run.files.numbers.get(name)
         return None if value is None else of(value)
+
+    return read
+
+
+def batch_loss(
+    evidence: Evidence, batches: int, of: Callable[[float], float] = lambda value: value
+) -> Callable[[Run], float | None]:
+    """A function that reads the mean loss of a run's last training batches, so many or a row more, maybe transformed.
+
+    In training mode: with dropout's masks and what is done to the batches' inputs.
+    """
+
+    def read(run: Run) -> float | None:
+        steps, losses = evidence.curve(run, "batch_loss")
+        last = losses[steps > steps[-1] - batches] if len(steps) else losses
+        return of(float(last.mean())) if len(last) else None
 
     return read
 

@@ -114,7 +114,7 @@ def _deep(evidence: Evidence, choices: Mapping[str, str]) -> list[Course]:
 
 
 def _ends(runs: Sequence[Run]) -> str:
-    return spread(numbers_of(runs, "full_loss"), 5)
+    return spread(numbers_of(runs, "train_loss"), 5)
 
 
 class NoiseReductionStudy(Study):

@@ -51,7 +51,7 @@ def courses(evidence: Evidence, choices: Mapping[str, Any], lowest: float = 0.0)
     """The ended runs with these values that evaluated their whole training set; one row a step."""
     found = []
     for run in evidence.runs_with(choices):
-        steps, loss = evidence.curve(run, "full_loss")
+        steps, loss = evidence.curve(run, "train_loss")
         start = int(run.value("averaging.start") or 0)  # before it the average is that of nothing
         steps, first = np.unique(steps, return_index=True)
         loss, kept = loss[first], steps > start

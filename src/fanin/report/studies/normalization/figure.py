@@ -61,7 +61,7 @@ def _losses(axes: Axes, evidence: Evidence, arms: Sequence[Arm], c: float, colou
     draw_chance(axes, evidence)
     for arm in arms:
         runs = _of(evidence, arm, c)
-        draw_curves(axes, evidence, runs, "train_loss", colours[arm])
+        draw_curves(axes, evidence, runs, "batch_loss", colours[arm])
         mark_diverged(axes, diverged_at(runs, range(len(runs))), 0.975 * top, colours[arm])
     axes.set_ylim(0, top)
     axes.set_xlim(left=0)

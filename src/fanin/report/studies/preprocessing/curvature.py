@@ -25,7 +25,7 @@ def largest_curvature(evidence: Evidence, option: str) -> float | None:
 
 
 def _curvature(evidence: Evidence, run: Run) -> float | None:
-    steps, losses = evidence.curve(run, "train_loss")
+    steps, losses = evidence.curve(run, "batch_loss")
     finite = np.isfinite(losses)
     steps, losses = steps[finite][-LAST:], losses[finite][-LAST:]
     rate = number(run, RATE)

@@ -35,7 +35,7 @@ def preprocessing_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
         rate = best_value(evidence, {"preprocess": option}, RATE)
         if rate is not None:
             draw_curves(
-                left, evidence, best_runs(evidence, {"preprocess": option}, RATE), "train_loss", colours[option]
+                left, evidence, best_runs(evidence, {"preprocess": option}, RATE), "batch_loss", colours[option]
             )
         handles.append(entry(NAMES[option] + (f", lr {display(rate)}" if rate is not None else ""), colours[option]))
     for axes in (left, right):

@@ -32,7 +32,7 @@ def regularization_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
         return None
     colours = dict(zip([n for n in names if n not in COLOURS], OKABE_ITO * len(names), strict=False)) | COLOURS
     figure, axes = sheet.figure(2, 2, 10.5, 7.6)
-    for place, column in zip(axes, ("full_loss", "val_error"), strict=False):
+    for place, column in zip(axes, ("train_loss", "val_error"), strict=False):
         _curves(place, evidence, names, optimizers[0], column, colours)
     panel(axes[0], "a", f"training loss, {plain(optimizers[0])}", "step")
     panel(axes[1], "b", f"validation error, {plain(optimizers[0])}, %", "step")
@@ -59,9 +59,9 @@ def _curves(
         steps = sorted(set.intersection(*map(set, by_run))) if by_run else []
         values = np.array([[values[step] for step in steps] for values in by_run])
         if steps:
-            mean = geometric_mean(values) if column == "full_loss" else 100 * values.mean(axis=0)
+            mean = geometric_mean(values) if column == "train_loss" else 100 * values.mean(axis=0)
             axes.plot(steps, mean, color=colours[name], lw=1.4, ls=DASHED.get(name, "-"), zorder=3)
-    if column == "full_loss":
+    if column == "train_loss":
         axes.set_yscale("log")
         log_axis(axes)
     axes.set_xlim(left=0)

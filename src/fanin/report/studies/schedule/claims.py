@@ -11,7 +11,7 @@ from fanin.report.compare.sides import same_value
 from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
-from fanin.report.studies.pairs import LEAST_SEEDS, MOST, Pair, differences, factor, log, number, pairs
+from fanin.report.studies.pairs import LEAST_SEEDS, MOST, Pair, batch_loss, differences, factor, gaps, log, pairs
 from fanin.report.studies.schedule.figure import WARMUP, schedule_figure
 
 FALLING = ("step", "inverse_time", "exponential", "cosine", "linear")
@@ -23,6 +23,9 @@ MORE_FALLING = ("piecewise", "natural_exponential", "polynomial")
 FROM_THE_TOP = ("constant", *FALLING, "warm_restarts")
 FROM_BELOW = ("triangular", "one_cycle")
 TO_ZERO = ("cosine", "linear", "one_cycle")
+
+LAST = 130
+"""Training batches whose mean loss is held against another's: five epochs."""
 
 END = 0.83
 """What ends at about 0 has at most this share of the constant rate's loss, in the mean; the pilot had 0.69."""
@@ -65,7 +68,7 @@ def floor_claim(evidence: Evidence) -> Claim:
     missing = [name for name in FALLING if not some[name]]
     if missing:
         return Claim.missing(text, f"constant and {', '.join(missing)} that train with a warm-up and a seed in common")
-    logs = {name: [_fall(pair) for pair in found] for name, found in some.items() if found}
+    logs = {name: gaps(found, batch_loss(evidence, LAST, log)) for name, found in some.items() if found}
     lower = all(_mean(values) < 0 for values in logs.values())
     by_seed: dict[str, list[float]] = {}
     for name, values in logs.items():
@@ -81,11 +84,11 @@ def end_claim(evidence: Evidence) -> Claim:
     """The noise that is left is that of the last rates, so what ends near 0 ends lowest."""
     text = f"the schedules that end at about 0 (cosine, linear, one_cycle) end below {END:g} times the constant's loss"
     ends = {name: _against_constant(evidence, name) for name in TO_ZERO}
-    gain = differences([pair for found in ends.values() for pair in found], number("train_loss", log))
+    gain = differences([pair for found in ends.values() for pair in found], batch_loss(evidence, LAST, log))
     if gain is None or not all(ends.values()):
         names = [name for name, found in ends.items() if len(found) < LEAST_SEEDS] or TO_ZERO
         return Claim.missing(text, f"constant and {', '.join(names)} with a warm-up and {LEAST_SEEDS} seeds in common")
-    return Claim(text, gain.mean < math.log(END), f"training loss {factor(gain)}")
+    return Claim(text, gain.mean < math.log(END), f"loss of the batches {factor(gain)}")
 
 
 def _runs(evidence: Evidence, names: Sequence[str], *, warm: bool) -> list[Run]:
@@ -110,12 +113,6 @@ def _against_constant(evidence: Evidence, name: str) -> list[Pair]:
     return trained if len(trained) >= MOST * len(warm) else []
 
 
-def _fall(pair: Pair) -> float:
-    """ln of the first training loss over the second."""
-    first, second = (run.files.numbers["train_loss"] for run in pair)
-    return log(first) - log(second)
-
-
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
@@ -126,7 +123,8 @@ class ScheduleStudy(Study):
     caption = (
         "Above the learning rate, below the training loss (mean over seeds of the noisy inputs' loss), left "
         "without and right with a warm-up. What starts at the highest rate breaks within a few steps where nothing "
-        "prepares it; at the end the rate decides how far above its minimum the loss stays."
+        "prepares it; at the end the rate decides how far above its minimum the loss stays. In the table "
+        "the training loss is that of the final weights, of inputs without noise."
     )
     columns = (
         ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),

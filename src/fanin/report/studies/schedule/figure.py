@@ -64,7 +64,7 @@ def _draw(rates: Axes, losses: Axes, evidence: Evidence, runs: Sequence[Run], co
     ends = diverged_at(evidence.runs, positions)
     if len(ends) == len(positions) and len(rate):
         mark_diverged(rates, ends[-1:], float(rate[-1]), colour)
-    steps, values = evidence.metrics.matrix([p for p in positions if evidence.runs[p].state == "done"], "train_loss")
+    steps, values = evidence.metrics.matrix([p for p in positions if evidence.runs[p].state == "done"], "batch_loss")
     if len(steps):
         mean = geometric_mean(np.where(np.isnan(mean_curve(values)[0]), np.nan, values))
         losses.plot(steps, positive(mean), color=colour, lw=1.3, zorder=3)
