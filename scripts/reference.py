@@ -98,7 +98,7 @@ def files() -> str:
 
 TABLES = (
     ("`status.json`", columns.STATUS, "Written again and again while a run is on its way."),
-    ("`metrics.csv`", columns.METRICS + columns.FULL, "A row for each logged step."),
+    ("`metrics.csv`", columns.METRICS, "A row for each logged step, and one of the end."),
     ("`profiles.csv`", columns.PROFILES, "A row for each snapshot, layer and quantity."),
     ("`trajectory.csv`", columns.TRAJECTORY, "With `probe.trajectory=true`."),
     ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),
