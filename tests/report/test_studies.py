@@ -189,8 +189,8 @@ def test_experiments_name_their_studies() -> None:
             named[path.stem] = type(study)
     before = {name: type(study_of(name, [SimpleNamespace(folder=Path("none"), config=SimpleNamespace(config={}))]))  # type: ignore[list-item]
               for name in BEFORE}  # fmt: skip
-    assert named == before
-    assert len(named) == 7
+    assert before.items() <= named.items()
+    assert len(before) == 7
 
 
 def test_claims_stand_in_every_file_of_the_report(reported: tuple[Path, str], curvatures: dict[str, float]) -> None:

@@ -28,13 +28,13 @@ def phase_point(made: Recipe, model: nn.Module) -> Point:
         return nothing
     inner = {fans(layer) for _, layer in weight_layers(model)[1:-1]}
     variances = [(fan_in, made.initializer.variance(fan_in, fan_out)) for fan_in, fan_out in inner]
-    scaled = {round(fan_in * variance, 12) for fan_in, variance in variances if variance}
-    phi = activation_map(made.make_activation())
-    if len(scaled) != 1 or len(variances) != len(inner) or phi is None:
-        return nothing
+    scaled = {round(fan_in * (variance or 0.0), 12) for fan_in, variance in variances} - {0.0}
     biased = any(getattr(layer, "bias", None) is not None for _, layer in weight_layers(model))
-    bias_variance = float(getattr(made.initializer, "bias_variance", 0.0)) if biased else 0.0
-    return dict(zip(NUMBERS, _point(phi, scaled.pop(), bias_variance), strict=True))
+    spreads = {made.initializer.bias_variance_of(fan_in) if biased else 0.0 for fan_in, _ in inner}
+    phi = activation_map(made.make_activation())
+    if len(scaled) != 1 or len(spreads) != 1 or phi is None:
+        return nothing
+    return dict(zip(NUMBERS, _point(phi, scaled.pop(), spreads.pop()), strict=True))
 
 
 @lru_cache(maxsize=256)

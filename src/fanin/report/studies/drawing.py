@@ -60,3 +60,15 @@ def entry(label: str, colour: str = GREY, **style: object) -> Line2D:
 def own_legend(sheet: Sheet, figure: Figure, axes: Sequence[Axes], handles: Sequence[Artist]) -> None:
     """A legend of these entries below the panels instead of the configurations' colours."""
     Sheet(sheet.title, sheet.setting, ()).legend(figure, axes, handles)
+
+
+def draw_points(axes: Axes, points: Sequence[tuple[float, float]], colour: str, **style: object) -> None:
+    """Points (x, y) of single runs as dots, and a line through their means at each x; the style is the line's."""
+    if not points:
+        return
+    x, y = np.array(sorted(points)).T
+    axes.plot(x, y, "o", ms=3.2, color=colour, alpha=0.55, mew=0, zorder=2.5)
+    places = np.unique(x)
+    means = [float(y[x == place].mean()) for place in places]
+    line: dict[str, object] = {"lw": 1.5, "zorder": 3} | style
+    axes.plot(places, means, color=colour, **line)  # type: ignore[arg-type]
