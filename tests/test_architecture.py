@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
-    ("sweep",),
+    ("sweep", "own_models"),
     ("run",),
     ("train",),
     ("report", "parts"),

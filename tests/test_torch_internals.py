@@ -63,3 +63,35 @@ def test_list_operations_do_what_the_operation_does_to_each(name: str) -> None:
     wanted = [public(one.clone(), *more) for one, more in zip(first, pairs, strict=True)]
     found = getattr(torch_internals, f"foreach_{name}")(first, *others)
     torch.testing.assert_close(list(first if name.endswith("_") else found), wanted)
+
+
+def test_a_backward_pass_is_known_from_inside() -> None:
+    seen = []
+    x = torch.ones(2, requires_grad=True)
+    x.register_hook(lambda gradient: seen.append(torch_internals.in_backward()))
+    seen.append(torch_internals.in_backward())
+    x.sum().backward()
+    assert seen == [False, True]
+
+
+def test_what_is_compiled_is_known() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    assert torch_internals.compiled_modules(model) == []
+    assert torch_internals.original_module(model) is None
+    assert torch_internals.original_module(torch.compile(model, backend="eager")) is model
+    assert torch_internals.compiler_is_here()
+    model[1].compile(backend="eager")
+    assert torch_internals.compiled_modules(model) == ["1"]
+
+
+def test_a_scaler_says_whether_it_has_divided() -> None:
+    scaler = torch.amp.GradScaler("cpu")
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    scaler.scale(weight.sum()).backward()
+    assert not torch_internals.is_unscaled(scaler)
+    scaler.unscale_(optimizer)
+    assert torch_internals.is_unscaled(scaler)
+    scaler.step(optimizer)
+    scaler.update()
+    assert not torch_internals.is_unscaled(scaler)

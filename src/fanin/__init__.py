@@ -1,7 +1,8 @@
 """fanin: a command-line laboratory for how deep networks start and keep training.
 
-What parts of one's own derive from is here by name: `from fanin import Initializer, Loss, Penalty, Schedule`. Each
-name is imported when it is first asked for, so that `import fanin` costs nothing.
+What looks at a model in a loop of one's own is here by name, `fanin.watch`, and so is what parts of one's own derive
+from: `from fanin import Initializer, Loss, Penalty, Schedule`. Each name is imported when it is first asked for, so
+that `import fanin` costs nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from fanin.errors import flag as flag
     from fanin.errors import integer as integer
     from fanin.errors import number as number
+    from fanin.own_models.watcher import Watch as Watch
+    from fanin.own_models.watcher import watch as watch
     from fanin.parts.activations import law_of as law_of
     from fanin.parts.augmentations import Augmentation as Augmentation
     from fanin.parts.averaging import Averaging as Averaging
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
 ROOMS = {
     "fanin.errors": ("OptionError", "UserError", "choice", "flag", "integer", "number"),
+    "fanin.own_models.watcher": ("Watch", "watch"),
     "fanin.parts.activations": ("law_of",),
     "fanin.parts.augmentations": ("Augmentation",),
     "fanin.parts.averaging": ("Averaging",),

@@ -5,6 +5,7 @@ List operations do one kind of work on many tensors in one call: on a GPU one la
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -43,3 +44,34 @@ def dispatch_mode() -> type[Any]:
             return False
 
     return Mode
+
+
+def in_backward() -> bool:
+    """Whether this thread is in a backward pass."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def original_module(model: torch.nn.Module) -> torch.nn.Module | None:
+    """What torch.compile(model) was made of; None for what it did not make."""
+    found = model._modules.get("_orig_mod")
+    return found if isinstance(found, torch.nn.Module) else None
+
+
+def compiled_modules(model: torch.nn.Module) -> list[str]:
+    """The names of the modules that torch.compile has compiled, in place or as a copy."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
+    ]
+
+
+def is_unscaled(scaler: Any) -> bool:
+    """Whether a torch.amp.GradScaler has divided the gradients of this step by its factor already."""
+    states = getattr(scaler, "_per_optimizer_states", {})
+    return any(state["stage"].name != "READY" for state in states.values())
+
+
+def compiler_is_here() -> bool:
+    """Whether torch's compiler has been imported, without which nothing is compiled."""
+    return "torch._dynamo" in sys.modules

@@ -8,7 +8,7 @@ first look at a model copies all of them, and later ones those that changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,12 +107,12 @@ class Recording:
     Args:
         modules: the modules to look at.
         gradients: whether to record the gradients with respect to the outputs.
-        changing: names of the outputs that later modules work on in place, which have to be copied, as `changed`
-            of an earlier observation has them; None if they are not known, and all are.
+        changing: names of the outputs that later modules work on in place, which have to be copied; None if they are
+            not known, and all are.
     """
 
     def __init__(
-        self, modules: Sequence[Named], *, gradients: bool = False, changing: Collection[str] | None = None
+        self, modules: Sequence[Named], *, gradients: bool = False, changing: Container[str] | None = None
     ) -> None:
         self.modules, self.gradients, self.changing = modules, gradients, changing
         self.seen = Observation()
@@ -163,7 +163,7 @@ def capturing(
     x: Tensor | None = None,
     *,
     gradients: bool = False,
-    changing: Collection[str] | None = None,
+    changing: Container[str] | None = None,
 ) -> Iterator[Observation]:
     """Record the outputs of modules while the block runs; the observation is filled in as the block ends.
 
@@ -195,6 +195,22 @@ def capturing(
         find_blocks(seen, first=1)
 
 
+class InPlace:
+    """The names of outputs that later modules work on in place, and of those that were never seen."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._changed: set[str] = set()
+
+    def __contains__(self, label: object) -> bool:
+        return label in self._changed or label not in self._seen
+
+    def learn(self, seen: Observation) -> None:
+        """Learn from an observation."""
+        self._seen.update(seen.modules)
+        self._changed |= seen.changed
+
+
 class Capture:
     """Captures passes of one model; it remembers which outputs later modules work on in place.
 
@@ -203,27 +219,28 @@ class Capture:
 
     Attributes:
         modules: those that are looked at; see `watched`.
+        changing: what has to be copied.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.modules = watched(model)
-        self._changing: set[str] | None = None  # not known before the first look
+        self.changing = InPlace()
 
     @contextmanager
     def everything(self, x: Tensor, *, gradients: bool = False) -> Iterator[Observation]:
         """Record all that runs on inputs [B, ...] while the block runs; see `capturing`."""
-        with capturing(self.modules, x, gradients=gradients, changing=self._changing) as seen:
+        with capturing(self.modules, x, gradients=gradients, changing=self.changing) as seen:
             yield seen
-        self._changing = seen.changed | (self._changing or set())
+        self.changing.learn(seen)
 
     @contextmanager
     def only(self, modules: Sequence[Named], *, gradients: bool = False) -> Iterator[Observation]:
         """Record some of the modules."""
-        with capturing(modules, gradients=gradients, changing=self._changing) as seen:
+        with capturing(modules, gradients=gradients, changing=self.changing) as seen:
             yield seen
 
 
-def _kept(tensor: Tensor, label: str, changing: Collection[str] | None) -> Tensor:
+def _kept(tensor: Tensor, label: str, changing: Container[str] | None) -> Tensor:
     """A tensor as it is now, a copy of it where it may be changed later."""
     return tensor.detach().clone() if changing is None or label in changing else tensor.detach()
 

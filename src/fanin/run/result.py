@@ -53,7 +53,7 @@ def result_of(
         "seconds": one.seconds,
         "metrics": metrics,
         "evaluation": None if one.evaluation is None else {"test": one.evaluation},
-        "init": _initial(overlay),
+        "init": initial(overlay),
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
         "choices": identity.choices,
@@ -90,7 +90,7 @@ def _final_metrics(one: Run) -> dict[str, float | None]:
     return found | {"generalization_gap": None if test is None or training is None else test - training}
 
 
-def _initial(overlay: Overlay) -> dict[str, Any] | None:
+def initial(overlay: Overlay) -> dict[str, Any] | None:
     """What the profile at init says; None without a probe."""
     if overlay.analysis is None:
         return None

@@ -68,7 +68,8 @@ class Overlay:
         if not norms:
             return rows
         for name, series in (("activation", norms), ("gradient", gradients)):
-            self.ends |= {f"{name}_first": series[0], f"{name}_last": series[-1]}
+            if series:  # a look without a backward pass has no gradients
+                self.ends |= {f"{name}_first": series[0], f"{name}_last": series[-1]}
         flow = self._gradients(table, gradients)
         if self.layers is None or self.law is None:
             self.analysis = analyse(None, modules[0], norms, gradients=flow)

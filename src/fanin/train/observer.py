@@ -20,7 +20,7 @@ class Observer:
 
     Args:
         weights: of the weight layers by name, [R, ...] each or, of one run, without that axis; training changes them.
-        initial: they as they were at step 0, [R, ...] each.
+        initial: they as they were at step 0, [R, ...] each; empty where nobody asks for it.
         runs: R.
         fan_ins: of the weight layers: how many inputs one output sums over.
     """
@@ -34,7 +34,7 @@ class Observer:
         weights = [self._stacked(self.weights[name]) for name in seen.weight_names]
         seen.weights = [weight.clone() for weight in weights] if copy else weights
         seen.fan_ins = [self.fan_ins[name] for name in seen.weight_names]
-        seen.initial = [self.initial[name] for name in seen.weight_names]
+        seen.initial = [self.initial[name] for name in seen.weight_names if name in self.initial]
         seen.initial_norms = partial(self._initial_norms, seen.initial)
 
     def add_gradients(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:

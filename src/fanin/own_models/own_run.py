@@ -1,0 +1,219 @@
+"""The folder of a run that is trained by a loop of one's own: the files of a fanin run, by the same writers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanin.errors import UserError, did_you_mean
+from fanin.record.columns import METRICS, names
+from fanin.record.outcome import outcome
+from fanin.record.recorder import ProfileRow, Recorder
+from fanin.record.run_folder import FolderBusy, RunFolder
+from fanin.run.result import git_state, initial, versions
+from fanin.run.theory_overlay import Overlay
+
+COLUMNS = names(METRICS)
+POSITIONS = ("step", "epoch", "lr", "seconds")
+
+
+class OwnRun:
+    """Writes one run's folder, and owns it until the end.
+
+    Args:
+        folder: the run's folder; its name is the run's, that of the folder around it the experiment's.
+        config: what makes this run differ from its siblings, its seed too, by dotted keys.
+        overlay: what is known of the network, which makes rows of profiles.
+        facts: further keys of result.json.
+        overwrite: whether to replace a finished run.
+
+    Raises:
+        UserError: something else is in the folder, or somebody else owns it.
+    """
+
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], overlay: Overlay, facts: Mapping[str, Any], *, overwrite: bool
+    ) -> None:
+        self.overlay, self.config, self._facts = overlay, dict(config), facts
+        text = json.dumps([self.config, facts], sort_keys=True, default=str)
+        self._hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.folder = RunFolder(folder)
+        self._pid, self._raised = os.getpid(), _raised()
+        self._owned = ExitStack()
+        self.step, self.started = 0, time.monotonic()
+        self.epoch: float | None = None
+        self.first_loss: float | None = None
+        self.diverged: dict[str, Any] | None = None
+        self.final: dict[str, float | None] = {}
+        self._pending: list[tuple[Tensor, Tensor]] = []
+        self._gives = (False, False)  # whether steps say their loss, and their error
+        self._closed = False
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: a file is in the place of a folder; choose another folder")
+        if refused := self.folder.refusal("", force=overwrite):
+            fix = "overwrite=True replaces it" if self.folder.complete else "choose another folder"
+            raise UserError(f"{folder} holds a finished run; {fix}" if self.folder.complete else refused)
+        try:
+            self._owned.enter_context(self.folder.owned())
+        except FolderBusy:
+            raise UserError(f"{folder}: another run is writing this folder; close it, or choose another one") from None
+        self.recorder = Recorder(self.folder)
+        self.recorder.describe(folder.name, {key: _plain(value) for key, value in self.config.items()})
+        self.folder.write_status("running", **self.position)
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where the run is, in the words of status.json."""
+        return {"step": self.step, "steps": None, "epoch": self.epoch, "seconds": self.seconds}
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start, without that of looks."""
+        return time.monotonic() - self.started
+
+    def profile(self, snapshot: str, labels: Sequence[Any], values: Sequence[float]) -> None:
+        """Write a profile."""
+        self.recorder.profile(snapshot, self.rows(snapshot, labels, values))
+
+    def rows(self, snapshot: str, labels: Sequence[Any], values: Sequence[float]) -> list[ProfileRow]:
+        """The rows of a profile."""
+        return self.overlay.annotate(snapshot, labels, values)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The run's clock stands still while the block runs."""
+        tic = time.monotonic()
+        try:
+            yield
+        finally:
+            self.started += time.monotonic() - tic
+
+    def took(self, step: int, loss: Tensor | float | None, error: Tensor | float | None, epoch: float | None) -> None:
+        """Keep what a step said; nothing is fetched from the device."""
+        self.step, self.epoch = step, self.epoch if epoch is None else epoch
+        self._gives = (self._gives[0] or loss is not None, self._gives[1] or error is not None)
+        self._pending.append((_number(loss), _number(error)))
+
+    def row(self, lr: float | None) -> None:
+        """Write a row of metrics.csv with the means since the last one."""
+        device = self._pending[-1][0].device if self._pending else "cpu"
+        pairs = torch.stack([torch.stack(pair).to(device) for pair in self._pending]).cpu()  # one copy to the host
+        losses, errors = pairs[:, 0], pairs[:, 1]
+        if self.first_loss is None and not math.isnan(first := float(losses[0])):
+            self.first_loss = first
+        row = {"step": self.step, "epoch": self.epoch, "lr": lr, "seconds": self.seconds}
+        for name, series, given in (("train_loss", losses, self._gives[0]), ("train_error", errors, self._gives[1])):
+            if given:
+                row[name] = float(series.mean())
+                self.final[name] = row[name]
+        if self._gives[0] and self.diverged is None and not bool(torch.isfinite(losses).all()):
+            place = int((~torch.isfinite(losses)).nonzero()[0])
+            self.diverged = {"step": self.step - len(losses) + place + 1, "layer": "loss", "what": "loss"}
+        self._pending.clear()
+        self.recorder.metrics({name: row.get(name) for name in COLUMNS if name in row})
+        self.folder.write_status("running", at_most_every=1.0, **self.position)
+
+    def log(self, columns: Mapping[str, float]) -> None:
+        """Write further columns of metrics.csv at this step.
+
+        Raises:
+            UserError: metrics.csv has no such column.
+        """
+        for name in columns:
+            if name not in COLUMNS or name == "step":
+                known = [one for one in COLUMNS if one != "step"]
+                hint = did_you_mean(name, known)
+                raise UserError(
+                    f"watch.log: {name} is no column of metrics.csv ({', '.join(known)}){hint and '; ' + hint}"
+                )
+        told = {name: float(value) for name, value in columns.items()}
+        self.final |= {name: value for name, value in told.items() if name not in POSITIONS}
+        if told.keys() & {"epoch"}:
+            self.epoch = told["epoch"]
+        self.recorder.metrics({"step": self.step, "epoch": self.epoch, "seconds": self.seconds} | told)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Write the run's end, once: done or diverged with a result, else why it ended."""
+        if self._closed or os.getpid() != self._pid:  # a process that was forked from this one
+            return
+        self._closed = True
+        if self._pending:
+            self.row(None)
+        if error is None and _raised() is not self._raised:  # at exit, after an error that nobody caught
+            error = _raised()
+        state = "diverged" if self.diverged else "done"
+        if error is not None:
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        self.recorder.close(state)
+        if error is None:
+            self.folder.write_status(state, **self.position)
+            self.folder.write_result(self._result(state))
+        else:
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            self.folder.write_status(state, error=line, **self.position)
+        self._owned.close()
+
+    def _result(self, state: str) -> dict[str, Any]:
+        path = self.folder.path.resolve()
+        parts = {f"{part}_{what}" for part in ("train", "val", "test", "full") for what in ("loss", "error")}
+        metrics = {name: self.final.get(name) for name in sorted(parts)}
+        said = outcome("other", metrics, steps=self.step, diverged=state == "diverged", first_loss=self.first_loss)
+        analysis = self.overlay.analysis
+        return {
+            "run": path.name,
+            "experiment": path.parent.name or "runs",
+            "state": state,
+            "outcome": said if self._gives[0] or not self.step else "trained",
+            "task": "other",
+            "chance_loss": None,
+            "chance_error": None,
+            "first_loss": self.first_loss,
+            "verdict": analysis.verdict if analysis else None,
+            "stopped_by": None,
+            "steps": self.step,
+            "epochs": self.epoch,
+            "seconds": self.seconds,
+            "metrics": metrics | {"generalization_gap": None},
+            "evaluation": None,
+            "init": initial(self.overlay),
+            "diverged": self.diverged,
+            "overrides": self.config,
+            "choices": {},
+            "config": self.config,
+            "config_hash": self._hash,
+            "classes": None,
+            "seeds": {"run": self.config.get("seed")},
+            "versions": versions(),
+            "code": {},
+            "git": git_state(Path.cwd()),
+            "flops_per_step": None,
+            **self._facts,
+        }
+
+
+def _raised() -> BaseException | None:
+    """The last error that nobody caught, which Python keeps for a debugger."""
+    found = getattr(sys, "last_value", None)
+    return found if isinstance(found, BaseException) else None
+
+
+def _number(value: Tensor | float | None) -> Tensor:
+    """A number of float64, where it is; NaN for None."""
+    if isinstance(value, Tensor):
+        return value.detach().double().reshape(())
+    return torch.tensor(math.nan if value is None else float(value), dtype=torch.float64)
+
+
+def _plain(value: object) -> Any:
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
