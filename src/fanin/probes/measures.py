@@ -111,6 +111,14 @@ def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
     return norms(tensors)
 
 
+def stacked_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Norms [n, R] of what is looked at once, be R 1 or many: with quick sums where the range allows."""
+    if tensors[0].shape[0] == 1 or tensors[0].device.type != "cpu" or any(one.dtype.itemsize < 4 for one in tensors):
+        return quick_norms(tensors)
+    quick = torch.stack([torch.linalg.vector_norm(tensor.flatten(1), dim=1) for tensor in tensors])
+    return quick.double() if SAFE[0] < quick.min() and quick.max() < SAFE[1] else norms(tensors)
+
+
 def differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
     """after - before, tensor by tensor."""
     return foreach_sub(list(after), list(before))

@@ -40,6 +40,10 @@ class Probe:
         measures: functions of one's own, by their dotted names, to be measured too: in profiles wherever what they are
             of is there, in curves where `curves` names them; see `fanin.probes.quantities`.
         trajectory: write all parameters at every step to trajectory.csv, for models of a few parameters.
+        band: what is drawn behind the norms at init: the law of the recipe ("law"), a band of fresh draws of it
+            ("redraw"), the law where there is one and else the redraws ("auto"), both ("both") or nothing ("off").
+        redraws: how many fresh draws make a band, 8 or more; None for 64, and for 16 or more where a draw takes long or
+            the run has few steps.
 
     Raises:
         OptionError: a value that is not allowed, with what is.
@@ -55,6 +59,8 @@ class Probe:
         curve_batch: str = "train",
         measures: Measures | None = None,
         trajectory: bool = False,
+        band: str = "auto",
+        redraws: int | None = None,
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
         if isinstance(steps, (str, int)):
@@ -69,6 +75,8 @@ class Probe:
         self.curves = tuple(known[choice("curves", name, known)] for name in curves)
         self.trajectory = flag("trajectory", trajectory)
         self.curve_batch = choice("curve_batch", curve_batch, ("train", "fixed"))
+        self.band = choice("band", band, ("auto", "law", "redraw", "both", "off"))
+        self.redraws = None if redraws is None else integer("redraws", redraws, 8)
 
     def set_length(self, steps: int) -> None:
         """Learn how many steps the run has, before it begins: curves that name no cadence take theirs from it."""
@@ -88,7 +96,7 @@ class NoProbe(Probe):
     """No look at all: no profiles, no curves, no verdict on the initialization."""
 
     def __init__(self) -> None:
-        super().__init__(batch_size=1, every=0, curves=())
+        super().__init__(batch_size=1, every=0, curves=(), band="off")
 
     def profile_due(self, step: int) -> bool:
         """Never."""
@@ -103,10 +111,15 @@ class Trajectory(NoProbe):
         self.trajectory = True
 
 
-def measure_profile(seen: Observation, own: Sequence[Quantity] = ()) -> Measured:
+def measure_profile(
+    seen: Observation,
+    own: Sequence[Quantity] = (),
+    quantities: Sequence[Quantity] = tuple(TABLE.values()),
+    norms: Norms = measures.norms,
+) -> Measured:
     """Every quantity, one's own too: at every module what activations alone tell, the rest at weight layers."""
-    table, norms = _Table(), _Once(measures.norms)
-    every = [*TABLE.values(), *own]
+    table, norms = _Table(), _Once(norms)
+    every = [*quantities, *own]
     for quantity in (one for one in every if one.everywhere):
         table.measure(seen, quantity, "module", norms)
     for quantity in (one for one in every if not one.everywhere or one.name == "activation_norm"):

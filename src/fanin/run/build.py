@@ -21,12 +21,13 @@ from fanin.errors import OptionError, UserError, flag, integer, told_of
 from fanin.parts.activations import law_of
 from fanin.parts.data import Dataset
 from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import is_stackable
 from fanin.parts.regularizers import Regularizer
 from fanin.report.studies import load_study
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.compatibility import TRIAL, check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
-from fanin.run.make_option import Options, UnknownKey, is_neutral, make
+from fanin.run.make_option import Options, UnknownKey, find, is_neutral, make
 from fanin.run.objective import check_objective
 from fanin.run.recipe import Recipe
 from fanin.theory import ActivationLaw
@@ -152,10 +153,32 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
         augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
     )
+    made.drawn_of, made.stackable = _drawn_of(options, dropout), _stackable(options, dropout)
     if full_batch(optimizer):
         made.trainer = replace(made.trainer, batch_size="all")
     attempt(lambda: check_together(options, made, lambda: load_data(options, torch.device("cpu"), torch.float32)))
     return made
+
+
+def _drawing_options(options: Options, dropout: Regularizer | None) -> dict[str, dict[str, Any]]:
+    """The options that say what a network computes, by group; of regularizers the one that makes modules."""
+    found = {name: options[name] for name in ("model", "activation", "normalization", "loss")}
+    for node in options["regularizer"].values() if dropout is not None else ():
+        if find(str(node["_target_"]), GROUPS["regularizer"].bases, "regularizer") is type(dropout):
+            found["regularizer"] = node
+    return found
+
+
+def _drawn_of(options: Options, dropout: Regularizer | None) -> str:
+    """What recipes share whose networks are drawn alike and look at the same data, all but their seed."""
+    shared = {name: options[name] for name in ("data", "preprocess", "initializer")}
+    return json.dumps(shared | _drawing_options(options, dropout), sort_keys=True)
+
+
+def _stackable(options: Options, dropout: Regularizer | None) -> bool:
+    """Whether what a network computes may be computed for many at once, see `stackable`."""
+    nodes = _drawing_options(options, dropout).items()
+    return all(is_stackable(find(str(node["_target_"]), GROUPS[group].bases, group)) for group, node in nodes)
 
 
 def _law(parts: dict[str, Any], dropout: Regularizer | None) -> tuple[ActivationLaw | None, str]:

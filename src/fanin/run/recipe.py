@@ -40,6 +40,9 @@ class Recipe:
         law: the activation's law where the exact finite-width theory holds for all but the model; else None.
         no_law: why there is none, where there is none.
         make_activation: a fresh module of the activation.
+        drawn_of: equal for recipes whose networks, but for the seed, are drawn alike and look at the same data; None
+            where that is not known.
+        stackable: whether networks of it can be run as one program.
     """
 
     seed: int
@@ -61,6 +64,8 @@ class Recipe:
     batch: BatchSchedule = field(default_factory=Constant)
     lr_scaling: Scaling = field(default_factory=NoScaling)
     augmentations: Sequence[Augmentation] = ()
+    drawn_of: str | None = None
+    stackable: bool = False
 
     @property
     def device(self) -> torch.device:

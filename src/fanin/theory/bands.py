@@ -6,8 +6,9 @@ What is known of a recipe is a table of bands, one for each row of its profile a
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fanin.theory.logs import exp, log
@@ -37,6 +38,7 @@ class Band:
         mean_square: sqrt(E norm^2); None where only the logarithm's law is known.
         log_mean, log_sd: of ln norm^2.
         source: EXACT, FIRST_ORDER, MEAN_FIELD, or `redraw_source`.
+        draws: the norms that the band was made of, in order; none of a law.
 
     >>> band = Band.lognormal(0.0, 1.0, FIRST_ORDER)
     >>> round(band.median, 3), round(band.high, 3), band.deviation(band.median)
@@ -50,12 +52,42 @@ class Band:
     log_mean: float
     log_sd: float
     source: str
+    draws: tuple[float, ...] = field(default=(), repr=False)
 
     @classmethod
     def lognormal(cls, log_mean: float, log_sd: float, source: str) -> Band:
         """The band of a norm whose ln norm^2 is normal."""
         median, low, high = (exp((log_mean + by * log_sd) / 2) for by in (0.0, -SIGMA, SIGMA))
         return cls(median, low, high, exp((log_mean + log_sd**2 / 2) / 2), log_mean, log_sd, source)
+
+    @classmethod
+    def of_draws(cls, norms: Sequence[float], source: str) -> Band | None:
+        """The band of fresh draws; None where they differ by no more than rounding does.
+
+        The quantile p of R draws lies at place p (R + 1) among them in order, between two on a line: then a further
+        draw falls below it with probability p. A norm that is not finite counts as infinite.
+
+        >>> band = Band.of_draws([3.0, 1.0, 2.0], redraw_source(3))
+        >>> band.median, band.low, band.quantile(2.5)
+        (2.0, 1.0, 0.625)
+        """
+        draws = sorted(norm if math.isfinite(norm) else math.inf for norm in norms)
+        median, low, high = (_at(draws, share) for share in (0.5, 0.16, 0.84))
+        if draws[0] == draws[-1] or high - low <= ROUNDED * median < math.inf:
+            return None
+        logs = [2 * log(norm) if norm > 0 else -math.inf for norm in draws]
+        mean, sd = math.fsum(logs) / len(logs) if -math.inf not in logs else -math.inf, math.nan
+        if math.isfinite(mean):
+            sd = math.sqrt(math.fsum((one - mean) ** 2 for one in logs) / (len(logs) - 1))
+        return cls(median, low, high, None, mean, sd, source, tuple(draws))
+
+    def quantile(self, norm: float) -> float:
+        """The share of fresh draws whose norm is smaller: counted in draws, by a normal where there is a law."""
+        norm = norm if math.isfinite(norm) else math.inf
+        if self.draws:
+            below, upto = bisect_left(self.draws, norm), bisect_right(self.draws, norm)
+            return (below + upto + 1) / 2 / (len(self.draws) + 1)
+        return (1 + math.erf(self.deviation(norm) / math.sqrt(2))) / 2
 
     def deviation(self, norm: float) -> float:
         """z = (ln norm^2 - mean) / sd; -inf for a norm of 0, inf for one not finite, nan for a law without sd."""
@@ -67,7 +99,18 @@ class Band:
 SIGMA = 0.994457883209753
 """Standard deviations from the median to the 84 % quantile of a normal."""
 
+ROUNDED = 1e-5
+"""The width of a band, relative to its median, that is rounding's: norms that a normalization fixes have it."""
+
 Bands = Mapping[Key, Band]
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    """The quantile of numbers in order at place share (n + 1), from 1, between two on a line."""
+    place = min(max(share * (len(ordered) + 1) - 1, 0.0), len(ordered) - 1.0)
+    low = int(place)
+    below, above = ordered[low], ordered[min(low + 1, len(ordered) - 1)]
+    return below if place == low or below == above else below + (place - low) * (above - below)
 
 
 def weakest(sources: Sequence[str]) -> str:
