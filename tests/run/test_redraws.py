@@ -1,9 +1,10 @@
-"""Fresh draws of a recipe: each is a run's first look, together they make a band that covers further runs."""
+"""Fresh draws of a recipe: each is a run's first look, and together they make a band that covers further ones."""
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from torch import Tensor, nn
 
 from fanin.catalogue import config_folder
 from fanin.cli.resolvers import register_resolvers
@@ -19,7 +21,7 @@ from fanin.parts.data import Dataset
 from fanin.run import redraws
 from fanin.run.build import load_data, recipe
 from fanin.run.recipe import Recipe
-from fanin.run.redraws import Drawing, Redraws, bands_of, redraw_seed, redrawn
+from fanin.run.redraws import Drawing, bands_of, redraw_seed, redrawn
 
 SMALL = ("data.image_size=8", "data.limit=300", "probe.batch_size=20")
 ARCHITECTURES = {
@@ -27,21 +29,189 @@ ARCHITECTURES = {
     "resnet": ("model=resnet", "model.channels=[4,4]"),
     "lstm": ("model=lstm", "model.width=8"),
     "attention": ("model=attention", "model.width=8", "model.heads=2", "model.hidden=8"),
-    "own": ("model._target_=own_parts.Wide",),
+    "own": (),
+    "dropout": ("regularizer=dropout", "model.depth=4", "model.width=16"),
+    "lsuv": ("initializer=lsuv", "model.depth=4", "model.width=16"),
 }
 
 
-def drawn_from(*words: str) -> tuple[Recipe, Dataset]:
+class Wide(nn.Module):
+    """The model of one's own of the README: a hidden layer and a road past it."""
+
+    def __init__(self, shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.hidden, self.bend = nn.Linear(math.prod(shape), 20), nn.ReLU()
+        self.past, self.out = nn.Linear(math.prod(shape), outputs), nn.Linear(20, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1)
+        scores: Tensor = self.out(self.bend(self.hidden(x))) + self.past(x)
+        return scores
+
+
+def drawn_from(kind: str = "", *words: str) -> tuple[Recipe, Dataset]:
+    """A recipe and its data."""
     register_resolvers()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = compose("config", [*SMALL, *words])
-    return recipe(cfg), load_data(cfg, torch.device("cpu"), torch.float32)
+        cfg = compose("config", [*SMALL, *ARCHITECTURES.get(kind, ()), *words])
+    made = recipe(cfg)
+    if kind == "own":
+        made = replace(made, make_model=Wide, drawn_of=None, stackable=False)
+    return made, load_data(cfg, torch.device("cpu"), torch.float32)
 
 
-def looks(made: Recipe, data: Dataset, places: Any, *, together: int) -> tuple[list[Any], np.ndarray]:
-    """The labels and the norms [R, n] of some redraws, so many at a time."""
+def looks(made: Recipe, data: Dataset, places: Sequence[int], together: int = 16) -> tuple[list[Any], np.ndarray]:
+    """The labels, and the norms [R, n] of redraws, so many in one program."""
     drawing = Drawing(made, data)
-    places = list(places)
     found = [drawing.look(drawing.draw(places[at : at + together])) for at in range(0, len(places), together)]
     return drawing.labels, torch.cat(found).numpy()
+
+
+@pytest.mark.parametrize("kind", ["cnn", "resnet", "lstm", "attention", "dropout", "lsuv"])
+def test_redraws_in_one_program_are_those_made_one_by_one(kind: str) -> None:
+    made, data = drawn_from(kind)
+    assert made.stackable
+    (labels, stacked), (same, alone) = (looks(made, data, range(6), together) for together in (6, 1))
+    assert labels == same
+    # Sums of squares in another order: float32's rounding, grown by some layers.
+    np.testing.assert_allclose(stacked, alone, rtol=1e-4)
+    assert len({*alone[:, -1].tolist()}) == 6, "every draw is another"
+
+
+@pytest.mark.parametrize("kind", ["cnn", "resnet", "lstm", "attention", "own", "dropout"])
+def test_a_band_covers_further_draws_at_its_nominal_rate(kind: str) -> None:
+    """68 % of the runs of other seeds lie within it, over layers that all go together.
+
+    The seeds are clusters: with S of them, and a band of R draws, whose own share of the law is a Beta variable of
+    variance p (1 - p) / (R + 2), the share that is covered has at most the variance p (1 - p) (1/S + 1/(R + 2)).
+    """
+    band_of, further = 64, 40
+    made, data = drawn_from(kind)
+    count = 64 if made.stackable else 1
+    labels, drawn = looks(made, data, range(band_of), count)
+    bands = bands_of(labels, drawn)
+    weights = {layer for axis, _, layer, quantity in labels if (axis, quantity) == ("weight", "gradient_norm")}
+    assert weights
+    assert {("weight", layer, name) for layer in weights for name in ("activation_norm", "gradient_norm")} <= set(bands)
+    _, others = looks(made, data, range(1000, 1000 + further), count)
+    inside = []
+    for (axis, _, layer, quantity), column in zip(labels, others.T, strict=True):
+        if (axis, layer, quantity) in bands:
+            band = bands[axis, layer, quantity]
+            inside.append((band.low <= column) & (column <= band.high))
+    spread = math.sqrt(0.68 * 0.32 * (1 / further + 1 / (band_of + 2)))
+    assert np.mean(inside) == pytest.approx(0.68, abs=4 * spread)
+
+
+def test_the_quantiles_of_a_band_are_numpys() -> None:
+    made, data = drawn_from("cnn", "probe.redraws=24")
+    labels, norms = looks(made, data, range(24))
+    found = redrawn(made, data, asked=True, steps=0).bands
+    for (axis, _, layer, quantity), column in zip(labels, norms.T, strict=True):
+        if layer == "input":
+            assert (axis, layer, quantity) not in found, "the data's norm says nothing of the network"
+            continue
+        band = found[axis, layer, quantity]
+        quantiles = np.quantile(column, [0.16, 0.5, 0.84], method="weibull")
+        assert [band.low, band.median, band.high] == pytest.approx(quantiles.tolist(), rel=1e-5)
+        logs = np.log(column**2)
+        assert (band.log_mean, band.log_sd) == pytest.approx((logs.mean(), logs.std(ddof=1)), rel=1e-4, abs=1e-5)
+        assert band.source == "redraw of 24"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("initializer=zeros",), ("initializer=identity", "model.depth=3", "model.width=10"), ("initializer=constant",)],
+)
+def test_an_initializer_that_draws_nothing_has_no_band(words: tuple[str, ...]) -> None:
+    found = redrawn(*drawn_from("", *words), asked=True, steps=0)
+    assert (found.bands, found.why, found.failed) == ({}, "every draw of its weights is the same", False)
+
+
+def test_a_norm_that_the_recipe_fixes_has_no_band() -> None:
+    """The last layer of a branch under fixup is 0 in every draw: no gradient reaches what lies before it."""
+    words = ("model=residual_mlp", "initializer=fixup", "model.depth=6", "model.width=10")
+    made, data = drawn_from("", *words, "probe.redraws=8")
+    labels, norms = looks(made, data, range(8))
+    still = {
+        (axis, layer, name) for (axis, _, layer, name), column in zip(labels, norms.T, strict=True) if not column.any()
+    }
+    found = redrawn(made, data, asked=True, steps=0).bands
+    assert still
+    assert found
+    assert not still & set(found)
+
+
+def test_redraws_leave_every_generator_as_it_was() -> None:
+    """A model of one's own may draw from any of them, while it is made and as it runs."""
+
+    class Noisy(Wide):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * random.random() + torch.rand(()) * np.random.rand()
+
+    made, data = drawn_from("own", "probe.redraws=8")
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
+    found = redrawn(replace(made, make_model=Noisy), data, asked=True, steps=0)
+    assert found.bands
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[union-attr]
+
+
+def test_a_redraw_that_fails_says_so_in_one_line() -> None:
+    class Fragile(Wide):
+        made = 0
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            Fragile.made += 1
+            if Fragile.made == 3:
+                raise RuntimeError("no more\nof these")
+
+    made, data = drawn_from("own", "probe.redraws=8")
+    found = redrawn(replace(made, make_model=Fragile), data, asked=True, steps=0)
+    assert (found.bands, found.failed) == ({}, True)
+    assert found.why == "a redraw failed: RuntimeError: no more of these"
+
+
+def test_the_seeds_of_a_recipe_share_their_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings: list[Drawing] = []
+
+    class Counted(Drawing):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            drawings.append(self)
+
+    monkeypatch.setattr(redraws, "Drawing", Counted)
+    tanh = ("activation=tanh", "model.depth=3", "model.width=9", "probe.redraws=8")
+    found = [
+        redrawn(*drawn_from("", *tanh, *words), asked=True, steps=0)
+        for words in (
+            ("seed=0",),
+            ("seed=7", "optimizer=adam", "trainer.epochs=3", "regularizer=l2"),
+            ("data.limit=299",),
+            ("initializer=lecun_normal",),
+            ("regularizer=dropout",),
+            ("activation=elu",),
+        )
+    ]
+    assert found[0] is found[1]
+    assert len(drawings) == 5
+    assert len({id(one) for one in found}) == 5
+
+
+def test_a_redraw_is_the_run_of_its_seed() -> None:
+    """What `fanin seed=...` with the seed of redraw 3 looks at is what redraw 3 was."""
+    made, data = drawn_from("dropout")
+    labels, norms = looks(made, data, [3])
+    from fanin.run.execute import batches_of
+    from fanin.run.networks import initialized, trained_model
+    from fanin.train.batches import probe_batch
+    from fanin.train.single_learner import SingleLearner
+
+    run = replace(made, seed=redraw_seed(3))
+    batch = probe_batch(data.train_x, data.train_y, 20, [run.seed])
+    learner = SingleLearner(trained_model(run, initialized(run, data, batch[0][0]), batches_of([run], data)))
+    seen = learner.observe(batch)
+    first = next(at for at, label in enumerate(labels) if label[:2] == ("weight", 1) and label[3] == "gradient_norm")
+    assert norms[0, first] == pytest.approx(seen.gradients[0].norm().item(), rel=1e-5)
