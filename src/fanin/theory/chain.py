@@ -108,12 +108,14 @@ class ChainLaw:
         post: of ||x_l||^2; the last layer has no activation, its x is its z.
         gradient: of ||dL/dW_l||^2 / ||dL/dW_L||^2.
         deltas: of ||dL/dz_l||^2 / ||dL/dz_L||^2.
+        from_output: of ||dL/dW_l||^2 / ||dL/dz_L||^2.
     """
 
     pre: tuple[LogLaw, ...]
     post: tuple[LogLaw, ...]
     gradient: tuple[LogLaw, ...]
     deltas: tuple[LogLaw, ...]
+    from_output: tuple[LogLaw, ...]
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ def chain_law(layers: Sequence[ChainLayer], input_mean_square: float, activation
         post.append(_post(layer, step, log_square))
         y, chance = step.after, reached
     pre.append(_pre(layers[-1], y, chance, log_square))
-    deltas, gradients = _backward(layers, _with_component_along(steps), y)
-    return ChainLaw(tuple(pre), (*post, pre[-1]), tuple(gradients), tuple(deltas))
+    deltas, gradients, whole = map(tuple, _backward(layers, _with_component_along(steps), y, chance))
+    return ChainLaw(tuple(pre), (*post, pre[-1]), gradients, deltas, whole)
 
 
 def _variance(layer: ChainLayer, y: FloatArray) -> FloatArray:
@@ -242,8 +244,10 @@ def _with_component_along(steps: Sequence[_Step]) -> list[_Step]:
     return done[::-1]
 
 
-def _backward(layers: Sequence[ChainLayer], steps: Sequence[_Step], y: FloatArray) -> list[list[LogLaw]]:
-    """Laws of the deltas and of the weights' gradients, each against the last layer's.
+def _backward(
+    layers: Sequence[ChainLayer], steps: Sequence[_Step], y: FloatArray, ended: FloatArray
+) -> list[list[LogLaw]]:
+    """Laws of the deltas and of the weights' gradients, each against the last layer's, and of these against its delta.
 
     What is carried from layer to layer, for every layer l below, are the probability of y and the first two moments
     of the sum of ln r from l on, together with y: so the law is a mixture over where the chain has ended.
@@ -260,16 +264,17 @@ def _backward(layers: Sequence[ChainLayer], steps: Sequence[_Step], y: FloatArra
         squares = squares @ step.kernel + 2 * sums @ product + (chance @ second)[:, None]
         sums = sums @ step.kernel + (chance @ product)[:, None]
         chance = chance @ step.kernel
-    laws: list[list[LogLaw]] = [[], []]
+    laws: list[list[LogLaw]] = [[], [], []]
     for l, layer in enumerate(layers[:-1]):  # noqa: E741
         there = chance[l] > NEGLIGIBLE
         widths = math.log(layer.fan_in / layers[-1].fan_in)
-        for kind, end in enumerate((np.zeros_like(y), widths - y)):
+        for place, (kind, end) in enumerate(((0, 0 * y), (1, widths - y), (1, 0 * y + math.log(layer.fan_in)))):
             mean = (sums[l, kind] / np.maximum(chance[l], 1e-300))[there]
             sd = np.sqrt(np.maximum((squares[l, kind] / np.maximum(chance[l], 1e-300))[there] - mean**2, 0.0))
-            laws[kind].append(_mixture(mean + end[there], sd, chance[l][there], None))
+            laws[place].append(_mixture(mean + end[there], sd, chance[l][there], None))
     itself = LogLaw(0.0, 0.0, (0.0,) * len(LEVELS), 0.0)
-    return [[*law, itself] for law in laws]
+    last = _mixture(y + math.log(layers[-1].fan_in), np.zeros_like(y), ended, None)
+    return [[*law, end] for law, end in zip(laws, (itself, itself, last), strict=True)]
 
 
 def _log_sum(logs: FloatArray, chance: FloatArray) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fanin.parts.initializers.draws import write
 from fanin.parts.models.layers import fans, weight_layers
+from fanin.theory.weights import Weights
 
 Stream = Callable[[str], torch.Generator]
 """From a parameter's qualified name ("linear_1.weight") to a CPU generator of its own."""
@@ -39,6 +40,14 @@ class Initializer(ABC):
     def bias_variance_of(self, fan_in: int) -> float:
         """Variance of one bias of a layer that has biases: 0, unless an initializer draws them."""
         return 0.0
+
+    def weight_law(self, layer: nn.Module) -> Weights | None:
+        """What theory needs to know of a layer's weights and biases; None if there is no law for them."""
+        return None
+
+    def weight_laws(self, model: nn.Module) -> dict[nn.Module, Weights | None]:
+        """The same of every weight layer; overridden where a layer's place in the model matters."""
+        return {layer: self.weight_law(layer) for _, layer in weight_layers(model)}
 
     @abstractmethod
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from fanin.parts.initializers.base import Initializer, Stream
 from fanin.parts.initializers.draws import write
 from fanin.parts.initializers.fan_scaled import KaimingNormal
 from fanin.parts.models.layers import weight_layers
+from fanin.theory.weights import Weights
 
 
 class Fixup(Initializer):
@@ -27,6 +30,15 @@ class Fixup(Initializer):
     def check(self, model: nn.Module) -> None:
         """Refuse a model without residual branches."""
         _factors(model)
+
+    def weight_laws(self, model: nn.Module) -> dict[nn.Module, Weights | None]:
+        """Independent weights, those of some layers 0."""
+        factors = _factors(model)
+        laws = {layer: KaimingNormal().weight_law(layer) for _, layer in weight_layers(model)}
+        return {
+            layer: law and replace(law, variance=law.variance * factors.get(layer, 1.0) ** 2)
+            for layer, law in laws.items()
+        }
 
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
         """Overwrite a weight with what a layer outside of the branches gets."""

@@ -6,11 +6,13 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fanin.errors import number
 from fanin.parts.initializers.biases import DrawnBiases
 from fanin.parts.initializers.draws import TRUNCATED_VARIANCE, draw, write
+from fanin.parts.models.layers import fans
+from fanin.theory.weights import Weights
 
 
 @dataclass(kw_only=True)
@@ -32,6 +34,13 @@ class Independent(DrawnBiases):
     @abstractmethod
     def variance(self, fan_in: int, fan_out: int) -> float:
         """Variance of one weight."""
+
+    def weight_law(self, layer: nn.Module) -> Weights | None:
+        """Independent weights."""
+        fan_in, fan_out = fans(layer)
+        variance = fan_in * self.variance(fan_in, fan_out)
+        kind = "normal" if self.distribution == "normal" else "independent"
+        return Weights(variance, kind, self.bias_variance_of(fan_in)) if variance > 0 else None
 
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
         """Overwrite a weight with draws of `variance(fan_in, fan_out)`."""

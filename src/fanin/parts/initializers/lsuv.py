@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
 from fanin.probes.capture import Named, capturing
+from fanin.theory.weights import Weights
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ class Lsuv(Initializer):
 
     def variance(self, fan_in: int, fan_out: int) -> None:
         """None: it depends on the data."""
+
+    def weight_law(self, layer: nn.Module) -> Weights:
+        """Those of Orthogonal, rescaled until outputs have variance 1 on the probe batch."""
+        return replace(Orthogonal().weight_law(layer), calibrated=self.tolerance)
 
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
         """Overwrite a weight with an orthogonal draw."""

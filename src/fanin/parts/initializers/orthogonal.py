@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fanin.errors import number
 from fanin.parts.initializers.biases import DrawnBiases
 from fanin.parts.initializers.draws import draw, write
+from fanin.parts.models.layers import fans
+from fanin.theory.weights import Weights
 
 
 @dataclass(kw_only=True)
@@ -42,6 +44,12 @@ class Orthogonal(DrawnBiases):
 
     def variance(self, fan_in: int, fan_out: int) -> None:
         """None: the entries of an orthogonal matrix depend on each other."""
+
+    def weight_law(self, layer: nn.Module) -> Weights:
+        """Rows of length gain where they are as few as the columns, columns of length gain otherwise."""
+        fan_in, _ = fans(layer)
+        variance = self.gain**2 * min(1.0, fan_in / len(layer.get_parameter("weight")))
+        return Weights(variance, "orthogonal", self.bias_variance_of(fan_in))
 
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
         """Overwrite a weight with an orthogonal draw."""

@@ -16,10 +16,12 @@ from fanin.errors import OptionError, choice, flag
 from fanin.parts.initializers.base import Initializer, Stream, settle
 from fanin.parts.initializers.draws import write
 from fanin.parts.initializers.fan_scaled import KaimingNormal
+from fanin.parts.models.layers import weight_layers
 from fanin.process import typed_path
 from fanin.record.atomic_files import read_json
 from fanin.record.checkpoint_file import damage
 from fanin.record.columns import FINISHED
+from fanin.theory.weights import Weights
 
 CHECKPOINTS = ("last", "best")
 SHOWN = 6
@@ -75,6 +77,15 @@ class Pretrained(Initializer):
 
     def variance(self, fan_in: int, fan_out: int) -> None:
         """None: weights that were trained have no law."""
+
+    def weight_laws(self, model: nn.Module) -> dict[nn.Module, Weights | None]:
+        """Of the layers of which nothing is loaded."""
+        loaded = self._fitting(model)
+        drawn = {layer: KaimingNormal().weight_law(layer) for _, layer in weight_layers(model)}
+        return {
+            layer: None if any(f"{name}.{key}".lstrip(".") in loaded for key, _ in layer.named_parameters()) else law
+            for (name, layer), law in zip(weight_layers(model), drawn.values(), strict=True)
+        }
 
     def check(self, model: nn.Module) -> None:
         """Refuse a checkpoint that is not there, cannot be read or does not fit the model.

@@ -1,0 +1,81 @@
+"""Which stages of theory a part is: one table for torch's parts and fanin's own.
+
+A part of one's own brings its rule with it, a method
+
+    def signal_rule(self) -> Sequence[fanin.theory.stages.Stage]
+
+that gives the stages it consists of, in their order. An activation needs none: whatever maps every entry on its own has
+a rule by quadrature. Nothing is decided by a class's name: a part is what its `forward` computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from fanin.parts.activation_maps import activation_map
+from fanin.parts.models.layers import fans, is_weight_layer
+from fanin.parts.normalization.weight import WeightNormLinear
+from fanin.theory.gaussian_maps import Activation
+from fanin.theory.stages import Activated, Flattened, Linear, Passed, Stage, Unknown
+from fanin.theory.weights import Weights
+
+Maps = dict[Any, Activation | None]
+"""Activations that one recipe has looked at: modules of one class and one setting share theirs."""
+
+
+def stages_of(module: nn.Module, weights: Mapping[nn.Module, Weights | str], maps: Maps) -> list[Stage]:
+    """The stages that a part is, in their order; Unknown where there is no rule for it.
+
+    Args:
+        module: that runs.
+        weights: what the weight layers are drawn from, or why that has no law.
+        maps: of activations seen before.
+    """
+    own = getattr(module, "signal_rule", None)
+    if callable(own):
+        return list(own())
+    if hasattr(module, "parametrizations"):
+        return [Unknown("its weight is made from others")]
+    if is_weight_layer(module):
+        return [_weight_layer(module, weights)]
+    rule = next((rule for kind, rule in RULES if isinstance(module, kind) and _as(module, kind)), None)
+    if rule is not None:
+        return [rule(module)]
+    activation = _map_of(module, maps)
+    return [Unknown() if activation is None else Activated(activation)]
+
+
+def _as(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module computes what its base does: one's own class may override that."""
+    return type(module).forward is kind.forward
+
+
+def _weight_layer(module: nn.Module, weights: Mapping[nn.Module, Weights | str]) -> Stage:
+    drawn = weights.get(module, "its weights are not drawn by the initializer")
+    if isinstance(drawn, str):
+        return Unknown(drawn)
+    fan_in, fan_out = fans(module)
+    if isinstance(module, nn.Linear) and (_as(module, nn.Linear) or isinstance(module, WeightNormLinear)):
+        return Linear(fan_in, fan_out, drawn)
+    return Unknown()
+
+
+def _map_of(module: nn.Module, maps: Maps) -> Activation | None:
+    settings = {key: value for key, value in vars(module).items() if isinstance(value, (int, float, str, tuple))}
+    key = (type(module), tuple(sorted(settings.items(), key=repr)))
+    try:
+        if key not in maps:
+            maps[key] = activation_map(module)
+    except TypeError:  # of settings that cannot be compared
+        return activation_map(module)
+    return maps[key]
+
+
+RULES: Sequence[tuple[type[nn.Module], Callable[[Any], Stage]]] = (
+    (nn.Identity, lambda module: Passed()),
+    (nn.Flatten, lambda module: Flattened() if module.start_dim == 1 and module.end_dim == -1 else Unknown()),
+)
+"""Rules by what a part computes, the `forward` of a class."""

@@ -1,0 +1,275 @@
+"""The law of a model, put together from the stages that it runs: norms over depth, forwards and backwards, of a batch.
+
+The line is that of infinite width for the Gram matrix of the real batch; the band is of first order in 1/n. Backwards
+it starts at the loss: outputs are drawn from their law, and what the loss answers to them is R = dL/d outputs, so that
+gradients have their level without a measurement:
+
+    G = R R^T at the output      ||dL/dW_l||_F^2 = sum_ab G_ab n_in K_ab
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fanin.theory.bands import weakest
+from fanin.theory.gaussian_maps import FloatArray
+from fanin.theory.signals import Flow, Noises, Signal
+from fanin.theory.stages import Linear, NoRule, Place, Stage, meet
+
+OUTPUTS = 256
+"""Draws of the outputs, in pairs of opposite sign."""
+
+Residuals = Callable[[FloatArray], FloatArray]
+"""From outputs [draws, B, classes] to dL/d outputs of each draw, of the same shape."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of a model and where what it takes comes from.
+
+    Args:
+        name: of the part, as profiles have it.
+        stage: what it does.
+        sources: positions of the steps that its inputs come from; none for data.
+    """
+
+    name: str
+    stage: Stage
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NormLaw:
+    """The law of a norm, of its logarithm ln norm^2.
+
+    Attributes:
+        mean, variance: of ln norm^2.
+        mean_square: ln E norm^2.
+        by_input: how ln norm^2 follows that of the input.
+        source: of it.
+    """
+
+    mean: float
+    variance: float
+    mean_square: float
+    by_input: float
+    source: str
+
+
+@dataclass
+class Composition:
+    """What is known of every step, None where no law reaches.
+
+    Attributes:
+        outputs: of the norms of their outputs.
+        output_gradients: of the gradients with respect to them.
+        weight_gradients: of the gradients of weight layers' weights.
+        stopped_at, why: the part that ended the law and the reason; empty where none did.
+        flows_stopped_at, flows_why: of the gradients.
+    """
+
+    outputs: list[NormLaw | None]
+    output_gradients: list[NormLaw | None]
+    weight_gradients: list[NormLaw | None]
+    signals: list[Signal | None] = field(default_factory=list)
+    flows: list[Flow | None] = field(default_factory=list)
+    stopped_at: str = ""
+    why: str = ""
+    flows_stopped_at: str = ""
+    flows_why: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How the examples of a law count.
+
+    Args:
+        counted: weight of each of the B examples, [B], 1 or 0; those of weight 0 only come along.
+        of: examples of the whole batch, which those of weight 1 stand for.
+    """
+
+    counted: FloatArray
+    of: int
+
+    @property
+    def whole(self) -> FloatArray:
+        """Which pairs count, [B, B]."""
+        return np.outer(self.counted, self.counted)
+
+    def pair_weights(self) -> FloatArray:
+        """How pairs count in a sum over all pairs of the whole batch that has 1/B^2 in it, [B, B]."""
+        counted = int(self.counted.sum())
+        weights = np.outer(self.counted, self.counted)
+        if counted > 1:
+            weights = weights * (1 - 1 / self.of) / (1 - 1 / counted)
+        np.fill_diagonal(weights, self.counted * counted / self.of)
+        return weights
+
+
+def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, classes: int) -> Composition:
+    """The law of a model at a batch.
+
+    Args:
+        steps: in the order in which they run; the last one gives the model's outputs.
+        batch: of inputs.
+        residuals: how the loss answers; None for no gradients.
+        classes: outputs of an example.
+    """
+    noises = Noises(len(steps) + 1, len(batch.counted))
+    signals: list[Signal | None] = []
+    found = Composition([None] * len(steps), [None] * len(steps), [None] * len(steps))
+
+    def inputs(step: Step) -> list[Signal] | None:
+        taken = [signals[source] for source in step.sources]
+        return None if any(one is None for one in taken) else taken  # type: ignore[return-value]
+
+    for place, step in enumerate(steps):
+        taken = inputs(step)
+        signal = None
+        if taken is not None:
+            try:
+                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    signal = step.stage.forward(taken, Place(place + 1, noises))
+                    found.outputs[place] = _of_signal(signal, noises, batch)
+            except NoRule as reason:
+                if not found.stopped_at:
+                    found.stopped_at, found.why = step.name, str(reason)
+        signals.append(signal)
+    found.signals = signals
+    if residuals is None or not signals or signals[-1] is None:
+        return found
+    top = signals[-1]
+    if top.gram.shape[0] > 1 or not top.normal:
+        found.flows_stopped_at, found.flows_why = steps[-1].name, "the outputs are no weighted sums"
+        return found
+    answers = _answers(top, noises, batch, residuals, classes)
+    flows: list[list[Flow]] = [[] for _ in steps]
+    start = np.zeros_like(top.elasticity)
+    ones = np.ones_like(top.gram)
+    flows[-1].append(Flow(answers.grams.mean(0)[None], start, np.zeros_like(top.shift), ones, np.ones_like(top.shift)))
+    met: list[Flow | None] = [None] * len(steps)
+    for place in range(len(steps) - 1, -1, -1):
+        step, signal, taken = steps[place], signals[place], inputs(steps[place])
+        if not flows[place] or signal is None or taken is None:
+            continue
+        at = Place(place + 1, noises)
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                flow = meet(flows[place], signal.units, at)
+                met[place] = flow
+                found.output_gradients[place] = _of_flow(flow, answers, noises, batch)
+                if isinstance(step.stage, Linear):
+                    found.weight_gradients[place] = _of_weights(flow, taken[0], answers, noises, batch)
+                below = step.stage.backward(taken, signal, flow, at)
+        except NoRule as reason:
+            found.flows_stopped_at, found.flows_why = step.name, str(reason)
+            break
+        for source, one in zip(step.sources, below, strict=True):
+            flows[source].append(one)
+    found.flows = met
+    return found
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the loss answers to drawn outputs.
+
+    Attributes:
+        grams: R R^T of each draw, [OUTPUTS, B, B].
+        stray: how far the logarithm of the outputs' squared norm lay off in each draw, [OUTPUTS].
+        elasticity: by which that follows the noises of the network, [noises, 1].
+    """
+
+    grams: FloatArray
+    stray: FloatArray
+    elasticity: FloatArray
+
+
+def _answers(top: Signal, noises: Noises, batch: Batch, residuals: Residuals, classes: int) -> _Answers:
+    rng = np.random.default_rng(0)
+    values, vectors = np.linalg.eigh(top.gram[0])
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    drawn = rng.standard_normal((OUTPUTS // 2, top.gram.shape[1], classes))
+    outputs = np.einsum("ab,mbc->mac", root, np.concatenate([drawn, -drawn]))
+    # The outputs' variance strays, too, for all examples together as far as they do.
+    each = top.squares[0] * batch.counted
+    elasticity = top.elasticity.copy()
+    elasticity[len(noises.forward) - 1] = 0.0  # the last layer's own noise is in the draws
+    spread = math.sqrt(max(noises.variance(elasticity, each / each.sum()), 0.0))
+    half = rng.standard_normal(OUTPUTS // 4)
+    half = np.concatenate([half, -half]) * spread
+    stray = np.concatenate([half, half])
+    outputs *= np.exp(np.clip(stray, -60, 60) / 2 + float(top.shift @ each / each.sum()) / 2)[:, None, None]
+    answers = residuals(outputs)
+    common = (elasticity * each).sum(1, keepdims=True) / each.sum()
+    return _Answers(np.asarray(answers @ answers.transpose(0, 2, 1)), stray, common)
+
+
+def _law(
+    weights: FloatArray,
+    draws: FloatArray | None,
+    total: float,
+    of: Signal | Flow,
+    noises: Noises,
+    answers: _Answers | None = None,
+) -> NormLaw:
+    """The law of a sum over examples, from their shares in it and what it is in draws of the outputs."""
+    elasticity, log_square = of.elasticity, math.log(total)
+    mean, more = log_square, 0.0
+    if draws is not None and answers is not None:
+        draws = np.maximum(draws, 1e-300 * max(float(draws.max()), 1e-300))
+        logs = np.log(draws) - math.log(float(draws.mean())) + log_square
+        about = answers.stray - answers.stray.mean()
+        follows = float(about @ logs / (about @ about)) if about @ about > 1e-12 else 0.0
+        mean, more = float(logs.mean()), float((logs - follows * about).var())
+        elasticity = elasticity + follows * answers.elasticity
+    spreads = noises.variances(of.elasticity)
+    exponents = of.shift + spreads / 2
+    top = float(exponents.max())
+    level = top + math.log(max(float((weights * np.exp(exponents - top)).sum()), 1e-300))
+    own = max(noises.variance(of.elasticity, weights), 0.0)
+    variance = max(noises.variance(elasticity, weights), 0.0)
+    by_input = float((elasticity[0] * weights).sum())
+    return NormLaw(mean + level - own / 2, variance + more, log_square + level, by_input, of.source)
+
+
+def _of_signal(signal: Signal, noises: Noises, batch: Batch) -> NormLaw | None:
+    each = signal.squares.sum(0) * batch.counted
+    total = float(each.sum())
+    if not 0 < total < math.inf:
+        return None
+    return _law(each / total, None, total * signal.units * batch.of / float(batch.counted.sum()), signal, noises)
+
+
+def _of_flow(flow: Flow, answers: _Answers, noises: Noises, batch: Batch) -> NormLaw | None:
+    counts = batch.counted * batch.counted.sum() / batch.of
+    each = flow.squares.sum(0) * counts
+    total = float(each.sum())
+    if not 0 < total < math.inf:
+        return None
+    share = np.ones_like(each)
+    if flow.transfer is not None:
+        share = np.diagonal(flow.transfer, axis1=1, axis2=2).sum(0) * counts
+    draws = np.diagonal(answers.grams, axis1=1, axis2=2) @ share
+    return _law(each / total, draws, total, flow, noises, answers)
+
+
+def _of_weights(flow: Flow, x: Signal, answers: _Answers, noises: Noises, batch: Batch) -> NormLaw | None:
+    if flow.gram.shape[0] > 1:
+        return None
+    gram = x.units * x.gram[0]
+    pairs = flow.gram[0] * gram * batch.pair_weights()
+    total = float(pairs.sum())
+    if not 0 < total < math.inf:
+        return None
+    if flow.transfer is None:
+        draws = np.trace(answers.grams, axis1=1, axis2=2)
+    else:
+        draws = np.einsum("mab,ab->m", answers.grams, flow.transfer[0] * gram * batch.whole)
+    elasticity, shift = flow.elasticity + x.elasticity, flow.shift + x.shift
+    both = Signal(x.gram, x.units, elasticity, shift, x.mean, x.kurtosis, source=weakest([x.source, flow.source]))
+    return _law(pairs.sum(1) / total, draws, total, both, noises, answers)

@@ -1,0 +1,204 @@
+"""What an activation does to two correlated normal pre-activations: entries of a batch's Gram matrix, layer by layer.
+
+For (u, w) normal with variances q_a, q_b and correlation r, and f one of phi, phi', phi^2, phi'^2,
+
+    E f(u) g(w) = sum_k c_k^f(q_a) c_k^g(q_b) r^k,   c_k^f(q) = E f(sqrt(q) g) He_k(g) / sqrt(k!)
+
+(Mehler). What is left after TERMS terms is counted as one more power, so that r = 1 gives E f g itself. Functions with
+one slope on each side of 0 (relu and its kin) have closed forms. Source: Cho & Saul 2009; Daniely et al. 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from fanin.theory.gaussian_maps import Activation, FloatArray
+
+TERMS = 32
+"""Powers of the correlation that are carried one by one."""
+
+LATTICE = 0.25
+"""Distance in ln q of the variances at which coefficients are computed; between them they are interpolated."""
+
+LEAST = 1e-20
+"""Variances below count as this one."""
+
+
+@dataclass(frozen=True)
+class LengthMoments:
+    """What a variance q decides of one pre-activation, of the shape of q.
+
+    Attributes:
+        mean: E phi.
+        square, slope: V = E phi^2 and D = E phi'^2.
+        square_rate, slope_rate: d ln V / d ln q and d ln D / d ln q.
+        square_bend, slope_bend: d^2 ln V / d ln q^2 and d^2 ln D / d ln q^2.
+        tilt: E phi^2 g / V, what a mean of the pre-activations over the units does to the square.
+    """
+
+    mean: FloatArray
+    square: FloatArray
+    slope: FloatArray
+    square_rate: FloatArray
+    slope_rate: FloatArray
+    square_bend: FloatArray
+    slope_bend: FloatArray
+    tilt: FloatArray
+
+
+@dataclass(frozen=True)
+class PairMoments:
+    """What a covariance decides of two pre-activations, [..., B, B].
+
+    Attributes:
+        product, slopes: E phi phi and E phi' phi'.
+        squares: E phi^2 phi^2 / (V V).
+        slope_squares: E phi'^2 phi'^2 / (D D).
+        mixed: E phi_a^2 phi'_b^2 / (V_a D_b).
+    """
+
+    product: FloatArray
+    slopes: FloatArray
+    squares: FloatArray
+    slope_squares: FloatArray
+    mixed: FloatArray
+
+
+class PairMaps:
+    """An activation's expectations over single pre-activations and pairs of them.
+
+    >>> relu = Activation(lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float))
+    >>> pair = PairMaps(relu).pairs(np.array([[2.0, 0.0], [0.0, 2.0]]))
+    >>> pair.product.round(3)  # q/2 on the diagonal, q/(2 pi) beside it
+    array([[1.   , 0.318],
+           [0.318, 1.   ]])
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        self.activation = activation
+        self._rows: dict[int, FloatArray] = {}
+        self._spline: tuple[int, int, CubicSpline] | None = None
+
+    @cached_property
+    def slopes(self) -> tuple[float, float] | None:
+        """The slopes left and right of 0 of a function that has two; None for any other."""
+        phi, z = self.activation.phi, np.array([1e-3, 0.3, 1.0, 7.0, 40.0])
+        right, left = phi(z) / z, phi(-z) / -z
+        straight = np.ptp(right) <= 1e-12 * (1 + abs(right[0])) and np.ptp(left) <= 1e-12 * (1 + abs(left[0]))
+        return (float(left[2]), float(right[2])) if straight and abs(float(phi(np.zeros(1))[0])) < 1e-300 else None
+
+    def lengths(self, q: FloatArray) -> LengthMoments:
+        """The moments of single pre-activations of variance q."""
+        q = np.maximum(q, LEAST)
+        if self.slopes is not None:
+            left, right = self.slopes
+            one, even, odd = np.ones_like(q), (left**2 + right**2) / 2, (right**2 - left**2) / 2
+            tilt = odd / even * math.sqrt(8 / math.pi) if even else 0.0
+            mean = (right - left) * np.sqrt(q / (2 * math.pi))
+            return LengthMoments(mean, even * q, even * one, one, 0 * one, 0 * one, 0 * one, tilt * one)
+        logs = np.log(q)
+        spline = self._between(float(logs.min()), float(logs.max()))
+        square, slope = spline(logs)[..., 0], spline(logs)[..., 1]
+        first, second = spline(logs, 1), spline(logs, 2)
+        rate, slope_rate = first[..., 0] / _positive(square), first[..., 1] / _positive(slope)
+        bend = second[..., 0] / _positive(square) - rate**2
+        slope_bend = second[..., 1] / _positive(slope) - slope_rate**2
+        coefficients = spline(logs)[..., 5:].reshape(*q.shape, 4, TERMS + 1)
+        tilt = coefficients[..., 2, 1] / _positive(square)
+        return LengthMoments(coefficients[..., 0, 0], square, slope, rate, slope_rate, bend, slope_bend, tilt)
+
+    def pairs(self, gram: FloatArray) -> PairMoments:
+        """The moments of pairs.
+
+        Args:
+            gram: covariances of the pre-activations, [..., B, B].
+        """
+        q = np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), LEAST)
+        root = np.sqrt(q)
+        r = np.clip(gram / (root[..., :, None] * root[..., None, :]), -1, 1)
+        return self._straight(q, r) if self.slopes is not None else self._series(q, r)
+
+    def _straight(self, q: FloatArray, r: FloatArray) -> PairMoments:
+        """Of a function with two slopes."""
+        left, right = self.slopes or (0.0, 0.0)
+        mean, half = (right + left) / 2, (right - left) / 2  # phi = mean z + half |z|
+        even, odd = (left**2 + right**2) / 2, (right**2 - left**2) / 2  # phi^2 = even z^2 + odd z |z|
+        angle, side, by = np.arcsin(r), np.sqrt(1 - r**2), 2 / math.pi
+        scale = np.sqrt(q)[..., :, None] * np.sqrt(q)[..., None, :]
+        norm = even**2 or 1.0
+        return PairMoments(
+            product=scale * (mean**2 * r + half**2 * by * (side + r * angle)),
+            slopes=mean**2 + half**2 * by * angle,
+            squares=(even**2 * (1 + 2 * r**2) + odd**2 * by * ((1 + 2 * r**2) * angle + 3 * r * side)) / norm,
+            slope_squares=(even**2 + odd**2 * by * angle) / norm,
+            mixed=(even**2 + odd**2 * by * (r * side + angle)) / norm,
+        )
+
+    def _series(self, q: FloatArray, r: FloatArray) -> PairMoments:
+        logs = np.log(q)
+        values = self._between(float(logs.min()), float(logs.max()))(logs)
+        moments, coefficients = values[..., :5], values[..., 5:].reshape(*q.shape, 4, TERMS + 1)
+        powers = [np.ones_like(r), r]
+        for _ in range(TERMS):
+            powers.append(powers[-1] * r)
+        stack = np.stack(powers)  # [TERMS + 2, ..., B, B]
+
+        def expectation(f: int, g: int, moment: int) -> FloatArray:
+            a, b = np.moveaxis(coefficients[..., f, :], -1, 0), np.moveaxis(coefficients[..., g, :], -1, 0)
+            rest = moments[..., moment] - (a * b).sum(0)
+            total = np.einsum("k...a,k...b,k...ab->...ab", a, b, stack[:-1], optimize=False)
+            return np.asarray(total + (rest[..., :, None] + rest[..., None, :]) / 2 * stack[-1])
+
+        square, slope = _positive(moments[..., 0]), _positive(moments[..., 1])
+        return PairMoments(
+            product=expectation(0, 0, 0),
+            slopes=expectation(1, 1, 1),
+            squares=expectation(2, 2, 2) / (square[..., :, None] * square[..., None, :]),
+            slope_squares=expectation(3, 3, 3) / (slope[..., :, None] * slope[..., None, :]),
+            mixed=expectation(2, 3, 4) / (square[..., :, None] * slope[..., None, :]),
+        )
+
+    def _between(self, low: float, high: float) -> CubicSpline:
+        """Moments V, D, E phi^4, E phi'^4, E phi^2 phi'^2 and then the coefficients, over ln q."""
+        first, last = math.floor(low / LATTICE) - 2, math.ceil(high / LATTICE) + 2
+        if self._spline is not None:
+            known_first, known_last, spline = self._spline
+            if known_first <= first and last <= known_last:
+                return spline
+            first, last = min(first, known_first), max(last, known_last)
+        rows = np.array([self._row(place) for place in range(first, last + 1)])
+        self._spline = first, last, CubicSpline(LATTICE * np.arange(first, last + 1), rows)
+        return self._spline[2]
+
+    def _row(self, place: int) -> FloatArray:
+        if place not in self._rows:
+            q = math.exp(LATTICE * place)
+            z, weights = self.activation.quadrature(q)
+            with np.errstate(over="ignore", invalid="ignore"):
+                phi, slope = self.activation.phi(z), self.activation.derivative(z)
+                functions = np.stack([phi, slope, phi**2, slope**2])
+                moments = [weights @ one for one in (phi**2, slope**2, phi**4, slope**4, (phi * slope) ** 2)]
+            polynomials = hermite(z / math.sqrt(q), TERMS)
+            self._rows[place] = np.concatenate([moments, ((functions * weights) @ polynomials.T).ravel()])
+        return self._rows[place]
+
+
+def hermite(g: FloatArray, degree: int) -> FloatArray:
+    """The normalized Hermite polynomials He_k(g) / sqrt(k!), k = 0..degree, [degree + 1, points].
+
+    >>> hermite(np.array([2.0]), 2).ravel().round(4)
+    array([1.    , 2.    , 2.1213])
+    """
+    rows = [np.ones_like(g), g]
+    for k in range(1, degree):
+        rows.append((g * rows[k] - math.sqrt(k) * rows[k - 1]) / math.sqrt(k + 1))
+    return np.stack(rows[: degree + 1])
+
+
+def _positive(value: FloatArray) -> FloatArray:
+    return np.maximum(value, 1e-300)

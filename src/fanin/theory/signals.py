@@ -1,0 +1,153 @@
+"""What is known of a batch at one place of a network: its Gram matrix over fresh weights, and how norms stray from it.
+
+Forwards a Signal, backwards a Flow. Both hold the mean over weights at infinite width, and to first order in 1/n the
+logarithms' deviations: each stage adds noise of its own, and hands on what came before by an elasticity, so that a
+deviation is a sum over stages of elasticity times noise. Noises of different examples of one stage are correlated, as
+the units that make them are the same; those of different stages are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fanin.theory.bands import EXACT
+from fanin.theory.gaussian_maps import FloatArray
+
+Sampler = Callable[[], FloatArray]
+
+SAMPLED = 2000
+"""Units that are drawn where no formula is known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """What units of one place hold for the B examples of a batch, at P places of a map or sequence.
+
+    Args:
+        gram: K = E x_a x_b of one unit, [P, B, B].
+        units: independent units at each place, n.
+        elasticity: d ln of an example's squared norm by each noise, [noises, B]; row 0 is the input's.
+        shift: E ln of the squared norm, less the logarithm of what `gram` says, [B].
+        mean: E x of one unit over the units, [P, B].
+        kurtosis: E x^4 / (E x^2)^2 of one unit, [B].
+        normal: whether units are normal over the weights.
+        fresh: whether they have mean 0 given everything else, as behind a weight layer.
+        centred: whether the units' own mean is 0 in every draw.
+        draw: SAMPLED units of place 0, [SAMPLED, B], where there is no formula; they are then the law.
+        size: height and width of the map, whose places these are; None for no map.
+        source: of this knowledge.
+    """
+
+    gram: FloatArray
+    units: int
+    elasticity: FloatArray
+    shift: FloatArray
+    mean: FloatArray
+    kurtosis: FloatArray
+    normal: bool = False
+    fresh: bool = False
+    centred: bool = False
+    draw: Sampler | None = None
+    size: tuple[int, int] | None = None
+    source: str = EXACT
+
+    @property
+    def squares(self) -> FloatArray:
+        """E x_a^2 of one unit, [P, B]."""
+        return np.diagonal(self.gram, axis1=1, axis2=2)
+
+    @property
+    def correlation(self) -> FloatArray:
+        """Of two examples at one place, [P, B, B]."""
+        return correlation(self.gram)
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """The gradient with respect to the units of a place.
+
+    Args:
+        gram: G = E sum over units of delta_a delta_b, [P, B, B].
+        elasticity, shift: as of a Signal, of the squared norm of delta.
+        transfer: what G of the output was multiplied by on its way here, entry by entry, [P, B, B]; None where it was
+            not.
+        peak: E delta^4 / (E delta^2)^2 of one unit over 3, [B].
+        draw: as of a Signal.
+        source: of this knowledge.
+    """
+
+    gram: FloatArray
+    elasticity: FloatArray
+    shift: FloatArray
+    transfer: FloatArray | None
+    peak: FloatArray
+    draw: Sampler | None = None
+    source: str = EXACT
+
+    @property
+    def squares(self) -> FloatArray:
+        """E ||delta_a||^2, [P, B]."""
+        return np.diagonal(self.gram, axis1=1, axis2=2)
+
+    @property
+    def correlation(self) -> FloatArray:
+        """Of two examples at one place, [P, B, B]."""
+        return correlation(self.gram)
+
+
+@dataclass
+class Noises:
+    """The covariances of the noises of all stages; there are three of each: forwards, backwards, and where flows meet.
+
+    Args:
+        stages: how many.
+        examples: B.
+    """
+
+    stages: int
+    examples: int
+    forward: FloatArray = field(init=False)
+    mixed: FloatArray = field(init=False)
+    backward: FloatArray = field(init=False)
+    meeting: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = (self.stages, self.examples, self.examples)
+        self.forward, self.mixed, self.backward, self.meeting = (np.zeros(shape) for _ in range(4))
+
+    @property
+    def rows(self) -> int:
+        """Of an elasticity."""
+        return 3 * self.stages
+
+    def variances(self, elasticity: FloatArray) -> FloatArray:
+        """Variance of each example's logarithm, [B]."""
+        ahead, back, met = np.split(elasticity, 3)
+        total = ahead**2 * _diagonals(self.forward) + 2 * ahead * back * _diagonals(self.mixed)
+        total += back**2 * _diagonals(self.backward) + met**2 * _diagonals(self.meeting)
+        return np.asarray(total.sum(0))
+
+    def variance(self, elasticity: FloatArray, weights: FloatArray) -> float:
+        """Variance of a weighted sum of the examples' logarithms."""
+        ahead, back, met = np.split(elasticity * weights, 3)
+        pairs = ((ahead, self.forward, ahead), (2 * ahead, self.mixed, back), (back, self.backward, back))
+        return float(sum(((x[:, None] @ noise)[:, 0] * y).sum() for x, noise, y in (*pairs, (met, self.meeting, met))))
+
+
+def correlation(gram: FloatArray) -> FloatArray:
+    """A Gram matrix divided by its lengths; 0 where one is 0.
+
+    >>> correlation(np.array([[4.0, 1.0], [1.0, 1.0]]))
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    """
+    lengths = np.sqrt(np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), 0))
+    product = lengths[..., :, None] * lengths[..., None, :]
+    return np.asarray(np.clip(np.divide(gram, product, out=np.zeros_like(gram), where=product > 0), -1, 1))
+
+
+def _diagonals(noise: FloatArray) -> FloatArray:
+    return np.diagonal(noise, axis1=1, axis2=2)
