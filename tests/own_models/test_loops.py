@@ -244,6 +244,7 @@ def test_data_parallel(tmp_path: Path) -> None:
     assert scalars(tmp_path / "parallel") == scalars(tmp_path / "plain")
 
 
+@pytest.mark.filterwarnings("ignore:Using `torch.compile:UserWarning")
 @pytest.mark.parametrize("place", ["wrapped", "in place", "unknown"])
 @pytest.mark.parametrize("fixed", [True, False])
 def test_compiled(tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, fixed: bool) -> None:
@@ -258,7 +259,7 @@ def test_compiled(tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, 
     settings = {"inputs": batch(9), "loss": square} if fixed else {}
     wanted, grads = [], []
     with fanin.watch(watched, tmp_path, every=1, **settings) as watch:
-        runs = torch.compile(model, backend="eager") if place == "unknown" else watched
+        runs = torch.compile(model, backend="eager", fullgraph=True) if place == "unknown" else watched
         for step in range(3):
             with torch.no_grad():
                 wanted.append(norm(chain_of(model)(batch(9))))

@@ -11,11 +11,11 @@ from fanin.errors import UserError
 from fanin.own_models.gradients import Gradients, factor_of, gradients_of
 from fanin.own_models.probe_pass import ProbePass, modes_of
 from fanin.own_models.training_pass import TrainingPass, copies_of
+from fanin.own_models.unwrapped import COMPILED
 from fanin.parts.models.layers import fans, weight_layers
 from fanin.probes.capture import Capture, Observation
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
 from fanin.probes.quantities import needs
-from fanin.torch_internals import compiler_is_here
 from fanin.train.observer import Observer
 
 Tell = Callable[[str], object]
@@ -132,8 +132,8 @@ class Looks:
 
     def _unseen(self) -> Observation:
         """What is known where no pass was seen: a look at the fixed batch, or the weights alone."""
-        if compiler_is_here() and not self._blind:  # what is compiled now, and was not before
-            self._blind = "torch.compile leaves no module to look at"
+        if self.training.compiled:  # since it is watched
+            self._blind = COMPILED
         if not self._told:
             self._told = True
             why = self._blind or "no call of the model with gradients was seen since the last step"

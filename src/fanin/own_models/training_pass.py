@@ -32,6 +32,7 @@ class TrainingPass:
 
     Attributes:
         before: copies of the weights as the pass met them, where some were asked for.
+        compiled: whether torch.compile has met its hooks.
         scale: what the loss was multiplied with, by the word of the function that `arm` was given.
     """
 
@@ -39,6 +40,7 @@ class TrainingPass:
         self._root, self._capture = root, capture
         self._known = {id(module) for _, module in capture.modules}
         self._handles: list[Any] = []
+        self.compiled = False
         self._reset()
 
     def _reset(self) -> None:
@@ -97,7 +99,9 @@ class TrainingPass:
         self.scale = self._scale()
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
-        if module is self._root and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            self.compiled = True
+        elif module is self._root:
             self._inside = True
             self._open = _trains()
             if self._open:

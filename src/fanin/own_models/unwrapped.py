@@ -10,6 +10,8 @@ from torch import nn
 from fanin.errors import UserError
 from fanin.torch_internals import compiled_modules, original_module
 
+COMPILED = "torch.compile leaves no module to look at"
+
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The network that a wrapper holds: of nn.DataParallel, DistributedDataParallel and torch.compile.
@@ -31,7 +33,7 @@ def blind_spot(model: nn.Module) -> str:
     """Why the pass that trains shows nothing to hooks, in words; "" where it does."""
     if isinstance(model, nn.DataParallel) and len(model.device_ids) > 1:
         return "nn.DataParallel runs copies of the model, one a device"
-    return "torch.compile leaves no module to look at" if compiled_modules(model) else ""
+    return COMPILED if compiled_modules(model) else ""
 
 
 def is_writer() -> bool:
