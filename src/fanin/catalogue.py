@@ -88,6 +88,7 @@ TABLE = (
         name="initializer",
         words="of the weights; biases are 0 by default",
         bases=("fanin.parts.initializers.Initializer",),
+        offered=("activation", "normalization", "dropout"),
         shared="nothing",
     ),
     Group(

@@ -125,6 +125,8 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
     optimizer = attempt(lambda: _optimizer(options))
     method = attempt(lambda: _method(parts, regularizers)) if not errors else None
     dropout = next((item for item in regularizers if item.acts("make")), None)
+    offered = {"activation": parts["activation"], "normalization": parts["normalization"], "dropout": dropout}
+    parts["initializer"] = attempt(partial(_single, options, "initializer", **offered))
     if errors or method is None:
         if parts["activation"] and parts["normalization"]:  # its own keys, whatever else is wrong
             with torch.device("meta"):
@@ -234,10 +236,10 @@ def _optimizer(options: Options) -> Callable[..., torch.optim.Optimizer]:
     return awaiting
 
 
-def _single(options: Options, group: str) -> Any:
-    """The option of a group of which there is one."""
+def _single(options: Options, group: str, **offered: Any) -> Any:
+    """The option of a group of which there is one, with what its constructor may ask for."""
     with own_fault(group):
-        made = make(group, options[group])
+        made = make(group, options[group], **offered)
         check_kind(group, made() if GROUPS[group].fresh else made)
     return made
 

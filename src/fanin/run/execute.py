@@ -16,7 +16,7 @@ from fanin.run.build import load_data, recipe
 from fanin.run.networks import initialized, trained_model
 from fanin.run.phase_point import phase_point
 from fanin.run.recipe import Recipe
-from fanin.run.request import Request
+from fanin.run.request import ONCE, Request
 from fanin.run.result import result_of
 from fanin.run.resume import MISFITS, UnfitCheckpoint, checkpoint_of, leave_aside
 from fanin.run.theory_overlay import Overlay
@@ -102,6 +102,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
         asked += 1
         return stop_requested()
 
+    tell_remarks(begun)
     loop = assemble(begun, data, batches, counted_stop)
     counts = {
         "parameters": loop.learner.parameter_count,
@@ -148,6 +149,16 @@ def begin(request: Request, made: Recipe, steps: int) -> Begun:
     if checkpoint is None:
         recorder.describe(request.name, request.identity.hparams)
     return Begun(request, made, recorder, checkpoint)
+
+
+def tell_remarks(begun: Sequence[Begun]) -> None:
+    """What is to be known of the weights, to the users and in the logs: once."""
+    remarks = [list(one.recipe.initializer.remarks()) for one in begun]
+    for text in dict.fromkeys(text for each in remarks for text in each):
+        log.warning(text)
+    for one, texts in zip(begun, remarks, strict=True):
+        for text in texts:
+            one.request.viewer.line(text, ONCE)
 
 
 def assemble(

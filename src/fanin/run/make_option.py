@@ -84,7 +84,7 @@ def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:
         for name, value in keys.items():
             if name not in parameters:
                 raise UnknownKey(f"{key}.{name}", value, str(target), own)
-        for part in ("normalization", "dropout"):
+        for part in ("normalization", "dropout") if row.shapes_model else ():
             if offered.get(part) is not None and part not in parameters and not is_neutral(offered[part]):
                 raise UserError(f"{key}: {target} takes no {part}; choose none")
         offered = {name: value for name, value in offered.items() if name in parameters}

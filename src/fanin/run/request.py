@@ -10,6 +10,9 @@ from omegaconf import DictConfig
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import Identity
 
+ONCE = "dim yellow"
+"""Style of a line that all runs of a grid would say, and that is shown once."""
+
 
 class Viewer(Protocol):
     """Who is told how a run goes: a progress bar, or the process that waits for it."""

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fanin.run.request import ONCE
 from fanin.sweep.run_view import number_or_dash
 
 ORDER = ("done", "diverged", "failed", "interrupted", "busy", "skipped")
@@ -45,6 +46,7 @@ class Board:
         self.console = Console(highlight=False)
         self.states: Counter[str] = Counter()
         self.running: dict[str, _Running] = {}
+        self._said: set[str] = set()
         self._began = time.monotonic()
         self._drawn = 0.0
         self._live = (
@@ -81,7 +83,11 @@ class Board:
             self.states[state] += 1
 
     def line(self, name: str, text: str, style: str) -> None:
-        """One line about a run."""
+        """One line about a run; what all would say is shown once."""
+        if style == ONCE:
+            if text in self._said:
+                return
+            self._said.add(text)
         self.console.print(
             Text.assemble((name, "bold"), "  ", (text, style or "default")), soft_wrap=not self.console.is_terminal
         )

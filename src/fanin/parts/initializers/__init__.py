@@ -7,6 +7,7 @@ the variance, one seed gives rescaled copies of one draw.
 
 from fanin.parts.initializers.base import Initializer, Stream
 from fanin.parts.initializers.biases import DrawnBiases
+from fanin.parts.initializers.critical import Critical
 from fanin.parts.initializers.draws import DISTRIBUTIONS, TRUNCATED_VARIANCE, draw
 from fanin.parts.initializers.fan_scaled import (
     MODES,
@@ -30,6 +31,7 @@ __all__ = [
     "MODES",
     "TRUNCATED_VARIANCE",
     "Constant",
+    "Critical",
     "Dirac",
     "DrawnBiases",
     "Fixup",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar
 
 import torch
@@ -82,6 +82,10 @@ class Initializer(ABC):
         Raises:
             UserError: what does not fit.
         """
+
+    def remarks(self) -> Sequence[str]:
+        """What a user should know of the weights, a line each; told once."""
+        return ()
 
     def frozen(self, model: nn.Module) -> Collection[str]:
         """The names of the parameters that are not trained; the model may be on the meta device."""

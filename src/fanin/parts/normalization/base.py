@@ -32,6 +32,9 @@ class Normalization:
     """Whether it normalizes each vector by itself, wherever it stands: in a sequence, in a cell."""
     needs_maps: ClassVar[bool] = False
     """Whether it acts on maps [B, C, H, W] alone."""
+    restores: ClassVar[str] = ""
+    """What the units of each example have behind it whatever the weights' scale: "nothing" in particular, a
+    "mean_square" of 1, or mean 0 and a "variance" of 1; "" where it does something else."""
 
     placement: str = "pre_activation"
 
@@ -58,6 +61,7 @@ class NoNorm(Normalization):
     """No normalization; the placement is accepted, so that a sweep over both may include this option."""
 
     neutral: ClassVar[bool] = True
+    restores: ClassVar[str] = "nothing"
 
 
 @dataclass(kw_only=True)

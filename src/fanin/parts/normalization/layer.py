@@ -36,6 +36,7 @@ class LayerNorm(Statistics):
     """
 
     takes_vectors: ClassVar[bool] = True
+    restores: ClassVar[str] = "variance"
 
     def make(self, features: int, dims: int = 0) -> nn.Module:
         """A fresh module for [B, features] or [B, features, H, W]."""
@@ -62,6 +63,8 @@ class GroupNorm(Statistics):
     Raises:
         OptionError: a value is out of range.
     """
+
+    restores: ClassVar[str] = "variance"
 
     groups: int = 4
 
@@ -138,6 +141,7 @@ class RMSNorm(Statistics):
     """
 
     takes_vectors: ClassVar[bool] = True
+    restores: ClassVar[str] = "mean_square"
 
     def make(self, features: int, dims: int = 0) -> nn.Module:
         """A fresh module for [B, features] or [B, features, H, W]."""

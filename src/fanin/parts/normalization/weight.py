@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class WeightNorm(Normalization):
     Raises:
         OptionError: placement is not one.
     """
+
+    restores: ClassVar[str] = "nothing"  # g starts at ||v||
 
     def wrap(self, layer: nn.Module) -> nn.Module:
         """The layer, from now on with a gain; it must be an nn.Linear or nn.Conv2d."""
