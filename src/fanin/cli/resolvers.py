@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 
 def register_resolvers() -> None:
@@ -24,7 +25,10 @@ def register_resolvers() -> None:
         return identify(without_hydra(_root_), _root_.hydra).name
 
     def depth(default: int, *, _parent_: DictConfig) -> int:
-        width = _parent_.get("width")
+        try:
+            width = _parent_.get("width")
+        except OmegaConfBaseException:  # which is told where the width itself is read
+            return default
         return len(width) + 1 if isinstance(width, ListConfig) else default
 
     def quadratic(optimizer: str, key: str, condition: float) -> float:
