@@ -21,7 +21,7 @@ class Ahead(Study):
     """Adam is ahead of sgd after a few steps."""
 
     caption = "What is ahead."
-    columns = (("final loss", lambda runs: f"{runs[0].files.metric('train_loss'):.2f}"),)
+    columns = (("final loss", lambda runs: f"{runs[0].metric('train_loss'):.2f}"),)
     profiles = False
 
     def __init__(self, least: float = 1.0) -> None:

@@ -13,7 +13,8 @@ import pytest
 from fanin.errors import UserError
 from fanin.record.run_files import read_run
 from fanin.record.summary import row_of, rows_of
-from fanin.report import make, write_report
+from fanin.report import make
+from fanin.report.make import write_report
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.read.series import read_metrics, read_profiles
@@ -44,9 +45,9 @@ def test_a_grid_of_broken_runs_is_reported_whole(tmp_path: Path, write_run: Writ
     assert [note.split(":")[0] for note in notes["1"]] == ["status.json cannot be read", "result.json cannot be read"]
     assert [note.split(":")[0] for note in notes["2"]] == ["profiles.csv cannot be read", "metrics.csv cannot be read"]
     assert notes["4"] == ["status.json is missing"]
-    assert [row.runs for row in report.study] == [6]
-    assert report.study[0].outcome == "4 of 6 learn: 6.2 % train error, 2 of 6 unknown"
-    assert report.study[0].states["unknown"] == 2
+    assert list(report.study["runs"]) == [6]
+    assert report.study["outcome"][0] == "4 of 6 learn: 6.2 % train error, 2 of 6 unknown"
+    assert report.study["unknown"][0] == 2
 
 
 def test_numbers_without_end_and_files_that_grow_without_bound(tmp_path: Path, write_run: WriteRun) -> None:
@@ -63,9 +64,9 @@ def test_numbers_without_end_and_files_that_grow_without_bound(tmp_path: Path, w
     (bomb / "result.json").unlink()
     runs = read_runs([long, longer, bomb], tmp_path)
     group_runs(runs)
-    rows = rows_of([run.files for run in runs], tmp_path)
+    rows = rows_of(runs, tmp_path)
     assert [row["steps"] for row in rows] == [math.inf, math.inf, 1000]  # the last by status.json
-    assert (rows[0]["train_loss"], rows[0]["a"], runs[0].files.classes) == (math.inf, math.inf, None)
+    assert (rows[0]["train_loss"], rows[0]["a"], runs[0].classes) == (math.inf, math.inf, None)
     assert runs[2].config.config == {}
 
 
@@ -104,7 +105,7 @@ def test_no_run_has_drawn_anything_yet(tmp_path: Path, write_run: WriteRun) -> N
     report = write_report([tmp_path])
     assert report.figures == []
     assert not (tmp_path / "report" / "study.png").exists()
-    assert report.study[0].cells() == ["c=2", "2", "", "", "", "", "", "failed", "", ""]
+    assert report.table.rows[0] == ["c=2", "2", "", "", "", "", "", "failed", "", ""]
     assert report.notes[0] == "initializer.c=2.0,seed=0: failed at step 1000 of 1000: ValueError: no"
 
 

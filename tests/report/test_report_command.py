@@ -24,7 +24,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from command_line import end, start
-from fanin.report import print_study, write_report
+from fanin.report.make import write_report
+from fanin.report.write.terminal import print_study
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 WriteRun = Callable[..., Path]

@@ -119,10 +119,10 @@ def test_other_overrides_are_paired_too(tmp_path: Path, add: Callable[..., Path]
     add("adam", 0, 0.0, others={"initializer.c": 5, "model.depth": 3})
     result = compare([tmp_path], SIDES)
     (one,) = result.comparisons
-    assert [one.matched.pairs[i].values for i in one.counted] == [
+    assert [pair.values for pair in one.pairs] == [
         {"initializer.c": c, "seed": seed} for c in (1, 2) for seed in (0, 1, 7)
     ]
-    assert [b - a for a, b in one.values] == pytest.approx(differences, rel=1e-9)
+    assert list(one.values["difference"]) == pytest.approx(differences, rel=1e-9)
     assert one.statistics is not None
     assert one.statistics.t_p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, rel=1e-6)
     assert row(result)["side_unpaired"] == "1"
@@ -201,7 +201,8 @@ def test_an_option_means_what_it_brings_along(tmp_path: Path, add: Callable[...,
         add("sgd", seed, 0.7, others={"optimizer.lr": 0.001})
         add("sgd", seed, 0.3, others={"optimizer.lr": 0.01})
     (one,) = compare([tmp_path], SIDES).comparisons
-    assert one.values == [(pytest.approx(0.1 + 0.01 * seed), pytest.approx(0.2 + 0.02 * seed)) for seed in range(3)]
+    assert list(one.values["first"]) == pytest.approx([0.1, 0.11, 0.12])
+    assert list(one.values["side"]) == pytest.approx([0.2, 0.22, 0.24])
     assert one.notes == [
         "matched on seed",
         "left out: 6 runs of optimizer=sgd: optimizer.lr=0.001 or 0.01, not its own 0.1: name optimizer.lr in every "
@@ -215,7 +216,8 @@ def test_rates_that_both_sides_have_are_matched(tmp_path: Path, add: Callable[..
         configure(add(optimizer, 0, own), "lr: 0.003", f"lr: {own}")
         add(optimizer, 0, 2 * other, others={"optimizer.lr": other})
     (one,) = compare([tmp_path], SIDES).comparisons
-    assert one.values == [(pytest.approx(0.002), pytest.approx(0.001)), (pytest.approx(0.1), pytest.approx(0.2))]
+    assert list(one.values["first"]) == pytest.approx([0.002, 0.1])
+    assert list(one.values["side"]) == pytest.approx([0.001, 0.2])
     assert one.notes[0] == "matched on optimizer.lr"
 
 
@@ -242,7 +244,7 @@ def test_a_list_of_options_is_a_side(tmp_path: Path, write_run: WriteRun) -> Non
         configure(plain, "trainer:", "regularizer: {}\ntrainer:")
         configure(both, "trainer:", "regularizer:\n  l2: {_target_: a.L2}\n  dropout: {_target_: a.D}\ntrainer:")
     (one,) = compare([tmp_path], ("regularizer=none", "regularizer=[l2,dropout]")).comparisons
-    assert [b - a for a, b in one.values] == pytest.approx([0, 0.1])
+    assert list(one.values["difference"]) == pytest.approx([0, 0.1])
 
 
 def test_any_number_of_a_result_can_be_compared(tmp_path: Path, add: Callable[..., Path]) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from fanin.report import write_report
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.style import Sheet, look
+from fanin.report.make import write_report
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import read_runs
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fanin.report.compare.paired import paired
+from fanin.report.statistics import paired
 
 
 @settings(max_examples=25, deadline=None)

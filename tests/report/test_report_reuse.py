@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fanin.report import write_report
+from fanin.report.make import write_report
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 2, "width": 4, "count": 2}

@@ -22,9 +22,9 @@ from scipy.stats import norm
 
 from command_line import end, read, runs, start
 from fanin.parts.data import Digits
-from fanin.report import Report, write_report
 from fanin.report import claim as judging
 from fanin.report.figures.style import Sheet, look
+from fanin.report.make import write_report
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.read.series import read_metrics, read_profiles
@@ -36,6 +36,7 @@ from fanin.report.studies.normalization.figure import normalization_figure
 from fanin.report.studies.preprocessing.curvature import largest_curvature
 from fanin.report.studies.preprocessing.figure import preprocessing_figure
 from fanin.report.studies.tuning import best_runs, best_value
+from fanin.report.write.page import Report
 
 METRICS = "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
 PROFILES = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
@@ -500,7 +501,7 @@ def test_evidence_finds_runs_by_what_a_user_types(mixed: Evidence) -> None:
 
 def test_the_best_value_has_no_run_that_diverged(mixed: Evidence) -> None:
     assert best_value(mixed, {"optimizer": "sgd"}, "optimizer.lr") == 1
-    assert [one.files.metric("train_loss") for one in best_runs(mixed, {"optimizer": "sgd"}, "optimizer.lr")] == [2.0]
+    assert [one.metric("train_loss") for one in best_runs(mixed, {"optimizer": "sgd"}, "optimizer.lr")] == [2.0]
     assert best_value(mixed, {"optimizer": "adam"}, "optimizer.lr") is None  # its run has no loss
     assert best_runs(mixed, {"optimizer": "lion"}, "optimizer.lr") == []
 

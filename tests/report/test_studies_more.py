@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fanin.report.claim import judge
-from fanin.report.compare.paired import paired
 from fanin.report.read.folders import read_runs
 from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.statistics import paired
 from fanin.report.studies.base import Claim
 from fanin.report.studies.schedule.claims import FROM_THE_TOP
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fanin.record.atomic_files import loaded
 from fanin.record.columns import EARLIER, FINISHED, STATES
@@ -17,7 +17,7 @@ LARGEST = 1 << 20
 """Classes; a larger number is garbage."""
 
 
-@dataclass
+@dataclass(eq=False)
 class RunFiles:
     """What status.json and result.json say of one run.
 
@@ -132,9 +132,17 @@ class RunFiles:
         return as_number(self.result.get("steps", self.status.get("step")))
 
 
+Kind = TypeVar("Kind", bound=RunFiles)
+
+
 def read_run(folder: Path) -> RunFiles:
+    """What the files in this folder say."""
+    return read_into(RunFiles(folder))
+
+
+def read_into(run: Kind) -> Kind:
     """Read status.json and result.json; what is missing, broken or contradictory becomes a note, never an error."""
-    run = RunFiles(folder)
+    folder = run.folder
     run.status = _read_json(folder / "status.json", run.notes, required=True)
     run.result = _read_json(folder / "result.json", run.notes, required=False)
     state = run.status.get("state") or run.result.get("state") or "unknown"

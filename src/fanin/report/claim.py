@@ -5,7 +5,6 @@ A study may be a user's code: an exception in it becomes a note and does not sto
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,29 +13,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from fanin.errors import UserError
-from fanin.record.csv_file import as_text
 from fanin.report.figures.style import Sheet, save
-from fanin.report.read.configurations import Configuration, group_runs
+from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Metrics, Profiles, read_metrics, read_profiles
 from fanin.report.studies import study_of
 from fanin.report.studies.base import Claim, Evidence, Study
-from fanin.report.write.tables import StudyRow, Table, study_table
+from fanin.report.write.tables import STUDY_HEADER, Row, Table, study_cells
 
 T = TypeVar("T")
 
 
 @dataclass
 class Judged:
-    """One study of a report.
-
-    Attributes:
-        experiment: its name.
-        study: what it claims and draws.
-        evidence: its runs.
-        claims: judged.
-        notes: the exceptions of its code, a line each.
-    """
+    """One study of a report: what it claims and draws, its runs, its claims judged, and a note for each exception."""
 
     experiment: str
     study: Study
@@ -65,49 +55,23 @@ class Judged:
 
     def judge(self) -> None:
         """Fill in the claims up to where the study's code fails; those that wait for runs are not judged."""
-
-        def judged() -> None:
+        self.evidence.awaited.clear()
+        said = self.study.claims(self.evidence)
+        common = [] if isinstance(said, Iterator) else list(self.evidence.awaited)
+        for claim in said:
+            self.claims.append(claim.until(common or list(self.evidence.awaited)))
             self.evidence.awaited.clear()
-            said = self.study.claims(self.evidence)
-            common = [] if isinstance(said, Iterator) else list(self.evidence.awaited)
-            for claim in said:
-                self.claims.append(claim.until(common or list(self.evidence.awaited)))
-                self.evidence.awaited.clear()
 
-        self.attempt("judging its claims", judged, None)
-
-    def draw(self, setting: Callable[[Sequence[Run], Sequence[Configuration]], str], out: Path) -> list[Path]:
-        """Draw the study's own figure into a folder; `setting` says what its runs share. The files written."""
-        evidence = self.evidence
+    def draw(self, out: Path) -> list[Path]:
+        """Draw the study's own figure into a folder; the files written."""
+        runs, configurations = self.evidence.runs, self.evidence.configurations
+        sheet = Sheet(self.experiment, setting(runs, configurations), configurations)
 
         def drawn() -> list[Path]:
-            sheet = Sheet(self.experiment, setting(evidence.runs, evidence.configurations), evidence.configurations)
-            made = self.study.figure(sheet, evidence)
+            made = self.study.figure(sheet, self.evidence)
             return [] if made is None else save(made, out, self.experiment)
 
         return self.attempt("the study's figure", drawn, [])
-
-    def table(self, rows: Sequence[StudyRow], members: Sequence[Sequence[Run]]) -> Table | None:
-        """The study's table, of the rows' labels, seeds and outcomes with its own columns between; None for the usual.
-
-        Args:
-            rows: one for each configuration.
-            members: the runs of each.
-        """
-        if self.study.columns is None:
-            return None
-        header = ("configuration", "seeds", *(name for name, _ in self.study.columns), "outcome")
-        cells = []
-        for row, runs in zip(rows, members, strict=True):
-            label, seeds, *_ = row.cells()
-            own = [self._cell(name, text, list(runs)) for name, text in self.study.columns]
-            cells.append([label, seeds, *own, row.outcome])
-        middle = range(1, len(header) - 1)
-        numbers = (i for i in middle if all(row[i][:1] in "+-.0123456789" for row in cells))
-        return Table(header, cells, frozenset(numbers))
-
-    def _cell(self, name: str, text: Callable[[list[Run]], str], runs: list[Run]) -> str:
-        return self.attempt(f"the column {name}", lambda: text(runs), "")
 
 
 def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[list[Judged], list[str]]:
@@ -121,8 +85,8 @@ def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[li
     notes: list[str] = []
     experiments = sorted({run.experiment for run in runs})
     for experiment in experiments:
+        own = [run for run in runs if run.experiment == experiment]
         try:
-            own = [run for run in runs if run.experiment == experiment]
             study = study_of(experiment, own)
         except UserError as error:
             notes.append(f"{experiment}: {error}")
@@ -134,9 +98,8 @@ def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[li
             continue
         if len(experiments) > 1:
             profiles, metrics = read_profiles(own), read_metrics(own)
-        evidence = Evidence(own, group_runs(own), profiles, metrics)
-        one = Judged(experiment, study, evidence)
-        one.judge()
+        one = Judged(experiment, study, Evidence(own, group_runs(own), profiles, metrics))
+        one.attempt("judging its claims", one.judge, None)
         studies.append(one)
     return studies, notes
 
@@ -146,19 +109,18 @@ def only(studies: Sequence[Judged], runs: Sequence[Run]) -> Judged | None:
     return studies[0] if studies and {run.experiment for run in runs} == {studies[0].experiment} else None
 
 
-def table_of(studies: Sequence[Judged], runs: Sequence[Run], configurations: Sequence[Configuration]) -> Table:
-    """The table of a report: that of its study where all runs belong to one and it has columns, else the usual one."""
-    rows, study = study_table(runs, configurations), only(studies, runs)
-    own = study.table(rows, [[runs[i] for i in one.members] for one in configurations]) if study else None
-    return own or Table.usual(rows)
-
-
-def write_claims(path: Path, studies: Sequence[Judged]) -> None:
-    """A row per claim: experiment, verdict, claim, evidence."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("experiment", "verdict", "claim", "evidence"))
-        for one in studies:
-            for claim in one.claims:
-                row = (one.experiment, claim.verdict, claim.text, claim.evidence)
-                writer.writerow([as_text(value) for value in row])
+def table_of(
+    rows: Sequence[Row], study: Judged | None, runs: Sequence[Run], configurations: Sequence[Configuration]
+) -> Table:
+    """The table of a report: of its only study, where that has columns of its own, these between seeds and outcome."""
+    usual = [study_cells(row) for row in rows]
+    if study is None or study.study.columns is None:
+        return Table(STUDY_HEADER, usual, frozenset(range(1, 7)))
+    header = ("configuration", "seeds", *(name for name, _ in study.study.columns), "outcome")
+    cells = []
+    for (label, seeds, *_), row, one in zip(usual, rows, configurations, strict=True):
+        members = [runs[i] for i in one.members]
+        own = [study.attempt(f"the column {name}", lambda: text(members), "") for name, text in study.study.columns]  # noqa: B023
+        cells.append([label, seeds, *own, row["outcome"]])
+    numbers = (i for i in range(1, len(header) - 1) if all(row[i][:1] in "+-.0123456789" for row in cells))
+    return Table(header, cells, frozenset(numbers))

@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(folders: Sequence[Path], out: Path | None, keys: Sequence[str]) -> None:
     from rich.console import Console
 
-    from fanin.report import print_study, write_report
+    from fanin.report.make import write_report
+    from fanin.report.write.terminal import print_study
 
     print_study(write_report(folders, out, keys or None), Console(highlight=False))
 

@@ -125,7 +125,8 @@ def _report(grid: Path, wanted: Sequence[Path]) -> None:
     there = [folder for folder in wanted if folder == grid or (folder / "status.json").exists()]
     if not there or not any(grid.glob("*/status.json")):
         return
-    from fanin.report import print_study, write_report
+    from fanin.report.make import write_report
+    from fanin.report.write.terminal import print_study
 
     try:
         report = write_report(there, grid / "report", redraw=False)

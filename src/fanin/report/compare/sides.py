@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fanin.errors import UserError, did_you_mean
 from fanin.record.overrides import INCIDENTAL, display, scalar, split_outside_brackets
-from fanin.report.read.configurations import FOLD, canonical
+from fanin.report.read.configurations import FOLD, canonical, order
 from fanin.report.read.folders import Run
 
 EXAMPLE = "--compare optimizer=sgd optimizer=adam"
@@ -22,23 +22,28 @@ class Side:
     values: dict[str, Any]
     runs: list[Run]
 
+    def has(self, key: str) -> dict[str, Any]:
+        """The different values of a key among its runs, by their canonical texts."""
+        return {canonical(value_of(run, key)): value_of(run, key) for run in self.runs}
 
-@dataclass(frozen=True)
-class Match:
+    def words(self, key: str) -> str:
+        """These values in words, e.g. "0.001 or 0.1"."""
+        return " or ".join(dict.fromkeys(display(value) for value in sorted(self.has(key).values(), key=order)))
+
+    def only(self, runs: list[Run]) -> Side:
+        """The same side with some of its runs."""
+        return Side(self.text, self.values, runs)
+
+
+class Match(NamedTuple):
     """Two runs that differ in nothing but what the sides say; `values` are those of the keys that pairs differ in."""
 
     values: dict[str, Any]
     first: Run
     second: Run
 
-    @property
-    def label(self) -> str:
-        """For example "seed=0, data.fold=3"."""
-        return ", ".join(f"{key}={display(value)}" for key, value in self.values.items())
 
-
-@dataclass(frozen=True)
-class Matched:
+class Matched(NamedTuple):
     """The pairs of two sides, and what became of the other runs.
 
     Attributes:
@@ -55,9 +60,7 @@ class Matched:
 
 
 def read_sides(texts: Sequence[str], runs: Sequence[Run]) -> list[Side]:
-    """The sides typed as key=value[,key=value...], each with its runs.
-
-    A key is that of a value ("optimizer.lr") or of a group ("optimizer"), whose value is the chosen option.
+    """The sides typed as key=value[,key=value...], each with its runs; of a group's key the value is its option.
 
     Raises:
         UserError: fewer than two sides, one that is not of this form, a key that no run has, a value that no run has,
@@ -66,17 +69,14 @@ def read_sides(texts: Sequence[str], runs: Sequence[Run]) -> list[Side]:
     sides = [Side(text, _parse(text), []) for text in texts]
     if len(sides) < 2:
         raise UserError(f"--compare {' '.join(texts)}: needs two sides or more, e.g. {EXAMPLE}")
-    known: set[str] = set()
-    for run in runs:
-        known.update(run.files.overrides, run.config.choices, run.config.keys, ("experiment",))
+    differ = {key for run in runs for key in run.overrides}
+    known = differ.union(["experiment"], *([*run.config.choices, *run.config.keys] for run in runs))
     owner: dict[int, Side] = {}
     for side in sides:
-        for key in side.values:
-            if key not in known:
-                differ = ", ".join(sorted({name for run in runs for name in run.files.overrides}))
-                fix = did_you_mean(key, sorted(known)) or f"the runs differ in {differ or 'nothing'}"
-                raise UserError(f"--compare {side.text}: no run has a key {key}; {fix}")
-        side.runs = [run for run in runs if _has(run, side)]
+        for key in (key for key in side.values if key not in known):
+            fix = did_you_mean(key, sorted(known)) or f"the runs differ in {', '.join(sorted(differ)) or 'nothing'}"
+            raise UserError(f"--compare {side.text}: no run has a key {key}; {fix}")
+        side.runs = [run for run in runs if all(same_value(value_of(run, k), v) for k, v in side.values.items())]
         if not side.runs:
             raise UserError(f"--compare {side.text}: no run matches; {_there_is(side, runs)}")
         for run in side.runs:
@@ -97,59 +97,40 @@ def match(first: Side, second: Side) -> Matched:
     Raises:
         UserError: two runs of one side for one pair.
     """
-    spoken, chosen = {*first.values, *second.values}, [first, second]
+    spoken, sides = {*first.values, *second.values}, [first, second]
     left_out: tuple[dict[str, int], dict[str, int]] = ({}, {})
-    keys = [key for key in _keys([*first.runs, *second.runs], spoken) if _varies(key, [*first.runs, *second.runs])]
-    for key in [key for key in keys if any(key.startswith(f"{group}.") for group in spoken)]:
-        if len({frozenset(_values(key, side)) for side in chosen}) == 1:
+    keys = _varying([*first.runs, *second.runs], spoken)
+    for key in [key for key in keys if _brought_along(key, spoken)]:
+        if sides[0].has(key).keys() == sides[1].has(key).keys():
             continue
-        for i, side in enumerate(chosen):
-            usual = [run for run in side.runs if key not in run.files.overrides]
-            if usual and len(usual) < len(side.runs):
-                others = Side(side.text, side.values, [run for run in side.runs if key in run.files.overrides])
-                reason = f"{key}={_words(key, others)}, not its own {display(value_of(usual[0], key))}"
-                left_out[i][f"{reason}: name {key} in every side to compare them"] = len(others.runs)
-                chosen[i] = Side(side.text, side.values, usual)
-        if all(len(_values(key, side)) == 1 for side in chosen):
+        for i, side in enumerate(sides):
+            usual = side.only([run for run in side.runs if key not in run.overrides])
+            typed = side.only([run for run in side.runs if key in run.overrides])
+            if usual.runs and typed.runs:
+                reason = f"{key}={typed.words(key)}, not its own {display(value_of(usual.runs[0], key))}"
+                left_out[i][f"{reason}: name {key} in every side to compare them"] = len(typed.runs)
+                sides[i] = usual
+        if all(len(side.has(key)) == 1 for side in sides):
             keys.remove(key)
-    keys = [key for key in keys if _varies(key, [*chosen[0].runs, *chosen[1].runs])]
+    keys = [key for key in keys if _varies(key, [*sides[0].runs, *sides[1].runs])]
     keys.sort(key=lambda key: (key == "seed", key == FOLD, key))  # what a user swept first, the seed last
-    by_key = [_by_identity(side, keys) for side in chosen]
-    common = [identity for identity in by_key[0] if identity in by_key[1]]
-    common.sort(key=lambda identity: [_order(by_key[0][identity], key) for key in keys])
-    varying = [key for i, key in enumerate(keys) if len({identity[i] for identity in common}) > 1]
-    for i, found in enumerate(by_key):
-        alone = [run for identity, run in found.items() if identity not in set(common)]
-        left_out[i].update(_reasons(chosen[i], chosen[1 - i], keys, alone))
-    pairs = []
-    for identity in common:
-        run = by_key[0][identity]
-        pairs.append(Match({key: value_of(run, key) for key in varying or keys}, run, by_key[1][identity]))
-    return Matched(pairs, keys, varying, left_out)
+    one, other = (_by_identity(side, keys) for side in sides)
+    common = sorted(
+        (identity for identity in one if identity in other),
+        key=lambda identity: [order(value_of(one[identity], key)) for key in keys],
+    )
+    for i, found in enumerate((one, other)):
+        alone = [run for identity, run in found.items() if identity not in {*common}]
+        left_out[i].update(_reasons(sides[i].only(alone), sides[1 - i], keys))
+    varying = [key for key, values in zip(keys, zip(*common, strict=True), strict=False) if len({*values}) > 1]
+    pairs = [(one[identity], other[identity]) for identity in common]
+    told = [{key: value_of(run, key) for key in varying or keys} for run, _ in pairs]
+    return Matched([Match(values, *pair) for values, pair in zip(told, pairs, strict=True)], keys, varying, left_out)
 
 
 def value_of(run: Run, key: str) -> Any:
     """The run's value of a key, also of the experiment that it belongs to."""
     return run.experiment if key == "experiment" else run.value(key)
-
-
-def _parse(text: str) -> dict[str, Any]:
-    """{"optimizer": "adam", "optimizer.lr": 0.01} of "optimizer=adam,optimizer.lr=0.01"."""
-    values: dict[str, Any] = {}
-    for part in split_outside_brackets(text):
-        key, equals, value = (word.strip() for word in part.partition("="))
-        if not (key and equals and value) or key in values:
-            raise UserError(f"--compare {text}: a side is key=value[,key=value...], each key once, e.g. {EXAMPLE}")
-        values[key] = [scalar(item) for item in _items(value)] if value.startswith("[") else scalar(value)
-    return values
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.strip("[]").split(",") if item.strip()]
-
-
-def _has(run: Run, side: Side) -> bool:
-    return all(same_value(value_of(run, key), value) for key, value in side.values.items())
 
 
 def same_value(value: Any, typed: Any) -> bool:
@@ -161,28 +142,40 @@ def same_value(value: Any, typed: Any) -> bool:
     return canonical(value) == canonical(typed)
 
 
+def _parse(text: str) -> dict[str, Any]:
+    """{"optimizer": "adam", "optimizer.lr": 0.01} of "optimizer=adam,optimizer.lr=0.01"."""
+    values: dict[str, Any] = {}
+    for part in split_outside_brackets(text):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (key and equals and value) or key in values:
+            raise UserError(f"--compare {text}: a side is key=value[,key=value...], each key once, e.g. {EXAMPLE}")
+        items = [scalar(item.strip()) for item in value.strip("[]").split(",") if item.strip()]
+        values[key] = items if value.startswith("[") else scalar(value)
+    return values
+
+
 def _there_is(side: Side, runs: Sequence[Run]) -> str:
     """Why no run matches: the values that there are of the key that none has."""
     for key, typed in side.values.items():
-        values = {canonical(value_of(run, key)): value_of(run, key) for run in runs}
-        if not any(same_value(value, typed) for value in values.values()):
-            words = sorted(display(value) for value in values.values())
+        values = side.only(list(runs)).has(key).values()
+        if not any(same_value(value, typed) for value in values):
+            words = sorted(map(display, values))
             return f"{key} is {', '.join(words[:12])}{', ...' if len(words) > 12 else ''} in these runs"
     return "each of its values occurs, but not in one run"
 
 
-def _keys(runs: Sequence[Run], spoken: Collection[str]) -> list[str]:
-    """The keys that may tell runs apart, beside those that the sides speak of."""
-    overrides = {key for run in runs for key in run.files.overrides}
+def _brought_along(key: str, spoken: Iterable[str]) -> bool:
+    return any(key.startswith(f"{group}.") for group in spoken)
+
+
+def _varying(runs: Sequence[Run], spoken: Iterable[str]) -> list[str]:
+    """The keys that tell runs apart, beside those that the sides speak of."""
+    overrides = {key for run in runs for key in run.overrides}
     # One experiment's overrides say everything; what those of two leave unsaid may differ between them.
     several = len({run.experiment for run in runs}) > 1 and all(run.config.config for run in runs)
-    keys = overrides | ({key for run in runs for key in run.config.keys} if several else set())
-
-    def brought_along(key: str) -> bool:
-        return key not in overrides and any(key.startswith(f"{group}.") for group in spoken)
-
-    unspoken = [key for key in sorted(keys) if key not in spoken and not brought_along(key)]
-    return [key for key in unspoken if not INCIDENTAL.fullmatch(key) and key != "trainer.progress"]
+    unsaid = {key for run in runs for key in run.config.keys if not _brought_along(key, spoken)} if several else set()
+    keys = sorted((overrides | unsaid) - {*spoken, "trainer.progress"})
+    return [key for key in keys if not INCIDENTAL.fullmatch(key) and _varies(key, runs)]
 
 
 def _varies(key: str, runs: Sequence[Run]) -> bool:
@@ -193,52 +186,27 @@ def _by_identity(side: Side, keys: Sequence[str]) -> dict[tuple[str, ...], Run]:
     """The side's runs by their values of the keys."""
     found: dict[tuple[str, ...], Run] = {}
     for run in side.runs:
-        identity = tuple(canonical(value_of(run, key)) for key in keys)
-        other = found.setdefault(identity, run)
+        other = found.setdefault(tuple(canonical(value_of(run, key)) for key in keys), run)
         if other is not run:
-            differ = [key for key in _keys([run, other], ()) if _varies(key, [run, other])]
-            fix = (
-                f"they differ in {', '.join(differ)}: name it in every side"
-                if differ
-                else "they are the same run twice"
-            )
+            differ = ", ".join(_varying([run, other], ()))
+            fix = f"they differ in {differ}: name it in every side" if differ else "they are the same run twice"
             pair = ", ".join(f"{key}={display(value_of(run, key))}" for key in keys) or "all runs"
-            raise UserError(
-                f"--compare {side.text}: two runs for one pair ({pair}), {other.name} and {run.name}; {fix}"
-            )
+            both = f"{other.name} and {run.name}"
+            raise UserError(f"--compare {side.text}: two runs for one pair ({pair}), {both}; {fix}")
     return found
 
 
-def _values(key: str, side: Side) -> dict[str, Any]:
-    """The different values of a key among a side's runs."""
-    return {canonical(value_of(run, key)): value_of(run, key) for run in side.runs}
-
-
-def _words(key: str, side: Side) -> str:
-    """These values in words, e.g. "0.001 or 0.1"."""
-    runs = sorted(side.runs, key=lambda run: _order(run, key))
-    return " or ".join(dict.fromkeys(display(value_of(run, key)) for run in runs))
-
-
-def _reasons(side: Side, other: Side, keys: Sequence[str], runs: Sequence[Run]) -> dict[str, int]:
+def _reasons(side: Side, other: Side, keys: Sequence[str]) -> dict[str, int]:
     """Why runs of a side have no partner on the other: values that none of its runs has; the commonest first."""
-    there, reasons, left = {key: _values(key, other) for key in keys}, {}, list(runs)
+    reasons: dict[str, int] = {}
+    there, left = {key: other.has(key) for key in keys}, side.runs
     while left:
         lacking = {key: [run for run in left if canonical(value_of(run, key)) not in there[key]] for key in keys}
         key = max(lacking, key=lambda name: len(lacking[name]), default="")
-        without = lacking.get(key) or left
+        without = side.only(lacking.get(key) or left)
+        reason = f"no run of {other.text} agrees in all of {', '.join(keys) or 'its settings'}"
         if lacking.get(key):
-            own = _words(key, Side(side.text, side.values, without))
-            reason = f"{key}={own}, where {other.text} has {_words(key, other)}"
-        else:
-            reason = f"no run of {other.text} agrees in all of {', '.join(keys) or 'its settings'}"
-        reasons[reason] = len(without)
-        left = [run for run in left if run not in without]
+            reason = f"{key}={without.words(key)}, where {other.text} has {other.words(key)}"
+        reasons[reason] = len(without.runs)
+        left = [run for run in left if run not in without.runs]
     return reasons
-
-
-def _order(run: Run, key: str) -> tuple[bool, float, str]:
-    """Numbers by size, then texts."""
-    value = value_of(run, key)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return (not number, float(value) if number else 0.0, canonical(value))

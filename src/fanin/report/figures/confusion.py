@@ -69,7 +69,7 @@ def _matrix(run: Run, part: str) -> Floats | None:
     if run.state != "done":
         return None
     try:
-        counts = np.array(run.files.evaluation(part).get("confusion"), float)
+        counts = np.array(run.evaluation(part).get("confusion"), float)
     except (TypeError, ValueError):
         return None
     square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] <= MOST_CLASSES

@@ -75,7 +75,7 @@ def metric_panel(
 
 def chance_loss(runs: Sequence[Run]) -> float | None:
     """The loss of guessing, where all runs that tell it agree."""
-    told = {run.files.chance_loss for run in runs} - {None}
+    told = {run.chance_loss for run in runs} - {None}
     return told.pop() if len(told) == 1 else None
 
 
@@ -87,7 +87,7 @@ def chance_label(chance: float) -> str:
 
 def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:
     """The steps at which runs diverged, sorted."""
-    steps = [runs[i].files.diverged.get("step") for i in members if runs[i].state == "diverged"]
+    steps = [runs[i].diverged.get("step") for i in members if runs[i].state == "diverged"]
     return sorted(step for step in steps if isinstance(step, int))
 
 

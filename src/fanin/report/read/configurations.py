@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanin.errors import UserError, did_you_mean
+from fanin.errors import UserError, counted, did_you_mean
 from fanin.record.overrides import display
 from fanin.report.read.folders import Run
 
 SEED, FOLD, FOLDS = "seed", "data.fold", "data.folds"
 REPLICATES = (SEED, FOLD)  # what runs of one configuration differ in
+# What a setting tells in words of its own, see RunConfig.setting.
+TOLD = (
+    "data", "model.depth", "model.width", "activation", "normalization", "optimizer", "optimizer.lr",
+    "trainer.batch_size",
+)  # fmt: skip
 
 
 @dataclass
@@ -48,7 +53,7 @@ def group_runs(runs: Sequence[Run], keys: Sequence[str] | None = None) -> list[C
         _check(runs, keys)
     by_experiment: dict[str, set[str]] = {}
     for run in runs:
-        by_experiment.setdefault(run.experiment, set()).update(run.files.overrides)
+        by_experiment.setdefault(run.experiment, set()).update(run.overrides)
     groups: dict[tuple[str, ...], Configuration] = {}
     for position, run in enumerate(runs):
         names = list(keys) if keys else sorted(by_experiment[run.experiment] - {*REPLICATES})
@@ -58,12 +63,30 @@ def group_runs(runs: Sequence[Run], keys: Sequence[str] | None = None) -> list[C
         groups.setdefault(identity, Configuration(run.experiment, values)).members.append(position)
     configurations = list(groups.values())
     used = varying_keys(configurations)
-    configurations.sort(key=lambda one: (one.experiment, *(_order(one.values.get(key)) for key in used)))
+    configurations.sort(key=lambda one: (one.experiment, *(order(one.values.get(key)) for key in used)))
     for one in configurations:
-        one.members.sort(key=lambda position: (_order(runs[position].seed), runs[position].name))
+        one.members.sort(key=lambda position: (order(runs[position].seed), runs[position].name))
         one.folds = folds_of([runs[position] for position in one.members])
     _label(configurations, used)
     return configurations
+
+
+def setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> str:
+    """What all runs share, then the names of what varies between them, and how many seeds and folds there are."""
+    ended = [run for run in runs if run.config.config] or runs
+    overrides = dict.fromkeys(key for run in runs for key in run.overrides if key not in REPLICATES)
+    values = {key: {canonical(run.value(key)) for run in ended} for key in (*TOLD, *overrides)}
+    varying = [key for key, different in values.items() if len(different) > 1]
+    words = ended[0].config.setting(varying)
+    # A single configuration is named by what it sets: the heading of the table is its label.
+    others = [key for key in overrides if key not in (*TOLD, *varying)] if len(configurations) > 1 else []
+    short = short_keys([*others, *varying])
+    words += [f"{short[key]} {display(ended[0].value(key))}" for key in others]
+    told = [", ".join(words)] if words else []
+    told += [f"different {', '.join(short[key] for key in varying)}"] if varying else []
+    folds = max((one.folds or 0 for one in configurations), default=0)
+    counts = [counted(len({canonical(run.seed) for run in runs}), "seed"), *([counted(folds, "fold")] if folds else [])]
+    return "; ".join([*told, ", ".join(counts)])
 
 
 def varying_keys(configurations: Sequence[Configuration]) -> list[str]:
@@ -82,7 +105,7 @@ def folds_of(runs: Sequence[Run]) -> int | None:
 
     Their training sets overlap by all but n/k examples each, the more to a fold the smaller k.
     """
-    folds = {canonical(run.files.overrides[FOLD]) for run in runs if run.files.overrides.get(FOLD) is not None}
+    folds = {canonical(run.overrides[FOLD]) for run in runs if run.overrides.get(FOLD) is not None}
     if len(folds) < 2:
         return None
     known = {run.value(FOLDS) for run in runs}
@@ -115,7 +138,7 @@ def _label(configurations: Sequence[Configuration], varying: Sequence[str]) -> N
 
 
 def _check(runs: Sequence[Run], keys: Sequence[str]) -> None:
-    known = {key for run in runs for key in run.files.overrides}
+    known = {key for run in runs for key in run.overrides}
     for key in keys:
         if key not in known and all(run.value(key) is None for run in runs):
             near = did_you_mean(key, sorted(known | set(runs[0].config.keys)))
@@ -125,7 +148,7 @@ def _check(runs: Sequence[Run], keys: Sequence[str]) -> None:
             )
 
 
-def _order(value: object) -> tuple[int, float, str]:
+def order(value: object) -> tuple[int, float, str]:
     """A sorting key: missing values first, then numbers by size, then texts."""
     if value is None:
         return (0, 0.0, "")

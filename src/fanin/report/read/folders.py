@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fanin.errors import UserError
 from fanin.record.outcome import TASKS, Task
-from fanin.record.overrides import RunConfig
-from fanin.record.run_files import RunFiles, read_run
+from fanin.record.run_files import RunFiles, read_into
 
 
-class Run:
-    """A run's folder with what its files say; every reader adds a note here instead of failing.
+@dataclass(eq=False)
+class Run(RunFiles):
+    """What a run's files say; every reader adds a note here instead of failing.
 
     Attributes:
-        files: what status.json and result.json say.
         name: the folder's path below the folder common to all runs.
         experiment: the experiment's name.
     """
 
-    def __init__(self, files: RunFiles, name: str) -> None:
-        self.files, self.name = files, name
-        self.folder = files.folder
-        self.experiment = str(files.result.get("experiment") or "")
-
-    @property
-    def config(self) -> RunConfig:
-        """Its configuration."""
-        return self.files.config
-
-    @property
-    def state(self) -> str:
-        """One of columns.STATES."""
-        return self.files.state
-
-    @property
-    def notes(self) -> list[str]:
-        """One line for each thing that is not as it should be."""
-        return self.files.notes
-
-    def value(self, key: str) -> Any:
-        """The run's value of a configuration key: among its overrides, else from its composed configuration."""
-        return self.files.value(key)
+    name: str = ""
+    experiment: str = ""
 
     @property
     def seed(self) -> Any:
@@ -56,27 +35,19 @@ class Run:
     @property
     def task(self) -> str:
         """What its loss is about, one of outcome.TASKS; nothing where result.json does not tell."""
-        return str(self.files.result.get("task") or "")
+        return str(self.result.get("task") or "")
 
     @property
-    def verdict(self) -> str:
+    def verdict_of_both(self) -> str:
         """The verdict on its initialization, of both passes where they differ; nothing where there is none."""
-        forward, backward = self.files.verdicts
-        both = f"forward {forward}, backward {backward}"
-        return both if backward and forward != backward else self.files.verdict
+        forward, backward = self.verdicts
+        return f"forward {forward}, backward {backward}" if backward and forward != backward else self.verdict
 
     @property
     def progress(self) -> str:
-        """How far an unfinished run has come, e.g. "step 120 of 1000"."""
-        step, steps = self.files.status.get("step"), self.files.status.get("steps")
-        if step is None:
-            return ""
-        return f"step {step}" + (f" of {steps}" if steps is not None else "")
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run."""
-    return (folder / "status.json").is_file() or (folder / ".hydra" / "config.yaml").is_file()
+        """How far it has come, e.g. "step 120 of 1000"."""
+        step, steps = self.status.get("step"), self.status.get("steps")
+        return "" if step is None else f"step {step}" + (f" of {steps}" if steps is not None else "")
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -92,9 +63,9 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
         if not os.access(path, os.R_OK | os.X_OK):
             raise UserError(f"{path}: no permission to read")
         for place, below, files in os.walk(path.resolve()):
-            folder = Path(place)
-            if not {"status.json", "result.json"}.isdisjoint(files) or (".hydra" in below and is_run(folder)):
-                found[folder] = None
+            recorded = ".hydra" in below and Path(place, ".hydra", "config.yaml").is_file()
+            if recorded or not {"status.json", "result.json"}.isdisjoint(files):
+                found[Path(place)] = None
                 below.clear()
             below[:] = [name for name in below if not name.startswith(".")]
     return sorted(found)
@@ -111,10 +82,10 @@ def grid_of(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
     found = find_runs(paths)
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no runs here; a run's folder holds a status.json")
-    common = common_parent(found)
-    if len(found) == 1 and all(path.resolve() != common for path in paths):
-        return common.parent, found
-    return common, found
+    if len(found) > 1:
+        return Path(os.path.commonpath(found)), found
+    (run,) = found
+    return run if any(path.resolve() == run for path in paths) else run.parent, found
 
 
 def titled(runs: Sequence[Run]) -> str:
@@ -129,23 +100,14 @@ def task_of(runs: Iterable[Run]) -> Task:
 
 
 def read_runs(folders: Sequence[Path], root: Path) -> list[Run]:
-    """The runs in these folders, named by their paths below `root`."""
-    runs = []
-    for folder in folders:
-        name = folder.name if folder == root else folder.relative_to(root).as_posix()
-        runs.append(Run(read_run(folder), name))
-    # A run without a result belongs to the experiment of its siblings.
-    known: dict[Path, Counter[str]] = {}
+    """The runs in these folders, by their paths below `root`; a run without a result has its siblings' experiment."""
+    runs = [read_into(Run(folder)) for folder in folders]
+    known: dict[Path, Counter[str]] = defaultdict(Counter)
     for run in runs:
-        if run.experiment:
-            known.setdefault(run.folder.parent, Counter())[run.experiment] += 1
+        run.name = run.folder.name if run.folder == root else run.folder.relative_to(root).as_posix()
+        run.experiment = str(run.result.get("experiment") or "")
+        known[run.folder.parent].update([run.experiment] if run.experiment else [])
     for run in runs:
-        if not run.experiment:
-            siblings = known.get(run.folder.parent)
-            run.experiment = siblings.most_common(1)[0][0] if siblings else run.folder.parent.name
+        siblings = known[run.folder.parent].most_common(1) or [(run.folder.parent.name, 0)]
+        run.experiment = run.experiment or siblings[0][0]
     return runs
-
-
-def common_parent(folders: Sequence[Path]) -> Path:
-    """The deepest folder that holds all run folders; of a single run its own folder."""
-    return Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]

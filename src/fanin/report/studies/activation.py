@@ -94,7 +94,7 @@ def _stays(evidence: Evidence) -> Claim:
         return Claim.missing(text, f"activation={SIGMOID} at learning rates ten times apart")
     rates = ", ".join(f"{display(rate)}" for rate in _rates(evidence, SIGMOID))
     told = f"training error {spread(numbers_of(runs, 'train_error'), percent=True)} at lr {rates}"
-    return Claim(text, all(run.files.outcome != "learns" for run in runs), told)
+    return Claim(text, all(run.outcome != "learns" for run in runs), told)
 
 
 def _trains(evidence: Evidence, option: str) -> Claim:

@@ -126,7 +126,7 @@ class Evidence:
                 ("gradient_first") or of another number of result.json ("steps").
             choices: as for runs_with.
         """
-        numbers = [run.files.numbers.get(name) for run in self.runs_with(choices)]
+        numbers = [run.numbers.get(name) for run in self.runs_with(choices)]
         return [number for number in numbers if number is not None]
 
     def curve(self, run: Run, column: str) -> tuple[Floats, Floats]:
@@ -201,7 +201,7 @@ def number(run: Run, key: str) -> float | None:
 
 def numbers_of(runs: Sequence[Run], name: str) -> list[float]:
     """A number of result.json for each run that has it, for the columns of a table; nan and inf stay."""
-    return [number for number in (run.files.numbers.get(name) for run in runs) if number is not None]
+    return [number for number in (run.numbers.get(name) for run in runs) if number is not None]
 
 
 def spread(values: Sequence[float], digits: int = 3, percent: bool = False) -> str:

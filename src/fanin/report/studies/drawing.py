@@ -35,7 +35,7 @@ def draw_curves(axes: Axes, evidence: Evidence, runs: Sequence[Run], column: str
 
 def chance_level(evidence: Evidence) -> tuple[int, float] | None:
     """K and ln K, the cross-entropy of guessing among K classes, where the runs tell K."""
-    classes = next((run.files.classes for run in evidence.runs if run.files.classes), None)
+    classes = next((run.classes for run in evidence.runs if run.classes), None)
     return (classes, math.log(classes)) if classes and classes > 1 else None
 
 

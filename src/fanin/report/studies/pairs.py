@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fanin.report.compare.paired import Paired, paired
 from fanin.report.read.configurations import canonical
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
+from fanin.report.statistics import Paired, paired
 from fanin.report.studies.base import Evidence
 
 Pair = tuple[Run, Run]
@@ -100,7 +100,7 @@ def number(name: str, of: Callable[[float], float] = lambda value: value) -> Cal
     """A function that reads a number of a run's result, maybe transformed, such as by a logarithm."""
 
     def read(run: Run) -> float | None:
-        value = run.files.numbers.get(name)
+        value = run.numbers.get(name)
         return None if value is None else of(value)
 
     return read

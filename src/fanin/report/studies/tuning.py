@@ -20,7 +20,7 @@ def best_value(evidence: Evidence, choices: Mapping[str, Any], key: str, metric:
     values = evidence.values(key)
     for position, value in enumerate(values):
         runs = evidence.runs_with({**choices, key: value})
-        numbers = [run.files.numbers.get(metric, math.nan) for run in runs]
+        numbers = [run.numbers.get(metric, math.nan) for run in runs]
         if numbers and all(run.state == "done" for run in runs) and all(map(math.isfinite, numbers)):
             means[position] = fmean(numbers)
     return values[min(means, key=lambda position: means[position])] if means else None

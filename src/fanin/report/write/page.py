@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from fanin.record.atomic_files import write_atomically
 from fanin.record.columns import STATES
 from fanin.record.summary import METRICS
 from fanin.report.read.folders import Run, task_of
-from fanin.report.write.tables import INITIALIZATION, interval_words, metric_words
-
-if TYPE_CHECKING:
-    from fanin.report import Report
+from fanin.report.studies.base import Claim
+from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words, metric_words
 
 CAPTIONS = {
     "study": "At initialization over depth, and the training loss. Thin: one seed; thick: mean over seeds",
@@ -32,15 +31,46 @@ THEORY = {
 }
 
 
-def write_page(report: Report, runs: Sequence[Run], *, theory: bool) -> None:
+@dataclass(frozen=True)
+class Report:
+    """What a report consists of.
+
+    Attributes:
+        title, setting: the experiment; what all its runs share, and the names of what varies.
+        grid, out: the folder that holds all the runs, and the report's own.
+        summary: a row per run, with the columns of summary.csv, which is at summary_path.
+        study: a row per configuration, with the columns of table.csv; None is what there is not.
+        table: the table for people.
+        claims, captions: of the experiments that are studies: judged; of their own figures, by the experiment's name.
+        tables, figures, index: the files written, and the page.
+        notes: what is not as it should be, a line each, beginning with the name of the run or the experiment.
+    """
+
+    title: str
+    setting: str
+    grid: Path
+    out: Path
+    summary: pd.DataFrame
+    summary_path: Path
+    study: pd.DataFrame
+    table: Table
+    claims: list[Claim]
+    captions: dict[str, str]
+    tables: list[Path]
+    figures: list[Path]
+    index: Path
+    notes: list[str]
+
+
+def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: bool) -> None:
     """Write index.html beside the figures and tables; every text from outside is escaped.
 
     Args:
         report: what it consists of.
-        runs: all runs, in the order of the table.
+        rows, runs: of the table, and all runs in its order.
         theory: whether the study figure shows any.
     """
-    metrics = [name for name in METRICS if any(run.files.metric(name) is not None for run in runs)]
+    metrics = [name for name in METRICS if any(run.metric(name) is not None for run in runs)]
     figures: dict[str, dict[str, Path]] = {}
     for path in report.figures:
         figures.setdefault(path.stem, {})[path.suffix] = path
@@ -57,26 +87,9 @@ def write_page(report: Report, runs: Sequence[Run], *, theory: bool) -> None:
         figures=figures,
         captions=CAPTIONS | {"study": CAPTIONS["study"] + THEORY[theory]} | report.captions,
         initialization=INITIALIZATION,
-        intervals=interval_words(report.study),
+        intervals=interval_words(rows),
         metrics=metrics,
         task=task_of(runs),
-        runs=[_run(run, metrics) for run in runs],
+        runs=runs,
     )
     write_atomically(report.index, lambda file: file.write(text.encode(errors="replace")))
-
-
-def _run(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
-    """A row of the table of runs."""
-    log = run.folder / "run.log"
-    outcome = run.files.outcome or run.progress
-    if run.files.diverged:
-        outcome = f"diverged at step {run.files.diverged.get('step')} ({run.files.diverged.get('layer')})"
-    return {
-        "folder": run.folder,
-        "name": run.name,
-        "log": log if log.is_file() else None,
-        "state": run.state,
-        "outcome": outcome,
-        "verdict": run.verdict,
-        "numbers": [run.files.init("factor_per_layer"), *(run.files.metric(name) for name in metrics)],
-    }

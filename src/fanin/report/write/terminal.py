@@ -18,7 +18,7 @@ from rich.text import Text
 from fanin.errors import counted
 
 if TYPE_CHECKING:
-    from fanin.report import Report
+    from fanin.report.write.page import Report
     from fanin.report.write.tables import Table
 
 # Headers by position in StudyRow.cells.
@@ -63,9 +63,9 @@ def print_study(report: Report, console: Console) -> None:
         if path is not None:
             line(console, f"{name:<12}{near(path)}")
     line(console, f"tensorboard --logdir {shlex.quote(near(report.grid))}")
-    if any(row.init["activation_last"].measured for row in report.study):
+    if report.study["activation_last_gmean"].notna().any():
         line(console, f"{'profiles':<12}http://localhost:6006/?{PROFILES}#timeseries")
-    shown = sum(row.runs for row in report.study) + len(list(report.out.glob("tensorboard/*/*/")))  # theory has four
+    shown = report.study["runs"].sum() + len(list(report.out.glob("tensorboard/*/*/")))  # theory has four
     if shown > MOST_TICKED:
         line(console, f"(its custom scalars tick none of more than {MOST_TICKED} runs: tick those to see)")
 

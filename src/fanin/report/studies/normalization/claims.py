@@ -54,7 +54,7 @@ def _still(evidence: Evidence) -> Claim:
     if not runs:
         return Claim.missing(text, {**NONE.choices, C: 1})
     loss = spread(numbers_of(runs, "train_loss"), 5)
-    return Claim(text, all(run.files.outcome == "no progress" for run in runs), f"training loss {loss}")
+    return Claim(text, all(run.outcome == "no progress" for run in runs), f"training loss {loss}")
 
 
 def _diverges(evidence: Evidence) -> Claim:
@@ -63,7 +63,7 @@ def _diverges(evidence: Evidence) -> Claim:
     if not runs:
         return Claim.missing(text, {**NONE.choices, C: 3})
     ended = [run for run in runs if run.state == "diverged"]
-    steps = spread([float(run.files.diverged.get("step", math.nan)) for run in ended])
+    steps = spread([float(run.diverged.get("step", math.nan)) for run in ended])
     return Claim(text, len(ended) == len(runs), f"{len(ended)} of {len(runs)} runs, at step {steps}")
 
 

@@ -73,7 +73,7 @@ def _ends(evidence: Evidence, option: str) -> list[tuple[float, Sequence[float]]
     points = []
     for rate in (rate for rate in evidence.values(RATE) if isinstance(rate, (int, float))):
         runs = evidence.runs_with({"preprocess": option, RATE: rate})
-        losses = [run.files.numbers.get("train_loss", math.nan) if run.state == "done" else math.nan for run in runs]
+        losses = [run.numbers.get("train_loss", math.nan) if run.state == "done" else math.nan for run in runs]
         if losses:
             points.append((float(rate), losses))
     return sorted(points)

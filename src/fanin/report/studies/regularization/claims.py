@@ -182,7 +182,7 @@ def _matched(evidence: Evidence, optimizer: str) -> list[tuple[Run, Run]]:
 
 
 def _ratio(one: Run, other: Run, name: str) -> float | None:
-    above, below = (run.files.numbers.get(name) for run in (one, other))
+    above, below = (run.numbers.get(name) for run in (one, other))
     return above / below if above is not None and below else None
 
 

@@ -102,7 +102,7 @@ def _of(runs: Sequence[Run], name: str) -> list[Run]:
 
 
 def _trains(run: Run) -> bool:
-    return run.state == "done" and run.files.outcome == "learns"
+    return run.state == "done" and run.outcome == "learns"
 
 
 def _against_constant(evidence: Evidence, name: str) -> list[Pair]:
