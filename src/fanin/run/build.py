@@ -81,8 +81,8 @@ def recipe(cfg: DictConfig) -> Recipe:
     return made
 
 
-def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtype) -> Dataset:
-    """The preprocessed data set of a configuration on a device; the runs of one process share it."""
+def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtype, *, indices: bool = False) -> Dataset:
+    """The preprocessed data set of a configuration on a device; the runs of one process share it. See Dataset.to."""
     options = cfg if isinstance(cfg, Options) else Options(cfg)
     data, preprocess = options["data"], options["preprocess"]
     key = json.dumps([data, preprocess], sort_keys=True)
@@ -93,7 +93,9 @@ def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtyp
         with told_of("preprocess"), own_fault("preprocess"):
             return check_dataset("preprocess", make("preprocess", preprocess)(dataset))
 
-    return _data_sets.get((key, device, dtype), lambda: _data_sets.get(key, load).to(device, dtype))
+    indices = indices and _data_sets.get(key, load).integers
+    there = (key, device, dtype, indices)
+    return _data_sets.get(there, lambda: _data_sets.get(key, load).to(device, dtype, indices=indices))
 
 
 def _bytes(data: Dataset) -> int:
@@ -158,7 +160,11 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
     made.drawn_of, made.stackable = _drawn_of(options, dropout), _stackable(options, dropout)
     if full_batch(optimizer):
         made.trainer = replace(made.trainer, batch_size="all")
-    attempt(lambda: check_together(options, made, lambda: load_data(options, torch.device("cpu"), torch.float32)))
+
+    def load(indices: bool) -> Dataset:
+        return load_data(options, torch.device("cpu"), torch.float32, indices=indices)
+
+    attempt(lambda: check_together(options, made, load))
     return made
 
 

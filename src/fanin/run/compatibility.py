@@ -12,6 +12,7 @@ from fanin.catalogue import TABLE
 from fanin.errors import OptionError, UserError, told_of
 from fanin.parts.data import Dataset
 from fanin.parts.losses import Loss
+from fanin.parts.models.layers import takes_indices
 from fanin.parts.optimizers.objective import ObjectiveOptimizer
 from fanin.parts.per_run import is_stackable
 from fanin.process import total_memory
@@ -29,26 +30,30 @@ SHAPING = tuple(group.name for group in TABLE if group.shapes_model)
 """Groups whose keys say what the model is made of."""
 
 
-def check_together(options: Options, made: Recipe, load: Callable[[], Dataset]) -> None:
+def check_together(options: Options, made: Recipe, load: Callable[[bool], Dataset]) -> None:
     """Raise the first thing in a recipe that does not fit; loads the data, so that a missing file shows, too.
+
+    The recipe learns what integers are to its model.
 
     Args:
         options: of the configuration, as plain values.
         made: its options.
-        load: gives its preprocessed data on the CPU.
+        load: gives its preprocessed data on the CPU; told whether inputs that are integers are to stay so.
 
     Raises:
         UserError: what does not fit, in one line.
     """
     if made.trainer.device == "cuda" and not torch.cuda.is_available():
         raise OptionError("trainer.device", "cuda", "cpu or auto", "torch finds no CUDA device here")
-    data = load()
+    data = load(True)
     with told_of("trainer"):
         batch_size = made.trainer.batch(len(data.train_x))
     _check_data(made, data)
     if batch_size == 1 and made.normalization.mixes_examples:
         raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
     model = _model_on_meta(options, made, data)
+    made.takes_indices = takes_indices(model)
+    data = load(made.takes_indices)
     _check_memory(made, model)
     _check_loss(model, made)
     if not is_stackable(type(made.method.loss)):
@@ -178,7 +183,8 @@ def _check_outputs(model: nn.Module, loss: Loss, data: Dataset, outputs: int) ->
         return
     try:
         with torch.no_grad():
-            found = model(torch.zeros(2, *data.input_shape, device=parameter.device))
+            kind = torch.int64 if data.integers and takes_indices(model) else None
+            found = model(torch.zeros(2, *data.input_shape, device=parameter.device, dtype=kind))
     except (Exception, SystemExit):  # it may want numbers, and the run itself tells more of what goes wrong
         return
     if not isinstance(found, Tensor) or found.shape != (2, outputs):

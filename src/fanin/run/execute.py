@@ -92,7 +92,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
     made = recipes[0]
     if made.trainer.threads is not None:
         torch.set_num_threads(made.trainer.threads)
-    data = load_data(requests[0].cfg, made.device, made.dtype)
+    data = load_data(requests[0].cfg, made.device, made.dtype, indices=made.takes_indices)
     batches = batches_of(recipes, data)
     begun = [begin(*pair, steps_of(made, batches)) for pair in zip(requests, recipes, strict=True)]
     asked = 0

@@ -40,6 +40,7 @@ class Recipe:
         law: the activation's law where the exact finite-width theory holds for all but the model; else None.
         no_law: why there is none, where there is none.
         make_activation: a fresh module of the activation.
+        takes_indices: whether inputs that are integers are indices for the model.
         drawn_of: equal for recipes whose networks, but for the seed, are drawn alike and look at the same data; None
             where that is not known.
         stackable: whether networks of it can be run as one program.
@@ -64,6 +65,7 @@ class Recipe:
     batch: BatchSchedule = field(default_factory=Constant)
     lr_scaling: Scaling = field(default_factory=NoScaling)
     augmentations: Sequence[Augmentation] = ()
+    takes_indices: bool = False
     drawn_of: str | None = None
     stackable: bool = False
 

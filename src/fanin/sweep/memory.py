@@ -29,13 +29,13 @@ def bytes_of_a_run(cfg: DictConfig) -> int:
         cfg: a composed configuration without mistakes.
     """
     made = recipe(cfg)
-    data = load_data(cfg, torch.device("cpu"), torch.float32)
+    data = load_data(cfg, torch.device("cpu"), made.dtype, indices=made.takes_indices)
     model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes)).to(made.dtype)
     weights = sum(parameter.nbytes for parameter in model.parameters())
     copies = COPIES + slots(made) + (not made.method.averaging.neutral)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # starting others takes longer than what they would do
-    passes = [_pass(model, torch.zeros(count, *data.input_shape, dtype=made.dtype)) for count in FEW]
+    passes = [_pass(model, data.train_x.new_zeros(count, *data.input_shape)) for count in FEW]
     torch.set_num_threads(threads)
     (kept, outputs), (kept_of_more, _) = passes
     each = (kept_of_more - kept) / (FEW[1] - FEW[0])

@@ -25,7 +25,7 @@ class Dataset:
     Args:
         name: the option's name, e.g. "mnist".
         classes: K, the number of classes; labels are 0..K-1.
-        train_x, val_x, test_x: inputs [N, *input_shape], floating point; the validation part may have 0 rows.
+        train_x, val_x, test_x: inputs [N, *input_shape], numbers of any type; the validation part may have 0 rows.
         train_y, val_y, test_y: labels [N], int64.
     """
 
@@ -44,14 +44,24 @@ class Dataset:
         return tuple(self.train_x.shape[1:])
 
     @property
+    def integers(self) -> bool:
+        """Whether the inputs are integers: token numbers, or features that are counts."""
+        return not (self.train_x.is_floating_point() or self.train_x.dtype == torch.bool)
+
+    @property
     def in_features(self) -> int:
         """The number of values in one example, the fan_in of a first fully connected layer."""
         return math.prod(self.input_shape)
 
-    def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Dataset:
-        """The same data on a device, inputs in `dtype`; labels stay int64, and so do inputs that are tokens."""
-        tokens = self.train_x.dtype in (torch.int64, torch.int32)
-        wanted = self.train_x.dtype if tokens else dtype
+    def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32, *, indices: bool = False) -> Dataset:
+        """The same data on a device, labels in int64, inputs in the `dtype` of the weights.
+
+        Args:
+            device: where to.
+            dtype: of the weights.
+            indices: whether inputs that are integers are indices, which become int64.
+        """
+        wanted = torch.int64 if indices and self.integers else dtype
         return replace(
             self,
             train_x=self.train_x.to(device, wanted),

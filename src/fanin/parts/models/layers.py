@@ -1,4 +1,4 @@
-"""What initializers, probes and regularizers mean by "the weight layers", and their fans."""
+"""What initializers, probes and regularizers mean by "the weight layers", and their fans; and what inputs are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ from torch import Tensor, nn
 
 PLAIN, TRANSPOSED = (nn.Conv1d, nn.Conv2d, nn.Conv3d), (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Convolutions."""
+
+
+def takes_indices(model: nn.Module) -> bool:
+    """Whether a model's inputs, where they are integers, are indices and stay integers; else they are numbers.
+
+    A model says so itself, by an attribute `takes_indices`; of one that does not it is whether there is an embedding in
+    it.
+
+    >>> takes_indices(nn.Sequential(nn.Embedding(5, 2), nn.Flatten())), takes_indices(nn.Linear(5, 2))
+    (True, False)
+    """
+    said = getattr(model, "takes_indices", None)
+    if said is not None:
+        return bool(said)
+    return any(isinstance(module, (nn.Embedding, nn.EmbeddingBag)) for module in model.modules())
 
 
 def weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
