@@ -45,9 +45,9 @@ MODELS: dict[str, Any] = {
     "gpt": (Gpt, {"input_ids": tokens(), "labels": tokens()}, lambda outputs: outputs["loss"]),
     "lstm": (LstmModel, tokens(), lambda outputs: outputs),
     "experts": (Experts, torch.eye(5)[:3].repeat(4, 1), lambda outputs: outputs.square().mean()),
-    "resnet18": (vision("resnet18"), images(), lambda outputs: outputs.square().mean()),
-    "mobilenet_v3_small": (vision("mobilenet_v3_small"), images(), lambda outputs: outputs.square().mean()),
-    "vit_b_16": (vision("vit_b_16"), images(), lambda outputs: outputs.square().mean()),
+    "resnet18": (vision("resnet18"), images(), lambda outputs: (outputs - 1).square().mean()),
+    "mobilenet_v3_small": (vision("mobilenet_v3_small"), images(), lambda outputs: (outputs - 1).square().mean()),
+    "vit_b_16": (vision("vit_b_16"), images(), lambda outputs: (outputs - 1).square().mean()),
 }
 SLOW = ("resnet18", "mobilenet_v3_small", "vit_b_16")
 
@@ -88,8 +88,10 @@ def test_models(tmp_path: Path, name: str) -> None:
         mine = [norm(step[f"{layer}.weight"] if f"{layer}.weight" in step else step["wte.weight"]) for step in found]
         entries = names[layer].get_parameter("weight").numel()
         assert curve(tmp_path / "own", "gradient_norm", layer) == approx(mine, entries)
-        moves = [value != 0 for value in curve(tmp_path / "own", "update_ratio", layer)]
-        assert moves == [value != 0 for value in mine]  # the head of a vision transformer starts at 0
+        moved = [value > 0 for value in curve(tmp_path / "own", "update_ratio", layer)]
+        # The head of a vision transformer starts at 0: below it there is no gradient at first, and then a tiny one.
+        assert all(value != 0 for value, moves in zip(mine, moved, strict=True) if moves)
+        assert all(moved) or name == "vit_b_16"
     last = weights[-1]
     assert isinstance(names[last], nn.Linear)
     assert curve(tmp_path / "own", "activation_norm", last) == approx(outputs[last])
