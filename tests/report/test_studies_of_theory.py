@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -119,3 +120,113 @@ def test_small_batches_with_relu_have_no_law_and_grow_faster(tmp_path: Path) -> 
     grid.run({**choices, "probe.batch_size": 32, "seed": 2}, errors(1.51))
     claim = grid.claim("the smaller the batch")
     assert (claim.holds, claim.evidence) == (False, "1.5 to 1.8 a layer at B=8, 1.4 to 1.6 at B=32")
+
+
+def chain_errors(factor: float, layers: int = 30) -> dict[tuple[str, str], list[float]]:
+    """Those of a plain chain, with one module behind each layer."""
+    norms = [factor ** ((layers - layer) / 2) for layer in range(1, layers + 1)]
+    flow = [math.nan, *(norm for norm in norms[:-1] for _ in range(2)), norms[-1]]
+    return {("module", "activation_gradient_norm"): flow, ("weight", "gradient_norm"): [1.0] * layers}
+
+
+def phase_cell(grid: Grid, v: float, chi: float, log_gap: float = 0.0, s: float = 0.05, chi_par: float = 0.5) -> None:
+    """Two seeds around a mean of ln factor that lies so far from ln chi_perp; k = 3, critical at v = 1.75."""
+    numbers = {"point_variance": v, "point_bias_variance": s, "point_chi_perp": chi, "point_chi_par": chi_par,
+               "point_spread": 3.0, "critical_variance": 1.75}  # fmt: skip
+    for seed, apart in ((0, 0.01), (1, -0.01)):
+        factor = chi * math.exp(log_gap + apart)
+        overrides = {"initializer.c": v, "initializer.bias_variance": s, "seed": seed}
+        grid.run(overrides, chain_errors(factor), init=numbers, config={"model": {"depth": 30, "width": 200}})
+
+
+PHASE_SLACK = 4 * math.sqrt(3 / 200 / 18 / 2)  # 30 layers but 11, two seeds
+
+
+@pytest.mark.parametrize(
+    ("gap", "holds"),
+    [
+        (0.95 * PHASE_SLACK, True), (1.05 * PHASE_SLACK, False),
+        (-3 / 400 - 0.95 * PHASE_SLACK, True), (-3 / 400 - 1.05 * PHASE_SLACK, False),
+    ],
+)  # fmt: skip
+def test_a_layer_multiplies_by_chi(tmp_path: Path, gap: float, *, holds: bool) -> None:
+    """A cell whose lengths settle slowly, chi_par^9 = .39, is not held against it."""
+    grid = Grid(tmp_path, "phase_study")
+    phase_cell(grid, 1.0, 0.7, gap)
+    phase_cell(grid, 2.5, 1.2)
+    phase_cell(grid, 3.0, 1.3, 0.5, chi_par=0.9)
+    claim = grid.claim("multiplies the squared gradient by chi_perp")
+    assert claim.holds is holds
+    assert "over 2 cells" in claim.evidence
+    assert grid.claim("shrink towards the input").holds is True
+
+
+def test_gradients_on_the_wrong_side_are_told(tmp_path: Path) -> None:
+    grid = Grid(tmp_path, "phase_study")
+    phase_cell(grid, 1.0, 0.7)
+    assert grid.claim("shrink towards the input").holds is None
+    phase_cell(grid, 2.5, 1.2, -0.2)
+    claim = grid.claim("shrink towards the input")
+    assert (claim.holds, "wrong in 1 of 2 cells" in claim.evidence) == (False, True)
+
+
+@pytest.mark.parametrize(("shift", "holds"), [(0.0, True), (-0.14, False)])
+def test_where_the_factor_is_1(tmp_path: Path, shift: float, *, holds: bool) -> None:
+    """ln chi is -.05 at 1.5 and .05 at 2, so 0 at 1.75; a shift of -.14 in ln there and at 3 moves it to beyond 2."""
+    grid = Grid(tmp_path, "phase_study")
+    phase_cell(grid, 1.5, math.exp(-0.05), shift)
+    phase_cell(grid, 2.0, math.exp(0.05), shift)
+    phase_cell(grid, 3.0, math.exp(0.25), shift)
+    claim = grid.claim("keep their norm at the critical weight variance")
+    assert claim.holds is holds
+    place = 1.75 if shift == 0 else 2 + 0.09 / 0.2
+    assert claim.evidence.startswith(f"s=0.05: {place:.3g}, 1.75 ±")
+
+
+def draws(grid: Grid, initializer: str, spread: float, seeds: int = 40, activation: str = "relu") -> None:
+    """Nets of 12 hidden layers of 100 units, each of which multiplies a square by exp of a normal of this variance."""
+    random = np.random.default_rng(seeds)
+    scale = {"initializer.c": 2.0} if initializer == "variance_scaling" else {"initializer.gain": math.sqrt(2)}
+    steps = random.normal(0, 1, (seeds, 12))
+    steps = (steps - steps.mean(0)) / steps.std(0, ddof=1)  # so that each layer's variance is what it is to be
+    for seed, own in enumerate(steps):
+        norms = [5.0 + seed, *(5.0 + seed) * np.exp(np.cumsum(own) * math.sqrt(spread) / 2)]
+        grid.run(
+            {"activation": activation, "initializer": initializer, **scale, "model.width": 100, "seed": seed},
+            {("weight", "activation_norm"): [*norms[1:], 1.0], ("module", "activation_norm"): norms[:1]},
+            config={"model": {"depth": 13, "width": 100}, "data": {"features": 100}},
+        )
+
+
+@pytest.mark.parametrize(
+    ("initializer", "law", "beyond"), [("variance_scaling", 0.051940, 0.0), ("orthogonal", 0.03, 0.04)]
+)
+@pytest.mark.parametrize(("side", "holds"), [(0.95, True), (-0.95, True), (1.05, False), (-1.05, False)])
+def test_what_a_relu_layer_adds(
+    tmp_path: Path, initializer: str, law: float, beyond: float, side: float, *, holds: bool
+) -> None:
+    """Of 100 units: .051940 with normal weights (exact), 5/n - 2/n with orthogonal ones, by 40 seeds and 8 layers.
+
+    The inputs' own norms, which differ from seed to seed, do not count.
+    """
+    grid = Grid(tmp_path, "finite_width_study")
+    allowed = 4 * math.sqrt(2 / 39 / 8) + beyond
+    draws(grid, initializer, law * (1 + side * allowed))
+    claim = grid.claim(f"relu, {'normal' if initializer == 'variance_scaling' else initializer} weights")
+    assert claim.holds is holds
+    assert claim.evidence.startswith(f"a layer adds {1 + side * allowed:.3g} ± {allowed:.2g} of what theory says")
+
+
+def test_orthogonal_weights_leave_less_to_chance(tmp_path: Path) -> None:
+    grid = Grid(tmp_path, "finite_width_study")
+    draws(grid, "variance_scaling", 0.05)
+    assert grid.claim("relu: orthogonal").holds is None
+    draws(grid, "orthogonal", 0.04)
+    claim = grid.claim("relu: orthogonal")
+    assert (claim.holds, claim.evidence) == (True, "what a layer adds, orthogonal over normal: 0.8")
+
+
+def test_few_seeds_tell_no_variance(tmp_path: Path) -> None:
+    grid = Grid(tmp_path, "finite_width_study")
+    draws(grid, "variance_scaling", 0.05, seeds=15)
+    assert {claim.holds for claim in grid.claims()} == {None}

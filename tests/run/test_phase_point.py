@@ -27,11 +27,12 @@ def test_a_run_tells_its_point(tmp_path: Path) -> None:
         result = read(run / "result.json")
         chosen = result["choices"]
         found[chosen["activation"], chosen["normalization"]] = [result["init"][name] for name in NUMBERS]
-    assert found["relu", "layer"] == [None] * 6
-    variance, bias_variance, _, chi_par, chi_perp, critical = found["relu", "none"]
+    assert found["relu", "layer"] == [None] * 7
+    variance, bias_variance, _, chi_par, chi_perp, spread, critical = found["relu", "none"]
     assert (variance, bias_variance, critical) == (3, 0, 2)
     assert (chi_par, chi_perp) == pytest.approx((1.5, 1.5))
-    _, _, q, _, chi_perp, critical = found["tanh", "none"]
+    assert spread == pytest.approx(5)  # 3 (1/2) / (1/2)^2 - 1
+    _, _, q, _, chi_perp, _, critical = found["tanh", "none"]
     assert critical == pytest.approx(1)
     assert chi_perp > 1
     assert q == pytest.approx(3 * square_of_tanh(q))

@@ -151,6 +151,7 @@ INIT_MORE = (
     Column("point_q", "q*, the variance of pre-activations that lengths of order 1 go to at infinite width"),
     Column("point_chi_par", "what a layer does to a small change of the length there"),
     Column("point_chi_perp", "what a layer does to a small angle and to a squared gradient there"),
+    Column("point_spread", "the variance of ln of what a layer of n units does to a squared gradient there, times n"),
     Column("critical_variance", "the v at which point_chi_perp is 1; null where there is none"),
 )
 """What else result.json's `init` has."""

@@ -12,7 +12,10 @@ from fanin.run.make_option import is_neutral
 from fanin.run.recipe import Recipe
 from fanin.theory.gaussian_maps import Activation
 
-NUMBERS = ("point_variance", "point_bias_variance", "point_q", "point_chi_par", "point_chi_perp", "critical_variance")
+NUMBERS = (
+    "point_variance", "point_bias_variance", "point_q", "point_chi_par", "point_chi_perp", "point_spread",
+    "critical_variance",
+)  # fmt: skip
 Point = dict[str, float | None]
 
 
@@ -39,8 +42,11 @@ def phase_point(made: Recipe, model: nn.Module) -> Point:
 
 @lru_cache(maxsize=256)
 def _point(phi: Activation, variance: float, bias_variance: float) -> tuple[float | None, ...]:
-    from fanin.theory.phase import FixedPoint, critical_point, fixed_point  # which needs scipy
+    from fanin.theory.phase import LARGEST, SMALLEST, FixedPoint, critical_point, fixed_point  # which needs scipy
 
     point, critical = fixed_point(phi, variance, bias_variance), critical_point(phi, bias_variance)
     found = critical.variance if isinstance(critical, FixedPoint) else None
-    return variance, bias_variance, point.q, point.chi_par, point.chi_perp, found
+    q = min(max(point.q, SMALLEST), LARGEST)
+    slope = phi.derivative_mean_square(q)
+    spread = 3 * phi.derivative_fourth_moment(q) / slope**2 - 1 if slope > 0 else None
+    return variance, bias_variance, point.q, point.chi_par, point.chi_perp, spread, found

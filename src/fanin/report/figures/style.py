@@ -23,7 +23,7 @@ from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 from fanin.report.figures.encoding import GREY, OKABE_ITO, Encoding, encode, plain
 from fanin.report.read.configurations import Configuration
 
-__all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
+__all__ = ["GREY", "OKABE_ITO", "PlainLog", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
 
 WHOLE = ("step", "weight layer", "module")  # labels of axes that count
 RC: dict[Any, Any] = {
@@ -131,11 +131,11 @@ def log_axis(axes: Axes) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=8))
         axes.yaxis.set_minor_locator(NullLocator())
     elif low > 1e-3 and high < 1e4:  # "20" reads better than "2 x 10^1"
-        axes.yaxis.set_major_formatter(_PlainLog())
-        axes.yaxis.set_minor_formatter(_PlainLog(minor_thresholds=(1.5, 0.4)))
+        axes.yaxis.set_major_formatter(PlainLog())
+        axes.yaxis.set_minor_formatter(PlainLog(minor_thresholds=(1.5, 0.4)))
 
 
-class _PlainLog(LogFormatter):
+class PlainLog(LogFormatter):
     """Ticks of a logarithmic axis as plain numbers, thinned like matplotlib's own."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
