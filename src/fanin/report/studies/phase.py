@@ -81,14 +81,14 @@ def cells(evidence: Evidence) -> list[Cell]:
     """The cells of the grid whose runs tell where they stand."""
     found: dict[tuple[float, float], list[Run]] = {}
     for run in evidence.runs_with({}):
-        place = [run.files.numbers.get(name) for name in ("point_variance", "point_bias_variance")]
+        place = [run.numbers.get(name) for name in ("point_variance", "point_bias_variance")]
         if place[0] is not None and place[1] is not None:
             found.setdefault((place[0], place[1]), []).append(run)
     return [cell for (v, s), runs in sorted(found.items()) if (cell := _cell(evidence, v, s, runs)) is not None]
 
 
 def _cell(evidence: Evidence, v: float, s: float, runs: Sequence[Run]) -> Cell | None:
-    numbers = runs[0].files.numbers
+    numbers = runs[0].numbers
     width, depth = number(runs[0], "model.width"), number(runs[0], "model.depth")
     chi, k = numbers.get("point_chi_perp"), numbers.get("point_spread")
     logs = [one for one in (log_factor(evidence, run) for run in runs) if one is not None]
