@@ -73,7 +73,8 @@ def run(model: nn.Module, x: Array, y: Array, masks: dict[str, Array] | None = N
         if isinstance(module, nn.Linear):
             seen.weights[name] = array(module.weight)
             seen.weight_gradients[name] = g.T @ before
-            seen.bias_gradients[name] = g.sum(axis=0)
+            if module.bias is not None:
+                seen.bias_gradients[name] = g.sum(axis=0)
         g = _backward(module, name, before, g, masks or {})
     for table in (seen.weights, seen.weight_gradients):  # they were met from the end
         in_order = list(table.items())[::-1]
@@ -171,6 +172,8 @@ def profile(seen: Pass, initial: dict[str, Array]) -> dict[tuple[str, int, str, 
         gradient = seen.weight_gradients[name]
         table["weight", index, name, "activation_norm"] = norm(seen.block_outputs[index - 1])
         table["weight", index, name, "gradient_norm"] = norm(gradient)
+        if name in seen.bias_gradients:
+            table["weight", index, name, "bias_gradient_norm"] = norm(seen.bias_gradients[name])
         table["weight", index, name, "gradient_nonfinite"] = nonfinite(gradient)
         table["weight", index, name, "weight_norm"] = norm(weight)
         table["weight", index, name, "weight_variance"] = scaled_variance(weight)

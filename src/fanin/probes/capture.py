@@ -34,6 +34,7 @@ class Observation:
         weights: the weights the pass was made with, [R, fan_out, fan_in, ...] each, in the order of `weight_names`.
         fan_ins: how many inputs one output of each sums over.
         gradients: dL/dW of each.
+        bias_gradients: dL/db of each, [R, fan_out]; None where there is no b.
         initial: the weights at step 0.
         initial_norms: their norms, [n, R]; asked for only where they are needed, and kept by the learner.
         updated: the weights after the step's update; None if there was none, or nobody asked.
@@ -52,6 +53,7 @@ class Observation:
     weights: list[Tensor] = field(default_factory=list)
     fan_ins: list[int] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
+    bias_gradients: list[Tensor | None] = field(default_factory=list)
     initial: list[Tensor] = field(default_factory=list)
     initial_norms: Callable[[], Tensor] = lambda: torch.empty(0)
     updated: list[Tensor] | None = None

@@ -83,7 +83,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     """Norms of n tensors [R, ...] of any shapes: [n, R], float64; one call for all where R is 1."""
     if tensors[0].shape[0] == 1:
         return torch.stack(foreach_norm(list(tensors), 2, dtype=torch.float64)).unsqueeze(1)
-    return torch.stack([norm(tensor.flatten(2)) for tensor in tensors])
+    return torch.stack([norm(tensor.flatten(1).unsqueeze(1)) for tensor in tensors])
 
 
 def nonfinites(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:

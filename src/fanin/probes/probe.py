@@ -13,6 +13,8 @@ from fanin.probes.capture import Observation
 from fanin.probes.quantities import TABLE, Measures, Norms, Quantity, own_quantities, resolved, tensors_of
 
 QUANTITIES = tuple(TABLE)
+SOME = ("activation_gradient", "bias_gradient")
+"""What is not everywhere: nothing flows back to the input, and not every layer has biases."""
 
 Label = tuple[str, int, str, str]  # axis, index, layer, quantity
 Measured = tuple[list[Label], Tensor]  # n labels, values [R, n] in float64 on the device of what was measured
@@ -173,8 +175,7 @@ class _Table:
         if any(one is None for one in of):  # an observation without an update, or without a backward pass
             return
         there = [place for place, name in enumerate(names) if seen.chosen(name)]
-        if "activation_gradient" in quantity.of:
-            flows = of[quantity.of.index("activation_gradient")]
+        for flows in (one for name, one in zip(quantity.of, of, strict=True) if name in SOME):
             there = [place for place in there if flows[place] is not None]
         if len(there) < len(names):
             of = [one[there] if isinstance(one, Tensor) else [one[place] for place in there] for one in of]

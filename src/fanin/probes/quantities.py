@@ -33,6 +33,7 @@ OF = {
     "activation_gradient": "dL/d of the same",
     "weight": "W [fan_out, fan_in, ...], as the pass met it",
     "gradient": "dL/dW of the data loss",
+    "bias_gradient": "dL/db of the data loss, of layers that have biases",
     "initial": "W at step 0",
     "updated": "W after the step's update; in curves of the training batch only",
 }
@@ -96,6 +97,7 @@ TABLE = {
         Quantity("activation_nonfinite", ("activation",), _nonfinite),
         Quantity("activation_gradient_norm", ("activation_gradient",), _norm),
         Quantity("gradient_norm", ("gradient",), _norm),
+        Quantity("bias_gradient_norm", ("bias_gradient",), _norm),
         Quantity("gradient_nonfinite", ("gradient",), _nonfinite),
         Quantity("weight_norm", ("weight",), _norm),
         Quantity("weight_variance", ("weight", "fan_in"), _variance),
@@ -126,7 +128,7 @@ def tensors_of(seen: Observation, name: str, places: Collection[int]) -> Any:
         return seen.initial_norms()
     return {
         "weight": seen.weights, "fan_in": seen.fan_ins, "gradient": seen.gradients, "initial": seen.initial,
-        "updated": seen.updated,
+        "updated": seen.updated, "bias_gradient": seen.bias_gradients,
     }[name] or None  # fmt: skip
 
 

@@ -56,7 +56,8 @@ class FusedLearner(Learner):
         initial = {name: torch.cat([member.initial[name] for member in members]) for name in self.weights}
         for run, member in enumerate(members):
             member.initial = {name: weights[run : run + 1] for name, weights in initial.items()}
-        self.observer = Observer(self.weights, initial, self.runs, first.fan_ins)
+        biases = {name: self.parameters[names[id(bias)]] for name, bias in first.biases.items()}
+        self.observer = Observer(self.weights, initial, self.runs, first.fan_ins, biases)
         self._trained = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
         self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
         self._trained_weights = [self.weights[name] for name in first.trained_weights]
@@ -108,9 +109,9 @@ class FusedLearner(Learner):
             return result
         if curves:  # the update changes weights in place, and penalties and clipping their gradients
             copy = not of.isdisjoint(("weight", "initial", "updated"))
-            slopes = {name: weight.grad for name, weight in self.weights.items()}
+            slopes = {id(one): one.grad for one in self._trained}
             if self._update.penalties or self._update.clipping:
-                slopes = {name: None if held is None else held.clone() for name, held in slopes.items()}
+                slopes = {key: None if held is None else held.clone() for key, held in slopes.items()}
             seen = self._observation(look, slopes, copy=copy)
         set_rates(self.optimizer, rates)
         self._update(self._trained, self._trained_weights, self.optimizer.step)
@@ -134,10 +135,10 @@ class FusedLearner(Learner):
         masks = self._masks(trace, inputs.device, streams)
         self.program.train(True)
         losses = self._loss(self.program(self.parameters | buffers, inputs, masks=masks, look=look), targets, inputs)
-        slopes = look.gradients(losses, self._trained_weights)
-        found = dict(zip(map(id, self._trained_weights), slopes, strict=True))
-        gradients = {name: found.get(id(weight)) for name, weight in self.weights.items()}
-        return self._observation(look, gradients, copy=False)
+        biases = [bias for bias in self.observer.biases.values() if bias.requires_grad]
+        of = list({id(one): one for one in (*self._trained_weights, *biases)}.values())
+        slopes = dict(zip(map(id, of), look.gradients(losses, of), strict=True))
+        return self._observation(look, slopes, copy=False)
 
     def answers(self, inputs: Tensor) -> Tensor:
         """Outputs [R, B, K] in evaluation mode, of the averages where there are some."""
@@ -240,11 +241,17 @@ class FusedLearner(Learner):
                 if member.stop_when_diverged:
                     self._halted[run] = self.state(run)
 
-    def _observation(self, look: Look, gradients: Mapping[str, Tensor | None], *, copy: bool) -> Observation:
-        """What was seen, with the weights that the pass met; a copy of them where an update follows."""
-        seen = look.observation()
-        self.observer.add_weights(seen, copy=copy)
-        self.observer.add_gradients(seen, gradients, copy=False)
+    def _observation(self, look: Look, gradients: Mapping[int, Tensor | None], *, copy: bool) -> Observation:
+        """What was seen, with the weights that the pass met; a copy of them where an update follows.
+
+        Args:
+            gradients: by the identity of the parameters.
+        """
+        seen, observer = look.observation(), self.observer
+        observer.add_weights(seen, copy=copy)
+        observer.add_gradients(seen, {name: gradients.get(id(one)) for name, one in self.weights.items()}, copy=False)
+        slopes = {name: gradients.get(id(one)) for name, one in observer.biases.items()}
+        observer.add_bias_gradients(seen, slopes, copy=False)
         return seen
 
     def _member(self, run: int) -> tuple[TrainedModel, GroupOptimizer]:

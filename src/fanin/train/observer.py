@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 
 from torch import Tensor, zeros_like
 
@@ -23,9 +24,18 @@ class Observer:
         initial: they as they were at step 0, [R, ...] each; empty where nobody asks for it.
         runs: R.
         fan_ins: of the weight layers: how many inputs one output sums over.
+        biases: of the weight layers that have some, by name, as the weights.
     """
 
-    def __init__(self, weights: Tensors, initial: Tensors, runs: int, fan_ins: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        weights: Tensors,
+        initial: Tensors,
+        runs: int,
+        fan_ins: Mapping[str, int],
+        biases: Tensors = MappingProxyType({}),
+    ) -> None:
+        self.biases = biases
         self.weights, self.initial, self.runs, self.fan_ins = weights, initial, runs, fan_ins
         self._norms: Tensor | None = None
 
@@ -39,14 +49,22 @@ class Observer:
 
     def add_gradients(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
         """Add the gradients of the weights that the pass met; 0 where the loss does not depend on a weight."""
-        for name in seen.weight_names:
-            gradient = gradients.get(name)
-            held = zeros_like(self.weights[name]) if gradient is None else gradient
-            seen.gradients.append(self._stacked(held.clone() if copy else held))
+        seen.gradients += [self._held(self.weights[name], gradients.get(name), copy) for name in seen.weight_names]
+
+    def add_bias_gradients(self, seen: Observation, gradients: Mapping[str, Tensor | None], *, copy: bool) -> None:
+        """Add the gradients of the biases beside them, by the names of their layers."""
+        seen.bias_gradients += [
+            self._held(self.biases[name], gradients.get(name), copy) if name in self.biases else None
+            for name in seen.weight_names
+        ]
 
     def add_updated(self, seen: Observation) -> None:
         """Add the weights as the update has left them."""
         seen.updated = [self._stacked(self.weights[name]) for name in seen.weight_names]
+
+    def _held(self, parameter: Tensor, gradient: Tensor | None, copy: bool) -> Tensor:
+        held = zeros_like(parameter) if gradient is None else gradient
+        return self._stacked(held.clone() if copy else held)
 
     def _stacked(self, tensor: Tensor) -> Tensor:
         return tensor.detach() if self.runs > 1 else tensor.detach().unsqueeze(0)

@@ -35,7 +35,7 @@ class SingleLearner(Learner):
     def __init__(self, own: TrainedModel) -> None:
         self.own = own
         self.parameter_count = own.parameter_count
-        self.observer = Observer(own.weights, own.initial, self.runs, own.fan_ins)
+        self.observer = Observer(own.weights, own.initial, self.runs, own.fan_ins, own.biases)
         self._statistics = statistics_layers(own.model)
         self._stepped = False
         self.curves = CurveCapture(own.capture)
@@ -80,6 +80,9 @@ class SingleLearner(Learner):
             if "gradient" in of:
                 gradients = {name: weight.grad for name, weight in own.weights.items()}
                 self.observer.add_gradients(seen, gradients, copy=after_update)
+            if "bias_gradient" in of:
+                gradients = {name: bias.grad for name, bias in own.biases.items()}
+                self.observer.add_bias_gradients(seen, gradients, copy=after_update)
             if not of.isdisjoint(("weight", "initial", "updated")):
                 self.observer.add_weights(seen, copy=after_update)
             if not after_update:
@@ -105,6 +108,8 @@ class SingleLearner(Learner):
         found = dict(zip(map(id, own.parameters), gradients, strict=True))
         slopes = {name: found.get(id(one)) for name, one in own.weights.items()}
         self.observer.add_gradients(seen, slopes, copy=False)
+        slopes = {name: found.get(id(one)) for name, one in own.biases.items()}
+        self.observer.add_bias_gradients(seen, slopes, copy=False)
         self.observer.add_weights(seen, copy=False)
         return seen
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanin.parts.models.layers import fans, weight_layers
+from fanin.parts.models.layers import biases, fans, weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
 from fanin.probes.capture import Capture
@@ -37,6 +37,7 @@ class TrainedModel:
     Attributes:
         parameters: those that are trained.
         weights: of its weight layers, by the layers' names; `trained_weights` are those that are trained, each once.
+        biases: of the weight layers that have some, by the layers' names.
         initial: the weights at step 0, [1, ...] each.
         fan_ins: how many inputs one output of each weight layer sums over.
         capture: records what passes through the network.
@@ -57,6 +58,7 @@ class TrainedModel:
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.weights = {name: layer.get_parameter("weight") for name, layer in weight_layers(self.model)}
+        self.biases = biases(self.model)
         self.fan_ins = {name: fans(layer)[0] for name, layer in weight_layers(self.model)}
         # A weight that two layers share is one weight: a penalty pulls it once.
         once = {id(weight): name for name, weight in reversed(self.weights.items()) if weight.requires_grad}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fanin.errors import OptionError, number
 from fanin.parts.initializers.base import Initializer
 from fanin.parts.initializers.draws import draw, write
-from fanin.parts.models.layers import weight_layers
+from fanin.parts.models.layers import biases
 
 
 @dataclass(kw_only=True)
@@ -44,8 +44,7 @@ class DrawnBiases(Initializer):
             OptionError: what does not fit.
         """
         super().check(model)
-        biases = (getattr(layer, "bias", None) for _, layer in weight_layers(model))
-        if self.bias_variance > 0 and not any(isinstance(bias, Tensor) for bias in biases):
+        if self.bias_variance > 0 and not biases(model):
             raise OptionError(
                 "bias_variance", self.bias_variance, "0 for a model without biases", "or take model.bias=true"
             )

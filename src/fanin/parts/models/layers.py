@@ -41,6 +41,12 @@ def weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in model.named_modules() if is_weight_layer(module)]
 
 
+def biases(model: nn.Module) -> dict[str, Tensor]:
+    """The biases of the weight layers that have some, by the layers' names."""
+    found = ((name, getattr(layer, "bias", None)) for name, layer in weight_layers(model))
+    return {name: bias for name, bias in found if isinstance(bias, nn.Parameter)}
+
+
 def is_weight_layer(module: nn.Module) -> bool:
     """Whether the module itself owns a weight matrix (or kernel)."""
     weight = dict(module.named_parameters(recurse=False)).get("weight")
