@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fanin.errors import flag as flag
     from fanin.errors import integer as integer
     from fanin.errors import number as number
+    from fanin.own_models.callbacks import KerasWatch as KerasWatch
+    from fanin.own_models.lightning_watch import LightningWatch as LightningWatch
+    from fanin.own_models.transformers_watch import TransformersWatch as TransformersWatch
     from fanin.own_models.watcher import Watch as Watch
     from fanin.own_models.watcher import watch as watch
     from fanin.parts.activations import law_of as law_of
@@ -58,6 +61,9 @@ if TYPE_CHECKING:
 
 ROOMS = {
     "fanin.errors": ("OptionError", "UserError", "choice", "flag", "integer", "number"),
+    "fanin.own_models.callbacks": ("KerasWatch",),
+    "fanin.own_models.lightning_watch": ("LightningWatch",),
+    "fanin.own_models.transformers_watch": ("TransformersWatch",),
     "fanin.own_models.watcher": ("Watch", "watch"),
     "fanin.parts.activations": ("law_of",),
     "fanin.parts.augmentations": ("Augmentation",),
