@@ -11,6 +11,7 @@ from fanin.parts.models.layers import fans, weight_layers
 from fanin.run.make_option import is_neutral
 from fanin.run.recipe import Recipe
 from fanin.theory.gaussian_maps import Activation
+from fanin.theory.phase import LARGEST, SMALLEST, FixedPoint, critical_point, fixed_point
 
 NUMBERS = (
     "point_variance", "point_bias_variance", "point_q", "point_chi_par", "point_chi_perp", "point_spread",
@@ -42,8 +43,6 @@ def phase_point(made: Recipe, model: nn.Module) -> Point:
 
 @lru_cache(maxsize=256)
 def _point(phi: Activation, variance: float, bias_variance: float) -> tuple[float | None, ...]:
-    from fanin.theory.phase import LARGEST, SMALLEST, FixedPoint, critical_point, fixed_point  # which needs scipy
-
     point, critical = fixed_point(phi, variance, bias_variance), critical_point(phi, bias_variance)
     found = critical.variance if isinstance(critical, FixedPoint) else None
     q = min(max(point.q, SMALLEST), LARGEST)

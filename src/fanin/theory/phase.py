@@ -13,10 +13,10 @@ Source: Poole et al. 2016; Schoenholz et al. 2017; Roberts, Yaida & Hanin 2022.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from fanin.theory.gaussian_maps import Activation
 
@@ -25,6 +25,9 @@ SMALLEST, LARGEST = 1e-12, 1e12
 
 EDGE = 1e-3
 """How near to 1 chi_perp is called critical."""
+
+PRECISION = 1e-14
+"""How closely the logarithm of a variance is found."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,7 @@ def fixed_point(activation: Activation, variance: float, bias_variance: float, s
     while low < here < high:
         there = min(max(here + step, low), high)
         if (gap(there) > 0) != rises:
-            root = brentq(gap, *sorted((here, there)), xtol=1e-13, rtol=1e-14)
-            return _at(activation, variance, bias_variance, math.exp(root))
+            return _at(activation, variance, bias_variance, math.exp(_crossing(gap, here, there)))
         here = there
     return _at(activation, variance, bias_variance, math.inf if rises else 0.0)
 
@@ -130,12 +132,29 @@ def critical_point(activation: Activation, bias_variance: float = 0.0) -> FixedP
     gaps = [gap(float(place)) for place in places]
     for place, after, one, next_one in zip(places, places[1:], gaps, gaps[1:], strict=False):
         if one > 0 >= next_one and math.isfinite(one):
-            q = math.exp(brentq(gap, float(place), float(after), xtol=1e-13, rtol=1e-14))
+            q = math.exp(_crossing(gap, float(place), float(after)))
             return _at(activation, 1 / activation.derivative_mean_square(q), bias_variance, q)
     return NoCriticalPoint(
         f"at a bias variance of {bias_variance:g} lengths grow from layer to layer at the weight variance at which "
         "angles would hold"
     )
+
+
+def _crossing(gap: Callable[[float], float], here: float, there: float) -> float:
+    """Where a function changes its sign between two places, by bisection.
+
+    scipy's brentq needs a fifth of the steps, but importing scipy.optimize takes longer than a short run.
+    """
+    side = gap(here) > 0
+    while abs(there - here) > PRECISION * max(1.0, abs(here)):
+        middle = (here + there) / 2
+        if middle in (here, there):
+            break
+        if (gap(middle) > 0) == side:
+            here = middle
+        else:
+            there = middle
+    return (here + there) / 2
 
 
 def _at(activation: Activation, variance: float, bias_variance: float, q: float) -> FixedPoint:
