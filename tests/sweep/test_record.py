@@ -23,7 +23,7 @@ def test_the_files_are_those_of_the_whole(tmp_path: Path) -> None:
     for number in range(2):  # the second time from what is known
         OmegaConf.update(task, "seed", number)
         overrides = [f"seed={number}", "data.root='a: b'"]
-        write_record(tmp_path / str(number), task, overrides, record)
+        write_record(tmp_path / str(number), as_plain(task), overrides, record)
         contents = {"config": as_plain(task), "overrides": overrides, "hydra": record}
         for name, content in contents.items():
             written = (tmp_path / str(number) / ".hydra" / f"{name}.yaml").read_text()

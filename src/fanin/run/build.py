@@ -44,11 +44,12 @@ def check(cfg: DictConfig, typed: Sequence[str] = ()) -> list[UserError]:
         typed: the overrides that a user typed for it, none of which may be passed over in silence.
     """
     errors: list[UserError] = []
-    made = _compose_recipe(cfg, errors)
+    options = Options(cfg)
+    made = _compose_recipe(options, errors)
     if made is not None and full_batch(made.make_optimizer):
         errors += _typed_batch_size(cfg, typed)
     try:
-        load_study(Options(cfg)["study"] if isinstance(cfg.get("study"), DictConfig) else cfg.get("study"))
+        load_study(options["study"] if isinstance(cfg.get("study"), DictConfig) else cfg.get("study"))
     except UserError as error:
         errors.append(error)
     return errors
@@ -67,23 +68,28 @@ def _typed_batch_size(cfg: DictConfig, typed: Sequence[str]) -> Iterator[OptionE
         yield OptionError("trainer.batch_size", size, allowed, "leave it out, or take optimizer=sgd")
 
 
-def recipe(cfg: DictConfig) -> Recipe:
+def recipe(cfg: DictConfig | Options) -> Recipe:
     """The options of a configuration.
 
     Raises:
         UserError: the first mistake in it.
     """
     errors: list[UserError] = []
-    made = _compose_recipe(cfg, errors)
+    made = _compose_recipe(options_of(cfg), errors)
     if errors:
         raise errors[0]
     assert made is not None
     return made
 
 
+def options_of(cfg: DictConfig | Options) -> Options:
+    """The options of a configuration, which may have been read before."""
+    return cfg if isinstance(cfg, Options) else Options(cfg)
+
+
 def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtype, *, indices: bool = False) -> Dataset:
     """The preprocessed data set of a configuration on a device; the runs of one process share it. See Dataset.to."""
-    options = cfg if isinstance(cfg, Options) else Options(cfg)
+    options = options_of(cfg)
     data, preprocess = options["data"], options["preprocess"]
     key = json.dumps([data, preprocess], sort_keys=True)
 
@@ -106,8 +112,9 @@ def _bytes(data: Dataset) -> int:
 _data_sets: BoundedCache[Dataset] = BoundedCache(most=2**30, size=_bytes)
 
 
-def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
+def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
     """Make every option; mistakes go to `errors`, and None is returned if there is one."""
+    cfg = options.cfg
     errors += [UnknownKey(str(key), cfg[key], "fanin", list(KEYS)) for key in cfg if key not in KEYS]
 
     def attempt(make: Callable[[], Any]) -> Any:
@@ -117,7 +124,6 @@ def _compose_recipe(cfg: DictConfig, errors: list[UserError]) -> Recipe | None:
             errors.append(error)
         return None
 
-    options = Options(cfg)
     seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
     attempt(lambda: flag("force", cfg.get("force")))
     attempt(lambda: check_objective(cfg.get("objective")))

@@ -88,11 +88,11 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
         UserError: a configuration cannot be run.
         UnfitCheckpoint: a checkpoint could not be taken over, or the first step from it not be made.
     """
-    recipes = [recipe(request.cfg) for request in requests]
+    recipes = [recipe(request.options) for request in requests]
     made = recipes[0]
     if made.trainer.threads is not None:
         torch.set_num_threads(made.trainer.threads)
-    data = load_data(requests[0].cfg, made.device, made.dtype, indices=made.takes_indices)
+    data = load_data(requests[0].options, made.device, made.dtype, indices=made.takes_indices)
     batches = batches_of(recipes, data)
     begun = [begin(*pair, steps_of(made, batches)) for pair in zip(requests, recipes, strict=True)]
     asked = 0
@@ -112,7 +112,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
     def ended(one: RequestedRun) -> None:
         request = one.request
         epochs = loop.batches.epoch(one.step)
-        result = result_of(one, request.cfg, request.identity, one.recipe, one.overlay, data, epochs) | counts
+        result = result_of(one, request.options.plain, request.identity, one.recipe, one.overlay, data, epochs) | counts
         one.recorder.close(one.state)
         request.folder.write_status(one.state, **loop.position(one))
         request.folder.write_result(result)

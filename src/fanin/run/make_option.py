@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from types import UnionType
 from typing import Any
 
@@ -33,10 +33,24 @@ class UnknownKey(UserError):
 
 
 class Options:
-    """The options of a configuration as plain values by group, interpolations resolved; each is read once."""
+    """The options of a configuration as plain values by group, interpolations resolved; all are read at once.
+
+    Args:
+        cfg: without its hydra node.
+    """
 
     def __init__(self, cfg: DictConfig) -> None:
-        self._cfg, self._read = cfg, dict[str, dict[str, Any]]()
+        self.cfg = cfg
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The whole configuration.
+
+        Raises:
+            OmegaConfBaseException: an interpolation in it leads nowhere, or a value is missing.
+        """
+        whole: dict[str, Any] = _plain(self.cfg)
+        return whole
 
     def __getitem__(self, group: str) -> dict[str, Any]:
         """What a group's option is made of.
@@ -44,19 +58,21 @@ class Options:
         Raises:
             UserError: it is no option, or an interpolation in it leads nowhere.
         """
-        if group not in self._read:
-            self._read[group] = _plain(self._cfg, group)
-        return self._read[group]
+        try:
+            node = self.plain[group]
+        except OmegaConfBaseException:  # maybe in another group, and the error is to name the right one
+            try:
+                node = _plain(self.cfg[group])
+            except OmegaConfBaseException as error:
+                raise UserError(f"{group}: {str(error).splitlines()[0]}") from None
+        if not isinstance(node, dict):
+            raise UserError(f"{group}={node}: must be an option of its group, not a value; fanin --help lists them")
+        return node
 
 
-def _plain(cfg: DictConfig, group: str) -> dict[str, Any]:
-    try:
-        node = OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{group}: {str(error).splitlines()[0]}") from None
-    if not isinstance(node, dict):
-        raise UserError(f"{group}={node}: must be an option of its group, not a value; fanin --help lists them")
-    return {str(key): value for key, value in node.items()}
+def _plain(cfg: Any) -> Any:
+    """A configuration, or a node of it, as plain values."""
+    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True, enum_to_str=True)
 
 
 def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:

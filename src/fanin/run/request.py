@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import Identity
+from fanin.run.make_option import Options
 
 ONCE = "dim yellow"
 """Style of a line that all runs of a grid would say, and that is shown once."""
@@ -55,6 +57,11 @@ class Request:
     identity: Identity
     folder: RunFolder
     viewer: Viewer = field(default_factory=Unseen)
+
+    @cached_property
+    def options(self) -> Options:
+        """What the configuration says, as plain values."""
+        return Options(self.cfg)
 
     @property
     def name(self) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from fanin.parts.data import Dataset
 from fanin.process import typed_path
@@ -24,7 +23,13 @@ from fanin.train.run_state import Run
 
 
 def result_of(
-    one: Run, cfg: DictConfig, identity: Identity, made: Recipe, overlay: Overlay, data: Dataset, epochs: float
+    one: Run,
+    config: Mapping[str, Any],
+    identity: Identity,
+    made: Recipe,
+    overlay: Overlay,
+    data: Dataset,
+    epochs: float,
 ) -> dict[str, Any]:
     """The content of result.json, key by key as `columns.RESULT` says."""
     purposes = ("init", "data", "dropout", "augment", "probe")
@@ -57,7 +62,7 @@ def result_of(
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
         "choices": identity.choices,
-        "config": _configuration(cfg),
+        "config": {key: value for key, value in config.items() if key != "force"},  # typed to run it again
         "config_hash": identity.config_hash,
         "classes": data.classes,
         "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},
@@ -66,13 +71,6 @@ def result_of(
         "git": git_state(typed_path(".")),
         "device": str(made.device),
     }
-
-
-def _configuration(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as nested values, without what the user typed to have it run again."""
-    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items() if key != "force"}
 
 
 def _chance(made: Recipe, data: Dataset) -> dict[str, float | None]:

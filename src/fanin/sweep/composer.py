@@ -53,7 +53,7 @@ class Composed:
     @cached_property
     def resolved(self) -> Plain:
         """What the job gets, as plain values, interpolations resolved."""
-        return as_plain(self.task, resolve=True) if "${" in repr(self.plain) else self.plain
+        return {key: _resolved(self.task[key]) if "${" in repr(value) else value for key, value in self.plain.items()}
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,16 @@ class Composer:
         return not (override.is_hydra_override() or self._groups[key] or isinstance(override.value(), dict))
 
 
-def as_plain(cfg: DictConfig, *, resolve: bool = False) -> Plain:
-    """A configuration as plain values, interpolations resolved or not."""
-    plain = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)
+def as_plain(cfg: DictConfig) -> Plain:
+    """A configuration as plain values, interpolations unresolved."""
+    plain = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _resolved(node: Any) -> Any:
+    """A node of a configuration as plain values, interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True, enum_to_str=True) if OmegaConf.is_config(node) else node
 
 
 def as_config(plain: Plain) -> DictConfig:
@@ -182,11 +187,10 @@ def hydra_record(composed: Composed, folder: Path, number: int) -> dict[str, Any
     return {"hydra": node | {key: node[key] | values for key, values in own.items()}}
 
 
-def write_record(folder: Path, task: DictConfig, overrides: list[str], record: dict[str, Any]) -> None:
+def write_record(folder: Path, config: Plain, overrides: list[str], record: dict[str, Any]) -> None:
     """Write .hydra as Hydra's own launchers do: config.yaml, overrides.yaml and hydra.yaml."""
     place = folder / ".hydra"
     place.mkdir(parents=True, exist_ok=True)
-    config = as_plain(task)
     texts = {
         "config": "".join(_section((key,), pickle.dumps(config[key])) for key in config),
         "overrides": _yaml(overrides),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fanin.probes.capture import first_tensor, watched
 from fanin.run.build import load_data, recipe
+from fanin.run.make_option import Options
 from fanin.run.recipe import Recipe
 
 COPIES = 4
@@ -28,8 +29,9 @@ def bytes_of_a_run(cfg: DictConfig) -> int:
     Args:
         cfg: a composed configuration without mistakes.
     """
-    made = recipe(cfg)
-    data = load_data(cfg, torch.device("cpu"), made.dtype, indices=made.takes_indices)
+    options = Options(cfg)
+    made = recipe(options)
+    data = load_data(options, torch.device("cpu"), made.dtype, indices=made.takes_indices)
     model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes)).to(made.dtype)
     weights = sum(parameter.nbytes for parameter in model.parameters())
     copies = COPIES + slots(made) + (not made.method.averaging.neutral)

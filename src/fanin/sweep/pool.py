@@ -100,7 +100,14 @@ def posted(run: Planned) -> Posted:
     """A planned run, ready to be sent."""
     composed = run.composed
     record = hydra_record(composed, run.folder, run.number)
-    return Posted(composed.task, run.identity, RunFolder(run.folder), overrides=composed.overrides, record=record)
+    return Posted(
+        composed.task,
+        run.identity,
+        RunFolder(run.folder),
+        config=composed.plain,
+        overrides=composed.overrides,
+        record=record,
+    )
 
 
 @dataclass

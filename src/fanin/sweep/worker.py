@@ -13,7 +13,7 @@ from typing import Any
 
 from fanin.output import forgive_output
 from fanin.run.request import Request
-from fanin.sweep.composer import write_record
+from fanin.sweep.composer import Plain, write_record
 from fanin.sweep.job import execute_together
 from fanin.sweep.run_view import ending
 from fanin.sweep.signals import obey_in_worker
@@ -24,14 +24,21 @@ PATIENCE = 0.5
 
 @dataclass(kw_only=True)
 class Posted(Request):
-    """A request as it is sent to a worker, with what Hydra's record of it is to say."""
+    """A request as it is sent to a worker, with what Hydra's record of it is to say.
 
+    Args:
+        config: the configuration as plain values, interpolations unresolved.
+        overrides: the job's own, as typed.
+        record: Hydra's node.
+    """
+
+    config: Plain
     overrides: list[str]
     record: dict[str, Any]
 
     def prepare(self) -> None:
         """Write Hydra's record."""
-        write_record(self.folder.path, self.cfg, self.overrides, self.record)
+        write_record(self.folder.path, self.config, self.overrides, self.record)
 
 
 class Line:

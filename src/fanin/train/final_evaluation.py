@@ -20,25 +20,25 @@ Row = Mapping[str, float | None]
 PLACE = ("step", "epoch", "seconds")
 
 
-def add_evaluation(learner: Learner, runs: Sequence[Run], name: str, part: Part) -> None:
-    """Add loss and error on a part of the data, such as "val", to the rows of all runs; nothing of an empty part."""
+def add_evaluation(learner: Learner, runs: Sequence[Run], name: str, part: Part, outputs: Tensor | None = None) -> None:
+    """Add loss and error on a part of the data, such as "val", to the rows of all runs; nothing of an empty part.
+
+    `outputs` are the learner's for the part, where they are known.
+    """
     if len(part[0]):
-        losses, errors = (values.tolist() for values in learner.evaluate(*part))
+        losses, errors = (values.tolist() for values in learner.evaluate(*part, outputs))
         for run, loss, error in zip(runs, losses, errors, strict=True):
             run.row |= {f"{name}_loss": loss, f"{name}_error": error}
 
 
-def add_measures(learner: Learner, runs: Sequence[Run], test: Part) -> None:
-    """Hold the answers of classifiers to the test part against the truth: precision, recall, confusion, ..."""
-    if len(test[0]):
-        outputs = learner.predict(test[0])
-        for index, run in enumerate(runs):
-            if run.state == "done":
-                run.evaluation = evaluate(outputs[index], test[1])
-
-
 def evaluate_finally(
-    learner: Learner, runs: Sequence[Run], parts: Mapping[str, Part], rows: Sequence[Row], in_training: Sequence[str]
+    learner: Learner,
+    runs: Sequence[Run],
+    parts: Mapping[str, Part],
+    rows: Sequence[Row],
+    in_training: Sequence[str],
+    *,
+    classifies: bool,
 ) -> None:
     """Evaluate the weights that runs end with, once each, and write their last rows without what is told already.
 
@@ -48,14 +48,17 @@ def evaluate_finally(
         parts: of the data, by name.
         rows: the runs' rows of the last step, as written.
         in_training: names of the parts that each evaluation in training was of.
+        classifies: whether answers to the test part are held against the truth: precision, recall, confusion, ...
     """
+    inputs, targets = parts["test"]
+    outputs = learner.predict(inputs) if classifies and len(inputs) else None
     for name, part in parts.items():
         known = (f"{name}_loss", f"{name}_error")
         if all(known[0] in row and not run.ends_with_best for run, row in zip(runs, rows, strict=True)):
             for run, row in zip(runs, rows, strict=True):
                 run.row |= {column: row[column] for column in known}
         else:
-            add_evaluation(learner, runs, name, part)
+            add_evaluation(learner, runs, name, part, outputs if name == "test" else None)
     evaluated = {f"{name}_{what}" for name in in_training for what in ("loss", "error")}
     for run, row in zip(runs, rows, strict=True):
         told = evaluated if run.ends_with_best else row.keys()  # the best weights have a row, maybe an earlier one
@@ -64,3 +67,7 @@ def evaluate_finally(
         losses = [value for key, value in run.final.items() if key.endswith("_loss") and value is not None]
         if not all(map(math.isfinite, losses)) and run.diverged is None:  # the very last update broke it
             run.state, run.diverged = "diverged", (run.step, Culprit("the evaluation", "loss"))
+    if outputs is not None:
+        for index, run in enumerate(runs):
+            if run.state == "done":
+                run.evaluation = evaluate(outputs[index], targets)

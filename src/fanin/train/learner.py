@@ -71,12 +71,21 @@ class Learner(ABC):
         """
 
     @torch.no_grad()
-    def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and error, [R] each, over a data set [N, ...] in evaluation mode, of the average where there is."""
+    def evaluate(self, inputs: Tensor, targets: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean loss and error, [R] each, over a data set [N, ...] in evaluation mode, of the average where there is.
+
+        Args:
+            inputs: [N, ...].
+            targets: [N].
+            outputs: what `predict` has given for these inputs, where it was asked.
+        """
         self.settle()
         sums = torch.zeros(2, self.runs, dtype=torch.float64, device=inputs.device)
+        start = 0
         for x, y in zip(torch.split(inputs, self.chunk), torch.split(targets, self.chunk), strict=True):
-            loss, error = self.measured(self.answers(x), y, x)
+            answers = self.answers(x) if outputs is None else outputs[:, start : start + len(x)]
+            start += len(x)
+            loss, error = self.measured(answers, y, x)
             sums += torch.stack([loss.double(), error]) * len(x)
         means = sums / len(inputs)
         return means[0], means[1]

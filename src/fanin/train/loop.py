@@ -15,7 +15,7 @@ from torch import Tensor
 from fanin.parts.data import Dataset
 from fanin.probes.probe import Measured, Probe, curve_tags, measure_curves, measure_profile
 from fanin.train.batches import Batches
-from fanin.train.final_evaluation import Part, add_evaluation, add_measures, evaluate_finally
+from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
 from fanin.train.learner import Batch, Learner
 from fanin.train.run_state import Run, State
 from fanin.train.settings import Trainer
@@ -222,9 +222,7 @@ class Loop(Generic[R]):
                 self.learner.load_weights(index, restored)
             run.row = {"step": run.step, "epoch": self.batches.epoch(run.step), "seconds": run.seconds}
         if self.steps > 0 or self.evaluates:
-            evaluate_finally(self.learner, self.runs, self.parts, rows, self.in_training)
-            if self.classifies:
-                add_measures(self.learner, self.runs, self.parts["test"])
+            evaluate_finally(self.learner, self.runs, self.parts, rows, self.in_training, classifies=self.classifies)
         if self.steps > 0:
             if self.probe.trajectory:
                 self.trajectory(self.runs[0].step)

@@ -23,8 +23,9 @@ def check_initialized(model: nn.Module) -> None:
     Raises:
         UserError: which parameters.
     """
-    floating = ((name, one) for name, one in model.named_parameters() if one.is_floating_point())
-    forgotten = [name for name, one in floating if bool(one.detach().isnan().any())]
+    floating = ((name, one.detach()) for name, one in model.named_parameters() if one.is_floating_point())
+    # A sum is NaN if an entry is (or if there are infinities of both signs), and takes no memory of its own.
+    forgotten = [name for name, one in floating if bool(one.sum().isnan()) and bool(one.isnan().any())]
     if forgotten:
         raise UserError(
             f"initializer: {listed(forgotten)} of the model hold NaN before the first step; every parameter has to be "
