@@ -107,6 +107,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("data", "point"): {"model": "surface", "loss": "value", "probe": "trajectory"},
     ("loss", "elbo"): {"model": "vae"},
     ("initializer", "fixup"): {"model": "residual_mlp"},
+    ("initializer", "weight_norm_scaled"): {"normalization": "weight"},
     ("normalization", "instance"): {"model": "cnn"},
     ("optimizer", "newton"): {"model": "linear"},
     ("optimizer", "gauss_newton"): {"model": "linear"},

@@ -8,6 +8,7 @@ the variance, one seed gives rescaled copies of one draw.
 from fanin.parts.initializers.base import Initializer, Stream
 from fanin.parts.initializers.biases import DrawnBiases
 from fanin.parts.initializers.critical import Critical
+from fanin.parts.initializers.delta_orthogonal import DeltaOrthogonal
 from fanin.parts.initializers.draws import DISTRIBUTIONS, TRUNCATED_VARIANCE, draw
 from fanin.parts.initializers.fan_scaled import (
     MODES,
@@ -25,6 +26,7 @@ from fanin.parts.initializers.independent import Independent, Normal, TruncatedN
 from fanin.parts.initializers.lsuv import Lsuv
 from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.initializers.pretrained import Pretrained
+from fanin.parts.initializers.weight_norm_scaled import WeightNormScaled
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -32,6 +34,7 @@ __all__ = [
     "TRUNCATED_VARIANCE",
     "Constant",
     "Critical",
+    "DeltaOrthogonal",
     "Dirac",
     "DrawnBiases",
     "Fixup",
@@ -50,6 +53,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
+    "WeightNormScaled",
     "XavierNormal",
     "XavierUniform",
     "Zeros",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fanin.errors import choice, number
 from fanin.parts.initializers.base import Initializer
 from fanin.parts.initializers.draws import DISTRIBUTIONS, draw, write
 from fanin.parts.initializers.independent import Independent
+from fanin.parts.models.layers import fans
+from fanin.theory.weights import Weights
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 
@@ -155,6 +157,10 @@ class TorchDefault(Initializer):
     def bias_variance_of(self, fan_in: int) -> float:
         """1 / (3 fan_in), as of a weight."""
         return 1 / (3 * fan_in)
+
+    def weight_law(self, layer: nn.Module) -> Weights:
+        """Independent weights of v = 1/3, and biases of s = 1 / (3 fan_in)."""
+        return Weights(1 / 3, "independent", self.bias_variance_of(fans(layer)[0]))
 
     def fill_bias(self, bias: Tensor, fan_in: int, generator: torch.Generator) -> None:
         """Overwrite a bias [out] with uniform draws within 1/sqrt(fan_in)."""
