@@ -11,6 +11,7 @@ a rule by quadrature. Nothing is decided by a class's name: a part is what its `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -57,6 +58,8 @@ def _weight_layer(module: nn.Module, weights: Mapping[nn.Module, Weights | str])
     drawn = weights.get(module, "its weights are not drawn by the initializer")
     if isinstance(drawn, str):
         return Unknown(drawn)
+    if getattr(module, "bias", None) is None:
+        drawn = replace(drawn, bias_variance=0.0)
     fan_in, fan_out = fans(module)
     if isinstance(module, nn.Linear) and (_as(module, nn.Linear) or isinstance(module, WeightNormLinear)):
         return Linear(fan_in, fan_out, drawn)
