@@ -230,3 +230,80 @@ def test_few_seeds_tell_no_variance(tmp_path: Path) -> None:
     grid = Grid(tmp_path, "finite_width_study")
     draws(grid, "variance_scaling", 0.05, seeds=15)
     assert {claim.holds for claim in grid.claims()} == {None}
+
+
+def trained_net(grid: Grid, v: float, chi: float, depth: int, error: float, seed: int = 0) -> None:
+    """A net that ended with this training error, of ten classes."""
+    grid.run(
+        {"initializer.c": v, "model.depth": depth, "seed": seed},
+        init={"point_variance": v, "point_chi_perp": chi, "chance_error": 0.9},
+        train_error=error,
+    )
+
+
+def test_depth_in_scales_decides_what_learns(tmp_path: Path) -> None:
+    """ln chi = -.3: 20 layers are 6 xi_c, 40 are 12; half of guessing is .45."""
+    grid = Grid(tmp_path, "trainable_depth_study")
+    low, middle, high = math.exp(-0.3), 1.0, math.exp(0.3)
+    for v, chi in ((1.0, low), (1.76, middle), (3.0, high)):
+        trained_net(grid, v, chi, 10, 0.1)
+        trained_net(grid, v, chi, 40, 0.44 if chi == middle else 0.46)
+    claims = [grid.claim(words) for words in ("up to 6", "in order", "in chaos", "the deepest nets")]
+    assert [claim.holds for claim in claims] == [True] * 4
+    assert claims[0].evidence == "4 of 4 runs; training error 11.1 to 48.9 % of that of guessing"
+    trained_net(grid, 1.0, low, 40, 0.44, seed=1)
+    claims = [grid.claim(words) for words in ("up to 6", "in order", "in chaos", "the deepest nets")]
+    assert [claim.holds for claim in claims] == [True, False, True, False]
+
+
+def residual_stream(growth: Sequence[float], first: float = 64 * 100.0) -> dict[tuple[str, str], list[float]]:
+    """Profiles of residual blocks of two ReLU layers: only the sums and the first layer have these squares."""
+    norms = [math.sqrt(first * one) for one in growth]
+    modules = [1.0, norms[0], *(one for norm in norms[1:] for one in (7.0, 7.0, 7.0, 7.0, norm)), 7.0, 1.0]
+    return {("module", "activation_norm"): modules}
+
+
+def residual_run(grid: Grid, arm: tuple[str, object, str], growth: Sequence[float], error: float = 0.1) -> None:
+    """A run of 50 blocks of 64 units whose stream grows like this, on 100 examples of entries of mean square 1."""
+    initializer, scale, normalization = arm
+    overrides = {"initializer": initializer, "model.scale": scale, "normalization": normalization, "seed": 0}
+    config = {"model": {"depth": 102, "width": 64, "layers_per_branch": 2, "scale": scale}}
+    grid.run(overrides, residual_stream(growth), config=config, init={"chance_error": 0.9}, train_error=error)
+
+
+BLOCKS = np.arange(51)
+
+
+@pytest.mark.parametrize(
+    ("arm", "growth", "share"),
+    [
+        (("variance_scaling", 1, "none"), 2.0**BLOCKS, 0.5 + 0 * BLOCKS[1:]),
+        (("variance_scaling", "depth", "none"), 1.02**BLOCKS, 0.02 / 1.02 + 0 * BLOCKS[1:]),
+        (("variance_scaling", 1, "layer"), 1.0 + BLOCKS, 1 / (1.0 + BLOCKS[1:])),
+    ],
+)
+def test_growth_of_the_residual_stream(
+    tmp_path: Path, arm: tuple[str, object, str], growth: np.ndarray, share: np.ndarray
+) -> None:
+    variance = float((10 * share**2 + 4 * share * (1 - share)).sum()) / 64
+    for place, (log_stray, holds) in enumerate(
+        (
+            (3.95 * variance**0.5, True), (4.05 * variance**0.5, False),
+            (-3.95 * variance**0.5 - variance / 2, True), (-4.05 * variance**0.5 - variance / 2, False),
+        )
+    ):  # fmt: skip
+        grid = Grid(tmp_path / str(place), "residual_study")
+        residual_run(grid, arm, [*growth[:-1], growth[-1] * math.exp(log_stray)])
+        name = "a = 1/√L: each" if arm[1] == "depth" else "a = 1, layer: mean" if arm[2] == "layer" else "a = 1: each"
+        claim = grid.claim(name)
+        assert claim.holds is holds
+        assert claim.evidence.endswith(f", {growth[-1]:.3g} expected")
+
+
+def test_fixup_grows_nothing_and_training_is_told(tmp_path: Path) -> None:
+    grid = Grid(tmp_path, "residual_study")
+    residual_run(grid, ("fixup", 1, "none"), [1.0] * 51, error=0.46)
+    assert grid.claim("fixup: nothing grows").holds is True
+    claim = grid.claim("fixup: the net trains")
+    assert (claim.holds, claim.evidence) == (False, "training error 51.1 % of that of guessing")
+    assert grid.claim("a = 1: the net does not train").holds is None
