@@ -209,3 +209,15 @@ def test_a_run_elsewhere_keeps_the_contract_and_another_configuration_has_anothe
     assert (elsewhere / name / "metrics.csv").read_text() == METRICS + "\n"
     assert {row["snapshot"] for row in table(elsewhere / name / "profiles.csv")} == {"init"}
     assert [row["run"] for row in table(elsewhere / "summary.csv")] == [name]
+
+
+def test_a_model_that_says_what_it_trains_with_says_it_where_something_else_went_wrong(tmp_path: Path) -> None:
+    """The line is right: with what it says, five epochs of 300 examples are enough."""
+    small = ("model=lstm", "data.image_size=8", "data.limit=300", "probe=off", "trainer.epochs=5")
+    said = fanin(tmp_path, *small)
+    typed = "optimizer=adam optimizer.lr=0.01"
+    assert "no progress" in said.out[-2]
+    assert said.out[-1].endswith(f"  lstm trains with {typed}; this was optimizer=sgd")
+    better = fanin(tmp_path, *small, *typed.split())
+    assert len(better.out) == 1
+    assert "learns" in better.out[0]

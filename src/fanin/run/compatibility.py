@@ -113,7 +113,8 @@ def _check_loss(model: nn.Module, made: Recipe) -> None:
     loss_name = getattr(loss, "name", type(loss).__name__.lower())
     wanted = getattr(model, "needs_loss", None)
     if wanted is not None and loss_name != wanted:
-        raise UserError(f"model={kind}: needs loss={wanted}, not {loss_name}")
+        typed = f"loss={wanted} {getattr(model, 'trains_with', '')}".strip()
+        raise UserError(f"model={kind}: needs loss={wanted}, not {loss_name}; type {typed}")
     if loss.needs_model is not None and wanted is None:
         raise UserError(f"loss={loss_name}: needs model={loss.needs_model}, not {kind}")
 
@@ -154,6 +155,7 @@ def _model_on_meta(options: Options, made: Recipe, data: Dataset) -> nn.Module:
         outputs = made.method.loss.out_features(data.classes)
         with torch.random.fork_rng(devices=[]):  # a user's model may draw from it
             model = _shaped(lambda: made.make_model(data.input_shape, outputs))
+            _check_loss(model, made)
             _check_outputs(model, made.method.loss, data, outputs)
         return model
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -117,6 +118,8 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
         request.folder.write_status(one.state, **loop.position(one))
         request.folder.write_result(result)
         request.viewer.ended(result)
+        if better := better_typed(loop.learner.model, result):
+            request.viewer.line(better)
 
     loop.ended = ended
     checkpoints = [one.checkpoint for one in begun if one.checkpoint is not None]
@@ -134,6 +137,15 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
             one.request.folder.write_status("interrupted", error="stopped by the user", **loop.position(one))
             one.recorder.close()
         raise
+
+
+def better_typed(model: nn.Module, result: Mapping[str, Any]) -> str:
+    """What to type for a model that says what it trains with, in a line, where a run with something else went wrong."""
+    typed, choices = str(getattr(model, "trains_with", "")), result["choices"]
+    group, _, option = typed.partition(" ")[0].partition("=")
+    if not typed or choices.get(group) == option or result["outcome"] not in ("diverged", "no progress", "worsens"):
+        return ""
+    return f"{choices.get('model')} trains with {typed}; this was {group}={choices.get(group)}"
 
 
 def begin(request: Request, made: Recipe, steps: int) -> Begun:

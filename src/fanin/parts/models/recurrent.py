@@ -43,6 +43,7 @@ class Recurrent(nn.Module):
     """
 
     layer: ClassVar[type[RecurrentLayer]]
+    trains_with: ClassVar[str] = "optimizer=adam optimizer.lr=0.01"  # gates at their middle pass little of a gradient
 
     def __init__(
         self,

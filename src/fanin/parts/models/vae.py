@@ -35,6 +35,7 @@ class Vae(nn.Module):
     """
 
     needs_loss: ClassVar[str | None] = "elbo"
+    trains_with: ClassVar[str] = "optimizer=adam"  # the loss is a sum over pixels, and so is its gradient
 
     def __init__(
         self,
