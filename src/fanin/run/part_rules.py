@@ -17,10 +17,24 @@ from typing import Any
 from torch import nn
 
 from fanin.parts.activation_maps import activation_map
+from fanin.parts.models.blocks import Add
 from fanin.parts.models.layers import fans, is_weight_layer
+from fanin.parts.normalization.layer import RootMeanSquare
 from fanin.parts.normalization.weight import WeightNormLinear
+from fanin.parts.regularizers.dropout import DropoutModule
 from fanin.theory.gaussian_maps import Activation
-from fanin.theory.stages import Activated, Flattened, Linear, Passed, Stage, Unknown
+from fanin.theory.stages import (
+    Activated,
+    Added,
+    BatchNormalized,
+    Dropped,
+    Flattened,
+    Linear,
+    Normalized,
+    Passed,
+    Stage,
+    Unknown,
+)
 from fanin.theory.weights import Weights
 
 Maps = dict[Any, Activation | None]
@@ -77,8 +91,42 @@ def _map_of(module: nn.Module, maps: Maps) -> Activation | None:
     return maps[key]
 
 
+def _scales(module: nn.Module) -> bool:
+    """Whether a normalization has learned to scale or shift, which it does not begin with."""
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    return (weight is not None and bool((weight != 1).any())) or (bias is not None and bool((bias != 0).any()))
+
+
+def _layer_norm(module: nn.LayerNorm | RootMeanSquare | nn.RMSNorm | nn.GroupNorm) -> Stage:
+    if _scales(module):
+        return Unknown("it scales what it has normalized")
+    if isinstance(module, nn.GroupNorm):
+        return Normalized(True, module.eps, module.num_groups, over_places=True)
+    if isinstance(module, RootMeanSquare):
+        return Normalized(False, module.eps, over_places=module.dims > 0)
+    if len(module.normalized_shape) > 1:
+        return Normalized(isinstance(module, nn.LayerNorm), module.eps or 0.0, over_places=True)
+    return Normalized(isinstance(module, nn.LayerNorm), module.eps or 0.0)
+
+
+def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d) -> Stage:
+    return Unknown("it scales what it has normalized") if _scales(module) else BatchNormalized(module.eps)
+
+
+def _dropout(module: DropoutModule | nn.Dropout) -> Stage:
+    return Passed() if module.p == 0 else Dropped(1 - module.p)
+
+
 RULES: Sequence[tuple[type[nn.Module], Callable[[Any], Stage]]] = (
     (nn.Identity, lambda module: Passed()),
+    (Add, lambda module: Added(module.scale)),
+    (DropoutModule, _dropout),
+    (nn.Dropout, _dropout),
+    (nn.LayerNorm, _layer_norm),
+    (nn.GroupNorm, _layer_norm),
+    (nn.RMSNorm, _layer_norm),
+    (RootMeanSquare, _layer_norm),
+    (nn.BatchNorm1d, _batch_norm),
     (nn.Flatten, lambda module: Flattened() if module.start_dim == 1 and module.end_dim == -1 else Unknown()),
 )
 """Rules by what a part computes, the `forward` of a class."""

@@ -20,11 +20,14 @@ from fanin.theory.composition import Batch, Composition, Residuals, Step, compos
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.logs import exp
 from fanin.theory.refinement import chain_of, plain, refined
-from fanin.theory.stages import Data, Flattened, Linear, Stage, Unknown
+from fanin.theory.stages import BatchNormalized, Data, Flattened, Linear, Stage, Unknown
 from fanin.theory.weights import Weights
 
 MOST = 48
 """Examples of the batch whose Gram matrix is carried; they stand for all."""
+
+MOST_NORMALIZED = 128
+"""The same where examples are normalized together: how many they are matters."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor, log_sq
     walked = steps_of(made, model, inputs)
     outputs = walked.outputs
     count = len(inputs)
-    rows = np.linspace(0, count - 1, min(count, MOST)).round().astype(int)
+    most = MOST_NORMALIZED if any(isinstance(step.stage, BatchNormalized) for step in walked.steps) else MOST
+    rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     some, answers = inputs[rows].detach().double().cpu().numpy(), targets[rows]
     scale = math.sqrt(exp(log_square) / max(float((some**2).sum()) * count / len(rows), 1e-300))
     some = some * scale  # as long as the whole batch's are

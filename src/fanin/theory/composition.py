@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fanin.theory.bands import weakest
 from fanin.theory.gaussian_maps import FloatArray
+from fanin.theory.gradient_spread import MOST, Node, Spread, spreads
 from fanin.theory.signals import Flow, Noises, Signal
-from fanin.theory.stages import Linear, NoRule, Place, Stage, meet
+from fanin.theory.stages import BatchNormalized, Linear, NoRule, Place, Stage, meet
 
 OUTPUTS = 256
 """Draws of the outputs, in pairs of opposite sign."""
@@ -48,14 +49,14 @@ class NormLaw:
 
     Attributes:
         mean, variance: of ln norm^2.
-        mean_square: ln E norm^2.
+        log_level: ln E norm^2.
         by_input: how ln norm^2 follows that of the input.
         source: of it.
     """
 
     mean: float
     variance: float
-    mean_square: float
+    log_level: float
     by_input: float
     source: str
 
@@ -70,6 +71,7 @@ class Composition:
         weight_gradients: of the gradients of weight layers' weights.
         stopped_at, why: the part that ended the law and the reason; empty where none did.
         flows_stopped_at, flows_why: of the gradients.
+        signals, flows: what is known of the steps.
     """
 
     outputs: list[NormLaw | None]
@@ -119,7 +121,8 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
         residuals: how the loss answers; None for no gradients.
         classes: outputs of an example.
     """
-    noises = Noises(len(steps) + 1, len(batch.counted))
+    drawn = any(isinstance(step.stage, BatchNormalized) for step in steps)
+    noises = Noises(len(steps) + 1, len(batch.counted), 2000 if drawn else 400)
     signals: list[Signal | None] = []
     found = Composition([None] * len(steps), [None] * len(steps), [None] * len(steps))
 
@@ -148,9 +151,13 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
         return found
     answers = _answers(top, noises, batch, residuals, classes)
     flows: list[list[Flow]] = [[] for _ in steps]
+    # Of answers that did not hang on the weights, o_a R_a o_b R_b would be K_ab G_ab.
+    natural = (top.gram * answers.grams.mean(0)[None])[0]
+    noises.along = answers.along.T @ answers.along / len(answers.along) - natural
+    noises.follows = top.elasticity
     start = np.zeros_like(top.elasticity)
-    ones = np.ones_like(top.gram)
-    flows[-1].append(Flow(answers.grams.mean(0)[None], start, np.zeros_like(top.shift), ones, np.ones_like(top.shift)))
+    flows[-1].append(Flow(answers.grams.mean(0)[None], start, np.zeros_like(top.shift), None, np.ones_like(top.shift)))
+    belows: dict[int, Sequence[Flow]] = {}
     met: list[Flow | None] = [None] * len(steps)
     for place in range(len(steps) - 1, -1, -1):
         step, signal, taken = steps[place], signals[place], inputs(steps[place])
@@ -170,8 +177,89 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
             break
         for source, one in zip(step.sources, below, strict=True):
             flows[source].append(one)
+        belows[place] = below
     found.flows = met
+    _spread(found, steps, signals, flows, met, belows, noises, batch, answers)
     return found
+
+
+def _spread(
+    found: Composition,
+    steps: Sequence[Step],
+    signals: Sequence[Signal | None],
+    flows: Sequence[Sequence[Flow]],
+    met: Sequence[Flow | None],
+    belows: dict[int, Sequence[Flow]],
+    noises: Noises,
+    batch: Batch,
+    answers: _Answers,
+) -> None:
+    """Put the gradients' own spread in the place of that of single examples, where it is known."""
+    nodes = [
+        Node(step.stage, step.sources, signal, flow, flows[place], belows[place])
+        if signal is not None and flow is not None and place in belows
+        else None
+        for place, (step, signal, flow) in enumerate(zip(steps, signals, met, strict=True))
+    ]
+    known = [place for place, law in enumerate(found.weight_gradients) if law is not None]
+    if not known:
+        return
+    chosen = sorted({known[round(at)] for at in np.linspace(0, len(known) - 1, min(MOST, len(known)))})
+    inputs = {place: signals[steps[place].sources[0]] for place in known}
+    own = [x.units * x.gram[0] * batch.whole for place in chosen if (x := inputs[place]) is not None]
+    worked = spreads(nodes, chosen, own, noises, answers.grams, answers.along)
+    if not worked:
+        return
+    rows = np.array([_numbers(worked[place], place, met, inputs, noises, batch, answers) for place in worked])
+    places = list(worked)
+    for place in known:
+        law, flow, x = found.weight_gradients[place], met[place], inputs[place]
+        if law is None or flow is None or x is None or not places[0] <= place <= places[-1]:
+            continue
+        own_variance, outputs, moved, about = (float(np.interp(place, places, column)) for column in rows.T)
+        mean = law.log_level - own_variance / 2 + moved
+        found.weight_gradients[place] = replace(law, mean=mean, variance=own_variance + outputs, by_input=about)
+
+
+def _numbers(
+    spread: Spread,
+    place: int,
+    met: Sequence[Flow | None],
+    inputs: dict[int, Signal | None],
+    noises: Noises,
+    batch: Batch,
+    answers: _Answers,
+) -> tuple[float, float, float, float]:
+    """Variance by the network's noises, what drawn outputs add, their mean logarithm, and how it follows the input."""
+    flow, x = met[place], inputs[place]
+    assert flow is not None
+    assert x is not None
+    pairs = flow.gram[0] * x.gram[0] * batch.whole
+    weights = pairs.sum(1) / pairs.sum()
+    ahead = flow.elasticity + x.elasticity
+    ahead[noises.rows // 3 :] = 0.0
+    follows, more, moved = _of_draws(spread.draws, answers)
+
+    def variance(elasticity: FloatArray) -> float:
+        mixed = float((elasticity[: noises.rows // 3] * weights * spread.mixed).sum())
+        return max(noises.variance(elasticity, weights) + spread.backward + 2 * mixed, 0.0)
+
+    with_outputs = (
+        ahead + follows * np.where(np.arange(noises.rows) < noises.rows // 3, 1, 0)[:, None] * answers.elasticity
+    )
+    alone = variance(ahead)
+    about = float((with_outputs[0] * weights).sum())
+    return alone, variance(with_outputs) - alone + more, moved, about
+
+
+def _of_draws(draws: FloatArray, answers: _Answers) -> tuple[float, float, float]:
+    """How the logarithm of draws follows the outputs' own stray, its variance besides, and its mean less ln mean."""
+    draws = np.maximum(draws, 1e-12 * max(float(draws.max()), 1e-300))
+    logs = np.log(draws) - math.log(float(draws.mean()))
+    about = answers.stray - answers.stray.mean()
+    square = float(about @ about)
+    follows = float(about @ logs / square) if square > 1e-12 else 0.0
+    return follows, float((logs - follows * about).var()), float(logs.mean())
 
 
 @dataclass(frozen=True)
@@ -182,11 +270,13 @@ class _Answers:
         grams: R R^T of each draw, [OUTPUTS, B, B].
         stray: how far the logarithm of the outputs' squared norm lay off in each draw, [OUTPUTS].
         elasticity: by which that follows the noises of the network, [noises, 1].
+        along: o_a R_a, what the answers have along the outputs themselves, [OUTPUTS, B].
     """
 
     grams: FloatArray
     stray: FloatArray
     elasticity: FloatArray
+    along: FloatArray
 
 
 def _answers(top: Signal, noises: Noises, batch: Batch, residuals: Residuals, classes: int) -> _Answers:
@@ -206,7 +296,8 @@ def _answers(top: Signal, noises: Noises, batch: Batch, residuals: Residuals, cl
     outputs *= np.exp(np.clip(stray, -60, 60) / 2 + float(top.shift @ each / each.sum()) / 2)[:, None, None]
     answers = residuals(outputs)
     common = (elasticity * each).sum(1, keepdims=True) / each.sum()
-    return _Answers(np.asarray(answers @ answers.transpose(0, 2, 1)), stray, common)
+    along = (answers * outputs).sum(2)
+    return _Answers(np.asarray(answers @ answers.transpose(0, 2, 1)), stray, common, along)
 
 
 def _law(
@@ -219,13 +310,10 @@ def _law(
 ) -> NormLaw:
     """The law of a sum over examples, from their shares in it and what it is in draws of the outputs."""
     elasticity, log_square = of.elasticity, math.log(total)
-    mean, more = log_square, 0.0
+    mean, more = 0.0, 0.0
     if draws is not None and answers is not None:
-        draws = np.maximum(draws, 1e-300 * max(float(draws.max()), 1e-300))
-        logs = np.log(draws) - math.log(float(draws.mean())) + log_square
-        about = answers.stray - answers.stray.mean()
-        follows = float(about @ logs / (about @ about)) if about @ about > 1e-12 else 0.0
-        mean, more = float(logs.mean()), float((logs - follows * about).var())
+        follows, more, moved = _of_draws(draws, answers)
+        mean += moved
         elasticity = elasticity + follows * answers.elasticity
     spreads = noises.variances(of.elasticity)
     exponents = of.shift + spreads / 2
@@ -234,7 +322,8 @@ def _law(
     own = max(noises.variance(of.elasticity, weights), 0.0)
     variance = max(noises.variance(elasticity, weights), 0.0)
     by_input = float((elasticity[0] * weights).sum())
-    return NormLaw(mean + level - own / 2, variance + more, log_square + level, by_input, of.source)
+    level += log_square
+    return NormLaw(mean + level - own / 2, variance + more, level, by_input, of.source)
 
 
 def _of_signal(signal: Signal, noises: Noises, batch: Batch) -> NormLaw | None:
@@ -251,10 +340,7 @@ def _of_flow(flow: Flow, answers: _Answers, noises: Noises, batch: Batch) -> Nor
     total = float(each.sum())
     if not 0 < total < math.inf:
         return None
-    share = np.ones_like(each)
-    if flow.transfer is not None:
-        share = np.diagonal(flow.transfer, axis1=1, axis2=2).sum(0) * counts
-    draws = np.diagonal(answers.grams, axis1=1, axis2=2) @ share
+    draws = np.diagonal(answers.grams, axis1=1, axis2=2) @ batch.counted
     return _law(each / total, draws, total, flow, noises, answers)
 
 
@@ -266,10 +352,7 @@ def _of_weights(flow: Flow, x: Signal, answers: _Answers, noises: Noises, batch:
     total = float(pairs.sum())
     if not 0 < total < math.inf:
         return None
-    if flow.transfer is None:
-        draws = np.trace(answers.grams, axis1=1, axis2=2)
-    else:
-        draws = np.einsum("mab,ab->m", answers.grams, flow.transfer[0] * gram * batch.whole)
+    draws = np.einsum("mab,ab->m", answers.grams, gram * batch.whole)
     elasticity, shift = flow.elasticity + x.elasticity, flow.shift + x.shift
     both = Signal(x.gram, x.units, elasticity, shift, x.mean, x.kurtosis, source=weakest([x.source, flow.source]))
     return _law(pairs.sum(1) / total, draws, total, both, noises, answers)

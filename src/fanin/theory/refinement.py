@@ -111,7 +111,7 @@ def _band(batch: NormLaw, single: NormLaw, exact: LogLaw, source: str) -> Band:
     root = math.sqrt(ratio)
     low, middle, high = (mean + (one - exact.mean) * root for one in exact.quantiles[1:4])
     return Band(
-        exp(middle / 2), exp(low / 2), exp(high / 2), exp(batch.mean_square / 2), mean, math.sqrt(variance), source
+        exp(middle / 2), exp(low / 2), exp(high / 2), exp(batch.log_level / 2), mean, math.sqrt(variance), source
     )
 
 
@@ -119,4 +119,4 @@ def plain(law: NormLaw) -> Band:
     """The band of a norm of which mean and variance are known."""
     sd = math.sqrt(law.variance)
     low, middle, high = (exp((law.mean + by * sd) / 2) for by in (-SIGMA, 0.0, SIGMA))
-    return Band(middle, low, high, exp(law.mean_square / 2), law.mean, sd, law.source)
+    return Band(middle, low, high, exp(law.log_level / 2), law.mean, sd, law.source)

@@ -18,9 +18,6 @@ from fanin.theory.gaussian_maps import FloatArray
 
 Sampler = Callable[[], FloatArray]
 
-SAMPLED = 2000
-"""Units that are drawn where no formula is known."""
-
 
 @dataclass(frozen=True, eq=False)
 class Signal:
@@ -36,7 +33,7 @@ class Signal:
         normal: whether units are normal over the weights.
         fresh: whether they have mean 0 given everything else, as behind a weight layer.
         centred: whether the units' own mean is 0 in every draw.
-        draw: SAMPLED units of place 0, [SAMPLED, B], where there is no formula; they are then the law.
+        draw: drawn units of place 0, [samples, B]; where there is no formula they are the law.
         size: height and width of the map, whose places these are; None for no map.
         source: of this knowledge.
     """
@@ -72,9 +69,9 @@ class Flow:
     Args:
         gram: G = E sum over units of delta_a delta_b, [P, B, B].
         elasticity, shift: as of a Signal, of the squared norm of delta.
-        transfer: what G of the output was multiplied by on its way here, entry by entry, [P, B, B]; None where it was
-            not.
+        factor: what the last stage multiplied G by, entry by entry, [P, B, B]; None where it did something else.
         peak: E delta^4 / (E delta^2)^2 of one unit over 3, [B].
+        along: what of G lies along the signals of the place themselves, [P, B, B]; None for nothing.
         draw: as of a Signal.
         source: of this knowledge.
     """
@@ -82,8 +79,9 @@ class Flow:
     gram: FloatArray
     elasticity: FloatArray
     shift: FloatArray
-    transfer: FloatArray | None
+    factor: FloatArray | None
     peak: FloatArray
+    along: FloatArray | None = None
     draw: Sampler | None = None
     source: str = EXACT
 
@@ -105,14 +103,22 @@ class Noises:
     Args:
         stages: how many.
         examples: B.
+        samples: units that are drawn where no formula is known.
+
+    Attributes:
+        along: how much more E o_a R_a o_b R_b is than if the loss's answers R were independent of the weights, [B, B].
+        follows: the outputs' elasticity by the noises, [noises, B].
     """
 
     stages: int
     examples: int
+    samples: int = 2000
     forward: FloatArray = field(init=False)
     mixed: FloatArray = field(init=False)
     backward: FloatArray = field(init=False)
     meeting: FloatArray = field(init=False)
+    along: FloatArray | None = None
+    follows: FloatArray | None = None
 
     def __post_init__(self) -> None:
         shape = (self.stages, self.examples, self.examples)

@@ -1,0 +1,32 @@
+"""The stages that a network is made of, and what each does to a signal on its way up and to a gradient on its way down.
+
+A law of a model is put together from these, in the order in which the model runs its parts. All formulas are those of
+infinite width with the first order in 1/n beside them: a stage adds noise to the logarithm of each example's squared
+norm, and its mean falls by half of the noise's variance. Notation as in signals.py; r and g are the correlations of two
+examples' signals and gradients.
+"""
+
+from fanin.theory.stages.activated import Activated
+from fanin.theory.stages.base import NoRule, Place, Stage
+from fanin.theory.stages.dropped import Dropped
+from fanin.theory.stages.linear import Linear
+from fanin.theory.stages.normalized import BatchNormalized, Normalized
+from fanin.theory.stages.plain import Data, Flattened, Passed, Unknown
+from fanin.theory.stages.sums import Added, meet
+
+__all__ = [
+    "Activated",
+    "Added",
+    "BatchNormalized",
+    "Data",
+    "Dropped",
+    "Flattened",
+    "Linear",
+    "NoRule",
+    "Normalized",
+    "Passed",
+    "Place",
+    "Stage",
+    "Unknown",
+    "meet",
+]

@@ -1,0 +1,151 @@
+"""Activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fanin.theory.bands import MEAN_FIELD, weakest
+from fanin.theory.gaussian_maps import Activation, FloatArray
+from fanin.theory.pairs import PairMaps
+from fanin.theory.signals import Flow, Signal
+from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, set_diagonal
+
+
+@dataclass(frozen=True)
+class Activated(Stage):
+    """x = phi(z), entry by entry: K = E phi phi, G = G' E phi' phi'.
+
+    Given the squared norm of z the noise of ln ||x_a||^2 is (E phi^2 phi^2/(V V) - 1 - 2 e_a e_b r^2)/n, e = q V'/V the
+    elasticity with which it follows ln q; backwards likewise with phi', and as the units are the same the two noises
+    have the covariance (E phi^2 phi'^2/(V D) - 1 - 2 e d r^2)/n, d = q D'/D.
+
+    Args:
+        activation: phi.
+    """
+
+    activation: Activation
+    maps: PairMaps = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        known = vars(self.activation).setdefault("pair_maps", PairMaps(self.activation))
+        object.__setattr__(self, "maps", known)
+
+    def forward(self, inputs: Sequence[Signal], at: Place) -> Signal:
+        """See Stage."""
+        (z,) = inputs
+        if not z.normal:
+            return self._of_draws(z, at)
+        if z.gram.shape[0] > 1:
+            raise NoRule("no rule")
+        one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
+        gram = pair.product.copy()
+        set_diagonal(gram, one.square)
+        rate, bend, tilt = one.square_rate[0], one.square_bend[0], one.tilt[0]
+        radial = 2 * np.outer(rate, rate) * z.correlation[0] ** 2
+        noise = pair.squares[0] - 1 - radial
+        if z.centred:
+            noise = noise - np.outer(tilt, tilt) * z.correlation[0]
+        noise = noise / z.units
+        at.noises.forward[at.index] = noise
+        spread = at.noises.variances(z.elasticity)
+        shift = rate * z.shift + bend * spread / 2 - (bend - rate + rate**2) / z.units - np.diagonal(noise) / 2
+        elasticity = rate * z.elasticity
+        elasticity[at.index] = 1.0
+        return replace(
+            z,
+            gram=gram,
+            elasticity=elasticity,
+            shift=shift,
+            mean=one.mean,
+            kurtosis=np.diagonal(pair.squares[0]).copy(),
+            normal=False,
+            fresh=False,
+            centred=False,
+            draw=lazy(lambda: self.activation.phi(drawn(z))),
+        )
+
+    def _of_draws(self, z: Signal, at: Place) -> Signal:
+        """Of units that are not normal: from draws of them."""
+        units = self.activation.phi(drawn(z))
+        gram = units.T @ units / at.noises.samples
+        squares = units**2 / np.maximum(np.diagonal(gram), 1e-300)
+        noise = (squares.T @ squares / at.noises.samples - 1) / z.units
+        at.noises.forward[at.index] = noise
+        elasticity = z.elasticity.copy()
+        elasticity[at.index] = 1.0
+        shift = z.shift - np.diagonal(noise) / 2
+        kurtosis = (squares**2).mean(0)
+        return replace(
+            z,
+            gram=gram[None],
+            elasticity=elasticity,
+            shift=shift,
+            mean=units.mean(0)[None],
+            kurtosis=kurtosis,
+            fresh=False,
+            centred=False,
+            draw=lambda: units,
+            source=weakest([z.source, MEAN_FIELD]),
+        )
+
+    def along(self, z: Signal) -> FloatArray:
+        """By how much a gradient along x itself is handed on, E (phi phi')^2 / E phi^2 of both examples, [B, B]."""
+        one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
+        size = np.sqrt(np.diagonal(pair.mixed[0]) * one.slope[0])
+        return np.asarray(np.outer(size, size))
+
+    def radial(self, z: Signal, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What the lengths of z, which the rest of the noise is given, have in the noise of a form of the gradients.
+
+        Args:
+            z: that it takes.
+            shares: of pairs in the form, [layers, B, B].
+
+        Returns:
+            n times its variance, [layers], and its covariance with ln ||x_a||^2, [layers, B].
+        """
+        one = self.maps.lengths(z.squares)
+        square = 2 * z.correlation[0] ** 2
+        follows = shares.sum(2) * one.slope_rate[0]
+        by = follows @ square
+        return (by * follows).sum(1), by * one.square_rate[0]
+
+    def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
+        """See Stage."""
+        (z,) = inputs
+        n = z.units
+        both = 1 + 2 * flow.correlation[0] ** 2
+        draw = lazy(lambda: self.activation.derivative(drawn(z)) * drawn(flow))
+        if not z.normal:
+            delta = draw()
+            gram = n * (delta.T @ delta)[None] / at.noises.samples
+            squares = delta**2 / np.maximum(np.diagonal(gram[0]) / n, 1e-300)
+            ahead = drawn(output) ** 2 / np.maximum(np.diagonal(output.gram[0]), 1e-300)
+            noise = (squares.T @ squares / at.noises.samples - both) / n
+            at.noises.backward[at.index] = noise
+            at.noises.mixed[at.index] = (ahead.T @ squares / at.noises.samples - 1) / n
+            elasticity = flow.elasticity.copy()
+            elasticity[at.above] = 1.0
+            shift = flow.shift - np.diagonal(noise) / 2
+            return [Flow(gram, elasticity, shift, None, (squares**2).mean(0) / 3, draw=draw, source=MEAN_FIELD)]
+        one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
+        slopes = pair.slopes.copy()
+        set_diagonal(slopes, one.slope)
+        rate, bend, ahead = one.slope_rate[0], one.slope_bend[0], one.square_rate[0]
+        square = z.correlation[0] ** 2
+        np.fill_diagonal(both, 3 * flow.peak)
+        noise = (both * (pair.slope_squares[0] - 1) - 2 * np.outer(rate, rate) * square) / n
+        at.noises.backward[at.index] = noise
+        at.noises.mixed[at.index] = (pair.mixed[0] - 1 - 2 * np.outer(ahead, rate) * square) / n
+        spread = at.noises.variances(z.elasticity)
+        elasticity = flow.elasticity + rate * z.elasticity
+        elasticity[at.above] = 1.0
+        shift = flow.shift + rate * z.shift + bend * spread / 2 - (bend - rate + rate**2) / n - np.diagonal(noise) / 2
+        peak = flow.peak * np.diagonal(pair.slope_squares[0])
+        gram = slopes * flow.gram
+        if flow.along is not None:
+            gram = gram + (self.along(z) - slopes) * flow.along
+        return [Flow(gram, elasticity, shift, slopes, peak, draw=draw, source=flow.source)]

@@ -1,0 +1,123 @@
+"""Weight layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fanin.theory.bands import FIRST_ORDER, MEAN_FIELD, weakest
+from fanin.theory.gaussian_maps import FloatArray
+from fanin.theory.signals import Flow, Signal
+from fanin.theory.stages.base import Place, Stage, lazy, root
+from fanin.theory.weights import Weights
+
+
+@dataclass(frozen=True)
+class Linear(Stage):
+    """z = W x + b:  K' = v K + s,  G = v G'.
+
+    Noise of ln ||z_a||^2: 2 r^2 / n, times 1 - n/n_in for the part of a rotation that an orthogonal W is.
+
+    Args:
+        fan_in, fan_out: n_in and n.
+        weights: W and b.
+    """
+
+    fan_in: int
+    fan_out: int
+    weights: Weights
+
+    def forward(self, inputs: Sequence[Signal], at: Place) -> Signal:
+        """See Stage."""
+        (x,) = inputs
+        v, s = self.weights.variance, self.weights.bias_variance
+        gram = v * x.gram + s
+        before, after = x.squares.mean(0), np.diagonal(gram, axis1=1, axis2=2).mean(0)
+        share = np.divide(v * before, after, out=np.ones_like(after), where=after > 0)
+        noise = 2 * mean_square(gram) / self.fan_out * (1 - self._rotation(self.fan_out, self.fan_in))
+        at.noises.forward[at.index] = noise
+        spread = at.noises.variances(x.elasticity)
+        elasticity, shift = share * x.elasticity, share * x.shift + share * (1 - share) * spread / 2
+        source = MEAN_FIELD if self.weights.calibrated is not None else FIRST_ORDER
+        if self.weights.calibrated is not None:
+            mean = float(after.mean())
+            if mean > 0 and abs(mean - 1) > self.weights.calibrated:
+                gram = gram / mean
+            # The batch's norm is set, whatever the weights: what all examples have in common is taken out.
+            part = after / after.sum()
+            elasticity = elasticity - (elasticity * part).sum(1, keepdims=True)
+            shift = shift - shift @ part
+            at.noises.forward[at.index] = 0.0
+        elasticity[at.index] = 1.0
+        return Signal(
+            gram,
+            self.fan_out,
+            elasticity,
+            shift - np.diagonal(at.noises.forward[at.index]) / 2,
+            np.zeros(gram.shape[:2]),
+            np.full(gram.shape[1], 3.0),
+            normal=True,
+            fresh=True,
+            draw=lazy(lambda: at.normals() @ root(gram[0]).T),
+            size=x.size,
+            source=weakest([x.source, source]),
+        )
+
+    def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
+        """See Stage."""
+        v = self.weights.variance
+        if self.weights.calibrated is not None:  # W is what makes the output's variance 1
+            before = float(v * inputs[0].squares.mean() + self.weights.bias_variance)
+            v *= float(output.squares.mean()) / before if before > 0 else 1.0
+        noise = 2 * mean_square(flow.gram) / self.fan_in * (1 - self._rotation(self.fan_in, self.fan_out))
+        below = from_weights(v * flow.gram, v, noise, flow, at, self.fan_in)
+        more = self.along(inputs[0], output, at)
+        if more is None or at.noises.along is None:
+            return [below]
+        more = more * at.noises.along
+        gram = below.gram + more
+        draw = lazy(lambda: at.normals() @ root(gram[0] / self.fan_in).T)
+        return [replace(below, gram=gram, along=more, draw=draw)]
+
+    def along(self, x: Signal, z: Signal, at: Place) -> FloatArray | None:
+        """What the gradient has along x because the loss's answers follow from this W, too, [1, B, B].
+
+        Given z = W x it is x_a (x_a delta_a)/||x_a||^2, and by Euler's rule z_a delta_a is o_a R_a times
+        d ln ||o_a|| / d ln ||z_a||; this is for o_a R_a = 1.
+        """
+        if at.noises.follows is None or len(x.gram) > 1 or self.weights.variance <= 0:
+            return None
+        share = np.divide(
+            self.weights.variance * x.squares, z.squares, out=np.zeros_like(x.squares), where=z.squares > 0
+        )
+        follows = share[0] * at.noises.follows[at.index] / np.maximum(x.squares[0], 1e-300)
+        return np.asarray(x.gram * np.outer(follows, follows) / self.fan_in)
+
+    @property
+    def rotation_down(self) -> float:
+        """Which part of a gradient's length the matrix keeps for certain."""
+        return self._rotation(self.fan_in, self.fan_out)
+
+    def _rotation(self, outputs: int, inputs: int) -> float:
+        """Which part of a vector's length an orthogonal matrix keeps for certain."""
+        return min(1.0, outputs / inputs) if self.weights.kind == "orthogonal" else 0.0
+
+
+def from_weights(gram: FloatArray, factor: float, noise: FloatArray, flow: Flow, at: Place, units: int) -> Flow:
+    """The gradient below a weight layer: normal over the weights."""
+    at.noises.backward[at.index] = noise
+    elasticity = flow.elasticity.copy()
+    elasticity[at.above] = 1.0
+    shift = flow.shift - np.diagonal(noise) / 2
+    draw = lazy(lambda: at.normals() @ root(gram[0] / units).T)
+    return Flow(gram, elasticity, shift, np.full((1, 1, 1), factor), np.ones_like(shift), draw=draw, source=flow.source)
+
+
+def mean_square(gram: FloatArray) -> FloatArray:
+    """The squared correlation of two examples, over the places; a weight per place by its square, [B, B]."""
+    squares = np.diagonal(gram, axis1=1, axis2=2)
+    total = squares.sum(0)
+    product = np.outer(total, total)
+    return np.asarray(np.divide((gram**2).sum(0), product, out=np.zeros_like(product), where=product > 0))
