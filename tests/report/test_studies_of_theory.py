@@ -307,3 +307,32 @@ def test_fixup_grows_nothing_and_training_is_told(tmp_path: Path) -> None:
     claim = grid.claim("fixup: the net trains")
     assert (claim.holds, claim.evidence) == (False, "training error 51.1 % of that of guessing")
     assert grid.claim("a = 1: the net does not train").holds is None
+
+
+def weights(grid: Grid, activation: str, initializer: str, losses: Sequence[float], rate: float = 0.01) -> None:
+    """Runs of each seed that ended with these losses."""
+    for seed, loss in enumerate(losses):
+        overrides = {"activation": activation, "initializer": initializer, "optimizer.lr": rate, "seed": seed}
+        grid.run(overrides, outcome="learns", train_loss=loss)
+
+
+def test_orthogonal_weights_at_their_best_rate(tmp_path: Path) -> None:
+    """At 0.1 they lose, and that is not their best; normal ones are compared at 0.1, which is theirs."""
+    grid = Grid(tmp_path, "isometry_study")
+    weights(grid, "identity", "orthogonal", (0.1, 0.2))
+    weights(grid, "identity", "orthogonal", (0.9, 0.9), rate=0.1)
+    weights(grid, "identity", "variance_scaling", (0.8, 0.8))
+    weights(grid, "identity", "variance_scaling", (0.4, 0.4), rate=0.1)
+    claim = grid.claim("linear: orthogonal")
+    assert (claim.holds, claim.evidence) == (True, "loss 0.1 to 0.2 against 0.4; lower in 2 of 2 pairs")
+    weights(grid, "tanh", "orthogonal", (0.1, 0.3))
+    weights(grid, "tanh", "variance_scaling", (0.2, 0.2))
+    assert grid.claim("tanh: orthogonal").holds is False
+    assert grid.claim("relu gains less").holds is None
+    weights(grid, "relu", "orthogonal", (0.15, 0.15))
+    weights(grid, "relu", "variance_scaling", (0.2, 0.2))
+    claim = grid.claim("relu gains less")  # tanh: sqrt(.03)/.2 = x .87
+    assert (claim.holds, claim.evidence) == (
+        False,
+        "loss by orthogonal weights: relu x 0.75, linear x 0.35, tanh x 0.87",
+    )

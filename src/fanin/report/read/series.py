@@ -45,6 +45,14 @@ class Profiles:
         matrix[run, index - 1] = self._table[column].to_numpy()[rows]
         return matrix
 
+    def words(self, snapshot: str, axis: str, quantity: str, column: str) -> NDArray[np.object_]:
+        """A column of text as [runs, largest index], "" where there is none."""
+        rows = self._rows(snapshot, axis, quantity)
+        run, index = (self._table[name].to_numpy()[rows].astype(np.intp) for name in ("run", "index"))
+        matrix = np.full((self.runs, int(index.max(initial=0))), "", object)
+        matrix[run, index - 1] = self._table[column].astype(object).fillna("").to_numpy()[rows]
+        return matrix
+
     def lengths(self, snapshot: str, axis: str, quantity: str) -> NDArray[np.intp]:
         """The largest index of each run, [runs]; what lies beyond is not missing, the run has no such layer."""
         rows = self._rows(snapshot, axis, quantity)
