@@ -6,6 +6,7 @@ import ast
 import inspect
 from pathlib import Path
 
+import pytest
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -15,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fanin.run import hydra_private
+from fanin.sweep.composer import INTEGER
 
 SOURCE = Path(__file__).parents[2] / "src"
 ROOM = Path(hydra_private.__file__)
@@ -60,3 +62,11 @@ def test_overrides_are_applied_as_the_command_line_does() -> None:
     OmegaConf.set_struct(cfg, True)
     hydra_private.apply_overrides(OverridesParser.create().parse_overrides(["a.b=3", "~a.c", "+a.d=4"]), cfg)
     assert cfg == {"a": {"b": 3, "d": 4}}
+
+
+@pytest.mark.parametrize("number", [0, 1, -7, 4021, 10**15])
+def test_a_number_in_an_overrides_place_is_what_the_parser_makes_of_it(number: int) -> None:
+    parser = OverridesParser.create()
+    one, expected = parser.parse_overrides(["model.depth=3", f"model.depth={number}"])
+    assert INTEGER.fullmatch(f"model.depth={number}")
+    assert hydra_private.with_number(one, number) == expected

@@ -6,6 +6,7 @@ import glob
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from fanin.process import lock
 
 LONGEST_INTEGER = 300
 """Digits; floats end at 309."""
+
+LONG_INTEGER = re.compile(rb"\d{%d}" % LONGEST_INTEGER)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -101,6 +104,8 @@ def loaded(text: bytes) -> Any:
     Raises:
         ValueError: it is no JSON.
     """
+    if not LONG_INTEGER.search(text):
+        return json.loads(text)  # four times as fast as with a function for each integer
     return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < LONGEST_INTEGER else float(digits))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from omegaconf import DictConfig
 
 from fanin.run.hydra_targets import check_hydra
 
-__all__ = ["App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app"]
+__all__ = ["App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app", "with_number"]
 
 Check = Callable[[DictConfig], object]
 Around = Callable[[DictConfig, Sweeper], AbstractContextManager[None]]
@@ -133,3 +134,8 @@ def loader_of(search_path: Sequence[tuple[str, str]]) -> ConfigLoader:
 def apply_overrides(overrides: list[Override], cfg: Any) -> None:
     """Set, add and delete keys of a configuration as the command line does."""
     ConfigLoaderImpl._apply_overrides_to_config(overrides, cfg)
+
+
+def with_number(override: Override, number: int) -> Override:
+    """The override of the same key with another integer, as the parser gives it in a hundred times as long."""
+    return replace(override, _value=number, input_line=f"{override.key_or_group}={number}")

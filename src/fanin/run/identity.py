@@ -118,8 +118,11 @@ def _file_hash(file: Path, changed: int, size: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
+_BELOW = tuple(f"{key}." for key in NOT_IDENTITY)
+
+
 def _incidental(key: str) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in NOT_IDENTITY)
+    return key in NOT_IDENTITY or key.startswith(_BELOW)
 
 
 def _unused(key: str, value: object) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -19,10 +20,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from fanin.run.hydra_private import apply_overrides, get_overrides_dirname
+from fanin.run.hydra_private import apply_overrides, get_overrides_dirname, with_number
 from fanin.run.identity import without_hydra
 
 Plain = dict[str, Any]
+
+INTEGER = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=(0|-?[1-9][0-9]{0,15})")
+"""An override that sets a key to an integer: most jobs of a grid have one that no other has, their seed."""
 
 
 @dataclass
@@ -106,7 +110,11 @@ class Composer:
     def _parse(self, override: str) -> Override:
         """A typed override; the jobs of a grid share most of theirs."""
         if override not in self._parsed:
-            (self._parsed[override],) = self._parser.parse_overrides([override])
+            number = INTEGER.fullmatch(override)
+            if number and override != (first := f"{number[1]}=1"):
+                self._parsed[override] = with_number(self._parse(first), int(number[2]))
+            else:
+                (self._parsed[override],) = self._parser.parse_overrides([override])
         return self._parsed[override]
 
     def _compose(self, choices: Sequence[str]) -> _Choice:

@@ -65,7 +65,7 @@ class Plan:
     @property
     def edited(self) -> dict[str, int]:
         """The user's own files that have changed since finished runs, with the number of these."""
-        finished = [run for run in self.runs.values() if run.finished]
+        finished = [run for run in self.runs.values() if run.finished and run.identity.code]
         return dict(Counter(name for run in finished for name in RunFolder(run.folder).edited(run.identity.code)))
 
     def add(self, composed: Composed, folder: Path | None = None) -> Identity:
