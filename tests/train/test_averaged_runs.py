@@ -121,8 +121,8 @@ def test_the_best_weights_of_a_run_are_those_of_the_average_that_was_best(tmp_pa
     one, _ = loop(tmp_path, made, engine.clouds(separation=1.5))
     evaluate, during = one.learner.evaluate, list[tuple[float, dict[str, Tensor]]]()
 
-    def spy(inputs: Tensor, targets: Tensor) -> Any:
-        found = evaluate(inputs, targets)
+    def spy(inputs: Tensor, targets: Tensor, *known: Tensor | None) -> Any:
+        found = evaluate(inputs, targets, *known)
         if inputs is one.data.val_x:
             during.append((found[0].item(), engine.weights(one)))
         return found

@@ -185,7 +185,7 @@ def test_a_run_of_some_epochs_with_growing_batches(tmp_path: Path, monkeypatch: 
 
     The validation part is evaluated, and a checkpoint written, where an epoch is full: after 200 and 440 examples.
     """
-    monkeypatch.setattr("fanin.train.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("fanin.train.checkpoints.LEAST_SECONDS", 0.0)
     made = recipe(batch=Growing(factor=2, every=2), trainer={"steps": None, "epochs": 2.1, "log_every": 1})
     one, _ = loop(tmp_path, made)
     steps, checkpoint, saved = losses_of(one), one.checkpoint, []

@@ -298,8 +298,8 @@ def evaluations_of(one: Loop[RequestedRun]) -> list[tuple[float, dict[str, Tenso
     found: list[tuple[float, dict[str, Tensor]]] = []
     evaluate = one.learner.evaluate
 
-    def spy(inputs: Tensor, targets: Tensor) -> Any:
-        result = evaluate(inputs, targets)
+    def spy(inputs: Tensor, targets: Tensor, *known: Tensor | None) -> Any:
+        result = evaluate(inputs, targets, *known)
         if inputs is one.data.val_x:
             found.append((float(result[0]), weights(one)))
         return result

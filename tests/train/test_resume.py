@@ -161,7 +161,7 @@ def test_a_run_that_goes_on_after_it_broke(tmp_path: Path, step: int) -> None:
 def test_a_checkpoint_an_epoch_unless_the_last_is_young(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: int | None
 ) -> None:
-    monkeypatch.setattr("fanin.train.loop.CHECKPOINT_SECONDS", seconds)  # the clock starts with the loop
+    monkeypatch.setattr("fanin.train.checkpoints.LEAST_SECONDS", seconds)  # the clock starts with the loop
     attempt(tmp_path, eventful(0), asked_at(13, answer=kill))  # 10 steps an epoch
     path = tmp_path / "checkpoints" / "last.pt"
     assert (torch.load(path, weights_only=True)["step"] if path.exists() else None) == written

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fanin.parts.data import Dataset
 from fanin.probes.probe import Measured, Probe, curve_tags, measure_curves, measure_profile
+from fanin.train import checkpoints
 from fanin.train.batches import Batches
 from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
 from fanin.train.learner import Batch, Learner
@@ -21,10 +22,6 @@ from fanin.train.run_state import Run, State
 from fanin.train.settings import Trainer
 
 log = logging.getLogger(__name__)
-
-CHECKPOINT_SECONDS = 10.0
-"""Between two checkpoints of once an epoch, at least: on small data an epoch is over before its checkpoint is."""
-
 
 R = TypeVar("R", bound=Run)
 
@@ -117,7 +114,7 @@ class Loop(Generic[R]):
         return every > 0 and done % every == 0
 
     def window(self, step: int) -> int:
-        """Batches before a step that the training error is averaged over, against a target and at the end."""
+        """Batches before a step whose mean error is held against a target."""
         return self.trainer.target_window or self.batches.window(step)
 
     def profile(self, snapshot: str, *, write: bool = True) -> None:
@@ -235,29 +232,19 @@ class Loop(Generic[R]):
     def checkpoint_due(self, done: int) -> bool:
         """Whether a checkpoint is due now; one an epoch also has to wait until the last is some seconds old."""
         every = self.trainer.checkpoint_every
-        waits = every is None and time.monotonic() - self.checkpointed < CHECKPOINT_SECONDS
+        waits = every is None and time.monotonic() - self.checkpointed < checkpoints.LEAST_SECONDS
         return self.due(every, done) and not waits
 
     def checkpoint(self, done: int | None) -> None:
-        """Write, for every run, what is needed to resume from step `done` without a difference; None: it ended."""
-        fetched = torch.stack(self.pending).cpu() if self.pending else torch.zeros(0, 2, len(self.runs))
-        for index, run in enumerate(self.runs):
-            state = {"step": run.step if done is None else done, "ended": done is None}
-            state |= run.state_dict(fetched[:, :, index].tolist()) | self.learner.state(index)
-            run.recorder.flush()
-            run.recorder.folder.save("last", partial(torch.save, state))
+        """Write what is needed to resume from step `done`, None for the end; see save_checkpoints."""
+        checkpoints.save_checkpoints(self.learner, self.runs, self.pending, done)
         self.checkpointed = time.monotonic()
 
     def resume(self, states: Sequence[State]) -> int:
         """Go on from checkpoints of one step; returns the step to start from."""
         if self.probe.profile_due(0):
             self.profile("init", write=False)  # of the fresh weights, before they are replaced
-        for index, (run, state) in enumerate(zip(self.runs, states, strict=True)):
-            self.learner.load_state(index, state)
-            run.load_state_dict(state, self.learner.culprit(index))
-        pending = torch.tensor([state["pending"] for state in states], dtype=torch.float64)  # [R, steps, 2]
-        device = self.batches.inputs.device
-        self.pending = [row.T.to(device) for row in pending.transpose(0, 1)] if pending.numel() else []
+        self.pending = checkpoints.load_checkpoints(self.learner, self.runs, states, self.batches.inputs.device)
         return int(states[0]["step"])
 
     def narrowed(self, indices: Sequence[int]) -> Loop[R]:
