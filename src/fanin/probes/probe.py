@@ -46,6 +46,10 @@ class Probe:
             ("redraw"), the law where there is one and else the redraws ("auto"), both ("both") or nothing ("off").
         redraws: how many fresh draws make a band, 8 or more; None for 64, and for 16 or more where a draw takes long or
             the run has few steps.
+        jacobians: whether profiles have jacobian_norm, the averaged partial Jacobian norm of each block, which costs as
+            much as four more backward passes; see `fanin.probes.jacobians`.
+        spectrum: whether profiles have spectrum_mean, spectrum_max and spectrum_variance, of the squares of the
+            singular values of d output / d input for the first ten examples: a backward pass for each output of each.
 
     Raises:
         OptionError: a value that is not allowed, with what is.
@@ -63,6 +67,8 @@ class Probe:
         trajectory: bool = False,
         band: str = "auto",
         redraws: int | None = None,
+        jacobians: bool = False,
+        spectrum: bool = False,
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
         if isinstance(steps, (str, int)):
@@ -76,6 +82,7 @@ class Probe:
         known = TABLE | {one.name: one for one in self.measures}
         self.curves = tuple(known[choice("curves", name, known)] for name in curves)
         self.trajectory = flag("trajectory", trajectory)
+        self.jacobians, self.spectrum = flag("jacobians", jacobians), flag("spectrum", spectrum)
         self.curve_batch = choice("curve_batch", curve_batch, ("train", "fixed"))
         self.band = choice("band", band, ("auto", "law", "redraw", "both", "off"))
         self.redraws = None if redraws is None else integer("redraws", redraws, 8)

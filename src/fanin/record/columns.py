@@ -153,6 +153,9 @@ INIT_MORE = (
     Column("point_chi_perp", "what a layer does to a small angle and to a squared gradient there"),
     Column("point_spread", "the variance of ln of what a layer of n units does to a squared gradient there, times n"),
     Column("critical_variance", "the v at which point_chi_perp is 1; null where there is none"),
+    Column("spectrum_mean", "the mean squared singular value of d output / d input; null without probe.spectrum"),
+    Column("spectrum_max", "the largest squared one"),
+    Column("spectrum_variance", "the variance of the squared ones"),
 )
 """What else result.json's `init` has."""
 

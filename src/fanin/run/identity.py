@@ -29,7 +29,14 @@ from fanin.targets import own_source
 NOT_IDENTITY = ("force", "data.root", "trainer.progress", "objective", "study")
 """Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
 
-LATER: dict[str, Any] = {"probe.measures": None, "initializer.bias_variance": 0}
+LATER: dict[str, Any] = {
+    "initializer.bias_variance": 0,
+    "probe.band": "auto",
+    "probe.jacobians": False,
+    "probe.measures": None,
+    "probe.redraws": None,
+    "probe.spectrum": False,
+}
 """Keys that came later, with the value that changes nothing: a run that was made before them keeps its hash."""
 
 NO_EXPERIMENT = "runs"

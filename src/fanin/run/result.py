@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fanin.parts.data import Dataset
+from fanin.probes.jacobians import SPECTRUM
 from fanin.process import typed_path
 from fanin.record.columns import FINAL, names
 from fanin.record.outcome import outcome
@@ -92,8 +93,9 @@ def initial(overlay: Overlay) -> dict[str, Any] | None:
     """What the profile at init says; None without a probe."""
     if overlay.analysis is None:
         return None
+    spectrum = dict.fromkeys(SPECTRUM) | dict(overlay.spectrum)
     law = {"law": overlay.law.name if overlay.law else None, "no_law": overlay.no_law or None}
-    return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen, **overlay.point}
+    return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen, **overlay.point} | spectrum
 
 
 @lru_cache(maxsize=1)

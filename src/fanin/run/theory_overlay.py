@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fanin.probes.jacobians import SPECTRUM
 from fanin.probes.probe import QUANTITIES, Label
 from fanin.record.recorder import ProfileRow
 from fanin.theory import (
@@ -38,6 +39,7 @@ class Overlay:
         no_law: why no theory applies, where none does.
         unseen: those of the matrices that the look at init did not come by: parameters that a module uses without
             being a layer of its own (nn.LSTM, the projections of nn.MultiheadAttention), or does not use at all.
+        spectrum: of the whole network's Jacobian, by the names of SPECTRUM; empty where nobody asked.
         point: where the recipe stands between order and chaos, see `phase_point`.
     """
 
@@ -50,12 +52,14 @@ class Overlay:
     no_law: str = ""
     unseen: list[str] = field(default_factory=list)
     point: Mapping[str, float | None] = field(default_factory=dict)
+    spectrum: Mapping[str, float] = field(default_factory=dict)
 
     def annotate(self, snapshot: str, labels: Sequence[Label], values: Sequence[float]) -> list[ProfileRow]:
         """The rows of a snapshot, sorted by axis, quantity and index; theory speaks of init only."""
         table = dict(zip(labels, values, strict=True))
         rows = [ProfileRow(*label, value) for label, value in table.items()]
         if snapshot == "init":
+            self.spectrum = {label[3]: value for label, value in table.items() if label[3] in SPECTRUM}
             self._tell_unseen(labels)
             rows = self._with_theory(rows, table)
         order = {name: place for place, name in enumerate((*QUANTITIES, "activation_norm_mean_square"))}

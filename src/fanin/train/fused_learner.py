@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.regularizers import DropoutModule
 from fanin.probes.capture import Observation
-from fanin.probes.probe import measure_curves
+from fanin.probes.probe import Measured, measure_curves
 from fanin.probes.quantities import Quantity, needs
 from fanin.train.cuda_graph import Repeated
 from fanin.train.further_passes import settle, statistics_layers
@@ -22,7 +22,7 @@ from fanin.train.single_learner import SingleLearner
 from fanin.train.stacked_model import Look, Program, Streams, Trace, drawn_masks
 from fanin.train.stacked_tensors import put, set_rates, stack_tensors, stacked, take
 from fanin.train.step import Update, stacked_average
-from fanin.train.trained_model import TrainedModel, copied
+from fanin.train.trained_model import TrainedModel, copied, jacobians_of
 
 
 class FusedLearner(Learner):
@@ -139,6 +139,10 @@ class FusedLearner(Learner):
         of = list({id(one): one for one in (*self._trained_weights, *biases)}.values())
         slopes = dict(zip(map(id, of), look.gradients(losses, of), strict=True))
         return self._observation(look, slopes, copy=False)
+
+    def jacobians(self, inputs: Tensor, *, norms: bool, spectra: bool) -> Measured:
+        """What a profile says of Jacobians; see Learner. The members' own tensors are slices of the stacked ones."""
+        return jacobians_of(self.members, inputs, norms=norms, spectra=spectra)
 
     def answers(self, inputs: Tensor) -> Tensor:
         """Outputs [R, B, K] in evaluation mode, of the averages where there are some."""

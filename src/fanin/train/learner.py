@@ -70,6 +70,10 @@ class Learner(ABC):
         Gradients are of the data loss alone.
         """
 
+    @abstractmethod
+    def jacobians(self, inputs: Tensor, *, norms: bool, spectra: bool) -> Measured:
+        """What a profile says of Jacobians, for inputs [R, B, ...], without a trace; see `fanin.probes.jacobians`."""
+
     @torch.no_grad()
     def evaluate(self, inputs: Tensor, targets: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean loss and error, [R] each, over a data set [N, ...] in evaluation mode, of the average where there is.

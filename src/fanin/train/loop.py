@@ -123,6 +123,10 @@ class Loop(Generic[R]):
         A resumed run looks at init once more without writing it: its verdict needs what the first profile said.
         """
         labels, values = measure_profile(self.learner.observe(self.probe_data), self.probe.measures)
+        if self.probe.jacobians or self.probe.spectrum:
+            of = {"norms": self.probe.jacobians, "spectra": self.probe.spectrum}
+            more, others = self.learner.jacobians(self.probe_data[0], **of)
+            labels, values = [*labels, *more], torch.cat([values, others], dim=1)
         for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
             rows = run.annotate(snapshot, labels, row)
             if write and (snapshot == "final" or self.trains(index)):

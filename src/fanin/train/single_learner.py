@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from fanin.parts.optimizers.objective import ObjectiveOptimizer, replaying
 from fanin.probes.capture import Observation
-from fanin.probes.probe import measure_curves
+from fanin.probes.probe import Measured, measure_curves
 from fanin.probes.quantities import Quantity, needs
 from fanin.train.further_passes import Again, climb, objective, settle, statistics_layers
 from fanin.train.learner import Batch, Culprit, Learner, StepResult
 from fanin.train.observer import CurveCapture, Observer
 from fanin.train.parameter_checks import check_dependence, without_gradient
 from fanin.train.step import Update
-from fanin.train.trained_model import TrainedModel
+from fanin.train.trained_model import TrainedModel, jacobians_of
 
 
 class SingleLearner(Learner):
@@ -112,6 +112,10 @@ class SingleLearner(Learner):
         self.observer.add_bias_gradients(seen, slopes, copy=False)
         self.observer.add_weights(seen, copy=False)
         return seen
+
+    def jacobians(self, inputs: Tensor, *, norms: bool, spectra: bool) -> Measured:
+        """What a profile says of Jacobians; see Learner."""
+        return jacobians_of([self.own], inputs, norms=norms, spectra=spectra)
 
     def answers(self, inputs: Tensor) -> Tensor:
         """Outputs [1, B, K] in evaluation mode, of the average where there is one."""

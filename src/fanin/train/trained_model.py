@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from fanin.parts.models.layers import biases, fans, weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
+from fanin.probes import jacobians
 from fanin.probes.capture import Capture
+from fanin.probes.probe import Label, Measured
 from fanin.streams import drawing_from
 from fanin.train.batches import Batches
 from fanin.train.learner import Culprit
@@ -93,6 +95,14 @@ class TrainedModel:
         with drawing_from(masks, self.dropout):
             yield self.outputs(inputs, copied_buffers(self.model))
 
+    def jacobians(self, inputs: Tensor, *, norms: bool, spectra: bool) -> dict[Label, float]:
+        """What a profile says of the Jacobians of a training pass over inputs [B, ...]; see `jacobians.measured`."""
+        if not inputs.is_floating_point():
+            return {}
+        given = inputs.detach().clone().requires_grad_()
+        with torch.enable_grad(), jacobians.calls_of(self.model) as calls, self.looked_at(given) as outputs:
+            return jacobians.measured(self.model, calls, given, outputs, norms=norms, spectra=spectra)
+
     def locate(self, inputs: Tensor) -> None:
         """Keep where a pass first leaves the finite numbers: a weight, a module's output, or the loss itself."""
         with torch.no_grad(), self.capture.everything(inputs) as seen, self.looked_at(inputs):
@@ -149,6 +159,14 @@ class TrainedModel:
         self.initial = copied(self.initial)
         if self.average is not None:
             self.average.tensors = copied(self.average.tensors)
+
+
+def jacobians_of(networks: Sequence[TrainedModel], inputs: Tensor, *, norms: bool, spectra: bool) -> Measured:
+    """The Jacobians of networks of one structure, one after the other, for inputs [R, B, ...]."""
+    pairs = zip(networks, inputs, strict=True)
+    each = [network.jacobians(given, norms=norms, spectra=spectra) for network, given in pairs]
+    values = torch.tensor([list(one.values()) for one in each], dtype=torch.float64, device=inputs.device)
+    return list(each[0]), values.view(len(each), -1)
 
 
 def copied(value: Any) -> Any:
