@@ -19,16 +19,20 @@ from torch import nn
 from fanin.parts.activation_maps import activation_map
 from fanin.parts.models.blocks import Add
 from fanin.parts.models.layers import fans, is_weight_layer
+from fanin.parts.models.resnet import AveragePool
 from fanin.parts.normalization.layer import RootMeanSquare
-from fanin.parts.normalization.weight import WeightNormLinear
+from fanin.parts.normalization.weight import WeightNormConv2d, WeightNormLinear
 from fanin.parts.regularizers.dropout import DropoutModule
 from fanin.theory.gaussian_maps import Activation
 from fanin.theory.stages import (
     Activated,
     Added,
+    Averaged,
     BatchNormalized,
+    Convolution,
     Dropped,
     Flattened,
+    Largest,
     Linear,
     Normalized,
     Passed,
@@ -77,7 +81,31 @@ def _weight_layer(module: nn.Module, weights: Mapping[nn.Module, Weights | str])
     fan_in, fan_out = fans(module)
     if isinstance(module, nn.Linear) and (_as(module, nn.Linear) or isinstance(module, WeightNormLinear)):
         return Linear(fan_in, fan_out, drawn)
+    plain = isinstance(module, nn.Conv2d) and (_as(module, nn.Conv2d) or isinstance(module, WeightNormConv2d))
+    if plain and isinstance(module, nn.Conv2d):
+        return _convolution(module, drawn)
     return Unknown()
+
+
+def _convolution(layer: nn.Conv2d, drawn: Weights) -> Stage:
+    if layer.groups > 1 or layer.dilation != (1, 1) or isinstance(layer.padding, str):
+        return Unknown("theory has convolutions of all channels and neighbouring places")
+    if layer.padding_mode not in ("zeros", "circular"):
+        return Unknown(f"theory has no padding_mode={layer.padding_mode}")
+    kernel, stride, padding = ((one[0], one[1]) for one in (layer.kernel_size, layer.stride, layer.padding))
+    circular = layer.padding_mode == "circular"
+    return Convolution(fans(layer)[0], layer.out_channels, kernel, stride, padding, circular, drawn)
+
+
+def _pool(module: nn.MaxPool2d | nn.AvgPool2d) -> Stage:
+    kernel, stride, padding = (_pair(one) for one in (module.kernel_size, module.stride, module.padding))
+    if kernel != stride or padding != (0, 0) or getattr(module, "dilation", 1) != 1 or module.ceil_mode:
+        return Unknown("theory has pooling of windows beside each other")
+    return Largest(kernel) if isinstance(module, nn.MaxPool2d) else Averaged(kernel)
+
+
+def _pair(one: int | tuple[int, ...]) -> tuple[int, int]:
+    return (one, one) if isinstance(one, int) else (one[0], one[1])
 
 
 def _map_of(module: nn.Module, maps: Maps) -> Activation | None:
@@ -127,6 +155,9 @@ RULES: Sequence[tuple[type[nn.Module], Callable[[Any], Stage]]] = (
     (nn.RMSNorm, _layer_norm),
     (RootMeanSquare, _layer_norm),
     (nn.BatchNorm1d, _batch_norm),
+    (nn.MaxPool2d, _pool),
+    (nn.AvgPool2d, _pool),
+    (AveragePool, lambda module: Averaged(None)),
     (nn.Flatten, lambda module: Flattened() if module.start_dim == 1 and module.end_dim == -1 else Unknown()),
 )
 """Rules by what a part computes, the `forward` of a class."""

@@ -20,11 +20,14 @@ from fanin.theory.composition import Batch, Composition, Residuals, Step, compos
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.logs import exp
 from fanin.theory.refinement import chain_of, plain, refined
-from fanin.theory.stages import BatchNormalized, Data, Flattened, Linear, Stage, Unknown
+from fanin.theory.stages import BatchNormalized, Convolution, Data, Flattened, Linear, Stage, Unknown
 from fanin.theory.weights import Weights
 
 MOST = 48
 """Examples of the batch whose Gram matrix is carried; they stand for all."""
+
+MOST_MAPS = 16
+"""The same for maps, each place of which has a Gram matrix."""
 
 MOST_NORMALIZED = 128
 """The same where examples are normalized together: how many they are matters."""
@@ -101,7 +104,8 @@ def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor, log_sq
     walked = steps_of(made, model, inputs)
     outputs = walked.outputs
     count = len(inputs)
-    most = MOST_NORMALIZED if any(isinstance(step.stage, BatchNormalized) for step in walked.steps) else MOST
+    kinds = {type(step.stage) for step in walked.steps}
+    most = MOST_NORMALIZED if BatchNormalized in kinds else MOST_MAPS if Convolution in kinds else MOST
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     some, answers = inputs[rows].detach().double().cpu().numpy(), targets[rows]
     scale = math.sqrt(exp(log_square) / max(float((some**2).sum()) * count / len(rows), 1e-300))
@@ -190,7 +194,7 @@ def steps_of(made: Recipe, model: nn.Module, inputs: Tensor) -> Walked:
 
 def _stages(part: Ran, weights: dict[nn.Module, Weights | str], maps: Maps) -> list[Stage]:
     stages = stages_of(part.module, weights, maps)
-    if part.again and any(isinstance(stage, Linear) for stage in stages):
+    if part.again and any(isinstance(stage, (Linear, Convolution)) for stage in stages):
         return [Unknown("its weights are used more than once")]
     return stages
 
@@ -229,7 +233,11 @@ def _data(inputs: FloatArray, shape: tuple[int, ...]) -> Data:
     square = (flat**2).mean(1)
     kurtosis = np.divide((flat**4).mean(1), square**2, out=np.ones_like(square), where=square > 0)
     gram = across @ across.transpose(0, 2, 1) / places.shape[2]
-    return Data(gram, places.shape[2], kurtosis, size)
+    field = None
+    if len(across) > 1:
+        rows = places.transpose(1, 0, 2).reshape(len(across), -1)
+        field = rows @ rows.T / rows.shape[1]
+    return Data(gram, places.shape[2], kurtosis, size, field)
 
 
 def _residuals(made: Recipe, targets: Tensor, inputs: Tensor) -> Residuals:

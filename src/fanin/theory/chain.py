@@ -135,13 +135,16 @@ class _Step:
     rest: FloatArray  # [I, J], its variance
 
 
-def chain_law(layers: Sequence[ChainLayer], input_mean_square: float, activation: Activation) -> ChainLaw:
+def chain_law(
+    layers: Sequence[ChainLayer], input_mean_square: float, activation: Activation, *, against_last: bool = True
+) -> ChainLaw:
     """The law of a chain.
 
     Args:
         layers: l = 1..L in order, each with the activation but the last.
         input_mean_square: m_0 = ||x_0||^2 / n_0 of the example, > 0 (or >= 0 where biases have variance).
         activation: phi, the same after every layer but the last.
+        against_last: whether gradients are wanted against the last layer's, too.
 
     Raises:
         ValueError: a layer that does not take what the one before puts out.
@@ -150,7 +153,7 @@ def chain_law(layers: Sequence[ChainLayer], input_mean_square: float, activation
         if below.fan_out != above.fan_in:
             raise ValueError(f"{above.name} takes {above.fan_in} inputs, but {below.name} gives {below.fan_out}")
     y, chance = np.array([math.log(max(input_mean_square, 1e-300))]), np.ones(1)
-    moments = LayerMoments(activation)
+    moments = vars(activation).setdefault("layer_moments", LayerMoments(activation))
     share = _share(activation)
     log_square: float | None = float(y[0]) if share is not None else None  # ln E m_l, where it has a recursion
     steps, pre, post = [], [], []
@@ -163,7 +166,7 @@ def chain_law(layers: Sequence[ChainLayer], input_mean_square: float, activation
         post.append(_post(layer, step, log_square))
         y, chance = step.after, reached
     pre.append(_pre(layers[-1], y, chance, log_square))
-    deltas, gradients, whole = map(tuple, _backward(layers, _with_component_along(steps), y, chance))
+    deltas, gradients, whole = map(tuple, _backward(layers, _with_component_along(steps), y, chance, against_last))
     return ChainLaw(tuple(pre), (*post, pre[-1]), gradients, deltas, whole)
 
 
@@ -245,7 +248,7 @@ def _with_component_along(steps: Sequence[_Step]) -> list[_Step]:
 
 
 def _backward(
-    layers: Sequence[ChainLayer], steps: Sequence[_Step], y: FloatArray, ended: FloatArray
+    layers: Sequence[ChainLayer], steps: Sequence[_Step], y: FloatArray, ended: FloatArray, against_last: bool
 ) -> list[list[LogLaw]]:
     """Laws of the deltas and of the weights' gradients, each against the last layer's, and of these against its delta.
 
@@ -268,10 +271,15 @@ def _backward(
     for l, layer in enumerate(layers[:-1]):  # noqa: E741
         there = chance[l] > NEGLIGIBLE
         widths = math.log(layer.fan_in / layers[-1].fan_in)
-        for place, (kind, end) in enumerate(((0, 0 * y), (1, widths - y), (1, 0 * y + math.log(layer.fan_in)))):
+        kinds = ((0, 0 * y), (1, widths - y), (1, 0 * y + math.log(layer.fan_in)))
+        for place, (kind, end) in enumerate(kinds):
+            if place < 2 and not against_last:
+                continue
             mean = (sums[l, kind] / np.maximum(chance[l], 1e-300))[there]
             sd = np.sqrt(np.maximum((squares[l, kind] / np.maximum(chance[l], 1e-300))[there] - mean**2, 0.0))
             laws[place].append(_mixture(mean + end[there], sd, chance[l][there], None))
+    if not against_last:
+        laws[:2] = [], []
     itself = LogLaw(0.0, 0.0, (0.0,) * len(LEVELS), 0.0)
     last = _mixture(y + math.log(layers[-1].fan_in), np.zeros_like(y), ended, None)
     return [[*law, end] for law, end in zip(laws, (itself, itself, last), strict=True)]
@@ -290,11 +298,23 @@ def _mixture(mean: FloatArray, sd: FloatArray, chance: FloatArray, log_mean_squa
     variance = float(chance @ (sd**2 + (mean - centre) ** 2))
     if log_mean_square is None:
         log_mean_square = _log_sum(mean + sd**2 / 2, chance)
-    sd = np.maximum(sd, 1e-9)
-    low, high = float((mean - 9 * sd).min()), float((mean + 9 * sd).max())
-    ends = np.array([[low, high]] * len(LEVELS))
-    for _ in range(60):
-        middle = ends.mean(axis=1)
+    some = chance > 1e-10
+    quantiles = _quantiles(mean[some], np.maximum(sd[some], 1e-9), chance[some] / chance[some].sum())
+    return LogLaw(centre, variance, quantiles, log_mean_square)
+
+
+def _quantiles(mean: FloatArray, sd: FloatArray, chance: FloatArray) -> tuple[float, ...]:
+    """Of a mixture of normals, at LEVELS: by halving, and where that has come near by Newton's rule."""
+    low = np.full(len(LEVELS), float((mean - 9 * sd).min()))
+    high = np.full(len(LEVELS), float((mean + 9 * sd).max()))
+    for _ in range(22):
+        middle = (low + high) / 2
         below = ndtr((middle[:, None] - mean) / sd) @ chance < LEVELS
-        ends = np.where(below[:, None], np.stack([middle, ends[:, 1]], 1), np.stack([ends[:, 0], middle], 1))
-    return LogLaw(centre, variance, tuple(map(float, ends.mean(axis=1))), log_mean_square)
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    at = (low + high) / 2
+    for _ in range(2):
+        z = (at[:, None] - mean) / sd
+        density = np.exp(-(z**2) / 2) @ (chance / sd) / math.sqrt(2 * math.pi)
+        step = (ndtr(z) @ chance - LEVELS) / np.maximum(density, 1e-300)
+        at = np.clip(at - step, low, high)
+    return tuple(map(float, at))

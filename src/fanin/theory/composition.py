@@ -19,7 +19,7 @@ from fanin.theory.bands import weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.gradient_spread import MOST, Node, Spread, spreads
 from fanin.theory.signals import Flow, Noises, Signal
-from fanin.theory.stages import BatchNormalized, Linear, NoRule, Place, Stage, meet
+from fanin.theory.stages import BatchNormalized, Convolution, Linear, NoRule, Place, Stage, meet
 
 OUTPUTS = 256
 """Draws of the outputs, in pairs of opposite sign."""
@@ -169,8 +169,8 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
                 flow = meet(flows[place], signal.units, at)
                 met[place] = flow
                 found.output_gradients[place] = _of_flow(flow, answers, noises, batch)
-                if isinstance(step.stage, Linear):
-                    found.weight_gradients[place] = _of_weights(flow, taken[0], answers, noises, batch)
+                if isinstance(step.stage, (Linear, Convolution)):
+                    found.weight_gradients[place] = _of_weights(step.stage, flow, taken[0], answers, noises, batch)
                 below = step.stage.backward(taken, signal, flow, at)
         except NoRule as reason:
             found.flows_stopped_at, found.flows_why = step.name, str(reason)
@@ -201,7 +201,8 @@ def _spread(
         else None
         for place, (step, signal, flow) in enumerate(zip(steps, signals, met, strict=True))
     ]
-    known = [place for place, law in enumerate(found.weight_gradients) if law is not None]
+    laws = enumerate(found.weight_gradients)
+    known = [place for place, law in laws if law is not None and isinstance(steps[place].stage, Linear)]
     if not known:
         return
     chosen = sorted({known[round(at)] for at in np.linspace(0, len(known) - 1, min(MOST, len(known)))})
@@ -344,15 +345,18 @@ def _of_flow(flow: Flow, answers: _Answers, noises: Noises, batch: Batch) -> Nor
     return _law(each / total, draws, total, flow, noises, answers)
 
 
-def _of_weights(flow: Flow, x: Signal, answers: _Answers, noises: Noises, batch: Batch) -> NormLaw | None:
-    if flow.gram.shape[0] > 1:
+def _of_weights(
+    stage: Linear | Convolution, flow: Flow, x: Signal, answers: _Answers, noises: Noises, batch: Batch
+) -> NormLaw | None:
+    if flow.gram.shape[0] > 1 and isinstance(stage, Linear):
         return None
-    gram = x.units * x.gram[0]
-    pairs = flow.gram[0] * gram * batch.pair_weights()
+    taken = stage.taken(x) if isinstance(stage, Convolution) else x.units * x.gram
+    gram = taken.mean(0)
+    pairs = (flow.gram * taken).sum(0) * batch.pair_weights()
     total = float(pairs.sum())
     if not 0 < total < math.inf:
         return None
-    draws = np.einsum("mab,ab->m", answers.grams, gram * batch.whole)
+    draws = answers.grams.reshape(OUTPUTS, -1) @ (gram * batch.whole).ravel()
     elasticity, shift = flow.elasticity + x.elasticity, flow.shift + x.shift
     both = Signal(x.gram, x.units, elasticity, shift, x.mean, x.kurtosis, source=weakest([x.source, flow.source]))
     return _law(pairs.sum(1) / total, draws, total, both, noises, answers)

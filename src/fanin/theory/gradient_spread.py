@@ -113,7 +113,7 @@ def spreads(
     top = carried.get(len(nodes) - 1)
     if top is None:
         return {}
-    draws += np.einsum("mab,lab->lm", answers, top[:, 0])
+    draws += top[:, 0].reshape(count, -1) @ answers.reshape(len(answers), -1).T
     found = {}
     for number, place in enumerate(layers):
         if not lost[number] and totals[number] > 0:
@@ -143,7 +143,7 @@ def _along(
     if pattern is None or pairs is None:
         return 0.0
     weights = (pairs * pattern)[:, 0]
-    return np.asarray(np.einsum("ma,lab,mb->lm", along, weights, along, optimize=True))
+    return np.asarray(((along @ weights) * along).sum(2))
 
 
 def _total(node: Node | None, pairs: FloatArray) -> float:
@@ -195,11 +195,12 @@ def _meeting(node: Node, pairs: FloatArray) -> FloatArray:
 def _normal(pairs: FloatArray, gram: FloatArray) -> FloatArray:
     """2 tr (M G M G), [layers]."""
     product = pairs @ gram
-    return np.asarray(2 * np.einsum("lab,lba->l", product, product))
+    return np.asarray(2 * (product * product.transpose(0, 2, 1)).sum((1, 2)))
 
 
 def _forms(delta: FloatArray, pairs: FloatArray) -> FloatArray:
     """delta_i^T M delta_i of each drawn unit, [layers, samples]."""
     layers, examples, _ = pairs.shape
     product = (delta @ pairs.transpose(1, 0, 2).reshape(examples, -1)).reshape(len(delta), layers, examples)
-    return np.asarray(np.einsum("nla,na->ln", product, delta))
+    product *= delta[:, None]
+    return np.asarray(product.sum(2).T)

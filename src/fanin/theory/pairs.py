@@ -123,6 +123,22 @@ class PairMaps:
         r = np.clip(gram / (root[..., :, None] * root[..., None, :]), -1, 1)
         return self._straight(q, r) if self.slopes is not None else self._series(q, r)
 
+    def product(self, gram: FloatArray) -> FloatArray:
+        """E phi phi of pairs alone, [..., B, B]."""
+        if self.slopes is not None:
+            return self.pairs(gram).product
+        q = np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), LEAST)
+        root, logs = np.sqrt(q), np.log(q)
+        r = np.clip(gram / (root[..., :, None] * root[..., None, :]), -1, 1)
+        values = self._between(float(logs.min()), float(logs.max()))(logs)
+        terms = values[..., 5 : 6 + TERMS]
+        rest = values[..., 0] - (terms**2).sum(-1)
+        total = (rest[..., :, None] + rest[..., None, :]) / 2 * r
+        for k in range(TERMS, -1, -1):
+            total = total + terms[..., :, None, k] * terms[..., None, :, k]
+            total = total * r if k else total
+        return np.asarray(total)
+
     def _straight(self, q: FloatArray, r: FloatArray) -> PairMoments:
         """Of a function with two slopes."""
         left, right = self.slopes or (0.0, 0.0)

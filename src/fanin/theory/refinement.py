@@ -88,7 +88,7 @@ def refined(chain: Chain, found: Composition, singles: Composition, mean_square:
         mean_square: of that example's entries.
         single: whether the batch is one example.
     """
-    law = chain_law(chain.layers, mean_square, chain.activation)
+    law = chain_law(chain.layers, mean_square, chain.activation, against_last=False)
     source = EXACT if single and chain.normal else FIRST_ORDER
     outputs, gradients = {}, {}
     exact = dict(zip(chain.linear, law.pre, strict=True)) | dict(zip(chain.activated, law.post, strict=False))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fanin.theory.bands import EXACT
-from fanin.theory.gaussian_maps import FloatArray
+from fanin.theory.gaussian_maps import Activation, FloatArray
 
 Sampler = Callable[[], FloatArray]
 
@@ -35,6 +35,9 @@ class Signal:
         centred: whether the units' own mean is 0 in every draw.
         draw: drawn units of place 0, [samples, B]; where there is no formula they are the law.
         size: height and width of the map, whose places these are; None for no map.
+        field: E x(p) x(p') of one unit at two places, a mean over the examples, [P, P]; None for one place, or where it
+            is not known.
+        before: what an activation made this of, and the activation; None where something else did.
         source: of this knowledge.
     """
 
@@ -49,6 +52,8 @@ class Signal:
     centred: bool = False
     draw: Sampler | None = None
     size: tuple[int, int] | None = None
+    field: FloatArray | None = None
+    before: tuple[Signal, Activation] | None = None
     source: str = EXACT
 
     @property
@@ -131,16 +136,22 @@ class Noises:
 
     def variances(self, elasticity: FloatArray) -> FloatArray:
         """Variance of each example's logarithm, [B]."""
-        ahead, back, met = np.split(elasticity, 3)
+        ahead, back, met = elasticity.reshape(3, self.stages, -1)
         total = ahead**2 * _diagonals(self.forward) + 2 * ahead * back * _diagonals(self.mixed)
         total += back**2 * _diagonals(self.backward) + met**2 * _diagonals(self.meeting)
         return np.asarray(total.sum(0))
 
     def variance(self, elasticity: FloatArray, weights: FloatArray) -> float:
         """Variance of a weighted sum of the examples' logarithms."""
-        ahead, back, met = np.split(elasticity * weights, 3)
+        ahead, back, met = (elasticity * weights).reshape(3, self.stages, -1)
         pairs = ((ahead, self.forward, ahead), (2 * ahead, self.mixed, back), (back, self.backward, back))
-        return float(sum(((x[:, None] @ noise)[:, 0] * y).sum() for x, noise, y in (*pairs, (met, self.meeting, met))))
+        return sum(_bilinear(*one) for one in (*pairs, (met, self.meeting, met)))
+
+
+def _bilinear(x: FloatArray, noise: FloatArray, y: FloatArray) -> float:
+    """The sum over stages of x^T noise y."""
+    some = x.any(1) & y.any(1)
+    return float((np.matmul(x[some, None], noise[some])[:, 0] * y[some]).sum()) if some.any() else 0.0
 
 
 def correlation(gram: FloatArray) -> FloatArray:

@@ -10,8 +10,8 @@ import numpy as np
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import Activation, FloatArray
 from fanin.theory.pairs import PairMaps
-from fanin.theory.signals import Flow, Signal
-from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, set_diagonal
+from fanin.theory.signals import Flow, Signal, correlation
+from fanin.theory.stages.base import NoRule, Place, Stage, across, drawn, lazy, outer, set_diagonal
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,18 @@ class Activated(Stage):
         (z,) = inputs
         if not z.normal:
             return self._of_draws(z, at)
-        if z.gram.shape[0] > 1:
-            raise NoRule("no rule")
         one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
         gram = pair.product.copy()
         set_diagonal(gram, one.square)
-        rate, bend, tilt = one.square_rate[0], one.square_bend[0], one.tilt[0]
-        radial = 2 * np.outer(rate, rate) * z.correlation[0] ** 2
-        noise = pair.squares[0] - 1 - radial
+        share = one.square / np.maximum(one.square.sum(0), 1e-300)
+        rate, bend = (share * one.square_rate).sum(0), (share * one.square_bend).sum(0)
+        square = z.correlation**2
+        noise = pair.squares - 1 - 2 * outer(one.square_rate) * square
         if z.centred:
-            noise = noise - np.outer(tilt, tilt) * z.correlation[0]
-        noise = noise / z.units
+            noise = noise - outer(one.tilt) * z.correlation
+        # The noise of the mean over a map's places, which have much of it in common.
+        both = np.sqrt(outer(share))
+        noise = (noise * both).sum(0) / both.sum(0) * across(z, self._noise) / z.units
         at.noises.forward[at.index] = noise
         spread = at.noises.variances(z.elasticity)
         shift = rate * z.shift + bend * spread / 2 - (bend - rate + rate**2) / z.units - np.diagonal(noise) / 2
@@ -60,15 +61,25 @@ class Activated(Stage):
             elasticity=elasticity,
             shift=shift,
             mean=one.mean,
-            kurtosis=np.diagonal(pair.squares[0]).copy(),
+            kurtosis=(share * np.diagonal(pair.squares, axis1=1, axis2=2)).sum(0),
+            field=None if z.field is None else self.maps.product(z.field[None])[0],
+            before=(z, self.activation),
             normal=False,
             fresh=False,
             centred=False,
             draw=lazy(lambda: self.activation.phi(drawn(z))),
         )
 
+    def _noise(self, field: FloatArray) -> FloatArray:
+        """The covariance of phi^2 at two places, given their lengths, not divided by its mean."""
+        lengths = np.diagonal(field, axis1=1, axis2=2)
+        one, pair = self.maps.lengths(lengths), self.maps.pairs(field)
+        return np.asarray(outer(one.square) * (pair.squares - 1 - 2 * outer(one.square_rate) * correlation(field) ** 2))
+
     def _of_draws(self, z: Signal, at: Place) -> Signal:
         """Of units that are not normal: from draws of them."""
+        if len(z.gram) > 1:
+            raise NoRule("it takes maps that are no weighted sums")
         units = self.activation.phi(drawn(z))
         gram = units.T @ units / at.noises.samples
         squares = units**2 / np.maximum(np.diagonal(gram), 1e-300)
@@ -117,13 +128,13 @@ class Activated(Stage):
         """See Stage."""
         (z,) = inputs
         n = z.units
-        both = 1 + 2 * flow.correlation[0] ** 2
         draw = lazy(lambda: self.activation.derivative(drawn(z)) * drawn(flow))
         if not z.normal:
             delta = draw()
             gram = n * (delta.T @ delta)[None] / at.noises.samples
             squares = delta**2 / np.maximum(np.diagonal(gram[0]) / n, 1e-300)
             ahead = drawn(output) ** 2 / np.maximum(np.diagonal(output.gram[0]), 1e-300)
+            both = 1 + 2 * flow.correlation[0] ** 2
             noise = (squares.T @ squares / at.noises.samples - both) / n
             at.noises.backward[at.index] = noise
             at.noises.mixed[at.index] = (ahead.T @ squares / at.noises.samples - 1) / n
@@ -134,17 +145,22 @@ class Activated(Stage):
         one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
         slopes = pair.slopes.copy()
         set_diagonal(slopes, one.slope)
-        rate, bend, ahead = one.slope_rate[0], one.slope_bend[0], one.square_rate[0]
-        square = z.correlation[0] ** 2
-        np.fill_diagonal(both, 3 * flow.peak)
-        noise = (both * (pair.slope_squares[0] - 1) - 2 * np.outer(rate, rate) * square) / n
+        after = one.slope * flow.squares
+        share = after / np.maximum(after.sum(0), 1e-300)
+        rate, bend = (share * one.slope_rate).sum(0), (share * one.slope_bend).sum(0)
+        square = z.correlation**2
+        both = 1 + 2 * flow.correlation**2
+        set_diagonal(both, np.repeat(3 * flow.peak[None], len(z.gram), axis=0))
+        weights = outer(share)  # gradients of different places are independent
+        noise = ((both * (pair.slope_squares - 1) - 2 * outer(one.slope_rate) * square) * weights).sum(0) / n
         at.noises.backward[at.index] = noise
-        at.noises.mixed[at.index] = (pair.mixed[0] - 1 - 2 * np.outer(ahead, rate) * square) / n
+        mixed = pair.mixed - 1 - 2 * one.square_rate[:, :, None] * one.slope_rate[:, None] * square
+        at.noises.mixed[at.index] = (mixed * weights).sum(0) / n
         spread = at.noises.variances(z.elasticity)
         elasticity = flow.elasticity + rate * z.elasticity
         elasticity[at.above] = 1.0
         shift = flow.shift + rate * z.shift + bend * spread / 2 - (bend - rate + rate**2) / n - np.diagonal(noise) / 2
-        peak = flow.peak * np.diagonal(pair.slope_squares[0])
+        peak = flow.peak * (share * np.diagonal(pair.slope_squares, axis1=1, axis2=2)).sum(0)
         gram = slopes * flow.gram
         if flow.along is not None:
             gram = gram + (self.along(z) - slopes) * flow.along

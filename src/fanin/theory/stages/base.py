@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Noises, Sampler, Signal
+
+PLACES = 64
+"""Places of a map between which noises are compared."""
 
 
 class NoRule(Exception):
@@ -37,6 +40,26 @@ class Place:
         """Draws of its own, [samples, B]."""
         half = np.random.default_rng(self.index).standard_normal((self.noises.samples // 2, self.noises.examples))
         return np.concatenate([half, -half])
+
+
+def across(signal: Signal, kind: Callable[[FloatArray], FloatArray]) -> float:
+    """How much the noises of a map's places have in common: of their mean, as a part of one place's; 1 for one place.
+
+    Args:
+        signal: before the stage that adds the noise.
+        kind: from Gram matrices of places, [1, P, P], the covariance of their noises, [1, P, P].
+    """
+    count = len(signal.gram)
+    if count == 1:
+        return 1.0
+    if signal.field is None:
+        return 1 / count
+    some = np.linspace(0, count - 1, min(count, PLACES)).round().astype(int)
+    field = signal.field[np.ix_(some, some)]
+    noise = kind(field[None])[0]
+    each = float(np.trace(noise)) / len(some)
+    others = (float(noise.sum()) - float(np.trace(noise))) / max(len(some) * (len(some) - 1), 1)
+    return float(np.clip((each + (count - 1) * others) / (count * each), 1 / count, 1.0)) if each > 0 else 1.0
 
 
 class Stage(ABC):
@@ -96,6 +119,11 @@ def root(gram: FloatArray) -> FloatArray:
     """A matrix R with R R^T = K."""
     values, vectors = np.linalg.eigh(gram)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
+
+
+def outer(values: FloatArray) -> FloatArray:
+    """Products of pairs, [P, B, B] of [P, B]."""
+    return np.asarray(values[:, :, None] * values[:, None, :])
 
 
 def set_diagonal(gram: FloatArray, values: FloatArray) -> None:

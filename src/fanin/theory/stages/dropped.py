@@ -39,6 +39,7 @@ class Dropped(Stage):
             elasticity=elasticity,
             shift=x.shift - np.diagonal(noise) / 2,
             kurtosis=x.kurtosis / self.keep,
+            before=None,
             normal=False,
             centred=False,
             draw=None if x.draw is None else lazy(lambda: drawn(x) * self._masks(at) / self.keep),

@@ -62,6 +62,7 @@ class Linear(Stage):
             fresh=True,
             draw=lazy(lambda: at.normals() @ root(gram[0]).T),
             size=x.size,
+            field=None if x.field is None else v * x.field + s,
             source=weakest([x.source, source]),
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal
-from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy
+from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, outer
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ class Normalized(Stage):
             draw = lazy(lambda: (drawn(x) - mean) / sigma[0])
         return replace(
             x,
-            gram=gram / _outer(sigma),
+            gram=gram / outer(sigma),
             elasticity=np.zeros_like(x.elasticity),
             shift=np.zeros_like(x.shift),
             mean=np.zeros_like(x.mean) if self.centres else x.mean / sigma,
             kurtosis=x.kurtosis,
             centred=self.centres and x.normal,
+            field=None if x.field is None else x.field / float(sigma.mean()) ** 2,
+            before=None,
             fresh=x.fresh,
             draw=draw,
             source=weakest([x.source, MEAN_FIELD]),
@@ -63,7 +65,7 @@ class Normalized(Stage):
         (x,) = inputs
         gram = self._centred(x)
         number = x.units * (len(x.gram) if self.over_places else 1) / self.groups
-        by = (1 - (1 + self.centres) / number) / _outer(self._sigma(gram))
+        by = (1 - (1 + self.centres) / number) / outer(self._sigma(gram))
         draw = None if flow.draw is None else lazy(lambda: drawn(flow) * np.sqrt(np.diagonal(by[0])))
         return [
             Flow(
@@ -119,6 +121,7 @@ class BatchNormalized(Stage):
             mean=y.mean(0)[None],
             kurtosis=(squares**2).mean(0),
             normal=False,
+            before=None,
             draw=lambda: y,
             source=weakest([z.source, MEAN_FIELD]),
         )
@@ -146,7 +149,3 @@ class BatchNormalized(Stage):
         centred = z - z.mean(1, keepdims=True)
         sigma = np.sqrt((centred**2).mean(1, keepdims=True) + self.eps)
         return centred / sigma, sigma
-
-
-def _outer(values: FloatArray) -> FloatArray:
-    return np.asarray(values[:, :, None] * values[:, None, :])

@@ -21,19 +21,30 @@ class Data(Stage):
         units: entries of an example at a place.
         kurtosis: mean x^4 / (mean x^2)^2 over an example's entries, [B].
         size: of the map whose places these are; None for other places.
+        field: x(p) x(p') over the units, a mean over the examples, [P, P]; None for one place.
     """
 
     gram: FloatArray
     units: int
     kurtosis: FloatArray
     size: tuple[int, int] | None = None
+    field: FloatArray | None = None
 
     def forward(self, inputs: Sequence[Signal], at: Place) -> Signal:
         """See Stage."""
         elasticity = np.zeros((at.noises.rows, self.gram.shape[1]))
         elasticity[0] = 1.0
         nothing = np.zeros(self.gram.shape[:2])
-        return Signal(self.gram, self.units, elasticity, nothing[0].copy(), nothing, self.kurtosis, size=self.size)
+        return Signal(
+            self.gram,
+            self.units,
+            elasticity,
+            nothing[0].copy(),
+            nothing,
+            self.kurtosis,
+            size=self.size,
+            field=self.field,
+        )
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
@@ -48,13 +59,23 @@ class Flattened(Stage):
         """See Stage."""
         (x,) = inputs
         gram, mean = x.gram.mean(0, keepdims=True), x.mean.mean(0, keepdims=True)
-        return replace(x, gram=gram, mean=mean, units=x.units * len(x.gram), size=None, normal=False, draw=None)
+        return replace(
+            x,
+            gram=gram,
+            mean=mean,
+            units=x.units * len(x.gram),
+            size=None,
+            field=None,
+            before=None,
+            normal=False,
+            draw=None,
+        )
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
         places = len(inputs[0].gram)
         gram = np.repeat(flow.gram / places, places, axis=0)
-        return [replace(flow, gram=gram, factor=None, draw=None)]
+        return [replace(flow, gram=gram, factor=None, along=None, draw=None)]
 
     def adjoint(self, below: Sequence[FloatArray | None], flows: Sequence[Flow]) -> FloatArray | None:
         """See Stage: each place has an equal share of the vector."""

@@ -55,6 +55,7 @@ class Added(Stage):
             fresh=h.fresh and f.fresh,
             draw=_sum_of(h, f, self.scale),
             size=h.size,
+            field=None if h.field is None or f.field is None else h.field + self.scale**2 * f.field,
             source=weakest([h.source, f.source]),
         )
 
