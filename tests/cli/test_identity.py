@@ -63,6 +63,15 @@ def test_neither_order_nor_spelling_nor_a_default_changes_a_run(data: st.DataObj
     )
 
 
+def test_a_key_that_is_deleted_shows_in_the_name() -> None:
+    """Its class then takes a default of its own: another run than that of the YAML's default."""
+    plain, deleted = identity("seed=3"), identity("seed=3", "~model.depth")
+    assert (plain.name, deleted.name) == ("seed=3", "model.depth=deleted,seed=3")
+    assert identity("seed=3", "~optimizer.lr").overrides == {"optimizer.lr": "deleted", "seed": 3}
+    own = identity("seed=3", "probe.measures={rank: my.rank}")  # a mapping where a value was: nothing is deleted
+    assert own.overrides == {"probe.measures.rank": "my.rank", "seed": 3}
+
+
 def test_any_other_value_is_another_run() -> None:
     changed = [
         identity(*(row[0] for row in TYPED), other)
@@ -103,7 +112,7 @@ def test_a_list_of_widths_says_the_depth() -> None:
     assert listed == identity("model.width=[20.0,10]", "model.depth=3")
     assert identity("model=residual_mlp", "model.width=[8,8,8]").overrides["model.depth"] == 4
     assert identity("model.depth=5", "model.width=100") == identity()
-    assert identity("~model.width").overrides == {"seed": 0}  # for a model of one's own
+    assert identity("~model.width").overrides == {"model.width": "deleted", "seed": 0}  # for a model of one's own
 
 
 def test_names_that_no_file_system_takes_are_shortened_with_a_hash() -> None:

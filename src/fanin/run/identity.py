@@ -39,6 +39,9 @@ LATER: dict[str, Any] = {
 }
 """Keys that came later, with the value that changes nothing: a run that was made before them keeps its hash."""
 
+DELETED = "deleted"
+"""What stands in a run's name for the value of a key that was deleted, as by ~model.depth."""
+
 NO_EXPERIMENT = "runs"
 """The folder of runs that belong to no experiment."""
 
@@ -93,6 +96,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
         _, base_values, _ = _base(*source, prefix + typed)
     differs = {key: value for key, value in values.items() if key not in base_values or base_values[key] != value}
     shown = {key: found[key] for found in (everything, chosen) for key in axes if key in found}
+    differs |= dict.fromkeys(_deleted(base_values, values), DELETED)
     overrides = dict(sorted((shown | other | differs | {"seed": values.get("seed")}).items()))
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
     told = {key: values[key] for key in ALWAYS_SHOWN if key in values}
@@ -102,6 +106,16 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
     return Identity(
         experiment or NO_EXPERIMENT, folder_name(overrides), overrides, digest, hparams, choices, _code(values)
     )
+
+
+def _deleted(base: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """The keys that a base has and a configuration lacks; not those with a mapping for a value, or a value for one."""
+    missing = [key for key in base if key not in values and not _incidental(key) and not _unused(key, base[key])]
+    return [key for key in missing if not any(_is_below(key, one) or _is_below(one, key) for one in values)]
+
+
+def _is_below(key: str, other: str) -> bool:
+    return key.startswith(f"{other}.")
 
 
 def _code(values: Mapping[str, Any]) -> dict[str, str]:
