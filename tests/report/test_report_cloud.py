@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from fanin.report.figures.init_figure import study_figure
+from fanin.report.figures.depth import study_figure
 from fanin.report.figures.lines import MOST_LINES, cloud_size
 from fanin.report.figures.style import Sheet
 from fanin.report.read.configurations import group_runs

@@ -19,13 +19,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from fanin.report.figures.depth import movement_figure, study_figure
 from fanin.report.figures.encoding import OKABE_ITO, encode, plain
-from fanin.report.figures.init_figure import study_figure
 from fanin.report.figures.lines import cut_off, mean_while_all, usual_top
-from fanin.report.figures.loss import loss_top
-from fanin.report.figures.movement import movement_figure
+from fanin.report.figures.steps import curves_figure, loss_top
 from fanin.report.figures.style import Sheet
-from fanin.report.figures.training import curves_figure
 from fanin.report.make import write_report
 from fanin.report.read.configurations import Configuration, group_runs
 from fanin.report.read.folders import read_runs

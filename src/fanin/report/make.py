@@ -12,10 +12,9 @@ from fanin.record.csv_file import write_table
 from fanin.record.summary import rewrite_summary, rows_of, write_summary
 from fanin.report.claim import Judged, judge, only, table_of
 from fanin.report.figures.confusion import confusion_figure
-from fanin.report.figures.init_figure import has_theory, study_figure
-from fanin.report.figures.movement import movement_figure
+from fanin.report.figures.depth import has_theory, movement_figure, study_figure
+from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look, save
-from fanin.report.figures.training import curves_figure
 from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, task_of, titled
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember

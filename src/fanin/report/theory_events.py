@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.tensorboard_plugins import hparams_experiment
@@ -16,12 +17,15 @@ from fanin.report.read.configurations import Configuration
 from fanin.report.read.series import Profiles
 
 MOST_THEORIES = 24  # configurations; each makes four runs in TensorBoard's list
-GROUPS = {"weight": "profile_init", "module": "profile_init_module"}
-QUANTITIES = {
-    "weight": ("activation_norm", "gradient_norm", "weight_variance"),
-    "module": ("activation_norm",),
+GROUPS = {
+    "weight": ("profile_init", ("activation_norm", "gradient_norm", "weight_variance")),
+    "module": ("profile_init_module", ("activation_norm",)),
 }
-LINES = {"median": "theory", "band_low": "band_low", "band_high": "band_high"}
+LINES = {
+    "median": ("", "theory"), "band_low": ("", "band_low"), "band_high": ("", "band_high"),
+    "mean_square": ("_mean_square", "theory"),
+}  # fmt: skip
+"""What is added to a quantity's name, and its column."""
 
 
 def write_tensorboard(
@@ -33,19 +37,21 @@ def write_tensorboard(
     at the module's index, so that theory lies over them in one chart. Files of an earlier report are replaced.
     """
     folder = out / "tensorboard"
-    for old in [
-        *folder.glob("theory_*/*/events.out.tfevents.*"),
-        *folder.glob("figures/events.out.tfevents.*"),
-    ]:
+    for old in [*folder.glob("theory_*/*/events.out.tfevents.*"), *folder.glob("figures/events.out.tfevents.*")]:
         old.unlink()
-        if not any(old.parent.iterdir()):
-            old.parent.rmdir()
-    for empty in [path for path in folder.glob("theory_*") if path.is_dir() and not any(path.iterdir())]:
-        empty.rmdir()
-    lines = theory_lines(profiles)
+    for emptied in [*folder.glob("theory_*/*/"), *folder.glob("theory_*/"), *folder.glob("figures/")]:
+        if not any(emptied.iterdir()):
+            emptied.rmdir()
+    curves = {
+        (line, f"{group}/{quantity}"): profiles.matrix("init", axis, f"{quantity}{more}", column)
+        for axis, (group, quantities) in GROUPS.items()
+        for line, (more, column) in LINES.items()
+        for quantity in (quantities if not more else quantities[:1])
+    }
     for one in configurations[:MOST_THEORIES]:
-        for name, curves in lines.items():
-            _write_line(folder / f"theory_{file_name(one.label)}" / name, one, curves)
+        for line in LINES:
+            means = {tag: geometric_mean(values[one.members]) for (name, tag), values in curves.items() if name == line}
+            _write_line(folder / f"theory_{file_name(one.label)}" / line, means)
     _write_figures(folder / "figures", configurations, figures)
 
 
@@ -67,18 +73,6 @@ def _write_figures(folder: Path, configurations: Sequence[Configuration], figure
     events.close()
 
 
-def theory_lines(profiles: Profiles) -> dict[str, dict[str, Floats]]:
-    """For each line of theory its curves {tag: [runs, layers]}, empty ones left out."""
-    lines: dict[str, dict[str, Floats]] = {}
-    for axis, group in GROUPS.items():
-        for quantity in QUANTITIES[axis]:
-            for name, column in LINES.items():
-                lines.setdefault(name, {})[f"{group}/{quantity}"] = profiles.matrix("init", axis, quantity, column)
-        square = profiles.matrix("init", axis, "activation_norm_mean_square", "theory")
-        lines.setdefault("mean_square", {})[f"{group}/activation_norm"] = square
-    return lines
-
-
 def file_name(label: str) -> str:
     """A label as a folder's name: "c=2, lr=0.1" becomes "c=2,lr=0.1"; long ones are cut and end in a hash."""
     name = re.sub(r"[^\w.,=+\[\]-]", "_", label.replace(", ", ","))
@@ -87,21 +81,12 @@ def file_name(label: str) -> str:
     return f"{name[:100]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
-def _write_line(folder: Path, one: Configuration, curves: dict[str, Floats]) -> None:
-    """One run of TensorBoard: the geometric mean of theory over the configuration's seeds, at every index."""
-    means = {tag: geometric_mean(curve[one.members]) for tag, curve in curves.items()}
-    length = max((len(mean) for mean in means.values()), default=0)
-    points = [
-        (
-            index + 1,
-            {tag: float(mean[index]) for tag, mean in means.items() if index < len(mean) and np.isfinite(mean[index])},
-        )
-        for index in range(length)
-    ]
-    if not any(values for _, values in points):
-        return
-    events = EventFile(folder)
-    for step, values in points:
-        if values:
-            events.scalars(with_log10(values), step)
-    events.close()
+def _write_line(folder: Path, means: dict[str, Floats]) -> None:
+    """One run of TensorBoard: the geometric mean of theory over a configuration's seeds, at every index."""
+    table = pd.DataFrame({tag: pd.Series(mean) for tag, mean in means.items()}).replace([np.inf, -np.inf], np.nan)
+    table = table.dropna(how="all")
+    if len(table):
+        events = EventFile(folder)
+        for index, row in table.iterrows():
+            events.scalars(with_log10({str(tag): value for tag, value in row.dropna().items()}), int(str(index)) + 1)
+        events.close()

@@ -13,20 +13,17 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from fanin.report.figures.encoding import GREY
 from fanin.report.statistics import mean_curve
 
 Floats = NDArray[np.float64]
 MOST_LINES = 300  # thin lines in one panel; more are neither to be told apart nor quick to draw
 MOST_SEEDS = 8
-
-
-def seeds_drawn(configurations: int) -> int:
-    """How many seeds of each configuration get a line of their own over steps."""
-    return max(1, min(MOST_SEEDS, MOST_LINES // max(1, configurations)))
+MARK: dict[str, Any] = {"ms": 6, "mec": "white", "mew": 0.6, "zorder": 5}
 
 
 def cloud_size(configurations: int) -> int:
-    """How many seeds of each configuration get a line of their own over depth."""
+    """How many seeds of each configuration get a line of their own over depth; over steps MOST_SEEDS at most."""
     return max(1, MOST_LINES // max(1, configurations))
 
 
@@ -40,19 +37,18 @@ def geometric_mean(values: Floats) -> Floats:
     return np.asarray(np.exp(_column_mean(np.log(positive(values)))))
 
 
-def positive(values: Floats) -> Floats:
-    """The values with nan for all that a logarithmic axis cannot show: 0, negative and not finite."""
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+def positive(values: Floats, *, log: bool = True) -> Floats:
+    """The values with nan for all that a logarithmic axis cannot show: 0, negative and not finite (else that only)."""
+    return np.where(np.isfinite(values) & ((values > 0) | (not log)), values, np.nan)
 
 
 def mean_while_all(values: Floats, lengths: NDArray[np.intp], *, log: bool) -> Floats:
     """Column means, cut where the first run leaves the axis: the mean of the survivors would be another quantity."""
-    shown = positive(values) if log else np.where(np.isfinite(values), values, np.nan)
+    shown = positive(values, log=log)
     there = np.arange(values.shape[1]) < lengths[:, None]
     complete = (~np.isnan(shown) | ~there).all(axis=0) & there.any(axis=0)
-    mean = geometric_mean(shown) if log else _column_mean(shown)
     # After a first gap nothing comes back.
-    return np.where(np.logical_and.accumulate(complete), mean, np.nan)
+    return np.where(np.logical_and.accumulate(complete), (geometric_mean if log else _column_mean)(shown), np.nan)
 
 
 def draw_runs(
@@ -62,9 +58,7 @@ def draw_runs(
 
     Args:
         axes: the panel; a logarithmic axis must have been set before.
-        x: positions, [S].
-        rows: a row for each run, [n, S]; what is not finite is left out, and the line goes on behind it.
-        mean: [S], not finite where there is none.
+        x, rows, mean: positions [S], a row for each run [n, S], their mean [S]; what is not finite is left out.
         colour: of the configuration.
         seeds: thin lines at most, the fainter the more there are; one run has none, for it is the mean.
         mean_style: what the line of the mean has different from the usual.
@@ -75,40 +69,31 @@ def draw_runs(
         axes.add_collection(LineCollection(thin, colors=colour, lw=0.6, alpha=alpha, zorder=2.2), autolim=False)
         axes.update_datalim(np.concatenate(thin))
     there = np.isfinite(mean)
-    line: dict[str, Any] = {
-        "color": colour,
-        "lw": 1.5,
-        "zorder": 3,
-        "marker": "o" if there.sum() == 1 else None,
-        "ms": 3.5,
-    }
-    axes.plot(x[there], mean[there], **line | mean_style)
+    usual: dict[str, Any] = {"lw": 1.5, "zorder": 3, "marker": "o" if there.sum() == 1 else None, "ms": 3.5}
+    axes.plot(x[there], mean[there], color=colour, **usual | mean_style)
     axes.autoscale_view()
 
 
 def draw_steps(
-    axes: Axes, steps: Floats, values: Floats, colour: str, *, seeds: int = MOST_SEEDS, folds: int | None = None,
-    band: bool = False, **mean_style: Any,
+    axes: Axes, steps: Floats, values: Floats, colour: str, *, folds: int | None = None, band: bool = False, **mean: Any
 ) -> Floats:  # fmt: skip
     """Draw a metric of one configuration over steps, the mean as long as half of the runs go on.
 
     Args:
-        axes: the panel.
-        steps: [S].
-        values: [runs, S], nan where a run was not evaluated.
-        colour, seeds, mean_style: see draw_runs.
+        axes, colour, mean: see draw_runs.
+        steps, values: [S], and [runs, S], nan where a run was not evaluated.
         folds: k where the runs are folds of a cross-validation.
         band: shade the mean's 95 % interval.
 
     Returns:
         the mean, [S], nan where there is none.
     """
-    mean, low, high = mean_curve(values, folds)
-    draw_runs(axes, steps, values, mean, colour, seeds=seeds, **mean_style)
+    middle, low, high = mean_curve(values, folds)
+    draw_runs(axes, steps, values, middle, colour, **mean)
     there = np.isfinite(low)
     if band and there.any():
         axes.fill_between(steps[there], low[there], high[there], color=colour, alpha=0.18, lw=0, zorder=2)
-    return mean
+    return middle
 
 
 def draw_profile(
@@ -117,10 +102,9 @@ def draw_profile(
     """Draw one configuration over depth, and mark where a run's curve ends before the run's last layer.
 
     Args:
-        axes: the panel; a logarithmic y axis must have been set before.
+        axes, colour, seeds, mean_style: see draw_runs.
         values: [runs, K], of which those beyond a run's length do not exist.
         lengths: number of layers of each run, [runs]; runs of length 0 were not measured.
-        colour, seeds, mean_style: see draw_runs.
         log: whether the y axis is logarithmic.
 
     Returns:
@@ -130,7 +114,7 @@ def draw_profile(
     depth = np.arange(1.0, values.shape[1] + 1)
     if not len(values):
         return np.full(values.shape[1], np.nan)
-    shown = positive(values) if log else np.where(np.isfinite(values), values, np.nan)
+    shown = positive(values, log=log)
     rows = np.where(np.logical_and.accumulate(~np.isnan(shown), axis=1), shown, np.nan)
     mean = mean_while_all(values, lengths, log=log)
     draw_runs(axes, depth, rows, mean, colour, seeds=seeds, **mean_style)
@@ -146,11 +130,8 @@ def draw_profile(
 def usual_top(curves: Sequence[Floats]) -> float:
     """The top of an axis on which most curves are seen well: the largest value that is not far beyond the rest.
 
-    Far beyond is ten times what half of the curves never exceed. One run that all but diverged would leave all others
-    flat on the axis.
-
-    Args:
-        curves: one for each configuration; what is not finite does not count.
+    Far beyond is ten times what half of the curves never exceed: one run that all but diverged would leave all others
+    flat on the axis. What is not finite does not count.
     """
     finite = [curve[np.isfinite(curve)] for curve in curves]
     values = np.abs(np.concatenate([*finite, np.zeros(1)]))
@@ -160,35 +141,22 @@ def usual_top(curves: Sequence[Floats]) -> float:
 
 
 def cut_off(axes: Axes, top: float, curves: Sequence[tuple[Floats, Floats, str]]) -> int:
-    """End the y axis at `top`, with a triangle at the edge where each curve (x, y, colour) first lies beyond.
-
-    Returns:
-        how many curves do.
-    """
+    """End the y axis at `top`, with a triangle where each curve (x, y, colour) first lies beyond; returns how many."""
     axes.set_ylim(top=top)
-    beyond = 0
-    for x, y, colour in curves:
-        above = np.flatnonzero(np.isfinite(y) & (y > top))
-        if len(above):
-            beyond += 1
-            style: dict[str, Any] = {"marker": "^", "color": colour, "ms": 6, "mec": "white", "mew": 0.6, "zorder": 5}
-            axes.plot([x[above[0]]], [0.985], transform=axes.get_xaxis_transform(), **style)
-    return beyond
+    first = [(x[(y > top) & np.isfinite(y)][:1], colour) for x, y, colour in curves]
+    for x, colour in first:
+        if len(x):
+            axes.plot(x, [0.985], transform=axes.get_xaxis_transform(), marker="^", color=colour, **MARK)
+    return sum(len(x) for x, _ in first)
 
 
 def mark_end(axes: Axes, x: float, y: float | None, colour: str, *, zero: bool = False) -> None:
     """Mark where a curve leaves the axis: a cross where it is not finite, a triangle where it is 0."""
-    marker: dict[str, Any] = {
-        "marker": "v" if zero else "X",
-        "color": colour,
-        "ms": 6,
-        "mec": "white",
-        "mew": 0.6,
-    }
+    style: dict[str, Any] = {"marker": "v" if zero else "X", "color": colour, **MARK}
     if y is None:
-        axes.plot([x], [0.02 if zero else 0.98], transform=axes.get_xaxis_transform(), zorder=5, **marker)
+        axes.plot([x], [0.02 if zero else 0.98], transform=axes.get_xaxis_transform(), **style)
     else:
-        axes.plot([x], [y], zorder=5, clip_on=False, **marker)
+        axes.plot([x], [y], clip_on=False, **style)
 
 
 def mark_diverged(axes: Axes, steps: Sequence[int], y: float, colour: str) -> None:
@@ -201,7 +169,7 @@ def mark_handles(panels: Sequence[Axes]) -> list[Artist]:
     """Legend entries for the marks that occur in the panels."""
     seen = {line.get_marker() for panel in panels for line in panel.get_lines()}
     meanings = {"X": "not finite from here", "v": "zero from here", "^": "goes on above the axis"}
-    style: dict[str, Any] = {"ls": "", "color": "#5f5f5f", "ms": 6, "mec": "white"}
+    style: dict[str, Any] = {"ls": "", "color": GREY, "ms": 6, "mec": "white"}
     return [Line2D([], [], marker=mark, label=text, **style) for mark, text in meanings.items() if mark in seen]
 
 

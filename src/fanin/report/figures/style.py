@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -16,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -37,14 +37,7 @@ RC: dict[Any, Any] = {
 
 @dataclass
 class Sheet:
-    """What the figures of one report share.
-
-    Attributes:
-        title: the experiment.
-        setting: the settings that all runs share, in a line, and what varies.
-        configurations: what is drawn.
-        encoding: how the configurations are told apart.
-    """
+    """What the figures of a report share: its title, what all runs share and what varies, the configurations' looks."""
 
     title: str
     setting: str
@@ -63,14 +56,16 @@ class Sheet:
         self, rows: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
     ) -> tuple[Figure, list[Axes]]:
         """An empty figure with title and setting in a strip above its panels; sizes in inches."""
+        setting = fill(self.setting, int(14 * width))
+        strip = 0.5 + 0.16 * setting.count("\n")
+        height += strip - 0.5
         figure = Figure(figsize=(width, height), layout="constrained")
-        layout = figure.get_layout_engine()
-        assert isinstance(layout, ConstrainedLayoutEngine)
-        layout.set(rect=(0, 0, 1, 1 - 0.5 / height), w_pad=0.06, h_pad=0.06)
-        where: dict[str, Any] = {"ha": "left", "va": "top"}
-        title, setting = plain(self.title, int(12 * width)), plain(self.setting, int(14 * width))
-        figure.text(0.1 / width, 1 - 0.09 / height, title, fontsize=11.5, fontweight="bold", **where)
-        figure.text(0.1 / width, 1 - 0.32 / height, setting, color=GREY, **where)
+        layout: Any = figure.get_layout_engine()
+        layout.set(rect=(0, 0, 1, 1 - strip / height), w_pad=0.06, h_pad=0.06)
+        where: dict[str, Any] = {"x": 0.1 / width, "ha": "left", "va": "top"}
+        title = plain(self.title, int(12 * width))
+        figure.text(y=1 - 0.09 / height, s=title, fontsize=11.5, fontweight="bold", **where)
+        figure.text(y=1 - 0.32 / height, s=plain(setting, len(setting)), color=GREY, **where)
         return figure, list(figure.subplots(rows, columns, squeeze=False, width_ratios=ratios).flat)
 
     def legend(
@@ -78,10 +73,7 @@ class Sheet:
     ) -> None:
         """What tells the configurations apart, then what the line styles mean, below the panels.
 
-        Args:
-            figure, axes: where.
-            styles: entries for the line styles.
-            drawn: positions of the configurations to name, where each has an entry; None for all.
+        Where each configuration has an entry, only those at the positions `drawn` are named; None for all.
         """
         groups = self.encoding.entries
         if self.encoding.scale is not None:

@@ -10,12 +10,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fanin.errors import counted
 from fanin.record import columns
 from fanin.record.columns import EARLIER, TEXT, names
 from fanin.report.read.folders import Run
@@ -23,26 +23,24 @@ from fanin.report.read.folders import Run
 Floats = NDArray[np.float64]
 METRICS = names(columns.METRICS)
 PROFILES = tuple(name for name in names(columns.PROFILES) if name != "layer")  # its name is not asked for
+NOT_EARLIER = ("train_loss", "train_error")  # columns that not every file of an earlier version has
 LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
 class Profiles:
-    """The profiles over depth of all runs; `table` has the columns of profiles.csv and `run`, a position."""
+    """The profiles over depth of all runs; a table with the columns of profiles.csv and `run`, a position."""
 
     def __init__(self, table: pd.DataFrame, runs: int) -> None:
         self.runs = runs
-        index = table["index"].to_numpy()
-        good = (index >= 1) & (index <= LARGEST_INDEX) & (index == np.floor(index))
-        self._table = table if good.all() else table[good]
-        codes = [self._table[name].cat.codes.to_numpy() for name in ("snapshot", "axis", "quantity")]
-        self._codes = dict(zip(("snapshot", "axis", "quantity"), codes, strict=True))
+        good = table["index"].between(1, LARGEST_INDEX) & (table["index"] % 1 == 0)
+        self._table = table if good.all() else table[good].reset_index(drop=True)
+        self._rows = self._table.groupby(["snapshot", "axis", "quantity"], observed=True).indices
 
     def matrix(self, snapshot: str, axis: str, quantity: str, column: str = "value") -> Floats:
         """One column as [runs, largest index], nan where there is no row; [runs, 0] where no run has any."""
-        rows = self._rows(snapshot, axis, quantity)
-        run, index = (self._table[name].to_numpy()[rows].astype(np.intp) for name in ("run", "index"))
+        run, index, value = self._columns(snapshot, axis, quantity, column)
         matrix = np.full((self.runs, int(index.max(initial=0))), np.nan)
-        matrix[run, index - 1] = self._table[column].to_numpy()[rows]
+        matrix[run, index - 1] = value
         return matrix
 
     def words(self, snapshot: str, axis: str, quantity: str, column: str) -> NDArray[np.object_]:
@@ -55,26 +53,22 @@ class Profiles:
 
     def lengths(self, snapshot: str, axis: str, quantity: str) -> NDArray[np.intp]:
         """The largest index of each run, [runs]; what lies beyond is not missing, the run has no such layer."""
-        rows = self._rows(snapshot, axis, quantity)
-        run, index = (self._table[name].to_numpy()[rows].astype(np.intp) for name in ("run", "index"))
+        run, index, _ = self._columns(snapshot, axis, quantity, "value")
         lengths = np.zeros(self.runs, np.intp)
         np.maximum.at(lengths, run, index)
         return lengths
 
-    def _rows(self, snapshot: str, axis: str, quantity: str) -> NDArray[np.intp]:
-        chosen: NDArray[np.bool_] = np.ones(len(self._table), bool)
-        for name, word in (("snapshot", snapshot), ("axis", axis), ("quantity", quantity)):
-            categories = list(self._table[name].cat.categories)
-            code = categories.index(word) if word in categories else -2  # -1 is a missing text
-            chosen &= self._codes[name] == code
-        return np.flatnonzero(chosen)
+    def _columns(self, *of: str) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+        rows = self._rows.get(of[:3], np.empty(0, np.intp))
+        run, index, value = (self._table[name].to_numpy()[rows] for name in ("run", "index", of[3]))
+        return run.astype(np.intp), index.astype(np.intp), value
 
 
 class Metrics:
     """The metrics over steps of all runs."""
 
     def __init__(self, table: pd.DataFrame, runs: int) -> None:
-        table = table[np.isfinite(table["step"].to_numpy())]
+        table = table[np.isfinite(table["step"])]
         self._columns = {name: table[name].to_numpy() for name in METRICS}
         self._ends = np.searchsorted(table["run"].to_numpy(), np.arange(runs + 1))
 
@@ -88,7 +82,7 @@ class Metrics:
     def matrix(self, runs: Sequence[int], column: str) -> tuple[Floats, Floats]:
         """All steps [S] at which any of these runs was evaluated, and values [runs, S], nan where one was not."""
         series = [self.series(run, column) for run in runs]
-        steps = np.unique(np.concatenate([step for step, _ in series])) if series else np.empty(0)
+        steps = np.unique(np.concatenate([np.empty(0), *(step for step, _ in series)]))
         values = np.full((len(series), len(steps)), np.nan)
         for row, (step, value) in zip(values, series, strict=True):
             row[np.searchsorted(steps, step)] = value
@@ -107,34 +101,33 @@ def read_metrics(runs: Sequence[Run]) -> Metrics:
 
 def _read(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame:
     """One table of these columns of all runs' files with a column `run`, ordered by run."""
-    bodies: dict[bytes, dict[int, bytes]] = {}  # by the header
+    bodies: dict[tuple[str, ...], dict[int, bytes]] = {}  # by the header
     for i, run in enumerate(runs):
         header, _, body = _whole_lines(run.folder / name, run.notes).partition(b"\n")
         if header:
-            bodies.setdefault(_of_today(header.strip()), {})[i] = body
+            bodies.setdefault(_names(header.strip()), {})[i] = body
     tables = []
-    for header, of_runs in bodies.items():
+    for named, of_runs in bodies.items():
         try:
-            tables.append(_parse(header, of_runs, wanted))
+            tables.append(_parse(named, of_runs, wanted))
         except ValueError:
-            tables += [_parse_alone(header, i, body, name, wanted, runs[i].notes) for i, body in of_runs.items()]
+            tables += [_parse_alone(named, i, body, name, wanted, runs[i].notes) for i, body in of_runs.items()]
     filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=[*wanted, "run"], dtype=float)]
     if len(filled) > 1:
-        joined = pd.concat([table.astype(_types(wanted, str)) for table in filled], ignore_index=True)
-        filled = [joined.sort_values("run", kind="stable", ignore_index=True)]
-    return filled[0].astype(_types(wanted, "category"))
+        filled = [pd.concat([one.astype(dict.fromkeys({*TEXT} & {*wanted}, str)) for one in filled])]
+        filled = [filled[0].sort_values("run", kind="stable", ignore_index=True)]
+    return filled[0].astype(_types(wanted))
 
 
-def _of_today(header: bytes) -> bytes:
-    """The header of a metrics.csv of an earlier version, whose names of batch means are others now."""
-    named = header.split(b",")
-    if b"batch_loss" in named or b"train_loss" not in named:
-        return header
-    return b",".join(EARLIER.get(name.decode(errors="replace"), "").encode() or name for name in named)
+def _types(wanted: Sequence[str]) -> dict[str, str]:
+    return {name: "category" if name in TEXT else "float64" for name in wanted}
 
 
-def _types(wanted: Sequence[str], text: Any) -> dict[str, Any]:
-    return {name: text if name in TEXT else "float64" for name in wanted}
+def _names(header: bytes) -> tuple[str, ...]:
+    """The columns that a header names; a metrics.csv of an earlier version has other names for batch means."""
+    named = next(csv.reader([header.decode(errors="replace").replace("\0", "")]), [])
+    earlier = "train_loss" in named and "batch_loss" not in named
+    return tuple(EARLIER.get(name, name) if earlier else name for name in named)
 
 
 def _whole_lines(path: Path, notes: list[str]) -> bytes:
@@ -156,22 +149,21 @@ def _whole_lines(path: Path, notes: list[str]) -> bytes:
     return data[:end]
 
 
-def _parse(header: bytes, bodies: Mapping[int, bytes], wanted: Sequence[str]) -> pd.DataFrame:
+def _parse(named: Sequence[str], bodies: Mapping[int, bytes], wanted: Sequence[str]) -> pd.DataFrame:
     """Parse the joined bodies of files with one header; columns that they lack are nan.
 
     Raises:
         ValueError: a file that is not of the plain form, a value that is not what its column holds, a column missing.
     """
-    named = header.decode(errors="replace").split(",")
     lines = [body.count(b"\n") for body in bodies.values()]
     for body, count in zip(bodies.values(), lines, strict=True):
         if b'"' in body or b"\0" in body or body.count(b",") != count * (len(named) - 1):
             raise ValueError("not a comma for each column but the last, or quotes")
-    if lacking := _lacking(named, wanted):
-        raise ValueError(f"no {lacking}")
     there = [name for name in wanted if name in named]
+    if not {*wanted} - {*NOT_EARLIER} <= {*there}:
+        raise ValueError("a column is missing")
     table = pd.read_csv(
-        io.BytesIO(b"".join(bodies.values())), names=named, usecols=there, dtype=_types(there, "category"),
+        io.BytesIO(b"".join(bodies.values())), names=list(named), usecols=there, dtype=_types(there),
         header=None, index_col=False, engine="c", quoting=csv.QUOTE_NONE, skip_blank_lines=False, low_memory=False,
     )  # fmt: skip
     if len(table) != sum(lines):
@@ -180,34 +172,26 @@ def _parse(header: bytes, bodies: Mapping[int, bytes], wanted: Sequence[str]) ->
 
 
 def _parse_alone(
-    header: bytes, run: int, body: bytes, name: str, wanted: Sequence[str], notes: list[str]
+    named: Sequence[str], run: int, body: bytes, name: str, wanted: Sequence[str], notes: list[str]
 ) -> pd.DataFrame:
     """Parse one file by the names in its header, cell by cell where it must be, and count what cannot be read."""
     try:
-        return _parse(header, {run: body}, wanted)
+        return _parse(named, {run: body}, wanted)
     except ValueError:
         pass
-    empty = pd.DataFrame(columns=[*wanted, "run"])
+    table = pd.DataFrame(columns=[*wanted, "run"])
     try:
-        rows = list(csv.reader(io.StringIO((header + b"\n" + body).decode(errors="replace"))))
+        rows = list(csv.reader(io.StringIO(body.decode(errors="replace"))))
     except csv.Error as error:
         notes.append(f"{name} cannot be read: {error}")
-        return empty
-    if lacking := _lacking(rows[0], wanted):
+        return table
+    if lacking := [column for column in wanted if column not in (*named, *NOT_EARLIER)]:
         notes.append(f"{name} cannot be read: its header lacks {', '.join(lacking)}")
-        return empty
-    whole = [dict(zip(rows[0], row, strict=True)) for row in rows[1:] if len(row) == len(rows[0])]
-    texts = pd.DataFrame(whole, columns=rows[0], dtype=str).reindex(columns=list(wanted), fill_value="")
-    table = texts.copy()
-    good = np.ones(len(texts), bool)
-    for column in (name for name in wanted if name not in TEXT):
-        table[column] = pd.to_numeric(texts[column], errors="coerce")
-        good &= (table[column].notna() | texts[column].isin(["", "nan"])).to_numpy()
-    if skipped := len(rows) - 1 - int(good.sum()):
-        notes.append(f"{name}: {skipped} line{'s' if skipped > 1 else ''} could not be read")
-    return table[good].assign(run=run)
-
-
-def _lacking(named: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The columns that a header lacks, but for those that not every file of an earlier version has."""
-    return [name for name in wanted if name not in named and name not in ("train_loss", "train_error")]
+        return table
+    texts = pd.DataFrame([row for row in rows if len(row) == len(named)], columns=list(named), dtype=str)
+    texts = texts.reindex(columns=list(wanted), fill_value="")
+    numbers = texts.drop(columns=[*TEXT], errors="ignore").apply(pd.to_numeric, errors="coerce")
+    good = (numbers.notna() | texts[numbers.columns].isin(["", "nan"])).all(axis=1)
+    if skipped := len(rows) - int(good.sum()):
+        notes.append(f"{name}: {counted(skipped, 'line')} could not be read")
+    return pd.DataFrame(texts.assign(**numbers, run=run)[good])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -27,7 +26,7 @@ HEADERS = (
     "outcome", "verdict", "deviation\nin sd",
 )  # fmt: skip
 LABEL, OUTCOME, VERDICT, DEVIATION = 0, 7, 8, 9
-FIRST_TO_GO = (4, 1, 3, 5, 6, 9)  # where the terminal is narrow; at 80 columns the first two may go
+FIRST_TO_GO: tuple[int, ...] = (4, 1, 3, 5, 6, 9)  # where the terminal is narrow; at 80 columns the first two may go
 COLOURS = {"vanishing": "blue", "critical": "green", "stable": "green", "exploding": "red"}
 CLAIMS = {True: "green", False: "red", None: "yellow"}
 HEADER_WIDTH = 14  # a study's own header takes more lines where it is longer
@@ -70,67 +69,40 @@ def print_study(report: Report, console: Console) -> None:
         line(console, f"(its custom scalars tick none of more than {MOST_TICKED} runs: tick those to see)")
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How a table may shrink: the least width of columns whose texts may take several lines, and who goes first."""
-
-    headers: Sequence[str]
-    least: dict[int, int]
-    first_to_go: Sequence[int]
-
-
-def _plan(table: Table, width: int) -> _Plan:
-    """That of the usual table, or of a study's, where its own columns go from the right after the seeds."""
-    label = max(18, width // 4)
-    if table.initialization:
-        return _Plan(HEADERS, {LABEL: label, OUTCOME: 11, VERDICT: 9, DEVIATION: 9}, FIRST_TO_GO)
-    last = len(table.header) - 1
-    headers = ["", *("\n".join(wrap(name, HEADER_WIDTH)) for name in table.header[1:])]
-    return _Plan(headers, {LABEL: label, last: 11}, (1, *range(last - 1, 1, -1)))
-
-
 def _table(made: Table, width: int) -> tuple[RichTable, list[str]]:
-    """The table with as many of its columns as fit, and the names of the others; words are never broken."""
-    rows, plan = made.rows[:MOST_ROWS], _plan(made, width)
-    widths, left_out = _widths(rows, plan, width)
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for position, exact in widths.items():
-        side: Literal["left", "right"] = "right" if position in made.numeric else "left"
-        table.add_column(plan.headers[position], justify=side, width=exact, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[i], style=_colour(made, row, i)) for i in widths))
-    return table, [made.header[position] for position in left_out]
+    """The table with as many of its columns as fit, and the names of the others; words are never broken.
 
-
-def _colour(table: Table, row: Sequence[str], position: int) -> str:
-    return COLOURS.get(row[position], "") if table.initialization and position == VERDICT else ""
-
-
-def _widths(rows: Sequence[Sequence[str]], plan: _Plan, width: int) -> tuple[dict[int, int], list[int]]:
-    """The columns that fit, empty ones left out, with the width of each; and those for which there is no room."""
-    natural = {
-        position: max(len(text) for text in [*header.split("\n"), *(row[position] for row in rows)])
-        for position, header in enumerate(plan.headers)
-        if any(row[position] for row in rows)
-    }
-    widths, left_out = dict(natural), []
-    for position, least in plan.least.items():
-        if position in natural:
-            texts = [plan.headers[position], *(row[position] for row in rows)]
-            longest = max(len(word) for text in texts for word in text.split())
-            widths[position] = min(natural[position], max(least, longest))
+    Of the usual table some columns go before others; of a study's, its own go from the right after the seeds.
+    """
+    rows, last = made.rows[:MOST_ROWS], len(made.header) - 1
+    label = max(18, width // 4)
+    headers: Sequence[str] = HEADERS
+    least, first_to_go = {LABEL: label, OUTCOME: 11, VERDICT: 9, DEVIATION: 9}, FIRST_TO_GO
+    if not made.initialization:
+        headers = ["", *("\n".join(wrap(name, HEADER_WIDTH)) for name in made.header[1:])]
+        least, first_to_go = {LABEL: label, last: 11}, (1, *range(last - 1, 1, -1))
+    texts = {i: [header, *(row[i] for row in rows)] for i, header in enumerate(headers) if any(row[i] for row in rows)}
+    natural = {i: max(len(line) for text in column for line in text.split("\n")) for i, column in texts.items()}
+    words = {i: max(len(word) for text in column for word in text.split()) for i, column in texts.items()}
+    widths = {i: min(natural[i], max(least[i], words[i])) if i in least else natural[i] for i in natural}
 
     def left() -> int:
         return width - sum(widths.values()) - 2 * len(widths) - 1
 
-    for position in plan.first_to_go:
-        if left() < 0 and position in widths:
-            del widths[position]
-            left_out.append(position)
-    for position in plan.least:
-        if position in widths:
-            widths[position] += max(0, min(left(), natural[position] - widths[position]))
-    return widths, sorted(left_out)
+    left_out = []
+    for i in first_to_go:
+        if i in widths and left() < 0:
+            del widths[i]
+            left_out.append(i)
+    for i in (i for i in least if i in widths):
+        widths[i] += max(0, min(left(), natural[i] - widths[i]))
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, exact in widths.items():
+        table.add_column(headers[i], justify="right" if i in made.numeric else "left", width=exact, overflow="fold")
+    for row in rows:
+        coloured = {VERDICT: COLOURS.get(row[VERDICT], "")} if made.initialization else {}
+        table.add_row(*(Text(row[i], style=coloured.get(i, "")) for i in widths))
+    return table, [made.header[i] for i in sorted(left_out)]
 
 
 def line(console: Console, text: str) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fanin.record.overrides import display
 from fanin.report.figures.lines import mark_diverged, mark_handles
-from fanin.report.figures.loss import diverged_at
+from fanin.report.figures.steps import diverged_at
 from fanin.report.figures.style import Sheet, log_axis, panel
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Evidence

@@ -1,4 +1,4 @@
-"""A metric over training steps: seeds and their mean, the loss of guessing, who diverged and who leaves the axis."""
+"""Metrics over training steps: seeds and their mean, the loss of guessing, who diverged and who leaves the axis."""
 
 from __future__ import annotations
 
@@ -7,18 +7,49 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
+from fanin.report.figures import lines
 from fanin.report.figures.encoding import GREY, plain
-from fanin.report.figures.lines import Floats, cut_off, draw_steps, mark_diverged, mean_width, seeds_drawn
-from fanin.report.figures.style import Sheet
+from fanin.report.figures.lines import Floats, cut_off, draw_steps, mark_diverged, mark_handles
+from fanin.report.figures.style import Sheet, panel
 from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Metrics
 
+PARTS = {"batch": "training", "val": "validation"}
 MOST_SAID = 4
 MOST_BANDS = 8
 FEWEST_IN_BAND = 3  # runs; the interval of two is wider than most panels, and both can be drawn
 CHANCE = (0, (1, 1.5))
+
+
+def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure | None:
+    """Loss left, error right; training above, validation below; a panel for each that was evaluated, or None.
+
+    Means over seeds with their 95 % intervals.
+    """
+    columns = [f"{part}_{what}" for part in PARTS for what in ("loss", "error")]
+    columns = [column for column in columns if any(len(metrics.series(i, column)[0]) > 1 for i in range(len(runs)))]
+    if not columns:
+        return None
+    rows = (len(columns) + 1) // 2
+    figure, axes = sheet.figure(rows, min(2, len(columns)), 10.0, 1.0 + 3.1 * rows)
+    for place in axes[len(columns) :]:
+        place.remove()
+    drawn = axes[: len(columns)]
+    for place, letter, column in zip(drawn, "abcd", columns, strict=False):
+        metric_panel(place, sheet, runs, metrics, column, band=True)
+        part, _, what = column.partition("_")
+        word = getattr(task_of(runs), what)
+        panel(place, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", "step", word)
+    over = "folds" if any(one.folds for one in sheet.configurations) else "seeds"
+    banded = any(isinstance(one, PolyCollection) for place in drawn for one in place.collections)
+    band = [Patch(color=GREY, alpha=0.25, lw=0, label=f"95 % interval over {over}")] if banded else []
+    sheet.legend(figure, drawn, [*band, *mark_handles(drawn)])
+    return figure
 
 
 def metric_panel(
@@ -26,50 +57,45 @@ def metric_panel(
 ) -> None:
     """One column of metrics.csv over steps; of a loss what is far above the rest is cut off, for the end counts.
 
-    Args:
-        axes: the panel.
-        sheet: with the configurations.
-        runs, metrics: of the report.
-        column: such as "batch_loss".
-        band: the mean with its 95 % interval instead of a thin line for each seed.
+    With `band` the mean has its 95 % interval instead of a thin line for each seed.
     """
     count, is_loss = len(sheet.configurations), column.endswith("_loss")
     chance = chance_loss(runs) if is_loss else None
     share = not is_loss and task_of(runs).percent
-    curves = []
     ends = [diverged_at(runs, one.members) for one in sheet.configurations]
+    curves = []
     for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
         steps, values = metrics.matrix(one.members, column)
         interval = band and len(values) >= FEWEST_IN_BAND
-        mean = draw_steps(
-            axes, steps, values, colour, seeds=1 if interval else seeds_drawn(count), folds=one.folds,
-            band=interval and count <= MOST_BANDS, lw=mean_width(count), ls=dash,
-        )  # fmt: skip
+        seeds = 1 if interval else min(lines.MOST_SEEDS, lines.cloud_size(count))
+        style = {"seeds": seeds, "lw": lines.mean_width(count), "ls": dash}
+        mean = draw_steps(axes, steps, values, colour, folds=one.folds, band=interval and count <= MOST_BANDS, **style)
         curves.append((steps, mean, values))
     if share:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    top = loss_top([mean if band else values.ravel() for _, mean, values in curves], chance) if not share else 1.0
+    top = 1.0 if share else loss_top([mean if band else values.ravel() for _, mean, values in curves], chance)
     if chance and any(ends):
         top = max(top, 1.35 * chance)  # room for what is said above the line
     said: list[tuple[str, str]] = []
-    for one, colour, at in zip(sheet.configurations, sheet.colours, ends, strict=True) if is_loss else ():
-        mark_diverged(axes, at, 0.975 * top, colour)
-        if at:
-            steps_said = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
+    for one, colour, at in zip(sheet.configurations, sheet.colours, ends, strict=True):
+        if is_loss and at:
+            mark_diverged(axes, at, 0.975 * top, colour)
+            when = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
             some = "" if len(at) == len(one.members) else f" ({len(at)} of {len(one.members)})"
-            said.append((f"{one.label}: diverged at {steps_said}{some}", colour))
+            said.append((f"{plain(one.label, 60 - len(when + some))}: diverged at {when}{some}", colour))
     if len(said) > MOST_SAID:
         said = [(f"{len(said)} of {count} configurations diverged", GREY)]
-    axes.set_ylim(bottom=min(0.0, *(float(np.nanmin(mean)) for _, mean, _ in curves if np.isfinite(mean).any()), 0.0))
+    axes.set_ylim(bottom=min([0.0, *(float(np.nanmin(mean)) for _, mean, _ in curves if np.isfinite(mean).any())]))
     going_on = [(x, y, c) for (x, y, _), c, at in zip(curves, sheet.colours, ends, strict=True) if not at]
-    beyond = cut_off(axes, top, going_on)
-    if beyond:
+    if beyond := cut_off(axes, top, going_on):
         said.append((f"{beyond} of {count} go on above {top:.3g}", GREY))
     for line, (text, colour) in enumerate(said if is_loss else ()):
-        say(axes, plain(text, 48), 1.0, -7 - 11 * line, colour)
+        _say(axes, text, 1.0, -7 - 11 * line, colour)
     if chance:
         axes.axhline(chance, color=GREY, lw=0.9, ls=CHANCE, zorder=1.8)
-        say(axes, chance_label(chance), chance / top, -3, GREY)
+        classes = round(math.exp(min(chance, 20.0)))
+        logarithm = math.isclose(math.log(classes), chance)
+        _say(axes, f"chance, ln {classes}" if logarithm else f"chance, {chance:.3g}", chance / top, -3, GREY)
     axes.set_xlim(left=0)
 
 
@@ -77,12 +103,6 @@ def chance_loss(runs: Sequence[Run]) -> float | None:
     """The loss of guessing, where all runs that tell it agree."""
     told = {run.chance_loss for run in runs} - {None}
     return told.pop() if len(told) == 1 else None
-
-
-def chance_label(chance: float) -> str:
-    """ "chance, ln 10" where it is the logarithm of a number of classes."""
-    classes = round(math.exp(min(chance, 20.0)))
-    return f"chance, ln {classes}" if math.isclose(math.log(classes), chance) else f"chance, {chance:.3g}"
 
 
 def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:
@@ -107,7 +127,7 @@ def loss_top(curves: Sequence[Floats], chance: float | None) -> float:
     return max(top, 1.12 * chance) if chance else top or 1.0
 
 
-def say(axes: Axes, text: str, height: float, points: float, colour: str) -> None:
+def _say(axes: Axes, text: str, height: float, points: float, colour: str) -> None:
     """Write at the right edge, so many points below a height in [0, 1]."""
     axes.annotate(
         text, (1, height), (-2, points), xycoords="axes fraction", textcoords="offset points",

@@ -1,0 +1,165 @@
+"""Profiles over depth: norms at initialization over theory, with the loss in training; and what training changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+
+from fanin.errors import counted
+from fanin.report.figures import lines
+from fanin.report.figures.encoding import GREY
+from fanin.report.figures.lines import cut_off, draw_profile, geometric_mean, mark_handles, positive, usual_top
+from fanin.report.figures.steps import metric_panel
+from fanin.report.figures.style import Sheet, darker, log_axis, panel
+from fanin.report.read.folders import Run, task_of
+from fanin.report.read.series import Metrics, Profiles
+
+LAYERS = "weight layer"
+# By weight layers where they have activations, for modules alternate: a linear map's norm, its activation's, ...
+NORMS = {
+    "activation_norm": ("activation norm of a layer", "‖Z‖"),
+    "gradient_norm": ("gradient norm of a layer", "‖∂L/∂W‖"),
+}
+MOVEMENT = NORMS | {
+    "weight_variance": ("weight variance of a layer", "n Var(W)"),
+    "weight_movement": ("weight movement of a layer", "‖W − W(0)‖ / ‖W(0)‖"),
+}
+WIDTHS = (7.5, 9.5, 13.2)  # inches, for so many panels
+MOST_BANDS = 6
+MOST_THEORY = 12
+DASHES = (0, (4, 2.2))
+BEFORE: dict[str, Any] = {"lw": 3.0, "alpha": 0.35}
+AFTER: dict[str, Any] = {"lw": 1.3, "ls": (0, (4, 1.8))}  # visible upon it where nothing has changed
+
+
+def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> Figure | None:
+    """The study's figure, of as many panels as there is something to draw; None if there is nothing.
+
+    Activation norm and gradient norm over weight layers, measured (thin: one seed, thick: geometric mean) over theory
+    (dashed: median, shaded: one standard deviation of one seed, dotted: mean square); training loss over steps with
+    the loss of guessing.
+    """
+    shown = [quantity for quantity in NORMS if profiles.lengths("init", "weight", quantity).any()]
+    trained = any(len(metrics.series(i, "batch_loss")[0]) > 1 for i in range(len(runs)))
+    count = len(shown) + trained
+    if not count:
+        return None
+    figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
+    for place, letter, quantity in zip(axes, "ab", shown, strict=False):
+        _at_init(place, sheet, profiles, quantity)
+        title, unit = NORMS[quantity]
+        panel(place, letter, title, LAYERS, unit)
+    if trained:
+        metric_panel(axes[-1], sheet, runs, metrics, "batch_loss")
+        word = task_of(runs).loss
+        panel(axes[-1], "abc"[count - 1], f"training {word}", "step", word)
+    sheet.legend(figure, axes, [*_style_handles(sheet, profiles), *mark_handles(axes)])
+    return figure
+
+
+def has_theory(profiles: Profiles) -> bool:
+    """Whether any run has a theory for what the figure shows."""
+    return any(np.isfinite(profiles.matrix("init", "weight", quantity, "theory")).any() for quantity in NORMS)
+
+
+def _at_init(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> None:
+    """One quantity at initialization over depth, for every configuration, with its theory."""
+    axes.set_yscale("log")
+    of = ("init", "weight", quantity)
+    values, lengths = profiles.matrix(*of), profiles.lengths(*of)
+    theory, low, high = (profiles.matrix(*of, name) for name in ("theory", "band_low", "band_high"))
+    mean_square = profiles.matrix("init", "weight", f"{quantity}_mean_square", "theory")
+    count = len(sheet.configurations)
+
+    def line(curve: np.ndarray, colour: object, style: object, lw: float, order: float) -> None:
+        axes.plot(np.arange(1, len(curve) + 1), positive(curve), ls=style, color=colour, lw=lw, zorder=order)
+
+    for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
+        members, dark = one.members, darker(colour)
+        if count <= MOST_BANDS:
+            band = geometric_mean(low[members]), geometric_mean(high[members])
+            axes.fill_between(np.arange(1, len(band[0]) + 1), *band, color=colour, alpha=0.13, lw=0, zorder=1.5)
+            for edge in band if len(members) > lines.MOST_SEEDS else ():  # through the cloud, which hides the shade
+                line(edge, dark, "-", 0.7, 3.3)
+            line(geometric_mean(mean_square[members]), dark, ":", 0.9, 3.4)
+        if count <= MOST_THEORY and not sheet.encoding.dashed:
+            line(geometric_mean(theory[members]), dark, DASHES, 0.9, 3.5)
+        style = {"seeds": lines.cloud_size(count), "lw": lines.mean_width(count), "ls": dash}
+        draw_profile(axes, values[members], lengths[members], colour, log=True, **style)
+    log_axis(axes)
+
+
+def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
+    """Legend entries for the line styles that occur; that there is no theory is said where there is none."""
+    handles: list[Artist] = []
+    count = len(sheet.configurations)
+    most, drawn = max(len(one.members) for one in sheet.configurations), lines.cloud_size(count)
+    if most > 1 and drawn > 1:
+        label = "one seed" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
+        handles += [Line2D([], [], color=GREY, lw=0.7, alpha=0.7, label=label)]
+    if most > 1:
+        handles += [Line2D([], [], color=GREY, lw=1.8, label="mean over seeds")]
+    if not has_theory(profiles):
+        measured = profiles.lengths("init", "weight", "activation_norm").any()
+        return [*handles, *([Line2D([], [], ls="", label="(no theory for this recipe)")] if measured else [])]
+    if count <= MOST_THEORY and not sheet.encoding.dashed:
+        handles += [Line2D([], [], color=GREY, lw=1.1, ls=DASHES, label="theory")]
+    if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "band_low")).any():
+        handles += [Patch(color=GREY, alpha=0.2, lw=0, label="±1 sd of one seed")]
+    if count <= MOST_BANDS and profiles.matrix("init", "weight", "activation_norm_mean_square", "theory").size:
+        handles += [Line2D([], [], color=GREY, lw=1.1, ls=":", label="theory, mean square")]
+    return handles
+
+
+def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Figure | None:
+    """Activation norm, gradient norm and weight variance before (broad) and after training (dashed), and movement.
+
+    Means over the seeds that have both snapshots. Diverged runs are left out: where they broke off says nothing, and
+    would set the scale. None if no weight moved in any run: before and after are the same.
+    """
+    moved = ("final", "weight", "weight_movement")
+    trained = (profiles.lengths(*moved) > 0) & np.array([run.state != "diverged" for run in runs])
+    members = [[i for i in one.members if trained[i]] for one in sheet.configurations]
+    if not (profiles.matrix(*moved)[trained] > 0).any():
+        return None
+    figure, axes = sheet.figure(2, 2, 10.0, 7.2)
+    for place, letter, (quantity, (title, unit)) in zip(axes, "abcd", MOVEMENT.items(), strict=True):
+        _before_and_after(place, sheet, members, profiles, quantity)
+        panel(place, letter, title, LAYERS, unit)
+    axes[3].yaxis.set_major_formatter(PercentFormatter(1.0))
+    styles = {"before training": BEFORE, "after training": AFTER | ({"ls": "-"} if sheet.encoding.dashed else {})}
+    handles: list[Artist] = [Line2D([], [], color=GREY, label=name, **style) for name, style in styles.items()]
+    if diverged := sum(run.state == "diverged" for run in runs):
+        handles.append(Line2D([], [], ls="", label=f"({counted(diverged, 'diverged run')} left out)"))
+    sheet.legend(figure, axes, [*handles, *mark_handles(axes)], {k for k, chosen in enumerate(members) if chosen})
+    return figure
+
+
+def _before_and_after(
+    axes: Axes, sheet: Sheet, members: Sequence[list[int]], profiles: Profiles, quantity: str
+) -> None:
+    """One quantity before and after; of the movement, which is 0 before, only after."""
+    log, moved = quantity.endswith("_norm"), quantity == "weight_movement"
+    if log:
+        axes.set_yscale("log")
+    drawn = []
+    for snapshot, style in (("final", {"lw": 1.5}),) if moved else (("init", BEFORE), ("final", AFTER)):
+        of = (snapshot, "weight", quantity)
+        values, lengths = profiles.matrix(*of), profiles.lengths(*of)
+        for chosen, colour, dash in zip(members, sheet.colours, sheet.encoding.dashes, strict=True):
+            own = {"ls": dash} if moved or (sheet.encoding.dashed and snapshot == "final") else {}
+            mean = draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **style | own)
+            drawn.append((np.arange(1.0, len(mean) + 1), mean, colour))
+    if log:
+        log_axis(axes)
+    else:
+        axes.set_ylim(bottom=0)
+        cut_off(axes, usual_top([mean for _, mean, _ in drawn]), drawn)
