@@ -56,44 +56,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Folders behind the sides are taken for sides.
     sides = [side for side in arguments.compare or () if not Path(side).is_dir()]
     folders = [*arguments.folders, *(Path(side) for side in arguments.compare or () if side not in sides)]
-    folders = folders or [Path("outputs")]
     keys = [key.strip() for key in (arguments.group_by or "").split(",") if key.strip()]
     try:
-        if arguments.compare is None:
-            if arguments.metric is not None:
-                raise UserError("--metric: what --compare compares; add --compare optimizer=sgd optimizer=adam")
-            _report(folders, arguments.out, keys)
-        else:
-            if keys:
-                raise UserError("--group-by: not together with --compare, which pairs by all that its sides leave out")
-            _compare(folders, arguments.out, sides, arguments.metric)
-    except UserError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(file_line(error))
+        if arguments.compare is None and arguments.metric is not None:
+            raise UserError("--metric: what --compare compares; add --compare optimizer=sgd optimizer=adam")
+        if arguments.compare is not None and keys:
+            raise UserError("--group-by: not together with --compare, which pairs by all that its sides leave out")
+        wanted = None if arguments.compare is None else sides
+        _run(folders or [Path("outputs")], arguments.out, keys, wanted, arguments.metric)
+    except (UserError, OSError) as error:
+        message = file_line(error) if isinstance(error, OSError) else str(error)
+        print(f"fanin-report: {' '.join(message.split())}", file=sys.stderr)
+        return 1
     return LOST if lost() else 0
 
 
-def _report(folders: Sequence[Path], out: Path | None, keys: Sequence[str]) -> None:
+def _run(folders: list[Path], out: Path | None, keys: list[str], sides: list[str] | None, metric: str | None) -> None:
     from rich.console import Console
 
-    from fanin.report.make import write_report
-    from fanin.report.write.terminal import print_study
+    console = Console(highlight=False)
+    if sides is None:
+        from fanin.report.make import write_report
+        from fanin.report.write.terminal import print_study
 
-    print_study(write_report(folders, out, keys or None), Console(highlight=False))
+        print_study(write_report(folders, out, keys), console)
+    else:
+        from fanin.report.compare.comparison import compare, print_compared
 
-
-def _compare(folders: Sequence[Path], out: Path | None, sides: Sequence[str], metric: str | None) -> None:
-    from rich.console import Console
-
-    from fanin.report.compare.comparison import compare, print_compared
-
-    print_compared(compare(folders, sides, metric, out), Console(highlight=False))
-
-
-def _fail(message: str) -> int:
-    print(f"fanin-report: {' '.join(message.split())}", file=sys.stderr)
-    return 1
+        print_compared(compare(folders, sides, metric, out), console)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,7 @@ def mean_interval(values: Iterable[float | None], folds: int | None = None, *, s
 
     Args:
         values: of the runs; None if a run has none.
-        folds: k where the runs are folds of a cross-validation. Their training sets overlap, so that their results
-            vary less than those of independent runs would, and the ordinary interval is too narrow.
+        folds: k of a cross-validation, whose training sets overlap: the ordinary interval is too narrow.
         share: values lie in [0, 1], such as errors, and so do the ends of their interval.
 
     Source: Student (1908); Nadeau and Bengio, Inference for the generalization error (2003), the corrected resampled

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -104,8 +104,7 @@ class Comparison:
         return row
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(NamedTuple):
     """A written comparison."""
 
     title: str

@@ -44,13 +44,9 @@ class Match(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """The pairs of two sides, and what became of the other runs.
+    """The pairs of two sides, the keys that both runs of a pair agree in, those of them in which pairs differ.
 
-    Attributes:
-        pairs: two runs each.
-        keys: those that the runs are matched on, beside what the sides say; the pairs agree in them.
-        varying: those of the keys in which the pairs differ from each other.
-        left_out: for each side the reasons why runs of it are in no pair, with their numbers.
+    And for each side the reasons why runs of it are in no pair, with their numbers.
     """
 
     pairs: list[Match]

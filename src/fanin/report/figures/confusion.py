@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from fanin.errors import counted
 from fanin.report.figures.encoding import plain
 from fanin.report.figures.style import Sheet, panel
 from fanin.report.read.folders import Run
@@ -34,34 +35,31 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     part = next((part for part in PARTS if any(_matrix(run, part) is not None for run in runs)), None)
     if part is None:
         return None
-    pooled = [_pooled([runs[i] for i in one.members], part) for one in sheet.configurations]
-    there = [i for i, (counts, _) in enumerate(pooled) if counts is not None]
-    best = sorted(sorted(there, key=lambda i: (_error(pooled[i][0]), i))[:MOST_PANELS])
+    pooled = {}
+    for i, one in enumerate(sheet.configurations):
+        matrices = [matrix for k in one.members if (matrix := _matrix(runs[k], part)) is not None]
+        matrices = [matrix for matrix in matrices if matrix.shape == matrices[0].shape]
+        if matrices:
+            counts = np.sum(matrices, axis=0)
+            pooled[i] = counts, len(matrices), float(1 - counts.trace() / counts.sum())
+    best = sorted(sorted(pooled, key=lambda i: (pooled[i][2], i))[:MOST_PANELS])
     columns = 2 if len(best) in (2, 4) else min(3, len(best))
     rows = math.ceil(len(best) / columns)
     figure, axes = sheet.figure(rows, columns, max(5.2, 0.9 + 3.6 * columns), 0.9 + 3.9 * rows)
     for place, i, letter in zip(axes, best, "abcdef", strict=False):
-        counts, count = pooled[i]
-        assert counts is not None
+        counts, count, error = pooled[i]
         _draw(place, counts)
         # In lines that are no wider than the panel: a title of its neighbour's room makes the layout shrink them all.
         label = plain(fill(sheet.configurations[i].label, 38, max_lines=3, placeholder=" …"))
-        title = f"{label}\n{100 * _error(counts):.3g} % error, {count} run{'s' if count > 1 else ''}"
+        title = f"{label}\n{100 * error:.3g} % error, {counted(count, 'run')}"
         panel(place, letter, title, "answer", "true class")
     for place in axes[len(best) :]:
         place.remove()
-    some = "" if len(best) == len(there) else f"; {len(best)} of {len(there)} configurations, those with least error"
+    some = "" if len(best) == len(pooled) else f"; {len(best)} of {len(pooled)} configurations, those with least error"
     label = f"share of the class's {PARTS[part]}{some}"
-    drawn = axes[: len(best)]
-    figure.colorbar(ScalarMappable(SCALE, COLOURS), ax=drawn, label=label, fraction=0.04, pad=0.01, aspect=28)
+    scale = ScalarMappable(SCALE, COLOURS)
+    figure.colorbar(scale, ax=axes[: len(best)], label=label, fraction=0.04, pad=0.01, aspect=28)
     return figure
-
-
-def _pooled(members: Sequence[Run], part: str) -> tuple[Floats | None, int]:
-    """The sum of the runs' matrices, those of another size than the first left out, and how many there are."""
-    matrices = [matrix for matrix in (_matrix(run, part) for run in members) if matrix is not None]
-    matrices = [matrix for matrix in matrices if matrix.shape == matrices[0].shape]
-    return (np.sum(matrices, axis=0), len(matrices)) if matrices else (None, 0)
 
 
 def _matrix(run: Run, part: str) -> Floats | None:
@@ -76,10 +74,6 @@ def _matrix(run: Run, part: str) -> Floats | None:
     return counts if square and (counts >= 0).all() and counts.sum() > 0 else None
 
 
-def _error(counts: Floats | None) -> float:
-    return math.inf if counts is None else float(1 - counts.trace() / counts.sum())
-
-
 def _draw(axes: Axes, counts: Floats) -> None:
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -91,9 +85,5 @@ def _draw(axes: Axes, counts: Floats) -> None:
     for (i, j), share in np.ndenumerate(shares) if classes <= MOST_WRITTEN else ():
         if share > 0:
             colour = "white" if SCALE(share) > 0.6 else "black"
-            axes.text(j, i, _percent(float(share)), ha="center", va="center", fontsize=6.5, color=colour)
-
-
-def _percent(share: float) -> str:
-    """A share in percent, short enough for a cell; what would round to 0 is told from nothing."""
-    return "<1" if share < 0.005 else f"{100 * share:.0f}"
+            words = "<1" if share < 0.005 else f"{100 * share:.0f}"  # what would round to 0 is told from nothing
+            axes.text(j, i, words, ha="center", va="center", fontsize=6.5, color=colour)

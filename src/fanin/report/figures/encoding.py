@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -57,26 +57,24 @@ def encode(configurations: Sequence[Configuration]) -> Encoding:
     if count <= len(OKABE_ITO):
         named = [_entry(one.label, color=colour) for one, colour in zip(configurations, OKABE_ITO, strict=False)]
         return Encoding(list(OKABE_ITO[:count]), ["-"] * count, [named])
-    columns = _columns(configurations)
-    keys = sorted(columns, key=lambda key: (_is_number(columns[key]), -len(_levels(columns[key]))))
-    short = short_keys(keys)
-    many = [key for key in keys if _is_number(columns[key]) and len(_levels(columns[key])) > len(OKABE_ITO)]
-    first = many[0] if many else next((key for key in keys if len(_levels(columns[key])) <= len(OKABE_ITO)), keys[0])
-    made = _scaled(columns[first], short[first]) if many else _hues(columns[first], short[first])
+    choices = sorted(_choices(configurations), key=lambda one: (one.numeric, -len(one.levels)))
+    many = [one for one in choices if one.numeric and len(one.levels) > len(OKABE_ITO)]
+    first = next((one for one in many or choices if many or len(one.levels) <= len(OKABE_ITO)), choices[0])
+    made = _scaled(first) if many else _hues(first)
     shaded, left = bool(many), []
-    for key in (key for key in keys if key != first):
-        ranks, levels = _ranks(columns[key]), _levels(columns[key])
-        names = [f"{short[key]}={_word(level)}" for level in levels]
-        if not shaded and len(levels) <= MOST_SHADES and (_is_number(columns[key]) or made.dashed):
-            made.colours = [shade(colour, rank, len(levels)) for colour, rank in zip(made.colours, ranks, strict=True)]
-            made.entries.append([_entry(name, color=shade("#808080", i, len(levels))) for i, name in enumerate(names)])
+    for one in choices:
+        names, count = one.names, len(one.levels)
+        if one is first:
+            continue
+        if not shaded and count <= MOST_SHADES and (one.numeric or made.dashed):
+            made.colours = [shade(colour, rank, count) for colour, rank in zip(made.colours, one.ranks, strict=True)]
+            made.entries.append([_entry(name, color=shade("#808080", i, count)) for i, name in enumerate(names)])
             shaded = True
-        elif not made.dashed and len(levels) <= len(DASHES):
-            made.dashes = [DASHES[rank] for rank in ranks]
-            entries = [_entry(name, color=GREY, ls=DASHES[i], lw=1.6) for i, name in enumerate(names)]
-            made.entries.append(list(entries))
+        elif not made.dashed and count <= len(DASHES):
+            made.dashes = [DASHES[rank] for rank in one.ranks]
+            made.entries.append([_entry(name, color=GREY, ls=DASHES[i], lw=1.6) for i, name in enumerate(names)])
         else:
-            left.append(short[key])
+            left.append(one.name)
     if left:
         made.entries.append([_entry(f"(lines of one look differ in {', '.join(left)})", ls="")])
     return made
@@ -90,53 +88,55 @@ def shade(colour: str, rank: int, count: int) -> str:
     return str(to_hex((red, green, blue)))
 
 
-def _columns(configurations: Sequence[Configuration]) -> dict[str, list[Any]]:
-    """Each key that varies with its value in every configuration, None if it has none."""
-    columns = {key: [one.values.get(key) for one in configurations] for key in varying_keys(configurations)}
+class _Choice(NamedTuple):
+    """A key that varies: its short name, its different values (numbers by size), and which of them each one has."""
+
+    name: str
+    levels: list[Any]
+    ranks: list[int]
+    numeric: bool
+
+    @property
+    def names(self) -> list[str]:
+        """The values as a legend has them."""
+        return [f"{self.name}={'–' if level is None else display(level)}" for level in self.levels]
+
+
+def _choices(configurations: Sequence[Configuration]) -> list[_Choice]:
+    """The keys that vary, and the experiment where there are several."""
+    columns: dict[str, list[Any]] = {}
+    for key in varying_keys(configurations):
+        columns[key] = [one.values.get(key) for one in configurations]
     experiments = [one.experiment for one in configurations]
-    return columns | ({EXPERIMENT: list(experiments)} if len(set(experiments)) > 1 or not columns else {})
+    columns |= {EXPERIMENT: experiments} if len(set(experiments)) > 1 or not columns else {}
+    short, choices = short_keys(list(columns)), []
+    for key, values in columns.items():
+        numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        different = {canonical(value): value for value in (sorted(values) if numeric else values)}
+        ranks = {word: rank for rank, word in enumerate(different)}
+        choices.append(_Choice(short[key], list(different.values()), [ranks[canonical(v)] for v in values], numeric))
+    return choices
 
 
-def _is_number(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-
-
-def _levels(values: Sequence[Any]) -> list[Any]:
-    """The different values, numbers by size."""
-    levels = list({canonical(value): value for value in values}.values())
-    return sorted(levels) if _is_number(levels) else levels
-
-
-def _ranks(values: Sequence[Any]) -> list[int]:
-    """The position of each value among the different ones."""
-    positions = {canonical(level): position for position, level in enumerate(_levels(values))}
-    return [positions[canonical(value)] for value in values]
-
-
-def _hues(values: Sequence[Any], name: str) -> Encoding:
+def _hues(choice: _Choice) -> Encoding:
     """A hue for each value; past the hues they come again with other dashes."""
-    ranks, hues = _ranks(values), len(OKABE_ITO)
-    looks = [(OKABE_ITO[i % hues], DASHES[i // hues % len(DASHES)]) for i in range(max(ranks) + 1)]
-    named = zip(looks, _levels(values), strict=True)
-    entries: list[Artist] = [
-        _entry(f"{name}={_word(level)}", color=hue, ls=dash, lw=2.4 if dash == "-" else 1.8)
-        for (hue, dash), level in named
+    hues = len(OKABE_ITO)
+    looks = [(OKABE_ITO[i % hues], DASHES[i // hues % len(DASHES)]) for i in range(len(choice.levels))]
+    entries = [
+        _entry(name, color=hue, ls=dash, lw=2.4 if dash == "-" else 1.8)
+        for (hue, dash), name in zip(looks, choice.names, strict=True)
     ]
-    return Encoding([looks[rank][0] for rank in ranks], [looks[rank][1] for rank in ranks], [entries])
+    return Encoding([looks[rank][0] for rank in choice.ranks], [looks[rank][1] for rank in choice.ranks], [entries])
 
 
-def _scaled(numbers: Sequence[float], name: str) -> Encoding:
+def _scaled(choice: _Choice) -> Encoding:
     """A colour for each number on a scale, without the last, yellow part of it, which white paper swallows."""
     colormap = ListedColormap(mpl.colormaps["viridis"](np.linspace(0, 0.92, 256)))
-    low, high = min(numbers), max(numbers)
+    low, high = choice.levels[0], choice.levels[-1]
     # Learning rates and widths span decades; a factor of 20 or more reads better on a logarithmic scale.
     norm = LogNorm(low, high) if low > 0 and high / low >= 20 else Normalize(low, high)
-    colours = [str(to_hex(colormap(float(norm(number))))) for number in numbers]
-    return Encoding(colours, ["-"] * len(colours), [], (ScalarMappable(norm, colormap), name))
-
-
-def _word(level: Any) -> str:
-    return "–" if level is None else display(level)
+    colours = [str(to_hex(colormap(float(norm(choice.levels[rank]))))) for rank in choice.ranks]
+    return Encoding(colours, ["-"] * len(colours), [], (ScalarMappable(norm, colormap), choice.name))
 
 
 def _entry(label: str, **style: Any) -> Artist:

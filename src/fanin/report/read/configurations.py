@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,7 @@ class Configuration:
         experiment: the experiment they belong to.
         values: the keys of the grouping with this configuration's values, missing ones left out.
         members: positions of its runs in the list of all runs, ordered by seed.
-        label: its short name in figures and tables.
+        label: its short name in figures and tables: what varies, or of a single one all that it sets.
         folds: k where its runs are folds of a cross-validation, whose training sets overlap, else None.
     """
 
@@ -49,25 +50,33 @@ def group_runs(runs: Sequence[Run], keys: Sequence[str] | None = None) -> list[C
     Raises:
         UserError: a key that no run has.
     """
-    if keys:
-        _check(runs, keys)
-    by_experiment: dict[str, set[str]] = {}
+    by_experiment: dict[str, set[str]] = defaultdict(set)
     for run in runs:
-        by_experiment.setdefault(run.experiment, set()).update(run.overrides)
+        by_experiment[run.experiment].update(run.overrides)
+    known = set().union(*by_experiment.values())
+    for key in keys or ():
+        if key not in known and all(run.value(key) is None for run in runs):
+            near = did_you_mean(key, sorted(known | set(runs[0].config.keys)))
+            fix = near or f"the runs differ in {', '.join(sorted(known)) or 'nothing'}"
+            raise UserError(f"--group-by {key}: no run has this key; {fix}")
     groups: dict[tuple[str, ...], Configuration] = {}
     for position, run in enumerate(runs):
         names = list(keys) if keys else sorted(by_experiment[run.experiment] - {*REPLICATES})
-        values = {name: run.value(name) for name in names}
-        values = {name: value for name, value in values.items() if value is not None}
+        values = {name: value for name in names if (value := run.value(name)) is not None}
         identity = (run.experiment, *(f"{name}={canonical(value)}" for name, value in values.items()))
         groups.setdefault(identity, Configuration(run.experiment, values)).members.append(position)
-    configurations = list(groups.values())
-    used = varying_keys(configurations)
-    configurations.sort(key=lambda one: (one.experiment, *(order(one.values.get(key)) for key in used)))
+    varying = varying_keys(list(groups.values()))
+    configurations = sorted(
+        groups.values(), key=lambda one: (one.experiment, *(order(one.values.get(key)) for key in varying))
+    )
+    told = varying or list(dict.fromkeys(key for one in configurations for key in one.values))
+    short = short_keys(told)
     for one in configurations:
         one.members.sort(key=lambda position: (order(runs[position].seed), runs[position].name))
         one.folds = folds_of([runs[position] for position in one.members])
-    _label(configurations, used)
+        parts = [f"{short[key]}={display(one.values[key])}" for key in told if key in one.values]
+        named = [one.experiment or "base"] if len(by_experiment) > 1 or not parts else []
+        one.label = ", ".join([*named, *parts])
     return configurations
 
 
@@ -91,13 +100,8 @@ def setting(runs: Sequence[Run], configurations: Sequence[Configuration]) -> str
 
 def varying_keys(configurations: Sequence[Configuration]) -> list[str]:
     """The keys whose values differ between configurations, in order of first appearance."""
-    seen: dict[str, set[str]] = {}
-    for one in configurations:
-        for key in one.values:
-            seen.setdefault(key, set())
-    for key, values in seen.items():
-        values.update(canonical(one.values.get(key)) for one in configurations)
-    return [key for key, values in seen.items() if len(values) > 1]
+    keys = dict.fromkeys(key for one in configurations for key in one.values)
+    return [key for key in keys if len({canonical(one.values.get(key)) for one in configurations}) > 1]
 
 
 def folds_of(runs: Sequence[Run]) -> int | None:
@@ -123,29 +127,6 @@ def canonical(value: object) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(float(value))
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _label(configurations: Sequence[Configuration], varying: Sequence[str]) -> None:
-    """Name each configuration by what varies; a single one by all that it sets."""
-    keys = list(varying) or list(dict.fromkeys(key for one in configurations for key in one.values))
-    short = short_keys(keys)
-    several = len({one.experiment for one in configurations}) > 1
-    for one in configurations:
-        parts = [f"{short[key]}={display(one.values[key])}" for key in keys if key in one.values]
-        if several or not parts:
-            parts.insert(0, one.experiment or "base")
-        one.label = ", ".join(parts)
-
-
-def _check(runs: Sequence[Run], keys: Sequence[str]) -> None:
-    known = {key for run in runs for key in run.overrides}
-    for key in keys:
-        if key not in known and all(run.value(key) is None for run in runs):
-            near = did_you_mean(key, sorted(known | set(runs[0].config.keys)))
-            raise UserError(
-                f"--group-by {key}: no run has this key; "
-                + (near or f"the runs differ in {', '.join(sorted(known)) or 'nothing'}")
-            )
 
 
 def order(value: object) -> tuple[int, float, str]:

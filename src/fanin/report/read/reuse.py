@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fanin import __version__
@@ -20,21 +21,14 @@ READ = (
 
 
 def fingerprint(runs: Sequence[Run], asked: Sequence[str]) -> str:
-    """A hash that changes with the runs, with any file of theirs that a report may read, and with fanin's version.
-
-    Args:
-        runs: all that are reported on.
-        asked: what else decides how the figures look: the keys to group by, the code of the studies.
-    """
+    """A hash that changes with the runs, with any file of theirs that a report may read, and with what was asked."""
     content = [__version__, *asked]
     for run in runs:
         content.append(str(run.folder))
         for name in READ:
-            try:
+            with suppress(OSError):
                 said = (run.folder / name).stat()
-            except OSError:
-                continue
-            content.append(f"{name} {said.st_size} {said.st_mtime_ns} {said.st_ino}")
+                content.append(f"{name} {said.st_size} {said.st_mtime_ns} {said.st_ino}")
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
