@@ -26,16 +26,11 @@ from fanin.report.figures.style import Sheet, look, save
 from fanin.report.read.configurations import FOLD, folds_of
 from fanin.report.read.folders import Run, grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
-from fanin.report.write.tables import markdown
+from fanin.report.write.templates import write_template
 from fanin.report.write.terminal import line, near
 
 MOST_PAIRS = 200
 MOST_REASONS = 6
-LEGEND = (
-    "Difference: the side minus the first, over pairs of runs that agree in everything else; 95 % t-interval of its "
-    "mean. p values are two-sided: of a mean difference of zero (paired t-test), and of differences that are symmetric "
-    "about zero (Wilcoxon's signed-rank test). sd: over runs, and over differences."
-)
 SPREADS = {"mean": "mean", "sd": "std", "median": "median"}
 LOST = {
     "diverged": "pairs with a diverged run, which are not counted as lost; diverged",
@@ -86,6 +81,12 @@ class Comparison:
             ["paired t-test", "", "", _p(found.t_p)],
             ["Wilcoxon", "", "", _p(found.wilcoxon_p)],
         ]
+
+    def rows(self) -> list[list[str]]:
+        """The pairs for people: what tells one from the others, both values and their difference."""
+        named = [", ".join(f"{key}={display(value)}" for key, value in pair.values.items()) for pair in self.pairs]
+        numbers = zip(named, *(self.values[column] for column in self.values), strict=True)
+        return [[name, f"{a:.6g}", f"{b:.6g}", f"{gap:+.6g}"] for name, a, b, gap in list(numbers)[:MOST_PAIRS]]
 
     def row(self, metric: str) -> dict[str, object]:
         """The same numbers by their columns of compare.csv, and how many runs of either side were left out."""
@@ -151,7 +152,7 @@ def compare(
     rows = [one.row(metric) for one in comparisons]
     write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
     title = titled(chosen)
-    tables[1].write_text(_markdown(title, metric, comparisons), encoding="utf-8")
+    write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons)
     with look():
         figures = save(_figure(Sheet(title, metric, []), comparisons), place, "compare")
     return Compared(title, metric, comparisons, place, tables, figures)
@@ -225,20 +226,6 @@ def _left_out(first: Side, side: Side, matched: Matched, lost: pd.DataFrame, met
             text = LOST[str(why)].format(metric=metric)
             notes.append(f"left out: {text}: {count} of {first.text}, {other} of {side.text}")
     return notes
-
-
-def _markdown(title: str, metric: str, comparisons: Sequence[Comparison]) -> str:
-    """What was matched and left out, the tables and the pairs."""
-    lines = [f"# {title}: paired comparison of {metric.replace('_', ' ')}", ""]
-    for one in comparisons:
-        header, rows = one.table()
-        lines += [f"## {one.side.text} against {one.first.text}", "", *(f"- {note}" for note in one.notes), ""]
-        named = [", ".join(f"{key}={display(value)}" for key, value in pair.values.items()) for pair in one.pairs]
-        numbers = zip(named, *(one.values[column] for column in one.values), strict=True)
-        pairs = [[name, f"{a:.6g}", f"{b:.6g}", f"{gap:+.6g}"] for name, a, b, gap in list(numbers)[:MOST_PAIRS]]
-        if rows:
-            lines += [*markdown(header, rows), "", *markdown(["pair", *header[1:]], pairs), ""]
-    return "\n".join([*lines, LEGEND]) + "\n"
 
 
 def _figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:

@@ -9,26 +9,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
 
-from fanin.record.atomic_files import write_atomically
 from fanin.record.columns import STATES
 from fanin.record.summary import METRICS
 from fanin.report.read.folders import Run, task_of
 from fanin.report.studies.base import Claim
 from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words, metric_words
-
-CAPTIONS = {
-    "study": "At initialization over depth, and the training loss. Thin: one seed; thick: mean over seeds",
-    "movement": "Before (pale) and after training (dashed), and how far the weights of each layer moved.",
-    "curves": "Mean with its 95 % t-interval, as long as half of the runs go on; of two runs both instead.",
-    "confusion": "What the examples of each class were taken for, in percent of the class, over all finished runs.",
-}
-THEORY = {
-    True: "; dashed: theory's median at this width, shaded: one standard deviation of a single seed around it; dotted: "
-    "mean square.",
-    False: ". There is no theory for this recipe.",
-}
+from fanin.report.write.templates import write_template
 
 
 @dataclass(frozen=True)
@@ -74,22 +61,14 @@ def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theo
     figures: dict[str, dict[str, Path]] = {}
     for path in report.figures:
         figures.setdefault(path.stem, {})[path.suffix] = path
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=False)
 
     def href(path: Path) -> str:
         """The path relative to the page; a leading "./" keeps a name with a colon from reading as an address."""
         return quote("./" + Path(os.path.relpath(path, report.out)).as_posix())
 
-    templates.filters |= {"href": href, "words": metric_words}
-    text = templates.get_template("page.html").render(
-        report=report,
+    write_template(
+        report.index, "page.html", {"href": href, "words": metric_words}, report=report, runs=runs, figures=figures,
         states={state: count for state in STATES if (count := sum(run.state == state for run in runs))},
-        figures=figures,
-        captions=CAPTIONS | {"study": CAPTIONS["study"] + THEORY[theory]} | report.captions,
-        initialization=INITIALIZATION,
-        intervals=interval_words(rows),
-        metrics=metrics,
+        theory=theory, initialization=INITIALIZATION, intervals=interval_words(rows), metrics=metrics,
         task=task_of(runs),
-        runs=runs,
-    )
-    write_atomically(report.index, lambda file: file.write(text.encode(errors="replace")))
+    )  # fmt: skip

@@ -16,6 +16,7 @@ from fanin.record.summary import INIT, METRICS
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run, task_of
 from fanin.report.statistics import Interval, geometric_interval, mean_interval
+from fanin.report.write.templates import write_template
 
 if TYPE_CHECKING:
     from fanin.report.studies.base import Claim
@@ -147,17 +148,13 @@ def write_table_markdown(
     path: Path, title: str, rows: Sequence[Row], table: Table, claims: Sequence[Claim], task: Task
 ) -> None:
     """The claims with their verdicts, the table and the final metrics in Markdown, in the words of the runs' task."""
-    lines = [f"# {_escape(title)}", ""]
-    if claims:
-        told = [f"- claim **{claim.verdict}**: {_escape(f'{claim.text} ({claim.evidence})')}" for claim in claims]
-        lines += ["## Claims", "", *told, "", "## Configurations", ""]
-    lines += markdown(table.header, table.rows)
-    lines += ["", INITIALIZATION] if table.initialization else []
-    if metrics := [name for name in METRICS if any(row[f"{name}_n"] for row in rows)]:
-        cells = [[row["configuration"], *(interval_text(row, name) for name in metrics)] for row in rows]
-        header = ["configuration", *(metric_words(name, task) for name in metrics)]
-        lines += ["", "## Final metrics", "", *markdown(header, cells), "", f"Mean [{interval_words(rows)}]."]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    metrics = [name for name in METRICS if any(row[f"{name}_n"] for row in rows)]
+    write_template(
+        path, "table.md", title=title, table=table, claims=claims, initialization=INITIALIZATION,
+        metrics=["configuration", *(metric_words(name, task) for name in metrics)] if metrics else [],
+        intervals=[[row["configuration"], *(interval_text(row, name) for name in metrics)] for row in rows],
+        words=interval_words(rows),
+    )  # fmt: skip
 
 
 def interval_words(rows: Sequence[Row]) -> str:
@@ -180,13 +177,3 @@ def interval_text(row: Mapping[str, Any], name: str) -> str:
 def short(value: float | None, digits: int) -> str:
     """A number with so many significant digits; nothing for a missing one."""
     return "" if value is None or math.isnan(value) else f"{value:.{digits}g}"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table in Markdown, a text for each line."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines]
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,28 @@
+"""Pages and Markdown from the templates beside this file; in HTML every text from outside is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from fanin.record.atomic_files import write_atomically
+
+
+def write_template(path: Path, name: str, filters: dict[str, Callable[..., str]] | None = None, **values: Any) -> None:
+    """Fill in the template of this name and write it; `filters` are those of this template alone."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(["html"]),
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {"cell": _cell, **(filters or {})}
+    text = templates.get_template(name).render(**values)
+    write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of a table in Markdown."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
