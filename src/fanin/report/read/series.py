@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,10 +46,9 @@ class Profiles:
 
     def words(self, snapshot: str, axis: str, quantity: str, column: str) -> NDArray[np.object_]:
         """A column of text as [runs, largest index], "" where there is none."""
-        rows = self._rows(snapshot, axis, quantity)
-        run, index = (self._table[name].to_numpy()[rows].astype(np.intp) for name in ("run", "index"))
+        run, index, word = self._columns(snapshot, axis, quantity, column)
         matrix = np.full((self.runs, int(index.max(initial=0))), "", object)
-        matrix[run, index - 1] = self._table[column].astype(object).fillna("").to_numpy()[rows]
+        matrix[run, index - 1] = np.where(pd.isna(word), "", word)
         return matrix
 
     def lengths(self, snapshot: str, axis: str, quantity: str) -> NDArray[np.intp]:
@@ -58,7 +58,7 @@ class Profiles:
         np.maximum.at(lengths, run, index)
         return lengths
 
-    def _columns(self, *of: str) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    def _columns(self, *of: str) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
         rows = self._rows.get(of[:3], np.empty(0, np.intp))
         run, index, value = (self._table[name].to_numpy()[rows] for name in ("run", "index", of[3]))
         return run.astype(np.intp), index.astype(np.intp), value

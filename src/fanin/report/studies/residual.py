@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from fanin.record.overrides import display
 from fanin.report.figures.lines import draw_profile, mark_diverged, mark_handles
-from fanin.report.figures.loss import diverged_at
+from fanin.report.figures.steps import diverged_at
 from fanin.report.figures.style import Sheet, darker, log_axis, panel
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats

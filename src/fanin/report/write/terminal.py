@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fanin.report.write.page import Report
     from fanin.report.write.tables import Table
 
-# Headers by position in StudyRow.cells.
+# Headers by position in the study table.
 HEADERS = (
     "", "seeds", "factor/\nlayer", "theory", "at this\nwidth", "gradient\nfirst", "gradient\nlast",
     "outcome", "verdict", "deviation\nin sd",
