@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import engine
 from fanin.parts import activations
-from fanin.parts.initializers import Constant, VarianceScaling
+from fanin.parts.initializers import Constant, Orthogonal, VarianceScaling
 from fanin.run.recipe import Recipe
 from fanin.run.recipe_law import RecipeLaw, recipe_law
 from fanin.theory.bands import EXACT
@@ -46,6 +46,20 @@ def test_relu_and_one_example_give_the_law_in_closed_form(c: float) -> None:
         assert band.mean_square == pytest.approx(known.mean_square, rel=1e-6)
         assert band.source == EXACT
     assert law.no_law == ""
+
+
+def test_biases_beside_orthogonal_weights_are_left_to_chance() -> None:
+    """||W x + b||^2 = ||W x||^2 + 2 b W x + ||b||^2 with ||W x|| fixed varies by n (4 s v m + 2 s^2)."""
+    made = engine.recipe(
+        model={"activation": nn.Identity, "width": FEATURES, "bias": True},
+        initializer=Orthogonal(gain=0.9, bias_variance=0.3),
+    )
+    torch.manual_seed(1)
+    inputs = torch.randn(1, FEATURES)
+    law = recipe_law(made, made.make_model((FEATURES,), CLASSES), inputs, torch.tensor([0]))
+    s, vm = 0.3, 0.81 * float(inputs.square().mean())
+    variance = (4 * s * vm + 2 * s**2) / (vm + s) ** 2 / FEATURES
+    assert law.bands["weight", "linear_1", "activation_norm"].log_sd == pytest.approx(math.sqrt(variance), rel=1e-6)
 
 
 class Doubled(nn.Module):

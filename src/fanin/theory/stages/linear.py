@@ -18,7 +18,8 @@ from fanin.theory.weights import Weights
 class Linear(Stage):
     """z = W x + b:  K' = v K + s,  G = v G'.
 
-    Noise of ln ||z_a||^2: 2 r^2 / n, times 1 - n/n_in for the part of a rotation that an orthogonal W is.
+    Noise of ln ||z_a||^2: 2 r^2 / n. An orthogonal W keeps ||W x_a||^2 up to what it leaves out: of the part of r^2
+    that is W's alone, (v K_ab)^2, only 1 - n/n_in is left.
 
     Args:
         fan_in, fan_out: n_in and n.
@@ -36,7 +37,8 @@ class Linear(Stage):
         gram = v * x.gram + s
         before, after = x.squares.mean(0), np.diagonal(gram, axis1=1, axis2=2).mean(0)
         share = np.divide(v * before, after, out=np.ones_like(after), where=after > 0)
-        noise = 2 * mean_square(gram) / self.fan_out * (1 - self._rotation(self.fan_out, self.fan_in))
+        kept = self._rotation(self.fan_out, self.fan_in) * mean_square(v * x.gram, gram)
+        noise = 2 * (mean_square(gram) - kept) / self.fan_out
         at.noises.forward[at.index] = noise
         spread = at.noises.variances(x.elasticity)
         elasticity, shift = share * x.elasticity, share * x.shift + share * (1 - share) * spread / 2
@@ -116,9 +118,13 @@ def from_weights(gram: FloatArray, factor: float, noise: FloatArray, flow: Flow,
     return Flow(gram, elasticity, shift, np.full((1, 1, 1), factor), np.ones_like(shift), draw=draw, source=flow.source)
 
 
-def mean_square(gram: FloatArray) -> FloatArray:
-    """The squared correlation of two examples, over the places; a weight per place by its square, [B, B]."""
-    squares = np.diagonal(gram, axis1=1, axis2=2)
-    total = squares.sum(0)
+def mean_square(gram: FloatArray, whole: FloatArray | None = None) -> FloatArray:
+    """The squared correlation of two examples, over the places; a weight per place by its square, [B, B].
+
+    Args:
+        gram: [P, B, B].
+        whole: of which gram is a part, where it is one: correlations are then shares of its squares.
+    """
+    total = np.diagonal(gram if whole is None else whole, axis1=1, axis2=2).sum(0)
     product = np.outer(total, total)
     return np.asarray(np.divide((gram**2).sum(0), product, out=np.zeros_like(product), where=product > 0))
