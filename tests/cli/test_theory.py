@@ -100,14 +100,28 @@ def test_the_figure(tmp_path: Path) -> None:
     )
 
 
+def test_any_recipe_has_the_law_of_its_parts(tmp_path: Path) -> None:
+    """Layer normalization sets every norm to sqrt(B n), and ReLU keeps half of its square."""
+    found = numbers(tmp_path, "normalization=layer", "model.depth=4", "model.width=200", "initializer=orthogonal")
+    assert found["law"]["source"] == "mean field"
+    assert found["law"]["why"] is None
+    assert found["point"]["chi_par"] == 0
+    for layer in found["layers"][:-1]:
+        assert layer["mean_square"] == pytest.approx((100 * 200 / 2) ** 0.5, rel=1e-3)
+        assert layer["q025"] < layer["median"] < layer["q975"]
+        assert layer["gradient_median"] > 0
+
+
+def test_where_the_law_ends_is_told(tmp_path: Path) -> None:
+    said = theory(tmp_path, "model=rnn", COLUMNS="120")
+    assert said.code == 0, said.err
+    assert any("the law ends at layers.1.hidden" in line for line in said.out)
+
+
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
         ("lr=1", "fanin-theory: unknown key lr"),
-        ("model=cnn", "fanin-theory: model: Cnn is no chain of fully connected layers"),
-        ("initializer=orthogonal", "fanin-theory: initializer: Orthogonal draws no independent weights"),
-        ("normalization=layer", "fanin-theory: normalization: a chain with one has no law here"),
-        ("regularizer=dropout", "fanin-theory: regularizer: a chain with dropout has no law here"),
         ("--figure=x.bmp", "fanin-theory: --figure x.bmp: must end in .png, .svg or .pdf"),
         ("--figure=nowhere/x.png", "fanin-theory: --figure: No such file or directory"),
         ("--nope", "fanin-theory: unrecognized arguments: --nope"),

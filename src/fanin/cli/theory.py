@@ -14,7 +14,7 @@ from fanin.output import forgive_output
 from fanin.report.cli import Parser
 
 if TYPE_CHECKING:
-    from fanin.run.chain_theory import ChainTheory
+    from fanin.run.recipe_theory import RecipeTheory
 
 SHOWN = 12
 """Layers in the terminal's table, evenly spread."""
@@ -56,6 +56,8 @@ def main() -> int:
         if figure is not None:
             from fanin.report.figures.phase import draw_phase
 
+            if theory.law is None or theory.activation is None or theory.point is None or theory.critical is None:
+                raise UserError("--figure: draws plain chains of fully connected layers; leave it out for this recipe")
             draw_phase(theory.activation, theory.point, theory.critical, theory.law, figure)
             print(f"figure      {figure}", file=sys.stderr if arguments.json else sys.stdout)
     except Exception as error:
@@ -68,7 +70,7 @@ def main() -> int:
     return 0
 
 
-def _theory(arguments: argparse.Namespace) -> ChainTheory:
+def _theory(arguments: argparse.Namespace) -> RecipeTheory:
     """Compose the recipe and work its theory out."""
     import torch
     from hydra import version
@@ -79,9 +81,10 @@ def _theory(arguments: argparse.Namespace) -> ChainTheory:
     from fanin.cli.task import prepare_process
     from fanin.cli.typed import overrides_of
     from fanin.run.build import load_data, recipe
-    from fanin.run.chain_theory import chain_theory
     from fanin.run.hydra_private import new_app
     from fanin.run.identity import without_hydra
+    from fanin.run.recipe_theory import recipe_theory
+    from fanin.train.batches import probe_batch
 
     if arguments.config_dir is not None and not arguments.config_dir.is_dir():
         raise UserError(f"--config-dir {arguments.config_dir}: must be a folder of option files, GROUP/OPTION.yaml")
@@ -93,13 +96,14 @@ def _theory(arguments: argparse.Namespace) -> ChainTheory:
         cfg = without_hydra(app.compose_config("config", typed, RunMode.MULTIRUN, with_log_configuration=False))
         made = recipe(cfg)
         data = load_data(cfg, torch.device("cpu"), torch.float32)
-        square = float(data.train_x.double().square().mean())
-        return chain_theory(made, data.input_shape, made.method.loss.out_features(data.classes), square)
+        size = min(made.probe.batch_size, len(data.train_x))
+        inputs, targets = probe_batch(data.train_x, data.train_y, size, [made.seed])
+        return recipe_theory(made, inputs[0], targets[0], made.method.loss.out_features(data.classes))
     finally:
         GlobalHydra.instance().clear()
 
 
-def _print(theory: ChainTheory) -> None:
+def _print(theory: RecipeTheory) -> None:
     """The numbers as tables of the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -108,21 +112,30 @@ def _print(theory: ChainTheory) -> None:
     console = Console(highlight=False)
     numbers = theory.as_json()
     point, activation, critical = numbers["point"], numbers["activation"], numbers["critical"]
-    rows = {
-        "activation at q = 1": f"E f^2 {_text(activation['mean_square'])}, E f'^2 "
-        f"{_text(activation['derivative_mean_square'])}, mean {_text(activation['mean'])}, "
-        f"gain {_text(activation['gain'])}",
-        "weights, biases": f"variance {_text(point['variance'])} / fan_in, {_text(point['bias_variance'])}",
-        "fixed point": f"q* {_text(point['q'])}, chi_par {_text(point['chi_par'])} "
-        f"(depth scale {_text(point['xi_q'])}), chi_perp {_text(point['chi_perp'])} "
-        f"(depth scale {_text(point['xi_c'])})",
-        "phase": f"{point['phase']}: a layer multiplies gradients by {_text(point['chi_perp'] ** 0.5)}",
-        "critical variance": f"{_text(critical['variance'])} / fan_in (q* {_text(critical['q'])}, chi_par "
-        f"{_text(critical['chi_par'])})"
+    rows = {}
+    if activation is not None:
+        rows["activation at q = 1"] = (
+            f"E f^2 {_text(activation['mean_square'])}, E f'^2 {_text(activation['derivative_mean_square'])}, "
+            f"mean {_text(activation['mean'])}, gain {_text(activation['gain'])}"
+        )
+    if point is not None:
+        rows |= {
+            "weights, biases": f"variance {_text(point['variance'])} / fan_in, {_text(point['bias_variance'])}",
+            "fixed point": f"q* {_text(point['q'])}, chi_par {_text(point['chi_par'])} "
+            f"(depth scale {_text(point['xi_q'])}), chi_perp {_text(point['chi_perp'])} "
+            f"(depth scale {_text(point['xi_c'])})",
+            "phase": f"{point['phase']}: a layer multiplies gradients by {_text(point['chi_perp'] ** 0.5)}",
+        }
+    rows["critical variance"] = (
+        f"{_text(critical['variance'])} / fan_in (q* {_text(critical['q'])}, chi_par {_text(critical['chi_par'])})"
         if critical["variance"] is not None
-        else f"none: {critical['why']}",
-    }
+        else f"none: {critical['why']}"
+    )
     rows |= {f"depth in {kind}": text for kind, text in theory.depths().items()}
+    law = numbers["law"]
+    rows["law"] = f"{law['source']}, of {law['of']}" if law["source"] else "none"
+    if law["why"]:
+        rows["no law"] = law["why"]
     about = Table.grid(padding=(0, 2))
     for key, text in rows.items():
         about.add_row(key, text)
@@ -135,7 +148,7 @@ def _print(theory: ChainTheory) -> None:
         title_justify="left",
     )
     table.add_column("layer", no_wrap=True)
-    for name in ("activation", "gradient / last"):
+    for name in ("activation", "gradient / last" if law["against"] else "gradient"):
         table.add_column(name, justify="right", no_wrap=True)
         table.add_column("16 to 84 %", justify="right", no_wrap=True)
     for layer in _spread(numbers["layers"]):
@@ -153,7 +166,10 @@ def _spread(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _band(layer: dict[str, Any], prefix: str) -> tuple[str, str]:
-    low, median, high = (_text(layer[f"{prefix}{key}"], 3) for key in ("q16", "median", "q84"))
+    values = [layer[f"{prefix}{key}"] for key in ("q16", "median", "q84")]
+    if values[1] is None:
+        return "", ""
+    low, median, high = (_text(value, 3) for value in values)
     return median, f"{low} – {high}"
 
 

@@ -16,7 +16,7 @@ from fanin.theory.chain import ChainLayer, LogLaw, chain_law
 from fanin.theory.composition import Composition, NormLaw, Step
 from fanin.theory.gaussian_maps import Activation
 from fanin.theory.logs import exp
-from fanin.theory.stages import Activated, Data, Flattened, Linear, Passed
+from fanin.theory.stages import Activated, Flattened, Linear, Passed
 
 LONG = 1e-12
 """Variances below count as none."""
@@ -43,7 +43,7 @@ class Chain:
 
 def chain_of(steps: Sequence[Step]) -> Chain | None:
     """The chain that steps are, if they are one: weight layers with one activation between each two of them."""
-    places = [place for place, step in enumerate(steps) if not isinstance(step.stage, (Data, Flattened, Passed))]
+    places = [at for at, step in enumerate(steps) if step.sources and not isinstance(step.stage, (Flattened, Passed))]
     if any(len(step.sources) > 1 or (step.sources and step.sources[0] != at - 1) for at, step in enumerate(steps)):
         return None
     stages = [steps[place].stage for place in places]

@@ -112,13 +112,20 @@ class Critical(Independent):
                 f"initializer=critical: no critical weight variance is known with {type(norm).__name__}; take another "
                 "normalization or initializer"
             )
-        found = _critical(phi, self.bias_variance, norm.restores, norm.placement)
+        found = critical_weights(phi, self.bias_variance, norm)
         if isinstance(found, NoCriticalPoint):
             raise UserError(
                 f"initializer=critical: there is no critical weight variance for {name}: {found.why}; take another "
                 "bias_variance, activation or initializer"
             )
         return found, phi
+
+
+def critical_weights(
+    phi: Activation, bias_variance: float, normalization: Normalization
+) -> FixedPoint | NoCriticalPoint:
+    """The critical point of an activation with a normalization whose `restores` is known, before any dropout."""
+    return _critical(phi, bias_variance, normalization.restores, normalization.placement)
 
 
 @lru_cache(maxsize=256)
