@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -24,3 +27,20 @@ class NoiseModule(nn.Module):
 def noise_modules(model: nn.Module) -> list[NoiseModule]:
     """The modules of a model that draw from a generator of their own, in the order of registration."""
     return [module for module in model.modules() if isinstance(module, NoiseModule)]
+
+
+def reseed(model: nn.Module, device: torch.device) -> None:
+    """Give every module that draws a generator of its own: the same draws at every pass."""
+    for place, module in enumerate(noise_modules(model)):
+        module.generator = torch.Generator(device=device).manual_seed(place)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Passes through the model leave its generators as they were."""
+    generators = [(module, module.generator) for module in noise_modules(model)]
+    try:
+        yield
+    finally:
+        for module, generator in generators:
+            module.generator = generator

@@ -23,6 +23,7 @@ from fanin.parts.initializers.fan_scaled import (
 from fanin.parts.initializers.fixed import Constant, Dirac, Identity, Zeros
 from fanin.parts.initializers.fixup import Fixup
 from fanin.parts.initializers.independent import Independent, Normal, TruncatedNormal, Uniform
+from fanin.parts.initializers.jacobian import Jacobian
 from fanin.parts.initializers.lsuv import Lsuv
 from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.initializers.pretrained import Pretrained
@@ -41,6 +42,7 @@ __all__ = [
     "Identity",
     "Independent",
     "Initializer",
+    "Jacobian",
     "KaimingNormal",
     "KaimingUniform",
     "LecunNormal",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +15,7 @@ from fanin.parts.initializers.base import Initializer, settle
 from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
-from fanin.parts.noise import noise_modules
+from fanin.parts.noise import reseed, undisturbed
 from fanin.probes.capture import Named, capturing
 from fanin.theory.weights import Weights
 
@@ -66,7 +65,7 @@ class Lsuv(Initializer):
         A layer that cannot get there (its output is constant or not finite, or does not follow its weight) is told
         in a warning.
         """
-        with _undisturbed(model):
+        with undisturbed(model):
             for layer in _output_variances(model, weight_layers(model), inputs):
                 self._scale(model, layer, inputs)
 
@@ -90,26 +89,9 @@ class Lsuv(Initializer):
 def _output_variances(model: nn.Module, layers: Sequence[Named], inputs: Tensor) -> dict[Named, float]:
     """The variance of the output of each layer that one forward pass comes through, in the order of that pass."""
     with capturing(layers) as seen:
-        _reseed(model, inputs.device)
+        reseed(model, inputs.device)
         forward(model, inputs, tensors=copied_buffers(model))
     outputs: dict[Named, list[Tensor]] = {}
     for named, output in zip(seen.ran, seen.activations, strict=True):
         outputs.setdefault(named, []).append(output.double().flatten())
     return {named: torch.cat(calls).var(correction=0).item() for named, calls in outputs.items()}
-
-
-def _reseed(model: nn.Module, device: torch.device) -> None:
-    """Give every module that draws a generator of its own: the same draws at every pass."""
-    for place, module in enumerate(noise_modules(model)):
-        module.generator = torch.Generator(device=device).manual_seed(place)
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Passes through the model leave its generators as they were."""
-    generators = [(module, module.generator) for module in noise_modules(model)]
-    try:
-        yield
-    finally:
-        for module, generator in generators:
-            module.generator = generator
