@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fanin.errors import flag as flag
     from fanin.errors import integer as integer
     from fanin.errors import number as number
+    from fanin.own_models.audit import Audit as Audit
+    from fanin.own_models.audit import audit as audit
     from fanin.own_models.callbacks import KerasWatch as KerasWatch
     from fanin.own_models.lightning_watch import LightningWatch as LightningWatch
     from fanin.own_models.transformers_watch import TransformersWatch as TransformersWatch
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 
 ROOMS = {
     "fanin.errors": ("OptionError", "UserError", "choice", "flag", "integer", "number"),
+    "fanin.own_models.audit": ("Audit", "audit"),
     "fanin.own_models.callbacks": ("KerasWatch",),
     "fanin.own_models.lightning_watch": ("LightningWatch",),
     "fanin.own_models.transformers_watch": ("TransformersWatch",),
