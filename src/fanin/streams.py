@@ -9,8 +9,10 @@ its dropout stream, kept through looks, written into its checkpoints. That suffi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,3 +68,25 @@ def torch_stream(device: torch.device) -> torch.Generator:
         found: torch.Generator = torch.cuda.default_generators[index]
         return found
     return torch.default_generator
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """In here anybody may draw from the global generators of torch, Python and numpy; after it nobody has.
+
+    >>> before = torch.get_rng_state()
+    >>> with undisturbed(torch.device("cpu")):
+    ...     drawn = torch.rand(3), random.random()
+    >>> bool((before == torch.get_rng_state()).all())
+    True
+    """
+    import numpy as np
+
+    streams = {torch.default_generator, torch_stream(device)}
+    kept: list[tuple[Callable[[Any], object], Any]] = [(stream.set_state, stream.get_state()) for stream in streams]
+    kept += [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state())]
+    try:
+        yield
+    finally:
+        for put_back, state in kept:
+            put_back(state)

@@ -19,7 +19,9 @@ from fanin.streams import stream_seed
 
 NAME = "data.limit=300,model.depth=3,model.width=16,seed=0,trainer.steps=6"
 METRICS = "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
-PROFILES = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
+PROFILES = (
+    "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high,source,redraw_median,redraw_low,redraw_high"
+)
 MODULES = ["input", "linear_1", "relu_1", "linear_2", "relu_2", "linear_3"]
 WEIGHTS = ["linear_1", "linear_2", "linear_3"]
 

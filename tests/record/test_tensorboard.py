@@ -148,7 +148,8 @@ def test_headers_are_those_of_the_contract(tmp_path: Path) -> None:
     contract = {
         "metrics.csv": "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,"
         "test_loss,test_error,seconds\n",
-        "profiles.csv": "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high\n",
+        "profiles.csv": "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high,source,"
+        "redraw_median,redraw_low,redraw_high\n",
     }
     assert {name: (tmp_path / name).read_text() for name in contract} == contract
     assert (",".join(names(METRICS)) + "\n", ",".join(names(PROFILES)) + "\n") == tuple(contract.values())
@@ -189,12 +190,12 @@ def test_a_profile_over_depth_in_both_places(tmp_path: Path) -> None:
     recorder.profile("init", ROWS)
     recorder.close()
     assert (tmp_path / "profiles.csv").read_text().splitlines()[1:] == [
-        "init,module,1,input,activation_norm,3.5,,,",
-        "init,module,2,linear_1,activation_norm,inf,2,1,4",
-        "init,weight,1,linear_1,activation_norm,0.1,0.2,0.05,0.8",
-        "init,weight,1,linear_1,activation_norm_mean_square,,0.3,,",
-        "init,weight,2,linear_2,activation_norm,nan,,,",
-        "init,weight,12,linear_12,gradient_norm,1e-08,2e-08,,",
+        "init,module,1,input,activation_norm,3.5,,,,,,,",
+        "init,module,2,linear_1,activation_norm,inf,2,1,4,,,,",
+        "init,weight,1,linear_1,activation_norm,0.1,0.2,0.05,0.8,,,,",
+        "init,weight,1,linear_1,activation_norm_mean_square,,0.3,,,,,,",
+        "init,weight,2,linear_2,activation_norm,nan,,,,,,,",
+        "init,weight,12,linear_12,gradient_norm,1e-08,2e-08,,,,,,",
     ]
     norms = scalars(tmp_path, "profile_init/activation_norm")
     assert norms[0] == (1, float32(0.1))

@@ -1,6 +1,7 @@
 """Factors, deviations and verdicts worked out by hand from norms that are made up."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,14 +12,18 @@ from fanin.theory import (
     IDENTITY,
     RELU,
     ActivationLaw,
+    Critical,
+    Expectation,
     Gradients,
+    InitAnalysis,
     Layer,
-    analyse,
     backward_moments,
     forward_theory,
     slope_moments,
     slope_test,
 )
+from fanin.theory import analyse as judged
+from fanin.theory.bands import EXACT, Band, redraw_source
 
 MEAN, VARIANCE = (
     -0.02542088562275735,
@@ -32,6 +37,23 @@ def chain(widths: list[int], c: float) -> list[Layer]:
 
 def study(c: float) -> list[Layer]:
     return chain([784, *[100] * 49, 10], c)
+
+
+def analyse(
+    layers: list[Layer] | None,
+    input_norm: float,
+    norms: list[float],
+    law: ActivationLaw = RELU,
+    gradients: Gradients | None = None,
+) -> InitAnalysis:
+    """The analysis of a chain whose law is a random walk; without layers nothing is expected."""
+    if layers is None:
+        return judged(norms, gradients=gradients)
+    theory = forward_theory(layers, input_norm, law).post
+    bands = [replace(Band.lognormal(one.log_mean, one.log_sd, EXACT), mean_square=one.mean_square) for one in theory]
+    widths = math.log(layers[-2].fan_out / layers[0].fan_out) if len(layers) > 1 else 0.0
+    expected = Expectation(bands, log_widths=widths, critical=Critical.of_chain(layers, law))
+    return judged(norms, expected, gradients)
 
 
 def norms_at(layers: list[Layer], z: float, law: ActivationLaw = RELU) -> list[float]:
@@ -145,9 +167,7 @@ def test_one_hidden_layer_has_a_deviation_but_no_factor() -> None:
 
 def test_no_hidden_layer_has_nothing_to_judge() -> None:
     found = analyse(chain([100, 10], 2.0), 1.0, [1e9])
-    assert found.verdict == "stable"
-    assert found.z is not None
-    assert math.isnan(found.z)
+    assert (found.verdict, found.z, found.quantile, found.source) == ("stable", None, None, None)
 
 
 def test_one_norm_per_layer() -> None:
@@ -258,3 +278,24 @@ def test_the_forward_pass_goes_first_where_both_are_bad() -> None:
 def test_without_trained_weights_there_is_no_backward_verdict() -> None:
     found = analyse(None, 1.0, [1.0, 1.0], gradients=gradients([math.nan] * 2, [math.nan] * 2))
     assert (found.verdict, found.backward, found.gradient_smallest) == ("stable", None, None)
+
+
+def test_a_draw_has_its_place_among_redraws() -> None:
+    """Norms e^0, .., e^6 in 7 draws: ln norm^2 has mean 6 and variance 4 * 28 / 6; e^4.5 lies above 5 of them."""
+    band = Band.of_draws([math.exp(step) for step in range(7)], redraw_source(7))
+    expected = Expectation([band, band, None], [None, band, band])
+    found = judged([1.0, math.exp(4.5), 5.0], expected, gradients([1.0] * 3))
+    assert found.z == pytest.approx((9 - 6) / math.sqrt(4 * 28 / 6))
+    assert (found.quantile, found.source) == (5.5 / 8, "redraw of 7")
+    assert (found.theory_factor, found.z_critical, found.backward_z) == (None, None, None)
+    assert found.expected_factor == pytest.approx(1)
+    assert (found.forward, found.backward) == ("stable", "stable")
+    behind = judged([1.0, 0.0, 5.0], replace(expected, gradients=[band, None, None]), gradients([1.0] * 3))
+    assert (behind.z, behind.quantile) == (-math.inf, 0.5 / 8)
+    assert behind.backward_z == pytest.approx(-6 / math.sqrt(4 * 28 / 6))
+    assert (behind.backward_quantile, behind.backward_source) == (1 / 8, "redraw of 7")
+
+
+def test_a_law_gives_the_quantile_of_a_normal() -> None:
+    found = analyse(study(2.0), 92.0, norms_at(study(2.0), 1.0))
+    assert (found.quantile, found.source) == (pytest.approx(0.841345, abs=1e-6), EXACT)

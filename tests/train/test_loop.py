@@ -193,7 +193,7 @@ def test_probes_change_no_bit_of_training(
 
 
 def test_hooks_exist_at_recorded_steps_only(tmp_path: Path) -> None:
-    one, _ = loop(tmp_path, recipe(probe=Probe(every=7, steps=[12], batch_size=40)))
+    one, _ = loop(tmp_path, recipe(probe=Probe(every=7, steps=[12], batch_size=40, band="off")))
     model, hooked, current = one.learner.model, [], [-1]  # type: ignore[attr-defined]
     forward, step = model.forward, one.learner.step
 

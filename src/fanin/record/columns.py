@@ -98,13 +98,20 @@ PROFILES = (
     Column("layer", "the layer's name in the model"),
     Column("quantity", "what is measured, such as activation_norm or gradient_norm"),
     Column("value", "the measured number"),
-    Column("theory", "what theory expects at initialization"),
-    Column("band_low", "one standard deviation of theory below its median"),
-    Column("band_high", "one standard deviation above it"),
+    Column("theory", "the median of a fresh draw of the recipe at initialization"),
+    Column("band_low", "what a fresh draw lies below in 16 % of the cases"),
+    Column("band_high", "what it lies above in 16 %"),
+    Column("source", "what the three go by: exact law, first order in 1/n, mean field, or redraw of so many"),
+    Column("redraw_median", "with `probe.band=both` the median of redraws beside a law"),
+    Column("redraw_low", "their 16 % quantile"),
+    Column("redraw_high", "their 84 % quantile"),
 )
 """profiles.csv, a row per snapshot, layer and quantity."""
 
-TEXT = ("snapshot", "axis", "layer", "quantity")
+LATER = ("source", "redraw_median", "redraw_low", "redraw_high")
+"""Columns of profiles.csv that files of an earlier version do not have."""
+
+TEXT = ("snapshot", "axis", "layer", "quantity", "source")
 """Columns that are no numbers."""
 
 TRAJECTORY = (Column("step", "updates made before the point"), Column("theta_1", "the first parameter; theta_2, ..."))
@@ -119,9 +126,12 @@ FINAL = (
 
 INIT = (
     Column("factor_per_layer", "what one layer does to the norm of the activations"),
-    Column("theory_factor", "the same by theory, of the mean square"),
-    Column("expected_factor", "the same by theory, of the median at this width"),
-    Column("z", "how far the last hidden norm lies from theory's median", "standard deviations"),
+    Column("theory_factor", "the same by its law, of the mean square"),
+    Column("expected_factor", "the same of the median of fresh draws, at this width"),
+    Column("z", "how far the last hidden norm lies from the mean of fresh draws, in logarithms", "standard deviations"),
+    Column("quantile", "the share of fresh draws whose last hidden norm is smaller"),
+    Column("backward_z", "how far the first layer's gradient lies from the mean of fresh draws", "standard deviations"),
+    Column("backward_quantile", "the share of fresh draws whose first layer's gradient is smaller"),
     Column("gradient_first", "the norm of the loss's gradient for the first layer's weights"),
     Column("gradient_last", "the same for the last weight layer"),
     Column("gradient_smallest", "the smallest of these norms over all layers that are trained"),
@@ -134,6 +144,7 @@ INIT = (
 INIT_WORDS = (
     Column("forward", "the verdict on the forward pass: critical, stable, vanishing or exploding"),
     Column("backward", "the verdict on the backward pass: the same words, or blocked, by weights of 0"),
+    Column("source", "what z and the quantile go by, as in profiles.csv: a law or redraws"),
 )
 """Words in result.json's `init`, and their columns of summary.csv."""
 
@@ -143,8 +154,11 @@ INIT_MORE = (
     Column("backward_z_critical", "the same for the gradients' change from the last layer to the first", "sd"),
     Column("gradient_smallest_layer", "where the smallest gradient is"),
     Column("layers_without_gradient", "how many of the layers that are trained have a gradient of exactly 0"),
-    Column("law", "the activation's law that theory went by; null where none applies"),
-    Column("no_law", "why none applies, in words"),
+    Column("backward_source", "what backward_z and its quantile go by"),
+    Column("law", "the activation that has a critical variance, where one tells what is critical; else null"),
+    Column("no_law", "why no law reaches every norm, in words; null where one does"),
+    Column("stopped_at", "the part that ended it"),
+    Column("no_redraw", "why there are no redraws, where some were wanted"),
     Column("unseen", "parameters of two axes or more that no profile shows"),
     Column("point_variance", "v, the variance of the inner layers' weights times fan-in; null where these have no one"),
     Column("point_bias_variance", "s, the variance of their biases"),

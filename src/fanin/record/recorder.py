@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from fanin.record.columns import METRICS, PARTS, PROFILES, names
+from fanin.record.columns import METRICS, PARTS, PROFILES, TEXT, names
 from fanin.record.csv_file import FORMULAS, CsvFile
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.run_folder import RunFolder
@@ -24,9 +24,13 @@ log = logging.getLogger(__name__)
 TAGS = {"lr": "optim/lr"} | {name: name.replace("_", "/") for name in names(PARTS)}
 
 
+NUMBERS = tuple(name for name in names(PROFILES) if name not in TEXT and name != "index")
+"""Of a row of profiles.csv: the measured one, its band's, and that of redraws beside it."""
+
+
 @dataclass(slots=True)  # not frozen: that takes three times as long to make, and a profile has a thousand
 class ProfileRow:
-    """One row of profiles.csv, without its snapshot; None if there is no value or no theory."""
+    """One row of profiles.csv, without its snapshot; None if there is no value or no theory, no source either then."""
 
     axis: str
     index: int
@@ -36,12 +40,17 @@ class ProfileRow:
     theory: float | None = None
     band_low: float | None = None
     band_high: float | None = None
+    source: str = ""
+    redraw_median: float | None = None
+    redraw_low: float | None = None
+    redraw_high: float | None = None
 
     def cells(self) -> tuple[object, ...]:
         """The row as it is written."""
-        numbers = (self.value, self.theory, self.band_low, self.band_high)
+        numbers = map(_number, (self.value, self.theory, self.band_low, self.band_high))
+        redraws = map(_number, (self.redraw_median, self.redraw_low, self.redraw_high))
         layer = f"'{self.layer}" if self.layer.startswith(FORMULAS) else self.layer  # see csv_file.as_text
-        return self.axis, self.index, layer, self.quantity, *map(_number, numbers)
+        return self.axis, self.index, layer, self.quantity, *numbers, self.source, *redraws
 
 
 class Recorder:
@@ -163,13 +172,16 @@ def _by_index(snapshot: str, rows: Sequence[ProfileRow]) -> dict[tuple[str, int]
             values[tag] = row.theory
         if row.band_low is not None and row.band_high is not None:
             values |= {f"{tag}_band_low": row.band_low, f"{tag}_band_high": row.band_high}
+        if row.redraw_low is not None and row.redraw_high is not None:
+            values |= {f"{tag}_redraw_low": row.redraw_low, f"{tag}_redraw_high": row.redraw_high}
     return events
 
 
 def _parsed(row: Mapping[str, str]) -> ProfileRow:
     """A row of profiles.csv as it was before it was written."""
-    value, theory, low, high = (float(row[key]) if row[key] else None for key in names(PROFILES)[-4:])
-    return ProfileRow(row["axis"], int(row["index"]), row["layer"], row["quantity"], value, theory, low, high)
+    value, theory, low, high, *redraws = (float(row[name]) if row[name] else None for name in NUMBERS)
+    place = row["axis"], int(row["index"]), row["layer"], row["quantity"]
+    return ProfileRow(*place, value, theory, low, high, row["source"], *redraws)
 
 
 def _number(value: object) -> object:

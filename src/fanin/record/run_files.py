@@ -122,6 +122,11 @@ class RunFiles:
         return str(init.get("forward") or ""), str(init.get("backward") or "")
 
     @property
+    def source(self) -> str:
+        """What its place among fresh draws goes by, a law or redraws; nothing where there is neither."""
+        return str(_mapping(self.result.get("init")).get("source") or "")
+
+    @property
     def diverged(self) -> dict[str, Any]:
         """{"step", "layer", "what"} of the first value that was not finite, or {}."""
         return _mapping(self.result.get("diverged"))

@@ -49,7 +49,7 @@ def row_of(run: RunFiles, keys: Iterable[str] = ()) -> Row:
         "epochs": as_number(run.result.get("epochs", run.status.get("epoch"))),
         "seconds": as_number(run.result.get("seconds", run.status.get("seconds"))),
         **{name: run.init(name) for name in INIT},
-        **dict(zip(names(columns.INIT_WORDS), run.verdicts, strict=True)),
+        **dict(zip(names(columns.INIT_WORDS), (*run.verdicts, run.source), strict=True)),
         "diverged_step": as_number(run.diverged.get("step")),
         "diverged_layer": run.diverged.get("layer"),
         "error": run.error,

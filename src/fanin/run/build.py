@@ -140,7 +140,6 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
             with torch.device("meta"):
                 attempt(lambda: _make_model(options, parts, dropout, (1, 28, 28), 10))
         return None
-    law, no_law = _law(parts, dropout)
     made = Recipe(
         seed=seed,
         trainer=parts["trainer"],
@@ -155,8 +154,7 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         early_stopping=next((item for item in regularizers if item.acts("new")), None),
         probe=parts["probe"],
         normalization=parts["normalization"],
-        law=law,
-        no_law=no_law,
+        law=_law(parts, dropout),
         make_activation=parts["activation"],
         batch=parts["batch"],
         lr_scaling=parts["lr_scaling"],
@@ -195,18 +193,12 @@ def _stackable(options: Options, dropout: Regularizer | None) -> bool:
     return all(is_stackable(find(str(node["_target_"]), GROUPS[group].bases, group)) for group, node in nodes)
 
 
-def _law(parts: dict[str, Any], dropout: Regularizer | None) -> tuple[ActivationLaw | None, str]:
-    """The law of the activation, if nothing but the model could be in its way; else what is."""
-    activation = parts["activation"]()
-    reasons = {
-        "the weights are not independent normal draws": not parts["initializer"].exact_normal,
-        "biases are drawn": parts["initializer"].bias_variance_of(1) > 0,
-        "there is a normalization": not is_neutral(parts["normalization"]),
-        "there is dropout": dropout is not None,
-        f"no law is known for {type(activation).__name__}": law_of(activation) is None,
-    }
-    reason = next((words for words, holds in reasons.items() if holds), "")
-    return (None if reason else law_of(activation)), reason
+def _law(parts: dict[str, Any], dropout: Regularizer | None) -> ActivationLaw | None:
+    """The law of the activation where scaled weights scale every norm, if nothing but the model could be in its way."""
+    draws = parts["initializer"]
+    plain = is_neutral(parts["normalization"]) and dropout is None
+    scales = plain and draws.exact_normal and draws.bias_variance_of(1) == 0
+    return law_of(parts["activation"]()) if scales else None
 
 
 def _make_model(

@@ -14,6 +14,7 @@ from fanin.errors import UserError
 from fanin.parts.data import Dataset
 from fanin.record.recorder import Recorder
 from fanin.run.build import load_data, recipe
+from fanin.run.expected import Expecting
 from fanin.run.networks import initialized, trained_model
 from fanin.run.phase_point import phase_point
 from fanin.run.recipe import Recipe
@@ -181,9 +182,12 @@ def assemble(
     fixed = probe_batch(data.train_x, data.train_y, first.probe.batch_size, batches.seeds)
     steps = steps_of(first, batches)
     runs, trained = [], []
-    for one, inputs in zip(begun, fixed[0], strict=True):
-        model = initialized(one.recipe, data, inputs)
+    for one, *batch in zip(begun, *fixed, strict=True):
+        model = initialized(one.recipe, data, batch[0])
         runs.append(run_of(one, model, batches, steps))
+        if one.recipe.probe.band != "off":
+            overlay = runs[-1].overlay
+            overlay.expect = Expecting(one.recipe, model, (batch[0], batch[1]), data, steps, overlay.frozen)
         trained.append(trained_model(one.recipe, model, batches))
     learner = FusedLearner(trained) if len(trained) > 1 else SingleLearner(trained[0])
     classifies = first.method.loss.classification

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,8 +37,7 @@ class Recipe:
         augmentations: of training batches, in their order.
         dropout: the regularizer that makes modules behind hidden layers.
         early_stopping: the regularizer whose counter says when to end.
-        law: the activation's law where the exact finite-width theory holds for all but the model; else None.
-        no_law: why there is none, where there is none.
+        law: the activation's law where scaled weights scale every norm, unless the model is no chain; else None.
         make_activation: a fresh module of the activation.
         takes_indices: whether inputs that are integers are indices for the model.
         drawn_of: equal for recipes whose networks, but for the seed, are drawn alike and look at the same data; None
@@ -60,7 +59,6 @@ class Recipe:
     probe: Probe
     normalization: Normalization = field(default_factory=NoNorm)
     law: ActivationLaw | None = None
-    no_law: str = ""
     make_activation: Callable[[], nn.Module] = nn.Identity
     batch: BatchSchedule = field(default_factory=Constant)
     lr_scaling: Scaling = field(default_factory=NoScaling)
@@ -86,21 +84,20 @@ class Recipe:
         return torch.bfloat16 if self.trainer.precision == "bfloat16" else None
 
     def overlay(self, model: nn.Module) -> Overlay:
-        """The theory of the model as this recipe initializes it, empty where none applies."""
+        """What lies over the profile of the model as this recipe initializes it, but for what is expected of it."""
+        layers = weight_layers(model)
         overlay = Overlay(
-            frozen=[name for name, layer in weight_layers(model) if not layer.get_parameter("weight").requires_grad],
+            frozen=[name for name, layer in layers if not layer.get_parameter("weight").requires_grad],
             matrices=[name for name, parameter in model.named_parameters() if parameter.ndim >= 2],
-            no_law=self.no_law,
         )
-        if self.law is None:
-            return overlay
         if not getattr(model, "is_chain", False):
-            return replace(overlay, no_law=f"{type(model).__name__} is no plain chain of layers")
-        layers = []
-        for name, module in weight_layers(model):
-            fan_in, fan_out = fans(module)
-            variance = self.initializer.variance(fan_in, fan_out)
-            if variance is None or variance <= 0:
-                return replace(overlay, no_law="the weights are not independent normal draws")
-            layers.append(Layer(name, fan_in, fan_out, fan_in * variance))
-        return replace(overlay, layers=layers, law=self.law)
+            return overlay
+        sizes = [(name, *fans(layer)) for name, layer in layers]
+        overlay.widths = [fan_out for _, _, fan_out in sizes]
+        if self.law is not None:
+            variances = [self.initializer.variance(fan_in, fan_out) for _, fan_in, fan_out in sizes]
+            known = [one for one in variances if one is not None and one > 0]
+            if len(known) == len(sizes):
+                pairs = zip(sizes, known, strict=True)
+                overlay.law, overlay.layers = self.law, [Layer(*size, size[1] * variance) for size, variance in pairs]
+        return overlay

@@ -8,11 +8,9 @@ one band serves all seeds of a grid.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +27,7 @@ from fanin.probes.quantities import TABLE
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.networks import initialized, trained_model
 from fanin.run.recipe import Recipe
-from fanin.streams import stream_seed, torch_stream
+from fanin.streams import stream_seed, undisturbed
 from fanin.theory.bands import Band, Bands, redraw_source
 from fanin.train.batches import Batches, probe_batch
 from fanin.train.flops import flops_of_step
@@ -94,7 +92,7 @@ _known: BoundedCache[Redraws] = BoundedCache(most=64)
 
 def _redrawn(made: Recipe, data: Dataset, *, asked: bool, few: bool) -> Redraws:
     try:
-        with _undisturbed(made.device):
+        with undisturbed(made.device), _silent():
             return _bands(Drawing(made, data), made.probe.redraws, asked=asked, few=few)
     except (Exception, SystemExit) as error:  # of a user's part
         return Redraws(why=f"a redraw failed: {type(error).__name__}: {' '.join(str(error).split())}", failed=True)
@@ -234,16 +232,11 @@ def _counted_calls() -> Iterator[list[None]]:
 
 
 @contextmanager
-def _undisturbed(device: torch.device) -> Iterator[None]:
-    """In here nothing is logged, and whoever draws from a global generator does so as if nobody had drawn in here."""
-    streams = {torch.default_generator, torch_stream(device)}
-    kept: list[tuple[Any, Any]] = [(stream.set_state, stream.get_state()) for stream in streams]
-    kept += [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state())]
+def _silent() -> Iterator[None]:
+    """Nothing is logged in here: what there is to say of a draw, the run has said of its own."""
     level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # what there is to say of a draw, the run has said of its own
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(level)
-        for put_back, state in kept:
-            put_back(state)

@@ -94,7 +94,13 @@ def initial(overlay: Overlay) -> dict[str, Any] | None:
     if overlay.analysis is None:
         return None
     spectrum = dict.fromkeys(SPECTRUM) | dict(overlay.spectrum)
-    law = {"law": overlay.law.name if overlay.law else None, "no_law": overlay.no_law or None}
+    expected = overlay.expected
+    law = {
+        "law": overlay.law.name if overlay.law else None,
+        "no_law": overlay.no_law or None,
+        "stopped_at": (expected.stopped_at if expected else "") or None,
+        "no_redraw": (expected.no_redraw if expected else "") or None,
+    }
     return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen, **overlay.point} | spectrum
 
 

@@ -4,52 +4,74 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fanin.probes.jacobians import SPECTRUM
 from fanin.probes.probe import QUANTITIES, Label
 from fanin.record.recorder import ProfileRow
-from fanin.theory import (
-    ActivationLaw,
-    ForwardTheory,
-    Gradients,
-    InitAnalysis,
-    Layer,
-    NormTheory,
-    analyse,
-    forward_theory,
-    gradient_line,
-)
+from fanin.theory import ActivationLaw, Critical, Expectation, Gradients, InitAnalysis, Layer, analyse
+from fanin.theory.bands import EXACT, Band, Bands, Key
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Expected:
+    """The bands behind a run's profile at init.
+
+    Attributes:
+        bands: those drawn, each with its source: the law's where there is one, else the redraws'.
+        redraws: the redraws' own, where they are asked for beside a law.
+        no_law: why a law does not reach all norms; empty where it does, and where none was asked for.
+        stopped_at: the part that ended it.
+        no_redraw: why there are no redraws, where some were wanted.
+    """
+
+    bands: Bands = field(default_factory=dict)
+    redraws: Bands = field(default_factory=dict)
+    no_law: str = ""
+    stopped_at: str = ""
+    no_redraw: str = ""
+
+    def along(self, layers: Collection[str], quantity: str) -> list[Band | None]:
+        """The bands of a quantity of some weight layers."""
+        return [self.bands.get(("weight", layer, quantity)) for layer in layers]
+
+
 @dataclass
 class Overlay:
-    """Puts theory beside the profile of one run, where a theory applies.
+    """Puts what is expected of a fresh draw beside the profile of one run, and judges it.
 
     Args:
-        layers: the weight layers with their c; None if no theory applies.
-        law: the activation's law; None if no theory applies.
-        analysis: what the profile at init says; there once that profile has been annotated.
-        ends: gradient and activation norms of the first and the last layer at init.
+        expect: from the keys of the norms that were measured to what is expected of them; None expects nothing.
+        layers: the weight layers of a chain with their c, where weights are independent normal draws; else None.
+        law: the activation's law, where scaled weights scale every norm of that chain.
+        widths: how many outputs each weight layer of a chain has; none of other models.
         frozen: names of the weight layers that are not trained: their gradients say nothing.
         matrices: names of the model's parameters of two axes or more.
-        no_law: why no theory applies, where none does.
+        no_law: why no law reaches all norms, where none does.
+
+    Attributes:
+        expected: what is expected; there once the profile at init has been annotated.
+        analysis: what the profile at init says; there once that profile has been annotated.
+        ends: gradient and activation norms of the first and the last layer at init.
         unseen: those of the matrices that the look at init did not come by: parameters that a module uses without
             being a layer of its own (nn.LSTM, the projections of nn.MultiheadAttention), or does not use at all.
         spectrum: of the whole network's Jacobian, by the names of SPECTRUM; empty where nobody asked.
         point: where the recipe stands between order and chaos, see `phase_point`.
     """
 
+    expect: Callable[[Collection[Key]], Expected] | None = None
     layers: Sequence[Layer] | None = None
     law: ActivationLaw | None = None
-    analysis: InitAnalysis | None = None
-    ends: dict[str, float] = field(default_factory=dict)
+    widths: Sequence[int] = ()
     frozen: Collection[str] = ()
     matrices: Sequence[str] = ()
     no_law: str = ""
+    expected: Expected | None = None
+    analysis: InitAnalysis | None = None
+    ends: dict[str, float] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
     point: Mapping[str, float | None] = field(default_factory=dict)
     spectrum: Mapping[str, float] = field(default_factory=dict)
@@ -68,33 +90,48 @@ class Overlay:
     def _with_theory(self, rows: list[ProfileRow], table: dict[Label, float]) -> list[ProfileRow]:
         norms = _series(table, "weight", "activation_norm")
         gradients = _series(table, "weight", "gradient_norm")
-        modules = _series(table, "module", "activation_norm")
         if not norms:
             return rows
         for name, series in (("activation", norms), ("gradient", gradients)):
-            if series:  # a look without a backward pass has no gradients
+            if series:
                 self.ends |= {f"{name}_first": series[0], f"{name}_last": series[-1]}
-        flow = self._gradients(table, gradients)
-        if self.layers is None or self.law is None:
-            self.analysis = analyse(None, modules[0], norms, gradients=flow)
+        if self.expect is not None:
+            self.expected = self.expect([(axis, layer, quantity) for axis, _, layer, quantity in table])
+            self.no_law = self.expected.no_law
+        self.analysis = analyse(norms, self._expectation(table), self._gradients(table, gradients))
+        return self._with_bands(rows)
+
+    def _expectation(self, table: dict[Label, float]) -> Expectation:
+        """What is expected along the weight layers."""
+        hidden, widths = self.widths[:-1], 0.0
+        if hidden:
+            widths = math.log(hidden[-1] / hidden[0])
+        if self.expected is None:
+            return Expectation(log_widths=widths)
+        layers = _layers(table)
+        critical = None if self.layers is None or self.law is None else Critical.of_chain(self.layers, self.law)
+        norms, gradients = (self.expected.along(layers, name) for name in ("activation_norm", "gradient_norm"))
+        return Expectation(norms, gradients, widths, critical)
+
+    def _with_bands(self, rows: list[ProfileRow]) -> list[ProfileRow]:
+        """The rows with the bands that they have, and rows of the mean squares that laws know."""
+        if self.expected is None:
             return rows
-        self.analysis = analyse(self.layers, modules[0], norms, self.law, flow)
-        forward = forward_theory(self.layers, modules[0], self.law)
-        lines = self._forward_lines(forward)
-        slopes = gradient_line(self.layers, gradients)
         squares = []
         for row in rows:
-            line = lines.get((row.axis, row.index)) if row.quantity == "activation_norm" else None
-            if line is not None:
-                row.theory, row.band_low, row.band_high = line.median, line.low, line.high
-                square = ProfileRow(
-                    row.axis, row.index, row.layer, "activation_norm_mean_square", None, line.mean_square
-                )
-                squares.append(square)
-            elif row.quantity == "gradient_norm":
-                row.theory = slopes[row.index - 1]
-            elif row.quantity == "weight_variance":
+            key = row.axis, row.layer, row.quantity
+            if (band := self.expected.bands.get(key)) is not None:
+                row.theory, row.band_low, row.band_high, row.source = band.median, band.low, band.high, band.source
+                if row.quantity == "activation_norm" and band.mean_square is not None:
+                    name = "activation_norm_mean_square"
+                    square = ProfileRow(row.axis, row.index, row.layer, name, None, band.mean_square)
+                    square.source = band.source
+                    squares.append(square)
+            elif row.quantity == "weight_variance" and self.layers is not None:
                 row.theory, row.band_low, row.band_high = _variance_band(self.layers[row.index - 1])
+                row.source = EXACT
+            if (drawn := self.expected.redraws.get(key)) is not None:
+                row.redraw_median, row.redraw_low, row.redraw_high = drawn.median, drawn.low, drawn.high
         return rows + squares
 
     def _tell_unseen(self, labels: Sequence[Label]) -> None:
@@ -118,14 +155,11 @@ class Overlay:
             outputs=[_or_infinite(flowed[name]) if name in flowed else math.nan for name in names],
         )
 
-    def _forward_lines(self, forward: ForwardTheory) -> dict[tuple[str, int], NormTheory]:
-        """The line at every place of both axes: module 2l is the linear layer l, 2l + 1 its activation."""
-        lines = {}
-        for l, (pre, post) in enumerate(zip(forward.pre, forward.post, strict=True), start=1):  # noqa: E741
-            lines["weight", l] = post
-            lines["module", 2 * l] = pre
-            lines["module", 2 * l + 1] = post
-        return lines
+
+def _layers(table: dict[Label, float]) -> list[str]:
+    """The weight layers, by index."""
+    found = {label[1]: label[2] for label in table if (label[0], label[3]) == ("weight", "activation_norm")}
+    return [found[index] for index in sorted(found)]
 
 
 def _series(table: dict[Label, float], axis: str, quantity: str) -> list[float]:

@@ -11,6 +11,7 @@ has to make sure of that.
 """
 
 from fanin.theory.backward import backward_moments, gradient_line
+from fanin.theory.expectation import Critical, Expectation
 from fanin.theory.forward import ForwardTheory, Layer, NormTheory, forward_theory
 from fanin.theory.laws import IDENTITY, RELU, ActivationLaw
 from fanin.theory.ratio import Moments, log_ratio_moments
@@ -21,6 +22,8 @@ __all__ = [
     "IDENTITY",
     "RELU",
     "ActivationLaw",
+    "Critical",
+    "Expectation",
     "ForwardTheory",
     "Gradients",
     "InitAnalysis",

@@ -1,14 +1,15 @@
 """What the norms of a fresh network say about its initialization: a word each for the forward and the backward pass.
 
-Where a law is known, a pass is "critical" as long as the critical variance would give what was measured within three
-standard deviations of its band. Where none is known it is "stable" as long as the norm changes by less than a factor
-of 100 over the whole depth. Schoenholz et al. 2017 find that networks train down to about six depth scales, where the
-square of a gradient has changed by e^6, its norm by 20; the rest of the 100 is for widths, which are not divided out
-where nothing is known of the layers: a fivefold norm is a 25-fold width.
+Where scaled weights scale every norm, as in a chain of ReLUs, a pass is "critical" as long as the critical variance
+would give what was measured within three standard deviations of its band. Everywhere else it is "stable" as long as
+the norm changes by less than a factor of 100 over the whole depth. Schoenholz et al. 2017 find that networks train
+down to about six depth scales, where the square of a gradient has changed by e^6, its norm by 20; the rest of the 100
+is for widths, which are not divided out there: a fivefold norm is a 25-fold width.
 
-A law says how far a pass may stray, not how much of it floats can hold: a gradient is lost, and the backward pass
-"vanishing" whatever the law says, where a step of learning rate 1 along it is smaller than float32's rounding of the
-weights, 2^-24 of their norm.
+Beside the word stands how usual the draw is: by how many standard deviations, and at which quantile, it lies in the
+band of its recipe, be that of a law or of redraws. A band says how far a pass may stray, not how much of it floats can
+hold: a gradient is lost, and the backward pass "vanishing" whatever the band says, where a step of learning rate 1
+along it is smaller than float32's rounding of the weights, 2^-24 of their norm.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fanin.theory.backward import backward_moments
-from fanin.theory.forward import Layer, NormTheory, forward_theory
-from fanin.theory.laws import RELU, ActivationLaw
+from fanin.theory.bands import Band
+from fanin.theory.expectation import Critical, Expectation, band_at
 from fanin.theory.logs import exp, log
-from fanin.theory.slope import slope_moments
 
 CRITICAL_Z = 3.0
 """Largest deviation from the critical variance's law that still counts as critical, in standard deviations."""
@@ -54,18 +53,18 @@ class Gradients:
 
 @dataclass(frozen=True)
 class InitAnalysis:
-    """The initialization judged by its norms; None if no theory applies, or no gradient is known.
+    """The initialization judged by its norms; None where there is no band to go by, or no gradient is known.
 
     Attributes:
         factor_per_layer: exp of the mean increment of ln||x_l|| from layer 1 to layer L-1, the last hidden
-            one; with theory that of the norm per unit (see slope.py), as are the two factors below. 0 where
+            one; of a chain that of the norm per unit (see slope.py), as are the two factors below. 0 where
             the norm has vanished, inf where one is not finite.
         theory_factor: the mean-square factor over the same layers, sqrt(c/2) for ReLU.
-        expected_factor: the exact median factor at finite width over the same layers.
-        z: (ln||x_(L-1)||^2 - theory's mean) / theory's standard deviation, from the input on.
+        expected_factor: the median's factor over the same layers, at this width.
+        z: (ln||x_(L-1)||^2 - the band's mean) / the band's standard deviation, from the input on.
         z_critical: the same with the critical c (2 for ReLU) in every layer.
         verdict: that of the forward pass if it is bad, else that of the backward pass if that is, else the former.
-        forward: with theory vanishing, critical or exploding; without vanishing, stable or exploding.
+        forward: vanishing, exploding or, where there is a critical variance, critical; else stable.
         backward: the same words, or "blocked": gradients are exactly 0 because weights are; None without gradients.
         backward_factor_per_layer: exp of the mean increment of ln||dL/dz_l|| from layer L down to layer 1, towards the
             input.
@@ -73,6 +72,11 @@ class InitAnalysis:
         gradient_smallest: the smallest ||dL/dW_l||_F of the trained layers.
         gradient_smallest_layer: its layer.
         layers_without_gradient: how many of the trained layers have a gradient that is exactly 0.
+        quantile: the share of fresh draws whose last hidden norm is smaller.
+        source: of the band that z and the quantile go by.
+        backward_z: (ln||dL/dW_1||^2 - its band's mean) / its band's standard deviation.
+        backward_quantile: the share of fresh draws whose ||dL/dW_1|| is smaller.
+        backward_source: of that band.
     """
 
     factor_per_layer: float
@@ -88,58 +92,62 @@ class InitAnalysis:
     gradient_smallest: float | None = None
     gradient_smallest_layer: str | None = None
     layers_without_gradient: int | None = None
+    quantile: float | None = None
+    source: str | None = None
+    backward_z: float | None = None
+    backward_quantile: float | None = None
+    backward_source: str | None = None
+
+
+NOTHING = Expectation()
 
 
 def analyse(
-    layers: Sequence[Layer] | None,
-    input_norm: float,
-    post_norms: Sequence[float],
-    law: ActivationLaw = RELU,
-    gradients: Gradients | None = None,
+    post_norms: Sequence[float], expected: Expectation = NOTHING, gradients: Gradients | None = None
 ) -> InitAnalysis:
-    """Compares the measured norms with theory and names the regime of either pass.
+    """Compares the measured norms with what a fresh draw is expected to show, and names the regime of either pass.
 
-    With theory the forward pass is "critical" while the last hidden norm is one that the critical c would give,
-    within `CRITICAL_Z` standard deviations: in a shallow network a c beside it may pass. Without theory the
-    total change of the norm from layer 1 to layer L-1 decides, widths left as they are. A last norm of 0 is
+    Where there is a critical variance the forward pass is "critical" while the last hidden norm is one that it would
+    give, within `CRITICAL_Z` standard deviations of the band: in a shallow network a c beside it may pass. Elsewhere
+    the total change of the norm from layer 1 to layer L-1 decides, widths left as they are. A last norm of 0 is
     vanishing, any hidden norm that is not finite is exploding; a network without hidden layers is "stable".
     For the backward pass see `judge_backward`.
 
     Args:
-        layers: the weight layers l = 1..L, or None if no theory applies.
-        input_norm: ||x_0||, for a batch the Frobenius norm of its matrix.
         post_norms: ||x_l|| after the nonlinearity, [L]; the last one is that of the logits.
-        law: the activation between the layers; not used where `layers` is None.
+        expected: of these layers.
         gradients: of the same batch; None judges the forward pass alone.
 
     Returns:
-        The analysis; factors are nan with fewer than two hidden layers, z is nan with none.
+        The analysis; factors are nan with fewer than two hidden layers.
 
     Raises:
-        ValueError: as many norms as layers were not given, or the layers do not form a chain.
+        ValueError: as many norms as bands were not given.
 
     Source: Hanin & Rolnick 2018; Hanin & Nica 2019.
     """
-    found = _forward(layers, input_norm, post_norms, law)
+    found = _forward(post_norms, expected)
     if gradients is None or not any(math.isfinite(one) or one == math.inf for one in gradients.weights):
         return found
-    word, z = judge_backward(gradients, layers, law)
+    word, z_critical = judge_backward(gradients, expected.critical)
     smallest, place = _smallest(gradients)
+    z, quantile, source = _place(band_at(expected.gradients, 0), gradients.weights[0])
     return replace(
         found,
         verdict=word if word in BAD and found.forward not in BAD else found.forward,
         backward=word,
         backward_factor_per_layer=_backward_factor(gradients.outputs),
-        backward_z_critical=z,
+        backward_z_critical=z_critical,
         gradient_smallest=smallest,
         gradient_smallest_layer=gradients.layers[place],
         layers_without_gradient=sum(one == 0 for one in gradients.weights),
+        backward_z=z,
+        backward_quantile=quantile,
+        backward_source=source,
     )
 
 
-def judge_backward(
-    gradients: Gradients, layers: Sequence[Layer] | None, law: ActivationLaw = RELU
-) -> tuple[str, float | None]:
+def judge_backward(gradients: Gradients, critical: Critical | None = None) -> tuple[str, float | None]:
     """The regime of the backward pass.
 
     exploding: a gradient is not finite. blocked: one is exactly 0, and so are all weights of a layer, through which
@@ -148,17 +156,15 @@ def judge_backward(
 
     Args:
         gradients: of one batch.
-        layers: the weight layers l = 1..L, or None if no theory applies.
-        law: the activation between the layers.
+        critical: the law of a gradient's change at the critical variance, where there is one.
 
     Returns:
         The word, and the deviation from the critical c's law; None without one.
     """
     change = _change(gradients.outputs)
     z = None
-    if layers is not None and len(layers) > 1 and not math.isnan(change):
-        mean, variance = backward_moments([replace(layer, c=law.critical_c) for layer in layers], law)
-        z = (2 * change - mean) / math.sqrt(variance)
+    if critical is not None and critical.flow is not None and not math.isnan(change):
+        z = (2 * change - critical.flow.mean) / math.sqrt(critical.flow.variance)
     known = [one for one in gradients.weights if not math.isnan(one)]
     pairs = zip(gradients.weights, gradients.weight_norms, strict=True)
     if math.inf in known:
@@ -168,41 +174,59 @@ def judge_backward(
     if 0 in known or any(one < ROUNDING * norm for one, norm in pairs):
         return "vanishing", z
     if z is not None:
-        return _verdict_with_theory(z), z
+        return _verdict_of_deviation(z), z
     return _verdict_of_change(change), z
 
 
-def _forward(
-    layers: Sequence[Layer] | None, input_norm: float, post_norms: Sequence[float], law: ActivationLaw
-) -> InitAnalysis:
+def _forward(post_norms: Sequence[float], expected: Expectation) -> InitAnalysis:
     """The analysis of the forward pass."""
+    bands, critical = expected.activations, expected.critical
+    if bands and len(post_norms) != len(bands):
+        raise ValueError(f"{len(post_norms)} activation norms for {len(bands)} layers")
     hidden = list(post_norms[:-1])
-    end = _end(hidden)
-    if layers is None:
-        factor = _factor(hidden, end, log_widths=0.0)
-        word = _verdict_of_change(_log_ratio(end, hidden[0])) if hidden else "stable"
-        return InitAnalysis(factor, None, None, None, None, word, word)
-    if len(post_norms) != len(layers):
-        raise ValueError(f"{len(post_norms)} activation norms for {len(layers)} layers")
-    inner = layers[1:-1]
-    factor = _factor(hidden, end, math.log(inner[-1].fan_out / inner[0].fan_in) if inner else 0.0)
-    log_factors = [math.log(law.half * layer.c) / 2 for layer in inner]
-    z = z_critical = math.nan
-    word = "stable"
-    if hidden:
-        critical = [replace(layer, c=law.critical_c) for layer in layers]
-        z = _deviation(end, forward_theory(layers, input_norm, law).post[-2])
-        z_critical = _deviation(end, forward_theory(critical, input_norm, law).post[-2])
-        word = _verdict_with_theory(z_critical)
+    end, last = _end(hidden), len(hidden) - 1
+    band = band_at(bands, last) if hidden else None
+    z, quantile, source = _place(band, end)
+    z_critical = None
+    word = _verdict_of_change(_log_ratio(end, hidden[0])) if hidden else "stable"
+    if critical is not None and band is not None:
+        z_critical = replace(band, log_mean=band.log_mean + critical.log_changes[last]).deviation(end)
+        if not math.isnan(z_critical):
+            word = _verdict_of_deviation(z_critical)
+    theory_factor, expected_factor = _band_factors(bands[: last + 1], expected.log_widths)
     return InitAnalysis(
-        factor_per_layer=factor,
-        theory_factor=exp(math.fsum(log_factors) / len(inner)) if inner else math.nan,
-        expected_factor=exp(slope_moments(layers, law).mean),
+        factor_per_layer=_factor(hidden, end, expected.log_widths),
+        theory_factor=theory_factor,
+        expected_factor=expected_factor,
         z=z,
         z_critical=z_critical,
         verdict=word,
         forward=word,
+        quantile=quantile,
+        source=source,
     )
+
+
+def _place(band: Band | None, norm: float) -> tuple[float | None, float | None, str | None]:
+    """Where a norm lies in its band: deviation, quantile and the band's source; None without one."""
+    if band is None or math.isnan(norm):
+        return None, None, None
+    z, quantile = band.deviation(norm), band.quantile(norm)
+    return None if math.isnan(z) else z, None if math.isnan(quantile) else quantile, band.source
+
+
+def _band_factors(hidden: Sequence[Band | None], log_widths: float) -> tuple[float | None, float | None]:
+    """The factors a layer of the mean square and of the median, from the first hidden layer to the last."""
+    first, last = (band_at(hidden, place) for place in (0, -1))
+    if first is None or last is None:
+        return None, None
+    if len(hidden) < 2:
+        return (None if first.mean_square is None else math.nan), math.nan
+    steps = 2 * (len(hidden) - 1)
+    square = None
+    if first.mean_square is not None and last.mean_square is not None:
+        square = exp((2 * (log(last.mean_square) - log(first.mean_square)) - log_widths) / steps)
+    return square, exp((last.log_mean - first.log_mean - log_widths) / steps)
 
 
 def _end(hidden: Sequence[float]) -> float:
@@ -219,13 +243,6 @@ def _factor(hidden: Sequence[float], end: float, log_widths: float) -> float:
     if end in (0.0, math.inf):
         return end
     return exp((log(end) - log(hidden[0]) - log_widths / 2) / (len(hidden) - 1))
-
-
-def _deviation(norm: float, theory: NormTheory) -> float:
-    """Deviation of ln norm^2 in standard deviations; -inf for a norm of 0, inf for one that is not finite."""
-    if norm in (0.0, math.inf):
-        return -math.inf if norm == 0 else math.inf
-    return (2 * log(norm) - theory.log_mean) / theory.log_sd
 
 
 def _log_ratio(norm: float, other: float) -> float:
@@ -252,7 +269,7 @@ def _smallest(gradients: Gradients) -> tuple[float, int]:
     return min((one, place) for place, one in enumerate(gradients.weights) if not math.isnan(one))
 
 
-def _verdict_with_theory(z_critical: float) -> str:
+def _verdict_of_deviation(z_critical: float) -> str:
     """The regime from the deviation against the critical c."""
     if abs(z_critical) <= CRITICAL_Z:
         return "critical"
@@ -260,7 +277,7 @@ def _verdict_with_theory(z_critical: float) -> str:
 
 
 def _verdict_of_change(change: float) -> str:
-    """The regime from the total change of the norm, as a logarithm; never "critical", for that needs a theory."""
+    """The regime from the total change of the norm, as a logarithm; never "critical"."""
     if math.isnan(change) or abs(change) <= math.log(STABLE_CHANGE):
         return "stable"
     return "vanishing" if change < 0 else "exploding"

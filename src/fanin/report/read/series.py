@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from fanin.errors import counted
 from fanin.record import columns
-from fanin.record.columns import EARLIER, TEXT, names
+from fanin.record.columns import EARLIER, LATER, TEXT, names
 from fanin.report.read.folders import Run
 
 Floats = NDArray[np.float64]
 METRICS = names(columns.METRICS)
 PROFILES = tuple(name for name in names(columns.PROFILES) if name != "layer")  # its name is not asked for
-NOT_EARLIER = ("train_loss", "train_error")  # columns that not every file of an earlier version has
+NOT_EARLIER = ("train_loss", "train_error", *LATER)  # columns that not every file of an earlier version has
 LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
