@@ -27,8 +27,8 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.parts.data import Dataset, Digits
 from fanin.record.recorder import Recorder
 from fanin.record.run_folder import RunFolder

@@ -11,6 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
+    ("api",),
     ("sweep", "own_models"),
     ("run",),
     ("train",),
@@ -117,8 +118,8 @@ def test_an_arrow_back_is_seen(tmp_path: Path) -> None:
     file = tmp_path / "m.py"
     file.write_text(
         "from typing import TYPE_CHECKING\n"
-        "if TYPE_CHECKING:\n    from fanin.cli.task import Task\n"
+        "if TYPE_CHECKING:\n    from fanin.api.task import Task\n"
         "def f():\n    import fanin.sweep.pool\n    from . import job\n    import_module('fanin.run.build')\n"
     )
-    known = dict.fromkeys(["fanin.cli.task", "fanin.sweep.pool", "fanin.sweep.job", "fanin.run.build"], file)
+    known = dict.fromkeys(["fanin.api.task", "fanin.sweep.pool", "fanin.sweep.job", "fanin.run.build"], file)
     assert set(imported("fanin.sweep.m", file, known)) == set(known)

@@ -15,8 +15,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from command_line import read, untimed
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.record.checkpoint_file import sealed
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import identify, without_hydra

@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.run.identity import LONGEST_NAME, Identity, folder_name, identify, without_hydra
 
 # Spellings of one value each; the first of a row is the plain one.
@@ -141,7 +141,7 @@ ELSEWHERE = """
 import pickle, sys
 from hydra.core.global_hydra import GlobalHydra
 from fanin.run.identity import identify
-from fanin.cli.resolvers import register_resolvers
+from fanin.api.resolvers import register_resolvers
 
 register_resolvers()
 assert not GlobalHydra.instance().is_initialized()

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from command_line import end, fanin, read, runs, start
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.run.build import check
 from fanin.run.identity import identify, without_hydra
 

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from command_line import read, untimed
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.record.atomic_files import write_json
 from fanin.record.run_folder import RunFolder
 from fanin.run.execute import run_together

@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from command_line import Said, read, runs
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.run.build import check
 
 LISTS = ("augment", "regularizer")

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from tiny_mnist import Tiny
 
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import PARTS as GROUPS
 from fanin.catalogue import config_folder
 from fanin.cli.help import defaults
-from fanin.cli.resolvers import register_resolvers
 from fanin.record.run_folder import RunFolder
 from fanin.run.build import check
 from fanin.run.identity import Identity

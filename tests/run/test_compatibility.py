@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.run.build import check, recipe
 
 SMALL = ("data=gaussian", "data.examples=70", "data.features=6", "data.val_size=10", "data.test_size=10",

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor, nn
 
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.parts.data import Dataset
 from fanin.run import redraws
 from fanin.run.build import load_data, recipe

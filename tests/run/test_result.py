@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from engine import metrics
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.parts.data import Dataset, Digits
 from fanin.record.run_folder import RunFolder
 from fanin.run.execute import run_together

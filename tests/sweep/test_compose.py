@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
+from fanin.api.option_files import group_options
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.help import group_options
-from fanin.cli.resolvers import register_resolvers
 from fanin.sweep.composer import Composer, hydra_record
 
 GROUPS = (

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.parts.models import Mlp
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import is_stackable, stackable

@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.run.build import recipe
 from fanin.sweep.fused_groups import most_together
 from fanin.sweep.memory import bytes_of_a_run, slots

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from fanin.cli.resolvers import register_resolvers
+from fanin.api.resolvers import register_resolvers
 from fanin.theory.optimizer_rates import best, factor, setting
 
 conditions = st.floats(2, 1e3)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine import clouds, loop, losses_of, metrics, recipe, rows, same, trained
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.parts.augmentations import Augmentation, Crop, Flip, Noise, Rotate, Scale
 from fanin.parts.batch_schedules import Growing
 from fanin.parts.data import Digits

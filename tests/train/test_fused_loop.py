@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine import begun, clouds, recipe, rows, trained
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.parts.averaging import Ema
 from fanin.parts.clipping import ClipNorm
 from fanin.parts.data import Dataset

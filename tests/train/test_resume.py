@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine import clouds, loop, metrics, recipe, rows, same
+from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.cli.resolvers import register_resolvers
 from fanin.parts import activations
 from fanin.parts.normalization import BatchNorm
 from fanin.parts.optimizers import Adam, Momentum

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from fanin import __version__
+from fanin.api.option_files import option_files, user_folders
 from fanin.catalogue import GROUPS, config_folder
 from fanin.errors import OptionError, did_you_mean
 
@@ -42,7 +43,7 @@ def help_text(arguments: Sequence[str] = ()) -> str:
     Raises:
         OptionError: an option that is not there.
     """
-    folders = [config_folder(), *_user_folders(arguments)]
+    folders = [config_folder(), *user_folders(arguments)]
     pairs = [argument.lstrip("+").partition("=") for argument in arguments if not argument.startswith("-")]
     asked = [(group, option.strip("[]")) for group, _, option in pairs if group in _groups(folders)]
     if not asked:
@@ -63,7 +64,7 @@ def _all_options(folders: Sequence[Path]) -> Iterator[str]:
 
 def _keys_of(folders: Sequence[Path], group: str, name: str) -> str:
     """What an option says of itself, and its keys with their defaults and comments."""
-    files = _files(folders, group)
+    files = option_files(folders, group)
     if name not in files:
         if not name:
             lines = [wrapped(f"  {one:21} {words}", " " * 24) for one, words in _options(folders, group).items()]
@@ -126,36 +127,14 @@ def wrapped(line: str, indent: str) -> str:
     return "\n".join(one.rstrip() for one in lines)
 
 
-def group_options(group: str, arguments: Sequence[str] = ()) -> list[str]:
-    """The names of a group's options, those of the user's --config-dir included; none of Hydra's own groups."""
-    if group.startswith("hydra/"):  # plugins add to those what no folder shows
-        return []
-    return sorted(_files([config_folder(), *_user_folders(arguments)], group))
-
-
-def _user_folders(arguments: Sequence[str]) -> list[Path]:
-    found = []
-    for place, argument in enumerate(arguments):
-        if argument.startswith(("--config-dir=", "-cd=")):
-            found.append(Path(argument.partition("=")[2]))
-        elif argument in ("--config-dir", "-cd") and place + 1 < len(arguments):
-            found.append(Path(arguments[place + 1]))
-    return [folder for folder in found if folder.is_dir()]
-
-
 def _groups(folders: Sequence[Path]) -> list[str]:
     there = {path.name for folder in folders for path in folder.iterdir() if path.is_dir() and path.name != "hydra"}
     return [group for group in GROUPS if group in there] + sorted(there - set(GROUPS))
 
 
-def _files(folders: Sequence[Path], group: str) -> dict[str, Path]:
-    """The file of each option; a user's own stands for one of the same name."""
-    return {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
-
-
 def _options(folders: Sequence[Path], group: str) -> dict[str, str]:
     """Each option with the first comment of its YAML."""
-    return {name: description(path) for name, path in _files(folders, group).items()}
+    return {name: description(path) for name, path in option_files(folders, group).items()}
 
 
 def description(path: Path) -> str:

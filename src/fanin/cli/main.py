@@ -36,7 +36,7 @@ def _help(arguments: list[str]) -> int:
     try:
         print(help_text(arguments))
     except Exception as error:  # an option that is not there, a user's own file that is no YAML
-        from fanin.cli.hydra_errors import one_line
+        from fanin.api.hydra_errors import one_line
 
         _tell(one_line(error, arguments))
         return 1
@@ -59,7 +59,7 @@ def command() -> None:
 
 
 def _through_hydra() -> int:
-    from fanin.cli.hydra_errors import one_line
+    from fanin.api.hydra_errors import one_line
 
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
     # Hydra prints errors in forms of its own and exits; with this it raises, and they are told here.
@@ -96,7 +96,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     Raises:
         UserError: an option that is not there, or that does not go with another.
     """
-    from fanin.cli.typed import overrides_of
+    from fanin.api.overrides import overrides_of
     from fanin.errors import UserError
     from fanin.run.hydra_private import get_args_parser
 
@@ -122,25 +122,18 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
 
 def _dispatch(args: Any) -> None:
     """Do what was asked for: run, run a grid, or tell."""
-    from hydra import version
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from fanin.catalogue import config_folder
-    from fanin.cli.task import Task, prepare_process
+    from fanin.api.application import application
+    from fanin.api.task import Task
     from fanin.errors import OptionError, UserError
-    from fanin.run.hydra_private import new_app
 
     more = Path(args.config_dir) if args.config_dir is not None else None
     if more is not None and not more.is_dir():
         raise OptionError("--config-dir", args.config_dir, "a folder of option files, GROUP/OPTION.yaml")
-    prepare_process()
-    version.setbase("1.3")
-    conf = Path(args.config_path).absolute() if args.config_path else config_folder()
-    app = new_app(str(conf), more)
+    conf = Path(args.config_path) if args.config_path else None
     name, overrides = args.config_name or "config", args.overrides
-    try:
+    with application(conf, more) as app:
         if args.hydra_help:
             from fanin.run.hydra_private import get_args_parser
 
@@ -164,9 +157,6 @@ def _dispatch(args: Any) -> None:
             wanted = RunMode.MULTIRUN if grid else RunMode.RUN
             start = app.multirun if grid else app.run
             start(name, Task(), overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"])
-    finally:
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None
 
 
 if __name__ == "__main__":

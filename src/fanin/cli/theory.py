@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    from fanin.cli.hydra_errors import one_line
+    from fanin.api.hydra_errors import one_line
 
     forgive_output()
     arguments = parser().parse_intermixed_args()
@@ -73,25 +73,18 @@ def main() -> int:
 def _theory(arguments: argparse.Namespace) -> RecipeTheory:
     """Compose the recipe and work its theory out."""
     import torch
-    from hydra import version
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from fanin.catalogue import config_folder
-    from fanin.cli.task import prepare_process
-    from fanin.cli.typed import overrides_of
+    from fanin.api.application import application
+    from fanin.api.overrides import overrides_of
     from fanin.run.build import load_data, recipe
-    from fanin.run.hydra_private import new_app
     from fanin.run.identity import without_hydra
     from fanin.run.recipe_theory import recipe_theory
     from fanin.train.batches import probe_batch
 
     if arguments.config_dir is not None and not arguments.config_dir.is_dir():
         raise UserError(f"--config-dir {arguments.config_dir}: must be a folder of option files, GROUP/OPTION.yaml")
-    prepare_process()
-    version.setbase("1.3")
-    app = new_app(str(config_folder()), arguments.config_dir)
-    try:
+    with application(more=arguments.config_dir) as app:
         typed = overrides_of(arguments.overrides, sys.argv[1:])
         cfg = without_hydra(app.compose_config("config", typed, RunMode.MULTIRUN, with_log_configuration=False))
         made = recipe(cfg)
@@ -99,8 +92,6 @@ def _theory(arguments: argparse.Namespace) -> RecipeTheory:
         size = min(made.probe.batch_size, len(data.train_x))
         inputs, targets = probe_batch(data.train_x, data.train_y, size, [made.seed])
         return recipe_theory(made, inputs[0], targets[0], made.method.loss.out_features(data.classes))
-    finally:
-        GlobalHydra.instance().clear()
 
 
 def _print(theory: RecipeTheory) -> None:

@@ -102,7 +102,7 @@ class PoolLauncher(Launcher):
 
     def launch_runs(self, runs: list[Any]) -> list[dict[str, Any]]:
         """Run what fanin's sweeper has planned."""
-        from fanin.cli.task import prepare_process
+        from fanin.api.application import prepare_process
         from fanin.sweep.pool import pool_size, run_pool
 
         waiting = [run for run in runs if not run.finished]

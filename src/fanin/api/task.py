@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from fanin.api.application import prepare_process
 from fanin.output import forgive_output
 from fanin.process import is_there
 
@@ -77,16 +76,3 @@ def receive(folder: str, node: str, pid: int) -> Task:
     forgive_output()
     prepare_process()
     return Task(Sender(node, pid))
-
-
-def prepare_process() -> None:
-    """What every process needs that composes configurations: resolvers, the user's own modules, some silence."""
-    from fanin.cli.resolvers import register_resolvers
-
-    register_resolvers()
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # where a user's own my_module.Net lies
-    warnings.filterwarnings("error", r"provider=hydra\.searchpath .* is not available")
-    # Hydra checks conf/hydra/launcher/NAME.yaml against the plugin's own entry of that name, which is what we want.
-    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")

@@ -10,8 +10,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 
+from fanin.api.option_files import group_options
 from fanin.catalogue import GROUPS
-from fanin.cli.help import group_options
 from fanin.errors import OptionError, UserError, shortened
 
 LONGEST_NAME = 200

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fanin.cli.help import group_options
+from fanin.api.option_files import group_options
 from fanin.errors import UserError, did_you_mean, file_line, shortened
 
 
