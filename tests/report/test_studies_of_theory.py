@@ -323,11 +323,11 @@ def test_orthogonal_weights_at_their_best_rate(tmp_path: Path) -> None:
     weights(grid, "identity", "orthogonal", (0.9, 0.9), rate=0.1)
     weights(grid, "identity", "variance_scaling", (0.8, 0.8))
     weights(grid, "identity", "variance_scaling", (0.4, 0.4), rate=0.1)
-    claim = grid.claim("linear: orthogonal")
+    claim = grid.claim("linear: orthogonal weights learn")
     assert (claim.holds, claim.evidence) == (True, "loss 0.1 to 0.2 against 0.4; lower in 2 of 2 pairs")
     weights(grid, "tanh", "orthogonal", (0.1, 0.3))
     weights(grid, "tanh", "variance_scaling", (0.2, 0.2))
-    assert grid.claim("tanh: orthogonal").holds is False
+    assert grid.claim("tanh: orthogonal weights learn").holds is False
     assert grid.claim("relu gains less").holds is None
     weights(grid, "relu", "orthogonal", (0.15, 0.15))
     weights(grid, "relu", "variance_scaling", (0.2, 0.2))
@@ -336,3 +336,33 @@ def test_orthogonal_weights_at_their_best_rate(tmp_path: Path) -> None:
         False,
         "loss by orthogonal weights: relu x 0.75, linear x 0.35, tanh x 0.87",
     )
+
+
+def spectrum(grid: Grid, activation: str, initializer: str, seed: int, mean: float, largest: float, sd: float) -> None:
+    """A run whose squared singular values have this mean, largest one and standard deviation."""
+    overrides = {"activation": activation, "initializer": initializer, "optimizer.lr": 0.01, "seed": seed}
+    init = {"spectrum_mean": mean, "spectrum_max": largest, "spectrum_variance": sd**2}
+    grid.run(overrides, init=init, outcome="learns", train_loss=1.0)
+
+
+@pytest.mark.parametrize(("largest", "sd", "holds"), [(1.0001, 5e-5, True), (1.001, 5e-5, False), (1.0, 2e-4, False)])
+def test_an_isometry_has_singular_values_of_1(tmp_path: Path, largest: float, sd: float, *, holds: bool) -> None:
+    grid = Grid(tmp_path, "isometry_study")
+    spectrum(grid, "identity", "orthogonal", 0, 1.0, largest, sd)
+    assert grid.claim("every singular value").holds is holds
+
+
+def test_spectra_are_compared_by_their_relative_spread(tmp_path: Path) -> None:
+    """tanh: (.3/.5)^2 = .36 against (3/1)^2 = 9, 25 times; ReLU: 4 and 2.25, then 1 with one more."""
+    grid = Grid(tmp_path, "isometry_study")
+    spectrum(grid, "tanh", "orthogonal", 0, 0.5, 1.0, 0.3)
+    assert grid.claim("keep the spectrum narrow").holds is None
+    spectrum(grid, "tanh", "variance_scaling", 0, 1.0, 9.0, 3.0)
+    claim = grid.claim("keep the spectrum narrow")
+    assert (claim.holds, claim.evidence) == (True, "spread 0.36 against 9")
+    spectrum(grid, "relu", "orthogonal", 0, 1.0, 9.0, 2.0)
+    spectrum(grid, "relu", "variance_scaling", 0, 2.0, 9.0, 3.0)
+    claim = grid.claim("the spectrum is wide")
+    assert (claim.holds, claim.evidence) == (True, "spread 4 with orthogonal weights, 2.2 with normal ones")
+    spectrum(grid, "relu", "variance_scaling", 1, 1.0, 9.0, 1.0)
+    assert grid.claim("the spectrum is wide").holds is False
