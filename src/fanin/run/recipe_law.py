@@ -112,7 +112,8 @@ def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor, log_sq
     some = some * scale  # as long as the whole batch's are
     classes = outputs[-1] if outputs is not None else 0
     residuals = None if outputs is None else _residuals(made, answers, inputs[rows])
-    batch = Batch(np.ones(len(rows)), count)
+    labels = answers.cpu().numpy() if made.method.loss.classification and answers.ndim == 1 else None
+    batch = Batch(np.ones(len(rows)), count, labels, classes)
     steps = _with_data(walked.steps, some)
     found = compose(steps, batch, residuals, classes)
     bands, by_input = _bands(steps, walked, found, some)

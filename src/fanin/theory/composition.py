@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fanin.theory.bands import weakest
+from fanin.theory.bands import FIRST_ORDER, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.gradient_spread import MOST, Node, Spread, spreads
 from fanin.theory.signals import Flow, Noises, Signal
@@ -52,6 +53,7 @@ class NormLaw:
         log_level: ln E norm^2.
         by_input: how ln norm^2 follows that of the input.
         source: of it.
+        moved, by_batches: what of mean and variance other batches bring.
     """
 
     mean: float
@@ -59,6 +61,8 @@ class NormLaw:
     log_level: float
     by_input: float
     source: str
+    moved: float = 0.0
+    by_batches: float = 0.0
 
 
 @dataclass
@@ -92,10 +96,46 @@ class Batch:
     Args:
         counted: weight of each of the B examples, [B], 1 or 0; those of weight 0 only come along.
         of: examples of the whole batch, which those of weight 1 stand for.
+        classes: of each example, [B]; None where they have none.
+        among: how many classes there are.
     """
 
     counted: FloatArray
     of: int
+    classes: NDArray[np.int64] | None = None
+    among: int = 0
+
+    def over_batches(self, pairs: FloatArray) -> tuple[float, float, float]:
+        """The sum over pairs in other batches of as many examples: its mean, and its logarithm's mean and variance.
+
+        How many examples a batch has of each class decides how far their gradients cancel; pairs of one class and of
+        two are taken to be alike. Where classes are as frequent in the batch as equal ones would be, they are equal.
+
+        Args:
+            pairs: of these examples, with 1/B^2 in it, [B, B].
+        """
+        known = float((pairs * self.pair_weights()).sum())
+        if self.classes is None or self.among < 2 or self.of < 2:
+            return known, 0.0, 0.0
+        number, whole = int(self.counted.sum()), self.of
+        apart = ~np.eye(len(pairs), dtype=bool) & (self.whole > 0)
+        same = apart & (self.classes[:, None] == self.classes)
+        other = apart & ~same
+        if not same.any() or not other.any():
+            return known, 0.0, 0.0
+        own = float(np.diagonal(pairs)[self.counted > 0].mean())
+        alike, unlike = float(pairs[same].mean()), float(pairs[other].mean())
+        share, equal = float(same.sum() / apart.sum()), 1 / self.among
+        if abs(share - equal) > 4 * math.sqrt(2 * equal / number**2):  # classes that are not equally frequent
+            return known, 0.0, 0.0
+        counts = np.random.default_rng(0).multinomial(whole, [equal] * self.among, size=OUTPUTS).astype(float)
+        squares = (counts**2).sum(1)
+        forms = (number / whole) ** 2 * (alike * (squares - whole) + unlike * (whole**2 - squares) + own * whole)
+        mean = float(forms.mean())
+        if mean <= 0:
+            return known, 0.0, 0.0
+        logs = np.log(np.maximum(forms, 0.05 * mean) / mean)
+        return mean, float(logs.mean()), float(logs.var())
 
     @property
     def whole(self) -> FloatArray:
@@ -156,7 +196,16 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
     noises.along = answers.along.T @ answers.along / len(answers.along) - natural
     noises.follows = top.elasticity
     start = np.zeros_like(top.elasticity)
-    flows[-1].append(Flow(answers.grams.mean(0)[None], start, np.zeros_like(top.shift), None, np.ones_like(top.shift)))
+    flows[-1].append(
+        Flow(
+            answers.grams.mean(0)[None],
+            start,
+            np.zeros_like(top.shift),
+            None,
+            np.ones_like(top.shift),
+            source=FIRST_ORDER,
+        )
+    )
     belows: dict[int, Sequence[Flow]] = {}
     met: list[Flow | None] = [None] * len(steps)
     for place in range(len(steps) - 1, -1, -1):
@@ -218,8 +267,9 @@ def _spread(
         if law is None or flow is None or x is None or not places[0] <= place <= places[-1]:
             continue
         own_variance, outputs, moved, about = (float(np.interp(place, places, column)) for column in rows.T)
-        mean = law.log_level - own_variance / 2 + moved
-        found.weight_gradients[place] = replace(law, mean=mean, variance=own_variance + outputs, by_input=about)
+        mean = law.log_level - own_variance / 2 + moved + law.moved
+        variance = own_variance + outputs + law.by_batches
+        found.weight_gradients[place] = replace(law, mean=mean, variance=variance, by_input=about)
 
 
 def _numbers(
@@ -352,11 +402,13 @@ def _of_weights(
         return None
     taken = stage.taken(x) if isinstance(stage, Convolution) else x.units * x.gram
     gram = taken.mean(0)
-    pairs = (flow.gram * taken).sum(0) * batch.pair_weights()
-    total = float(pairs.sum())
-    if not 0 < total < math.inf:
+    pairs = (flow.gram * taken).sum(0)
+    total, moved, more = batch.over_batches(pairs)
+    pairs = pairs * batch.whole
+    if not 0 < total < math.inf or not pairs.sum() > 0:
         return None
     draws = answers.grams.reshape(OUTPUTS, -1) @ (gram * batch.whole).ravel()
     elasticity, shift = flow.elasticity + x.elasticity, flow.shift + x.shift
     both = Signal(x.gram, x.units, elasticity, shift, x.mean, x.kurtosis, source=weakest([x.source, flow.source]))
-    return _law(pairs.sum(1) / total, draws, total, both, noises, answers)
+    law = _law(pairs.sum(1) / pairs.sum(), draws, total, both, noises, answers)
+    return replace(law, mean=law.mean + moved, variance=law.variance + more, moved=moved, by_batches=more)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fanin.theory.bands import FIRST_ORDER, MEAN_FIELD, weakest
+from fanin.theory.bands import EXACT, FIRST_ORDER, MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal
-from fanin.theory.stages.base import Place, Stage, lazy, root
+from fanin.theory.stages.base import NoRule, Place, Stage, lazy, root
 from fanin.theory.weights import Weights
 
 
@@ -38,7 +38,10 @@ class Linear(Stage):
         before, after = x.squares.mean(0), np.diagonal(gram, axis1=1, axis2=2).mean(0)
         share = np.divide(v * before, after, out=np.ones_like(after), where=after > 0)
         kept = self._rotation(self.fan_out, self.fan_in) * mean_square(v * x.gram, gram)
-        noise = 2 * (mean_square(gram) - kept) / self.fan_out
+        common = mean_square(gram)
+        if x.source != EXACT:  # units of a layer below, whose number is finite: their correlations stray, too
+            common = common + (1 - np.minimum(common, 1)) ** 2 / x.units
+        noise = 2 * (common - kept) / self.fan_out
         at.noises.forward[at.index] = noise
         spread = at.noises.variances(x.elasticity)
         elasticity, shift = share * x.elasticity, share * x.shift + share * (1 - share) * spread / 2
@@ -71,9 +74,8 @@ class Linear(Stage):
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
         v = self.weights.variance
-        if self.weights.calibrated is not None:  # W is what makes the output's variance 1
-            before = float(v * inputs[0].squares.mean() + self.weights.bias_variance)
-            v *= float(output.squares.mean()) / before if before > 0 else 1.0
+        if self.weights.calibrated is not None:
+            raise NoRule("its weights are set by the batch's own outputs")
         noise = 2 * mean_square(flow.gram) / self.fan_in * (1 - self._rotation(self.fan_in, self.fan_out))
         below = from_weights(v * flow.gram, v, noise, flow, at, self.fan_in)
         more = self.along(inputs[0], output, at)
