@@ -23,6 +23,7 @@ from fanin.record.columns import PARTS, names
 SESSION_START = "_hparams_/session_start_info"
 SESSION_END = "_hparams_/session_end_info"
 EXPERIMENT = "_hparams_/experiment"
+NORMS = ("activation", "gradient")
 METRIC_TAGS = tuple(name.replace("_", "/") for name in names(PARTS))
 
 
@@ -53,15 +54,10 @@ def hparams_experiment(columns: Mapping[str, Sequence[Any]]) -> tuple[str, str, 
 
 
 def custom_scalar_layout() -> Summary:
-    """Charts of loss and error over steps, and of the study's profiles over depth, one with its band of theory."""
+    """Charts of loss and error over steps, and of the study's profiles over depth, norms with their bands."""
     training = [_lines(what, rf"(batch|train|val|test)/{what}") for what in ("loss", "error")]
-    norm = "profile_init/activation_norm"
-    band = MarginChartContent.Series(
-        value=f"{norm}_log10", lower=f"{norm}_band_low_log10", upper=f"{norm}_band_high_log10"
-    )
     profiles = [
-        Chart(title="log10 activation norm at init, with its band", margin=MarginChartContent(series=[band])),
-        _lines("log10 gradient norm at init", r"profile_init/gradient_norm_log10$"),
+        *(_banded(f"log10 {what} norm at init, with its band", f"profile_init/{what}_norm") for what in NORMS),
         _lines("weight variance at init and at the end", r"profile_(init|final)/weight_variance$"),
         _lines("weight movement at the end", r"profile_final/weight_movement$"),
     ]
@@ -71,6 +67,13 @@ def custom_scalar_layout() -> Summary:
     plugin = SummaryMetadata.PluginData(plugin_name="custom_scalars")
     summary.value.add(tag="custom_scalars__config__", tensor=tensor, metadata=SummaryMetadata(plugin_data=plugin))
     return summary
+
+
+def _banded(title: str, norm: str) -> Chart:
+    """A chart of a norm with its band."""
+    value, low, high = (f"{norm}{end}_log10" for end in ("", "_band_low", "_band_high"))
+    series = MarginChartContent.Series(value=value, lower=low, upper=high)
+    return Chart(title=title, margin=MarginChartContent(series=[series]))
 
 
 def _lines(title: str, pattern: str) -> Chart:

@@ -23,7 +23,8 @@ GROUPS = {
 }
 LINES = {
     "median": ("", "theory"), "band_low": ("", "band_low"), "band_high": ("", "band_high"),
-    "mean_square": ("_mean_square", "theory"),
+    "mean_square": ("_mean_square", "theory"), "redraw_median": ("", "redraw_median"),
+    "redraw_low": ("", "redraw_low"), "redraw_high": ("", "redraw_high"),
 }  # fmt: skip
 """What is added to a quantity's name, and its column."""
 
@@ -31,7 +32,7 @@ LINES = {
 def write_tensorboard(
     out: Path, configurations: Sequence[Configuration], profiles: Profiles, figures: Sequence[Path]
 ) -> None:
-    """Write tensorboard/theory_<configuration>/{median,band_low,band_high,mean_square} and tensorboard/figures.
+    """Write tensorboard/theory_<configuration>/{median,band_low,...} and tensorboard/figures.
 
     Tags and steps are those of the measured runs, profile_init/<quantity> at step l and profile_init_module/<quantity>
     at the module's index, so that theory lies over them in one chart. Files of an earlier report are replaced.

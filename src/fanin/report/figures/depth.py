@@ -36,6 +36,7 @@ WIDTHS = (7.5, 9.5, 13.2)  # inches, for so many panels
 MOST_BANDS = 6
 MOST_THEORY = 12
 DASHES = (0, (4, 2.2))
+DOTTED = (0, (5, 1.5, 1, 1.5))
 BEFORE: dict[str, Any] = {"lw": 3.0, "alpha": 0.35}
 AFTER: dict[str, Any] = {"lw": 1.3, "ls": (0, (4, 1.8))}  # visible upon it where nothing has changed
 
@@ -44,7 +45,7 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
     """The study's figure, of as many panels as there is something to draw; None if there is nothing.
 
     Activation norm and gradient norm over weight layers, measured (thin: one seed, thick: geometric mean) over theory
-    (dashed: median, shaded: one standard deviation of one seed, dotted: mean square); training loss over steps with
+    or redraws (dashed: median, shaded: 16 to 84 % of fresh draws, dotted: mean square); training loss over steps with
     the loss of guessing.
     """
     shown = [quantity for quantity in NORMS if profiles.lengths("init", "weight", quantity).any()]
@@ -70,12 +71,19 @@ def has_theory(profiles: Profiles) -> bool:
     return any(np.isfinite(profiles.matrix("init", "weight", quantity, "theory")).any() for quantity in NORMS)
 
 
+def sources(profiles: Profiles) -> list[str]:
+    """What the bands of the figure go by, laws and redraws; none of an earlier version's files."""
+    found = {str(word) for quantity in NORMS for word in profiles.words("init", "weight", quantity, "source").flat}
+    return sorted(found - {"", "nan"})
+
+
 def _at_init(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> None:
     """One quantity at initialization over depth, for every configuration, with its theory."""
     axes.set_yscale("log")
     of = ("init", "weight", quantity)
     values, lengths = profiles.matrix(*of), profiles.lengths(*of)
     theory, low, high = (profiles.matrix(*of, name) for name in ("theory", "band_low", "band_high"))
+    redraws = [profiles.matrix(*of, name) for name in ("redraw_low", "redraw_high")]
     mean_square = profiles.matrix("init", "weight", f"{quantity}_mean_square", "theory")
     count = len(sheet.configurations)
 
@@ -89,6 +97,8 @@ def _at_init(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> Non
             axes.fill_between(np.arange(1, len(band[0]) + 1), *band, color=colour, alpha=0.13, lw=0, zorder=1.5)
             for edge in band if len(members) > lines.MOST_SEEDS else ():  # through the cloud, which hides the shade
                 line(edge, dark, "-", 0.7, 3.3)
+            for edge in redraws:  # beside a law
+                line(geometric_mean(edge[members]), dark, DOTTED, 0.9, 3.4)
             line(geometric_mean(mean_square[members]), dark, ":", 0.9, 3.4)
         if count <= MOST_THEORY and not sheet.encoding.dashed:
             line(geometric_mean(theory[members]), dark, DASHES, 0.9, 3.5)
@@ -107,13 +117,19 @@ def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
         handles += [Line2D([], [], color=GREY, lw=0.7, alpha=0.7, label=label)]
     if most > 1:
         handles += [Line2D([], [], color=GREY, lw=1.8, label="mean over seeds")]
+    found = sources(profiles)
     if not has_theory(profiles):
         measured = profiles.lengths("init", "weight", "activation_norm").any()
         return [*handles, *([Line2D([], [], ls="", label="(no theory for this recipe)")] if measured else [])]
     if count <= MOST_THEORY and not sheet.encoding.dashed:
-        handles += [Line2D([], [], color=GREY, lw=1.1, ls=DASHES, label="theory")]
+        drawn_only = found and all(word.startswith("redraw") for word in found)
+        label = "median of fresh draws" if drawn_only else "theory"
+        handles += [Line2D([], [], color=GREY, lw=1.1, ls=DASHES, label=label)]
     if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "band_low")).any():
-        handles += [Patch(color=GREY, alpha=0.2, lw=0, label="±1 sd of one seed")]
+        label = f"16 to 84 %: {', '.join(found)}" if found else "±1 sd of one seed"
+        handles += [Patch(color=GREY, alpha=0.2, lw=0, label=label)]
+    if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "redraw_low")).any():
+        handles += [Line2D([], [], color=GREY, lw=1.1, ls=DOTTED, label="16 and 84 % of redraws")]
     if count <= MOST_BANDS and profiles.matrix("init", "weight", "activation_norm_mean_square", "theory").size:
         handles += [Line2D([], [], color=GREY, lw=1.1, ls=":", label="theory, mean square")]
     return handles

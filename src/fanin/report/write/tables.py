@@ -27,7 +27,7 @@ PARTS = ("train", "val", "test")
 FOLDS = "folds, whose training sets overlap: with the variance factor 1/n + 1/(k - 1) of Nadeau & Bengio (2003)"
 INITIALIZATION = (
     "Factors and gradient norms are geometric means over runs. The deviation is that of the last hidden activation "
-    "norm from theory's median, in standard deviations of the finite-width band of one seed: mean [range]."
+    "norm from fresh draws of its recipe, by their law or by redraws, in standard deviations of one draw: mean [range]."
 )
 STUDY_HEADER = (
     "configuration", "seeds", "factor per layer", "theory", "expected at this width",
@@ -53,9 +53,9 @@ def study_rows(runs: Sequence[Run], configurations: Sequence[Configuration]) -> 
     """A row per configuration with the columns of table.csv; every run counts, whatever its state.
 
     Its keys, the number of runs and of different seeds, of runs in each state, outcome and verdict in words, the
-    smallest and the largest deviation z of a seed; then `_mean`, `_low`, `_high`, `_n` of every number. `_gmean`
-    instead of `_mean` says that the mean is geometric; low and high end the 95 % t-interval over seeds, or over the
-    `folds` of a cross-validation; `_n` is the number of runs with a finite value. None is what there is not.
+    smallest and the largest deviation z of a seed, its `source`; then `_mean`, `_low`, `_high`, `_n` of every number.
+    `_gmean` instead of `_mean` says that the mean is geometric; low and high end the 95 % t-interval over seeds, or
+    over the `folds` of a cross-validation; `_n` is the number of runs with a finite value. None is what there is not.
     """
     keys = dict.fromkeys(key for one in configurations for key in one.values)
     metrics = dict.fromkeys((*METRICS, *(name for run in runs for name in run.metrics)))
@@ -69,6 +69,7 @@ def study_rows(runs: Sequence[Run], configurations: Sequence[Configuration]) -> 
         verdicts = [run.verdict_of_both for run in members if run.verdict_of_both]
         row |= {"outcome": _outcome(members), "verdict": _by_count(verdicts)}
         row |= {"z_min": min(z, default=None), "z_max": max(z, default=None)}
+        row |= {"source": _by_count([run.source for run in members if run.source])}
         for name in metrics:
             share = shares and name.endswith("_error")
             row |= _columns(name, mean_interval([run.metric(name) for run in members], one.folds, share=share))
@@ -85,7 +86,8 @@ def study_cells(row: Row) -> list[str]:
     more = counted(runs, "run") if seeds != runs else ""
     more = counted(round(runs / seeds), "fold") if row.get("folds") else more
     among = f" [{low:+.2f}, {high:+.2f}]" if low is not None and low < high else ""
-    deviation = "" if z is None or math.isnan(z) else f"{z:+.2f}{among}"
+    drawn = f" ({row['source']})" if row["source"].startswith("redraw") else ""
+    deviation = "" if z is None or math.isnan(z) else f"{z:+.2f}{among}{drawn}"
     factors = [short(row[name], 4) for name in ("factor_per_layer_gmean", "theory_factor_mean", "expected_factor_mean")]
     gradients = [short(row[name], 3) for name in ("gradient_first_gmean", "gradient_last_gmean")]
     first = [row["configuration"], f"{seeds} ({more})" if more else str(seeds)]
