@@ -29,6 +29,9 @@ MOST = 48
 MOST_MAPS = 16
 """The same for maps, each place of which has a Gram matrix."""
 
+SITES = 800
+"""Places of examples, of which it is known for each two what they have in common."""
+
 MOST_NORMALIZED = 128
 """The same where examples are normalized together: how many they are matters."""
 
@@ -236,8 +239,8 @@ def _data(inputs: FloatArray, shape: tuple[int, ...]) -> Data:
     gram = across @ across.transpose(0, 2, 1) / places.shape[2]
     field = None
     if len(across) > 1:
-        rows = places.transpose(1, 0, 2).reshape(len(across), -1)
-        field = rows @ rows.T / rows.shape[1]
+        some = places[: max(1, SITES // len(across))].reshape(-1, places.shape[2])
+        field = some @ some.T / some.shape[1]
     return Data(gram, places.shape[2], kurtosis, size, field)
 
 

@@ -20,7 +20,7 @@ from fanin.theory.bands import FIRST_ORDER, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.gradient_spread import MOST, Node, Spread, spreads
 from fanin.theory.signals import Flow, Noises, Signal
-from fanin.theory.stages import BatchNormalized, Convolution, Linear, NoRule, Place, Stage, meet
+from fanin.theory.stages import BatchNormalized, Linear, NoRule, Place, Stage, meet
 
 OUTPUTS = 256
 """Draws of the outputs, in pairs of opposite sign."""
@@ -218,8 +218,8 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
                 flow = meet(flows[place], signal.units, at)
                 met[place] = flow
                 found.output_gradients[place] = _of_flow(flow, answers, noises, batch)
-                if isinstance(step.stage, (Linear, Convolution)):
-                    found.weight_gradients[place] = _of_weights(step.stage, flow, taken[0], answers, noises, batch)
+                if isinstance(step.stage, Linear):
+                    found.weight_gradients[place] = _of_weights(flow, taken[0], answers, noises, batch)
                 below = step.stage.backward(taken, signal, flow, at)
         except NoRule as reason:
             found.flows_stopped_at, found.flows_why = step.name, str(reason)
@@ -250,8 +250,7 @@ def _spread(
         else None
         for place, (step, signal, flow) in enumerate(zip(steps, signals, met, strict=True))
     ]
-    laws = enumerate(found.weight_gradients)
-    known = [place for place, law in laws if law is not None and isinstance(steps[place].stage, Linear)]
+    known = [place for place, law in enumerate(found.weight_gradients) if law is not None]
     if not known:
         return
     chosen = sorted({known[round(at)] for at in np.linspace(0, len(known) - 1, min(MOST, len(known)))})
@@ -338,6 +337,7 @@ def _answers(top: Signal, noises: Noises, batch: Batch, residuals: Residuals, cl
     outputs = np.einsum("ab,mbc->mac", root, np.concatenate([drawn, -drawn]))
     # The outputs' variance strays, too, for all examples together as far as they do.
     each = top.squares[0] * batch.counted
+    each = each if each.sum() > 0 else batch.counted
     elasticity = top.elasticity.copy()
     elasticity[len(noises.forward) - 1] = 0.0  # the last layer's own noise is in the draws
     spread = math.sqrt(max(noises.variance(elasticity, each / each.sum()), 0.0))
@@ -395,14 +395,11 @@ def _of_flow(flow: Flow, answers: _Answers, noises: Noises, batch: Batch) -> Nor
     return _law(each / total, draws, total, flow, noises, answers)
 
 
-def _of_weights(
-    stage: Linear | Convolution, flow: Flow, x: Signal, answers: _Answers, noises: Noises, batch: Batch
-) -> NormLaw | None:
-    if flow.gram.shape[0] > 1 and isinstance(stage, Linear):
+def _of_weights(flow: Flow, x: Signal, answers: _Answers, noises: Noises, batch: Batch) -> NormLaw | None:
+    if flow.gram.shape[0] > 1:
         return None
-    taken = stage.taken(x) if isinstance(stage, Convolution) else x.units * x.gram
-    gram = taken.mean(0)
-    pairs = (flow.gram * taken).sum(0)
+    gram = x.units * x.gram[0]
+    pairs = flow.gram[0] * gram
     total, moved, more = batch.over_batches(pairs)
     pairs = pairs * batch.whole
     if not 0 < total < math.inf or not pairs.sum() > 0:

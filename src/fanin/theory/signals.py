@@ -35,8 +35,8 @@ class Signal:
         centred: whether the units' own mean is 0 in every draw.
         draw: drawn units of place 0, [samples, B]; where there is no formula they are the law.
         size: height and width of the map, whose places these are; None for no map.
-        field: E x(p) x(p') of one unit at two places, a mean over the examples, [P, P]; None for one place, or where it
-            is not known.
+        field: E x x' of one unit at any two places of some of the examples, [E P, E P]; None for one place, or where
+            it is not known.
         before: what an activation made this of, and the activation; None where something else did.
         source: of this knowledge.
     """

@@ -11,7 +11,7 @@ from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import Activation, FloatArray
 from fanin.theory.pairs import PairMaps
 from fanin.theory.signals import Flow, Signal, correlation
-from fanin.theory.stages.base import NoRule, Place, Stage, across, drawn, lazy, outer, set_diagonal
+from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, of_map, outer, set_diagonal
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Activated(Stage):
         noise = pair.squares - 1 - 2 * outer(one.square_rate) * square
         if z.centred:
             noise = noise - outer(one.tilt) * z.correlation
-        # The noise of the mean over a map's places, which have much of it in common.
-        both = np.sqrt(outer(share))
-        noise = (noise * both).sum(0) / both.sum(0) * across(z, self._noise) / z.units
+        if len(z.gram) > 1:  # of a map, all examples together
+            noise = np.full_like(noise, of_map(z, self._noise, lambda field: self._squares(field)))
+        noise = noise[0] / z.units
         at.noises.forward[at.index] = noise
         spread = at.noises.variances(z.elasticity)
         shift = rate * z.shift + bend * spread / 2 - (bend - rate + rate**2) / z.units - np.diagonal(noise) / 2
@@ -69,6 +69,9 @@ class Activated(Stage):
             centred=False,
             draw=lazy(lambda: self.activation.phi(drawn(z))),
         )
+
+    def _squares(self, field: FloatArray) -> FloatArray:
+        return self.maps.lengths(np.diagonal(field, axis1=1, axis2=2)).square
 
     def _noise(self, field: FloatArray) -> FloatArray:
         """The covariance of phi^2 at two places, given their lengths, not divided by its mean."""

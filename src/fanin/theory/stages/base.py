@@ -11,7 +11,7 @@ import numpy as np
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Noises, Sampler, Signal
 
-PLACES = 64
+PLACES = 100
 """Places of a map between which noises are compared."""
 
 
@@ -42,24 +42,28 @@ class Place:
         return np.concatenate([half, -half])
 
 
-def across(signal: Signal, kind: Callable[[FloatArray], FloatArray]) -> float:
-    """How much the noises of a map's places have in common: of their mean, as a part of one place's; 1 for one place.
+def of_map(
+    signal: Signal, kind: Callable[[FloatArray], FloatArray], level: Callable[[FloatArray], FloatArray]
+) -> float:
+    """The noise of the mean over the places and examples of a map, relative to it, of one unit.
 
     Args:
-        signal: before the stage that adds the noise.
-        kind: from Gram matrices of places, [1, P, P], the covariance of their noises, [1, P, P].
+        signal: whose places these are.
+        kind: from Gram matrices of places, [1, S, S], the covariance of their noises, [1, S, S].
+        level: from the same, the means that the noises are of, [1, S].
+
+    Raises:
+        NoRule: it is not known what the places have in common.
     """
-    count = len(signal.gram)
-    if count == 1:
-        return 1.0
     if signal.field is None:
-        return 1 / count
+        raise NoRule("it is not known what the places of the map have in common")
+    count = len(signal.field)
     some = np.linspace(0, count - 1, min(count, PLACES)).round().astype(int)
-    field = signal.field[np.ix_(some, some)]
-    noise = kind(field[None])[0]
-    each = float(np.trace(noise)) / len(some)
-    others = (float(noise.sum()) - float(np.trace(noise))) / max(len(some) * (len(some) - 1), 1)
-    return float(np.clip((each + (count - 1) * others) / (count * each), 1 / count, 1.0)) if each > 0 else 1.0
+    field = signal.field[np.ix_(some, some)][None]
+    noise, mean = kind(field)[0], float(level(field).mean())
+    others = float(noise.sum() - np.trace(noise)) / max(len(some) * (len(some) - 1), 1)
+    each = float(np.trace(noise)) / len(some) / signal.gram.shape[0] / signal.gram.shape[1]
+    return (others + each) / mean**2 if mean > 0 else 0.0
 
 
 class Stage(ABC):

@@ -10,7 +10,7 @@ import numpy as np
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal, correlation
-from fanin.theory.stages.base import NoRule, Place, Stage, across
+from fanin.theory.stages.base import NoRule, Place, Stage, of_map
 from fanin.theory.weights import Weights
 
 
@@ -19,9 +19,8 @@ class Convolution(Stage):
     """z(p) = sum_d W_d x(p + d) + b:  K'(p) = v mean_d K(p + d) + s, beyond the map x is 0 or the map goes on.
 
     Of one example all places are kept, and of two examples the same place of both, for which the rule is closed; so it
-    is for two places of one example, p and p', which decide how much their noises have in common. Backwards
-    G(p) = v mean_d G'(p - d): gradients of different places are independent. Source: Novak et al. 2019; Xiao et al.
-    2018.
+    is for any two places of a few examples, which decide how much their noises have in common. Gradients have no rule.
+    Source: Novak et al. 2019; Xiao et al. 2018.
 
     Args:
         fan_in: of the kernel, channels times its places.
@@ -49,14 +48,10 @@ class Convolution(Stage):
         v, s = self.weights.variance, self.weights.bias_variance
         near, size = self._near(x.size)
         gram = v * _mean(x.gram, near) + s
-        field = None if x.field is None else v * _mean_of_two(x.field, near) + s
+        field = None if x.field is None else v * _mean_of_two(x.field, near, len(x.gram)) + s
         after = _trace(gram)
         share = np.divide(after - s * len(gram), after, out=np.ones_like(after), where=after > 0)
         spread = at.noises.variances(x.elasticity)
-        places = np.diagonal(gram, axis1=1, axis2=2)
-        part = places / np.maximum(places.sum(0), 1e-300)
-        both = np.sqrt(part[:, :, None] * part[:, None, :])
-        squared = (correlation(gram) ** 2 * both).sum(0) / np.maximum(both.sum(0), 1e-300)
         signal = Signal(
             gram,
             self.channels,
@@ -70,7 +65,11 @@ class Convolution(Stage):
             field=field,
             source=weakest([x.source, MEAN_FIELD]),
         )
-        noise = 2 * squared / self.channels * across(signal, lambda grams: grams**2)
+        if len(gram) == 1:
+            noise = 2 * correlation(gram)[0] ** 2 / self.channels
+        else:  # of all examples together
+            both = of_map(signal, lambda field: 2 * field**2, lambda field: np.diagonal(field, axis1=1, axis2=2))
+            noise = np.full(gram.shape[1:], both / self.channels)
         at.noises.forward[at.index] = noise
         signal.elasticity[at.index] = 1.0
         signal.shift[:] -= np.diagonal(noise) / 2
@@ -78,28 +77,7 @@ class Convolution(Stage):
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
-        (x,) = inputs
-        assert x.size is not None
-        near, _ = self._near(x.size)
-        flat = flow.gram.reshape(len(flow.gram), -1)
-        gram = np.zeros((len(x.gram) + 1, flat.shape[1]))
-        for column in near.T:  # an output gives to the places that it takes from; what lies outside is the last row
-            np.add.at(gram, column, flat)
-        gram = gram[:-1].reshape(x.gram.shape) * self.weights.variance / near.shape[1]
-        squares = np.diagonal(gram, axis1=1, axis2=2)
-        part = squares / np.maximum(squares.sum(0), 1e-300)
-        square = correlation(gram) ** 2 * part[:, :, None] * part[:, None, :]
-        noise = 2 * square.sum(0) * near.shape[1] / self.fan_in
-        at.noises.backward[at.index] = noise
-        elasticity = flow.elasticity.copy()
-        elasticity[at.above] = 1.0
-        shift = flow.shift - np.diagonal(noise) / 2
-        return [Flow(gram, elasticity, shift, None, np.ones_like(shift), source=weakest([flow.source, MEAN_FIELD]))]
-
-    def taken(self, x: Signal) -> FloatArray:
-        """fan_in K of what each place of the output takes, [P, B, B]."""
-        assert x.size is not None
-        return self.fan_in * _mean(x.gram, self._near(x.size)[0])
+        raise NoRule("theory has no law for the gradients of a map")
 
     def _near(self, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
         """The places that each place of the output takes, [P, kernel]; as many as there are for one outside."""
@@ -130,12 +108,15 @@ def _mean(gram: FloatArray, near: np.ndarray) -> FloatArray:
     return np.asarray(total / near.shape[1])
 
 
-def _mean_of_two(field: FloatArray, near: np.ndarray) -> FloatArray:
-    """The same for two places that each kernel entry takes together."""
-    padded = np.zeros((len(field) + 1, len(field) + 1))
+def _mean_of_two(field: FloatArray, near: np.ndarray, places: int) -> FloatArray:
+    """The same for two places, of one example or of two, that each kernel entry takes together."""
+    count = len(field)
+    examples = np.arange(count // places)[:, None, None] * places
+    taken = np.where(near < places, near + examples, count).reshape(-1, near.shape[1])
+    padded = np.zeros((count + 1, count + 1))
     padded[:-1, :-1] = field
-    total = np.zeros((len(near), len(near)))
-    for column in near.T:
+    total = np.zeros((len(taken), len(taken)))
+    for column in taken.T:
         total += padded[np.ix_(column, column)]
     return np.asarray(total / near.shape[1])
 

@@ -21,7 +21,7 @@ class Data(Stage):
         units: entries of an example at a place.
         kurtosis: mean x^4 / (mean x^2)^2 over an example's entries, [B].
         size: of the map whose places these are; None for other places.
-        field: x(p) x(p') over the units, a mean over the examples, [P, P]; None for one place.
+        field: x x' over the units, of any two places of some of the examples, [E P, E P]; None for one place.
     """
 
     gram: FloatArray

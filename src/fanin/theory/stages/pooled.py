@@ -9,7 +9,6 @@ import numpy as np
 
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
-from fanin.theory.pairs import PairMaps
 from fanin.theory.signals import Flow, Signal
 from fanin.theory.stages.base import NoRule, Place, Stage, outer, set_diagonal
 
@@ -38,12 +37,12 @@ class Averaged(Stage):
         windows, size = _windows(x, self.kernel)
         if x.field is None:
             raise NoRule("it averages places of which it is not known what they have in common")
-        inside = x.field[windows[:, :, None], windows[:, None, :]]
-        less = inside.mean((1, 2)) / np.maximum(np.diagonal(x.field)[windows].mean(1), 1e-300)
-        gram = x.gram[windows].mean(1) * less[:, None, None]
-        count = len(x.field)
-        mix = np.zeros((len(windows), count))
-        np.put_along_axis(mix, windows, 1 / windows.shape[1], axis=1)
+        every = _of_all(windows, len(x.gram), len(x.field))
+        inside = x.field[every[:, :, None], every[:, None, :]].mean((1, 2)).reshape(-1, len(windows)).mean(0)
+        alone = np.diagonal(x.field)[every].mean(1).reshape(-1, len(windows)).mean(0)
+        gram = x.gram[windows].mean(1) * (inside / np.maximum(alone, 1e-300))[:, None, None]
+        mix = np.zeros((len(every), len(x.field)))
+        np.put_along_axis(mix, every, 1 / windows.shape[1], axis=1)
         return replace(
             x,
             gram=gram,
@@ -76,16 +75,21 @@ class Largest(Stage):
     def forward(self, inputs: Sequence[Signal], at: Place) -> Signal:
         """See Stage."""
         (x,) = inputs
-        (products, _), (windows, size), largest = self._drawn(x, at)
-        squares, places = x.squares[windows].mean(1), _correlation(x, windows)
-        ratio = _between(products, places) / np.maximum(_between(products, np.ones((len(windows), 1, 1))), 1e-300)
+        products, (windows, size), largest = self._drawn(x, at)
         assert x.field is not None
-        level = (largest**2).mean(0) / np.maximum(np.diagonal(x.field)[windows].mean(1), 1e-300)
+        squares, places = x.squares[windows].mean(1), _correlation(x, windows)
+        ones = np.ones((len(windows), 1, 1))
+        every = _of_all(windows, len(x.gram), len(x.field))
+        alone = np.diagonal(x.field)[every].mean(1).reshape(-1, len(windows)).mean(0)
+        some = alone > 1e-6 * alone.mean()  # of windows that hold nothing there is nothing to know
+        at_one = np.where(some[:, None, None], _between(products, ones), 1.0)
+        ratio = np.where(some[:, None, None], _between(products, places) / at_one, 1.0)
+        whole = (largest**2).mean(0).reshape(-1, len(windows)).mean(0)
+        level = np.divide(whole, alone, out=np.ones_like(whole), where=some)
         gram = ratio * np.sqrt(outer(squares)) * level[:, None, None]
         set_diagonal(gram, squares * level[:, None])
-        mean = largest.mean(0)[:, None] * np.sqrt(
-            squares * level[:, None] / np.maximum((largest**2).mean(0)[:, None], 1e-300)
-        )
+        first = largest.mean(0).reshape(-1, len(windows)).mean(0)
+        mean = first[:, None] * np.sqrt(squares * level[:, None] / np.maximum(whole[:, None], 1e-300))
         field = largest.T @ largest / len(largest)
         return replace(
             x,
@@ -101,52 +105,32 @@ class Largest(Stage):
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
-        (x,) = inputs
-        (_, chosen), (windows, _), _ = self._drawn(x, at)
-        assert x.before is not None
-        z, activation = x.before
-        maps: PairMaps = vars(activation).setdefault("pair_maps", PairMaps(activation))
-        gram = np.zeros_like(x.gram)
-        places = _correlation(x, windows)
-        slopes = maps.pairs(z.gram).slopes
-        set_diagonal(slopes, maps.lengths(z.squares).slope)
-        for number in range(windows.shape[1]):
-            both = _between(chosen[..., number], places)
-            gram[windows[:, number]] = flow.gram * both / np.maximum(slopes[windows[:, number]], 1e-300)
-        return [replace(flow, gram=gram, factor=None, along=None, draw=None)]
+        raise NoRule("theory has no law for the gradients of a map")
 
-    def _drawn(
-        self, x: Signal, at: Place
-    ) -> tuple[tuple[FloatArray, FloatArray], tuple[np.ndarray, tuple[int, int]], FloatArray]:
-        """Means of products of two examples' largest, and of their slopes where both have it at one place."""
+    def _drawn(self, x: Signal, at: Place) -> tuple[FloatArray, tuple[np.ndarray, tuple[int, int]], FloatArray]:
+        """Means of products of two examples' largest, [windows, knots], the windows, and one example's in each draw."""
         if x.before is None or x.before[0].field is None:
             raise NoRule("it takes no activation of weighted sums")
         z, activation = x.before
         windows, size = _windows(x, self.kernel)
         field = z.field
         assert field is not None
-        values, vectors = np.linalg.eigh(field)
-        root = vectors * np.sqrt(np.maximum(values, 0))
-        rng = np.random.default_rng(at.index)
-        half = rng.standard_normal((2, DRAWN // 2, len(field))) @ root.T
-        first, second = np.concatenate([half, -half], axis=1)
-        second = np.concatenate([second[: DRAWN // 2], second[: DRAWN // 2]])  # pairs of all signs
-        one = self._of(activation, first, windows)
-        products, chosen = np.zeros((len(KNOTS), len(windows))), np.zeros((len(KNOTS), *windows.shape))
+        every = _of_all(windows, len(x.gram), len(field))
+        root = np.linalg.cholesky(field + 1e-9 * max(float(np.trace(field)), 1e-300) / len(field) * np.eye(len(field)))
+        half = np.random.default_rng(at.index).standard_normal((2, DRAWN // 2, len(field))) @ root.T
+        first, second = np.concatenate([half[0], -half[0]]), np.concatenate([half[1], half[1]])
+        one = activation.phi(first.ravel()).reshape(first.shape)[:, every].max(2)
+        products = np.zeros((len(KNOTS), len(windows)))
         for number, r in enumerate(KNOTS):
-            other = self._of(activation, r * first + np.sqrt(1 - r * r) * second, windows)
-            products[number] = (one[0] * other[0]).mean(0)
-            chosen[number] = (one[1] * other[1]).mean(0)
-        return (products.T, chosen.transpose(1, 0, 2)), (windows, size), one[0]
+            mixed = r * first + np.sqrt(1 - r * r) * second
+            other = activation.phi(mixed.ravel()).reshape(mixed.shape)[:, every].max(2)
+            products[number] = (one * other).mean(0).reshape(-1, len(windows)).mean(0)
+        return products.T, (windows, size), one
 
-    @staticmethod
-    def _of(activation: object, z: FloatArray, windows: np.ndarray) -> tuple[FloatArray, FloatArray]:
-        """The largest of each window, [draws, windows], and the slope where it is, [draws, windows, places]."""
-        inside = z[:, windows]
-        x = activation.phi(inside.ravel()).reshape(inside.shape)  # type: ignore[attr-defined]
-        slope = activation.derivative(inside.ravel()).reshape(inside.shape)  # type: ignore[attr-defined]
-        first = np.arange(windows.shape[1]) == x.argmax(2)[..., None]
-        return x.max(2), slope * first
+
+def _of_all(windows: np.ndarray, places: int, sites: int) -> np.ndarray:
+    """The places of each window in a field of several examples, [E windows, places]."""
+    return (windows + np.arange(sites // places)[:, None, None] * places).reshape(-1, windows.shape[1])
 
 
 def _windows(x: Signal, kernel: tuple[int, int] | None) -> tuple[np.ndarray, tuple[int, int]]:
