@@ -46,7 +46,7 @@ class Jacobian(Initializer):
 
     tolerance: float = 0.02
     max_tries: int = 10
-    vectors: int = 4
+    vectors: int = 2
 
     def __post_init__(self) -> None:
         self.tolerance = number("tolerance", self.tolerance, 0, open_low=True)
