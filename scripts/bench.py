@@ -25,8 +25,10 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
+from torchvision.models import resnet18
 from torchvision.transforms import v2
 
+from fanin import Watch
 from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
 from fanin.parts.data import Dataset, Digits
@@ -57,6 +59,12 @@ GOALS = {
     "DataLoader loop, transforms.v2 / default cadence": "",
     "plain tensor loop / probes off": "",
     "probes off / matrix products alone": "",
+    "watch every 50th step / plain tensor loop": "at most 1.03",
+    "watch every step / plain tensor loop": "at most 1.3",
+}
+RESNET_GOALS = {
+    "resnet18, watch every 50th step / bare loop": "at most 1.03",
+    "resnet18, watch every step / bare loop": "at most 1.3",
 }
 
 
@@ -78,13 +86,37 @@ def main() -> None:
             variants[f"plain loop, DataLoader, {name}"] = dataloader_loop(Path(scratch), transform)
         variants["plain loop on tensors"] = tensor_loop(data)
         variants["matrix products alone"] = matrix_products
-        seconds: dict[str, list[float]] = {name: [] for name in variants}
-        for run in variants.values():  # a warm-up that does not count
-            run(20)
-        for _ in range(options.rounds):
-            for name, run in variants.items():
-                seconds[name].append(run(options.steps) / options.steps)
+        for every in (50, 1):
+            variants[f"plain loop, watch every {every}"] = tensor_loop(data, Path(scratch) / f"watch_{every}", every)
+        images: dict[str, Callable[[int], float]] = {"resnet18, bare loop": resnet_loop()}
+        for every in (50, 1):
+            images[f"resnet18, watch every {every}"] = resnet_loop(Path(scratch) / f"resnet_{every}", every)
+        seconds = timed(variants, options.rounds, options.steps)
+        of_images = timed(images, options.rounds, max(50, options.steps // 3))
     show(seconds)
+    ratios = Table(title="ratios, median over rounds")
+    for column in ("ratio", "value", "goal"):
+        ratios.add_column(column)
+    bare, *watched = of_images.values()
+    for (name, goal), one in zip(RESNET_GOALS.items(), watched, strict=True):
+        ratios.add_row(name, f"{ratio(one, bare):.3f}", goal)
+    Console().print(ratios)
+
+
+def timed(variants: dict[str, Callable[[int], float]], rounds: int, steps: int) -> dict[str, list[float]]:
+    """Seconds a step of each variant in each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for run in variants.values():  # a warm-up that does not count
+        run(20)
+    for _ in range(rounds):
+        for name, run in variants.items():
+            seconds[name].append(run(steps) / steps)
+    return seconds
+
+
+def ratio(above: list[float], below: list[float]) -> float:
+    """The median over rounds."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def show(seconds: dict[str, list[float]]) -> None:
@@ -96,13 +128,16 @@ def show(seconds: dict[str, list[float]]) -> None:
     for name, values in seconds.items():
         times.add_row(name, *(f"{1e3 * value:.2f}" for value in (statistics.median(values), min(values), max(values))))
     console.print(times)
-    off, default, every, loader, loader_v2, plain, products = seconds.values()
-    pairs = ((default, off), (every, off), (loader, default), (loader_v2, default), (plain, off), (off, products))
+    off, default, every, loader, loader_v2, plain, products, seldom, often = seconds.values()
+    pairs = (
+        (default, off), (every, off), (loader, default), (loader_v2, default), (plain, off), (off, products),
+        (seldom, plain), (often, plain),
+    )  # fmt: skip
     ratios = Table(title="ratios, median over rounds")
     for column in ("ratio", "value", "goal"):
         ratios.add_column(column)
     for (name, goal), (above, below) in zip(GOALS.items(), pairs, strict=True):
-        ratios.add_row(name, f"{statistics.median(a / b for a, b in zip(above, below, strict=True)):.3f}", goal)
+        ratios.add_row(name, f"{ratio(above, below):.3f}", goal)
     console.print(ratios)
 
 
@@ -165,23 +200,32 @@ def matrix_products(steps: int) -> float:
     return time.perf_counter() - start
 
 
-def tensor_loop(data: Dataset) -> Callable[[int], float]:
-    """The same loop on batches indexed out of a tensor."""
+def tensor_loop(data: Dataset, folder: Path | None = None, every: int = 50) -> Callable[[int], float]:
+    """The same loop on batches indexed out of a tensor; under a watch where there is a folder for it."""
 
     def batches():  # type: ignore[no-untyped-def]
         for chosen in torch.split(torch.randperm(len(data.train_x)), 100):
             yield data.train_x[chosen], data.train_y[chosen]
 
-    return timed_loop(batches)
+    return timed_loop(batches, folder=folder, every=every)
 
 
-def timed_loop(epoch) -> Callable[[int], float]:  # type: ignore[no-untyped-def]
-    """The plain training loop over batches from `epoch()`."""
-    model = network()
+def resnet_loop(folder: Path | None = None, every: int = 50) -> Callable[[int], float]:
+    """The plain loop on torchvision's resnet18 and batches of 8 images of 32 x 32."""
+    images, labels = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
+    return timed_loop(lambda: [(images, labels)] * 50, resnet18(num_classes=10), folder, every)
+
+
+def timed_loop(  # type: ignore[no-untyped-def]
+    epoch, model: nn.Module | None = None, folder: Path | None = None, every: int = 50
+) -> Callable[[int], float]:
+    """The plain training loop over batches from `epoch()`, of the study's network; under a watch in a folder."""
+    model = network() if model is None else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.003)
     loss_of = nn.CrossEntropyLoss()
 
     def run(steps: int) -> float:
+        watch = None if folder is None else Watch(model, folder, every=every, overwrite=True)
         done, start = 0, time.perf_counter()
         while True:
             for inputs, targets in epoch():
@@ -189,9 +233,14 @@ def timed_loop(epoch) -> Callable[[int], float]:  # type: ignore[no-untyped-def]
                 loss = loss_of(model(inputs), targets)
                 loss.backward()
                 optimizer.step()
+                if watch is not None:
+                    watch.step(optimizer, loss=loss)
                 done += 1
                 if done == steps:
-                    return time.perf_counter() - start
+                    seconds = time.perf_counter() - start
+                    if watch is not None:
+                        watch.close()
+                    return seconds
 
     return run
 
