@@ -121,8 +121,8 @@ def test_transformers(tmp_path: Path, standing_in: Callable[[str, str], Any]) ->
     callback.on_train_end(None, state, None)
     assert curve(tmp_path / "own", "gradient_norm", "2") == approx(norms)
     assert layers(tmp_path / "own", "update_ratio") == ["0", "2"]
-    told = [row for row in rows(tmp_path / "own", "metrics") if row["train_loss"] or row["val_loss"]]
-    assert [(row["step"], row["epoch"], row["lr"], row["train_loss"], row["val_loss"]) for row in told] == [
+    told = [row for row in rows(tmp_path / "own", "metrics") if row["batch_loss"] or row["val_loss"]]
+    assert [(row["step"], row["epoch"], row["lr"], row["batch_loss"], row["val_loss"]) for row in told] == [
         ("3", "0.75", "0.1", "1.5", ""), ("3", "0.75", "", "", "1.25"),
     ]  # fmt: skip
 

@@ -60,13 +60,13 @@ def test_values_are_those_of_a_run(tmp_path: Path, after: bool) -> None:
     mine, its = scalars(tmp_path / "own"), scalars(tmp_path / "run")
     expected = {tag: values for tag, values in its.items() if after or "update_ratio" not in tag}
     assert {tag for tag in expected if tag not in mine} == {
-        f"{part}/{what}" for part in ("val", "test") for what in ("loss", "error")
+        f"{part}/{what}" for part in ("train", "val", "test") for what in ("loss", "error")
     }
     assert {tag: values for tag, values in mine.items() if tag not in expected} == {}
     assert {tag: values for tag, values in mine.items() if repr(values) != repr(expected[tag])} == {}
-    columns = ("step", "lr", "train_loss", "train_error")
+    columns = ("step", "lr", "batch_loss", "batch_error")
     told = [[row[name] for name in columns] for row in rows(tmp_path / "own", "metrics")]
-    assert told == [[row[name] for name in columns] for row in rows(tmp_path / "run", "metrics") if row["train_loss"]]
+    assert told == [[row[name] for name in columns] for row in rows(tmp_path / "run", "metrics") if row["batch_loss"]]
 
 
 def trained(folder: Path | None, *, after: bool) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -84,9 +84,9 @@ def test_what_it_says(tmp_path: Path) -> None:
     assert (result["steps"], result["parameters"], result["overrides"]) == (4, 26, {"lr": 0.5, "seed": 3})
     assert result["first_loss"] == losses[0]
     assert result["metrics"]["val_error"] == 0.5
-    assert result["metrics"]["train_loss"] == pytest.approx((losses[2] + losses[3]) / 2, rel=1e-12)
     told = rows(folder, "metrics")
-    assert [(row["step"], row["lr"], row["train_error"], row["epoch"], row["val_loss"]) for row in told] == [
+    assert float(told[2]["batch_loss"]) == pytest.approx((losses[2] + losses[3]) / 2, rel=1e-12)
+    assert [(row["step"], row["lr"], row["batch_error"], row["epoch"], row["val_loss"]) for row in told] == [
         ("1", "0.5", "0", "0", ""), ("2", "0.5", "0.125", "0.25", ""), ("4", "0.5", "0.3125", "0.75", ""),
         ("4", "", "", "0.75", "0.25"),
     ]  # fmt: skip

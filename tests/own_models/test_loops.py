@@ -115,7 +115,7 @@ def test_a_step_that_overflows_is_told_as_it_is(tmp_path: Path) -> None:
         (square(model(batch(0))) * torch.inf).backward()
         watch.step(loss=torch.tensor(torch.inf))
     assert not any(map(torch.isfinite, torch.tensor(curve(tmp_path, "gradient_norm", "0"))))
-    assert rows(tmp_path, "metrics")[0]["train_loss"] == "inf"
+    assert rows(tmp_path, "metrics")[0]["batch_loss"] == "inf"
 
 
 def test_bfloat16(tmp_path: Path) -> None:

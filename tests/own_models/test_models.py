@@ -97,6 +97,12 @@ def test_models(tmp_path: Path, name: str) -> None:
     assert curve(tmp_path / "own", "activation_norm", last) == approx(outputs[last])
     assert said(tmp_path / "own")["state"] == "done"
     kinds = {(row["snapshot"], row["quantity"]) for row in rows(tmp_path / "own")}
+    first = {row["layer"]: float(row["value"]) for row in rows(tmp_path / "own")
+             if (row["snapshot"], row["quantity"]) == ("init", "gradient_norm")}  # fmt: skip
+    if name in ("gpt", "lstm", "experts"):  # no draws and no running statistics: the same pass as the first step
+        assert [first[layer] for layer in weights] == approx(
+            [norm(found[0].get(f"{layer}.weight", found[0].get("wte.weight"))) for layer in weights]  # type: ignore[arg-type]
+        )
     assert {(when, what) for when in ("init", "final") for what in ("gradient_norm", "activation_norm")} <= kinds
 
 

@@ -130,3 +130,14 @@ def test_what_is_not_finite_is_counted_by_norms_first(bad: float | None, dtype: 
     found = measures.nonfinites(tensors, measures.norms(tensors))
     expected = [[0, 0, 0], [0, 0, 0], [0, 0 if bad is None else 2, 0], [0, 0, 0]]
     assert found.tolist() == expected
+
+
+def test_distances_are_those_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is looked at together."""
+    random = torch.Generator().manual_seed(0)
+    shapes = ((1, 7, 5), (1, 30), (1, 2), (1, 90), (1, 3, 3))
+    after, before = ([torch.randn(shape, generator=random) for shape in shapes] for _ in range(2))
+    whole = measures.norms(measures.differences(after, before))
+    for group in (1, 35, 100, 10_000):
+        monkeypatch.setattr(measures, "GROUP", group)
+        assert torch.equal(measures.distances(measures.norms, after, before), whole)

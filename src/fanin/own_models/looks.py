@@ -12,7 +12,7 @@ from fanin.own_models.gradients import Gradients, factor_of, gradients_of
 from fanin.own_models.probe_pass import ProbePass, modes_of
 from fanin.own_models.training_pass import TrainingPass, copies_of
 from fanin.own_models.unwrapped import COMPILED
-from fanin.parts.models.layers import fans, weight_layers
+from fanin.parts.models.layers import biases, fans, weight_layers
 from fanin.probes.capture import Capture, Observation
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
 from fanin.probes.quantities import needs
@@ -52,13 +52,15 @@ class Looks:
         self._of = needs(probe.curves)
         layers = weight_layers(model)
         self.weights = {name: layer.get_parameter("weight") for name, layer in layers}
+        self.biases = biases(model)
         self._fan_ins = {name: fans(layer)[0] for name, layer in layers}
         self._initial = {}
         if fixed is not None or "initial" in self._of:
             self._initial = {name: one.detach().clone().unsqueeze(0) for name, one in self.weights.items()}
+        self._copies = copies_of(self.weights)
         self._numbers: dict[str, int] = {}
         self.training = TrainingPass(model, capture)
-        self._kept: Gradients | None = None
+        self._kept: tuple[Gradients, Gradients] | None = None
         self._told = False
 
     def arm(self, *, after: bool | None) -> None:
@@ -71,14 +73,14 @@ class Looks:
             return
         copies = None
         if after is not False and not self._of.isdisjoint(("weight", "updated")):
-            copies = copies_of(self.weights)
+            copies = self._copies
         scaler = self._scaler
         scale = (lambda: 1.0) if scaler is None else (lambda: float(scaler.get_scale()))
         self.training.arm(gradients="activation_gradient" in self._of, copies=copies, scale=scale)
 
     def keep_gradients(self) -> None:
         """Keep the gradients as they are now for the next point."""
-        self._kept = gradients_of(self.weights, factor_of(self._scaler), copy=True)
+        self._kept = self._slopes(factor_of(self._scaler), copy=True)
 
     def point(self, *, after: bool) -> Measured:
         """The curves' quantities in the pass that was recorded.
@@ -107,11 +109,13 @@ class Looks:
                 seen.activation_gradients = [None if one is None else one / scale for one in flowed]
         self._number(seen)
         old = before if after and before is not None else self.weights
-        observer = Observer(old, self._initial, 1, self._fan_ins)
+        observer = Observer(old, self._initial, 1, self._fan_ins, self.biases)
         observer.add_weights(seen, copy=False)
-        if "gradient" in self._of:
-            held = kept or gradients_of(self.weights, 1.0 if after else factor_of(self._scaler))
-            observer.add_gradients(seen, held, copy=False)
+        weights, of_biases = kept or self._slopes(1.0 if after else factor_of(self._scaler))
+        if weights:
+            observer.add_gradients(seen, weights, copy=False)
+        if of_biases:
+            observer.add_bias_gradients(seen, of_biases, copy=False)
         if after and before is not None:
             Observer(self.weights, {}, 1, {}).add_updated(seen)
         return measure_curves(seen, self._probe.curves)
@@ -123,12 +127,19 @@ class Looks:
         self.training.disarm()
         seen, gradients = self._fixed.observe()
         self._number(seen)
-        observer = Observer(self.weights, self._initial, 1, self._fan_ins)
+        observer = Observer(self.weights, self._initial, 1, self._fan_ins, self.biases)
         observer.add_weights(seen, copy=False)
         if gradients is not None:
-            found = {name: gradients.get(f"{name}.weight".lstrip(".")) for name in self.weights}
-            observer.add_gradients(seen, found, copy=False)
+            slopes = [{name: gradients.get(id(one)) for name, one in of.items()} for of in (self.weights, self.biases)]
+            observer.add_gradients(seen, slopes[0], copy=False)
+            observer.add_bias_gradients(seen, slopes[1], copy=False)
         return measure_profile(seen, self._probe.measures)
+
+    def _slopes(self, factor: float, *, copy: bool = False) -> tuple[Gradients, Gradients]:
+        """The gradients of weights and biases that are wanted."""
+        of = (("gradient", self.weights), ("bias_gradient", self.biases))
+        weights, of_biases = (gradients_of(one if name in self._of else {}, factor, copy=copy) for name, one in of)
+        return weights, of_biases
 
     def _unseen(self) -> Observation:
         """What is known where no pass was seen: a look at the fixed batch, or the weights alone."""

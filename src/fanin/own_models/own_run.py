@@ -113,7 +113,7 @@ class OwnRun:
         if self.first_loss is None and not math.isnan(first := float(losses[0])):
             self.first_loss = first
         row = {"step": self.step, "epoch": self.epoch, "lr": lr, "seconds": self.seconds}
-        for name, series, given in (("train_loss", losses, self._gives[0]), ("train_error", errors, self._gives[1])):
+        for name, series, given in (("batch_loss", losses, self._gives[0]), ("batch_error", errors, self._gives[1])):
             if given:
                 row[name] = float(series.mean())
                 self.final[name] = row[name]
@@ -166,9 +166,11 @@ class OwnRun:
 
     def _result(self, state: str) -> dict[str, Any]:
         path = self.folder.path.resolve()
-        parts = {f"{part}_{what}" for part in ("train", "val", "test", "full") for what in ("loss", "error")}
-        metrics = {name: self.final.get(name) for name in sorted(parts)}
-        said = outcome("other", metrics, steps=self.step, diverged=state == "diverged", first_loss=self.first_loss)
+        parts = [f"{part}_{what}" for part in ("train", "val", "test") for what in ("loss", "error")]
+        metrics = {name: self.final.get(name) for name in parts}
+        # Nobody evaluates the weights that the training ends with: the last batches stand in for it.
+        last = metrics | {"train_loss": self.final.get("train_loss", self.final.get("batch_loss"))}
+        said = outcome("other", last, steps=self.step, diverged=state == "diverged", first_loss=self.first_loss)
         analysis = self.overlay.analysis
         return {
             "run": path.name,

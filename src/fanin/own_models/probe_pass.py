@@ -69,19 +69,15 @@ class ProbePass:
         self._masks = {kind: generator(seed, "probe", "dropout", device=_place(kind, self.device)) for kind in states}
         self.modes = modes_of(model)
 
-    def observe(self, *, gradients: bool = True) -> tuple[Observation, dict[str, Tensor | None] | None]:
-        """One look: what passed through, and the gradients of all trained parameters by name; None without a loss.
+    def observe(self, *, gradients: bool = True) -> tuple[Observation, dict[int, Tensor | None] | None]:
+        """One look: what passed through, and the gradients of all trained parameters by id; None without a loss.
 
         Args:
             gradients: whether they are wanted.
         """
         args, kwargs = arguments(copied(self._inputs))
         first = next(tensors_in((args, kwargs)))
-        names, trained = [], []
-        for name, one in self._model.named_parameters():
-            if one.requires_grad:
-                names.append(name)
-                trained.append(one)
+        trained = [one for one in self._model.parameters() if one.requires_grad]
         wanted = gradients and bool(trained)
         found = None
         looking = self._capture.everything(first, gradients=wanted)
@@ -92,7 +88,7 @@ class ProbePass:
                 outputs = outputs.float()
             loss = self._loss_of(outputs) if wanted else None
             if loss is not None:
-                found = dict(zip(names, _gradients(loss, trained), strict=True))
+                found = dict(zip(map(id, trained), _gradients(loss, trained), strict=True))
         return seen, found
 
     def _loss_of(self, outputs: Any) -> Tensor | None:

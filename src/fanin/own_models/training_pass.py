@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from fanin.probes.capture import Capture, Observation, Recording, find_blocks
-from fanin.torch_internals import in_backward
+from fanin.torch_internals import foreach_copy_, in_backward
 
 Copies = Callable[[], dict[str, Tensor]]
 
@@ -132,5 +132,15 @@ def _trains() -> bool:
 
 
 def copies_of(weights: Mapping[str, Tensor]) -> Copies:
-    """A function that copies these weights."""
-    return lambda: {name: weight.detach().clone() for name, weight in weights.items()}
+    """A function that copies these weights, each time to the same place: new memory is the slower part of a copy."""
+    held: dict[str, Tensor] = {}
+
+    def copies() -> dict[str, Tensor]:
+        now = {name: weight.detach() for name, weight in weights.items()}
+        if not held:
+            held.update({name: weight.clone() for name, weight in now.items()})
+        else:
+            foreach_copy_([held[name] for name in now], list(now.values()))
+        return held
+
+    return copies

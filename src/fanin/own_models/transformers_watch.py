@@ -9,7 +9,7 @@ from fanin.own_models.callbacks import Following, base
 
 CALLBACK: Any = base("transformers.TrainerCallback")
 
-COLUMNS = {"loss": "train_loss", "eval_loss": "val_loss", "learning_rate": "lr", "epoch": "epoch"}
+COLUMNS = {"loss": "batch_loss", "eval_loss": "val_loss", "learning_rate": "lr", "epoch": "epoch"}
 """Columns of metrics.csv by the names of what the Trainer logs."""
 
 

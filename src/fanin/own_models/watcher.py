@@ -21,7 +21,7 @@ from fanin.own_models.probe_pass import Loss, ProbePass
 from fanin.own_models.training_pass import TrainingPass
 from fanin.own_models.unwrapped import blind_spot, checked, is_writer
 from fanin.probes.capture import Capture
-from fanin.probes.probe import Probe, curve_tags
+from fanin.probes.probe import Label, Probe, curve_tags
 from fanin.probes.quantities import Measures
 from fanin.run.theory_overlay import Overlay
 
@@ -117,6 +117,8 @@ class Watch:
         )  # fmt: skip
         self._optimizers: set[int] = set()
         self._after: bool | None = None  # whether steps are told of after their update; not known before the first
+        self._labels: list[Label] = []
+        self._tags: tuple[str, ...] = ()
         self._closed = False
         self._run: OwnRun | None = None
         self._finalizer: Callable[[], object] = lambda: None
@@ -165,8 +167,10 @@ class Watch:
         if run is not None and self._probe.curve_due(self.steps):
             with run.standing_still():
                 labels, values = self._looks.point(after=after)
+                if labels != self._labels:
+                    self._labels, self._tags = labels, curve_tags(labels)
                 if labels:
-                    run.recorder.curves(self.steps, curve_tags(labels), values[0].tolist())
+                    run.recorder.curves(self.steps, self._tags, values[0].tolist())
         self._after = after
         self.steps += 1
         if run is not None:

@@ -251,7 +251,7 @@ def find_blocks(seen: Observation, first: int = 0) -> None:
     """Find the weights of what ran, and the ends of their blocks; `first` is the place of what ran first."""
     weights_at: list[int] = []
     for place, (name, module) in enumerate(seen.ran, start=first):
-        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        weight = module._parameters.get("weight")
         if weight is not None and weight.ndim >= 2 and name not in seen.weight_names:
             weights_at.append(place)
             seen.weight_names.append(name)

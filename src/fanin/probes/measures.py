@@ -7,7 +7,7 @@ leave float32's range long before the norms do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from fanin.torch_internals import foreach_norm, foreach_sub
 
 SAFE = (1e-14, 1e15)
 """Norms of up to 10^6 entries whose squares, added up, stay well within float32's normal range."""
+
+GROUP = 2**20
+"""Entries of differences that are looked at together on a CPU."""
 
 
 def norm(x: Tensor) -> Tensor:
@@ -122,3 +125,18 @@ def stacked_norms(tensors: Sequence[Tensor]) -> Tensor:
 def differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:
     """after - before, tensor by tensor."""
     return foreach_sub(list(after), list(before))
+
+
+def distances(norms: Callable[[Sequence[Tensor]], Tensor], after: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+    """Norms of after - before, [n, R]; on a CPU a few tensors at a time.
+
+    All differences of a large network at once are as much new memory as its weights, which the system gives page by
+    page at every look: more time than all else that is measured.
+    """
+    places, entries = [0], 0
+    for place, tensor in enumerate(after):
+        if entries and entries + tensor.numel() > GROUP and tensor.device.type == "cpu":
+            places, entries = [*places, place], 0
+        entries += tensor.numel()
+    ends = [*places[1:], len(after)]
+    return torch.cat([norms(differences(after[a:b], before[a:b])) for a, b in zip(places, ends, strict=True)])

@@ -81,11 +81,11 @@ def _variance(norms: Norms, weights: Sequence[Tensor], fan_ins: Sequence[int]) -
 
 
 def _movement(norms: Norms, weights: Sequence[Tensor], initial: Sequence[Tensor], initial_norms: Tensor) -> Tensor:
-    return norms(measures.differences(weights, initial)) / initial_norms
+    return measures.distances(norms, weights, initial) / initial_norms
 
 
 def _update_ratio(norms: Norms, updated: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    return norms(measures.differences(updated, weights)) / norms(weights)
+    return measures.distances(norms, updated, weights) / norms(weights)
 
 
 TABLE = {
