@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 
 from fanin.errors import UserError, did_you_mean, shortened
 
@@ -36,6 +37,7 @@ def chosen_modules(patterns: str | Sequence[str], names: Sequence[str]) -> Calla
         raise UserError("modules: an empty list chooses nothing; leave it out for all modules")
     known = set(names)
 
+    @cache
     def chosen(label: str) -> bool:
         name = label if label in known else label.rpartition(".")[0]
         return label == "input" or any(fnmatchcase(name, one) for one in wanted)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from fanin.probes.capture import Capture, Observation, Recording, find_blocks
+from fanin.probes.capture import Capture, Observation, Recording, inner
 from fanin.torch_internals import foreach_copy_, in_backward
 
 Copies = Callable[[], dict[str, Tensor]]
@@ -38,14 +38,13 @@ class TrainingPass:
 
     def __init__(self, root: nn.Module, capture: Capture) -> None:
         self._root, self._capture = root, capture
-        self._known = {id(module) for _, module in capture.modules}
+        self._known = {id(named[1]): (named, inner(named, capture.modules)) for named in capture.modules}
         self._handles: list[Any] = []
         self.compiled = False
         self._reset()
 
     def _reset(self) -> None:
         self._recording: Recording | None = None
-        self._hooks: dict[int, Callable[[nn.Module, Any, Any], None]] = {}
         self._called = self._inside = self._open = False
         self.before: dict[str, Tensor] | None = None
         self.scale = 1.0
@@ -81,12 +80,11 @@ class TrainingPass:
     def read(self) -> Observation | None:
         """What was seen; None if there was no pass. Nothing is left behind."""
         self.disarm()
-        recording, self._recording, self._hooks = self._recording, None, {}
+        recording, self._recording = self._recording, None
         if recording is None:
             return None
-        seen = recording.end()
+        seen = recording.end(blocks=True)
         self._capture.changing.learn(seen)
-        find_blocks(seen)
         return seen
 
     def _begin(self) -> None:
@@ -94,31 +92,31 @@ class TrainingPass:
         if self._recording is not None:
             self._recording.end()
         self._recording = Recording(self._capture.modules, gradients=self._gradients, changing=self._capture.changing)
-        self._hooks = {id(named[1]): self._recording.hook(named) for named in self._capture.modules}
         self.before = self._copies() if self._copies is not None else None
         self.scale = self._scale()
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
+        if module is not self._root:
+            return
         if torch.compiler.is_compiling():
             self.compiled = True
-        elif module is self._root:
-            self._inside = True
-            self._open = _trains()
-            if self._open:
-                self._called = True
-                self._begin()
+            return
+        self._inside = True
+        self._open = _trains()
+        if self._open:
+            self._called = True
+            self._begin()
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
+            self.compiled = True
             return
         if self._open if self._inside else not self._called and _trains():
-            if self._recording is None:
-                if id(module) not in self._known:
-                    return
-                self._begin()
-            hook = self._hooks.get(id(module))
-            if hook is not None:
-                hook(module, inputs, output)
+            known = self._known.get(id(module))
+            if known is not None:
+                if self._recording is None:
+                    self._begin()
+                self._recording.look(*known, output)  # type: ignore[union-attr]
         if module is self._root:
             if self._open and output is None and self._recording is not None:  # an exception
                 self._recording.end()

@@ -8,7 +8,7 @@ first look at a model copies all of them, and later ones those that changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -77,6 +77,12 @@ def watched(model: nn.Module) -> list[Named]:
     ]
 
 
+def inner(named: Named, modules: Sequence[Named]) -> tuple[str, ...]:
+    """The names of those modules that are inside of another one, which is recorded only if none of them runs."""
+    name, module = named
+    return () if _is_leaf(module) else tuple(one for one, _ in modules if one.startswith(f"{name}."))
+
+
 def _is_leaf(module: nn.Module) -> bool:
     return next(module.children(), None) is None or hasattr(module, "parametrizations")
 
@@ -118,44 +124,52 @@ class Recording:
     ) -> None:
         self.modules, self.gradients, self.changing = modules, gradients, changing
         self.seen = Observation()
-        self._outputs: list[Tensor] = []
-        self._given: list[tuple[Tensor, int]] = []  # what the modules gave, and how often it had been changed by then
+        self._given: list[tuple[Tensor, int, Tensor | None]] = []  # an output, how often it had been changed, a copy
         self._flowed: dict[int, Tensor] = {}
         self._handles: list[Any] = []
         self._calls: Counter[str] = Counter()
 
     def hook(self, named: Named) -> Callable[[nn.Module, Any, Any], None]:
         """What is to be called with (module, inputs, output) after each pass of a module."""
-        name, seen, calls = named[0], self.seen, self._calls
-        inside = () if _is_leaf(named[1]) else tuple(one for one, _ in self.modules if one.startswith(f"{name}."))
+        look, inside = self.look, inner(named, self.modules)
+        return lambda module, inputs, output: look(named, inside, output)
 
-        def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if tensor is None or any(one in calls for one in inside):
-                return
-            calls[name] += 1
-            # A module used several times (recurrence, shared weights) gets a number per call.
-            label = name if calls[name] == 1 else f"{name}.{calls[name]}"
-            place = len(self._outputs)
-            seen.ran.append(named)
-            seen.modules.append(label)
-            self._given.append((tensor, tensor._version))
-            self._outputs.append(_kept(tensor, label, self.changing))
-            if self.gradients and tensor.requires_grad:
-                self._handles.append(tensor.register_hook(partial(self._flowed.__setitem__, place)))  # type: ignore[no-untyped-call]
+    def look(self, named: Named, inside: Collection[str], output: Any) -> None:
+        """Take in what a module gave; `inside` are the modules in it, see `inner`."""
+        calls, tensor = self._calls, first_tensor(output)
+        if tensor is None or (inside and any(one in calls for one in inside)):
+            return
+        name = label = named[0]
+        calls[name] += 1
+        if calls[name] > 1:  # a module used several times (recurrence, shared weights) gets a number per call
+            label = f"{name}.{calls[name]}"
+        if self.gradients and tensor.requires_grad:
+            place = len(self._given)
+            self._handles.append(tensor.register_hook(partial(self._flowed.__setitem__, place)))  # type: ignore[no-untyped-call]
+        self.seen.ran.append(named)
+        self.seen.modules.append(label)
+        changes = self.changing is None or label in self.changing
+        self._given.append((tensor, tensor._version, tensor.detach().clone() if changes else None))
 
-        return look
+    def end(self, *, blocks: bool = False) -> Observation:
+        """Take the hooks off the tensors, and fill the observation in.
 
-    def end(self) -> Observation:
-        """Take the hooks off the tensors, and fill the observation in."""
+        Args:
+            blocks: whether it has the outputs of the ends of blocks only, where blocks end, and what owns a weight.
+        """
         seen = self.seen
         for handle in self._handles:
             handle.remove()
-        changed = zip(seen.modules, self._given, strict=True)
-        seen.changed = {label for label, (tensor, before) in changed if tensor._version != before}
-        seen.activations = [output.unsqueeze(0) for output in self._outputs]
-        flowed = [self._flowed.get(at) for at in range(len(self._outputs))]
-        seen.activation_gradients = [None if one is None else one.unsqueeze(0) for one in flowed]
+        given, flowed = zip(seen.modules, self._given, strict=True), self._flowed
+        seen.changed = {label for label, (tensor, before, _) in given if tensor._version != before}
+        places: Collection[int] = range(len(self._given))
+        if blocks:
+            find_blocks(seen)
+            places, seen.block_ends = seen.block_ends, list(range(len(seen.block_ends)))
+        wanted = [self._given[place] for place in places]
+        kept = [tensor.detach() if copy is None else copy for tensor, _, copy in wanted]
+        seen.activations = [one.unsqueeze(0) for one in kept]
+        seen.activation_gradients = [flowed[place].unsqueeze(0) if place in flowed else None for place in places]
         return seen
 
 
