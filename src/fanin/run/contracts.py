@@ -22,7 +22,7 @@ NOT_THEIRS = (str(Path(__file__).parents[1]), "site-packages")
 
 
 def check_kind(group: str, made: object, name: str = "") -> None:
-    """Refuse what is none of its group's kind, which a function may give in spite of its declaration.
+    """Refuse what is not of its group's kind, which a function may return in spite of its declaration.
 
     Args:
         group: of the option.
@@ -39,7 +39,7 @@ def check_kind(group: str, made: object, name: str = "") -> None:
 
 
 def check_dataset(group: str, made: object) -> Dataset:
-    """What a group's option gave, if it is a data set; else UserError."""
+    """What a group's option returned, if it is a data set; else UserError."""
     if not isinstance(made, Dataset):
         raise UserError(f"{group}: must give a fanin.parts.data.Dataset, not {type(made).__name__}")
     return made

@@ -170,7 +170,7 @@ class FusedLearner(Learner):
         return self.members[run].culprit
 
     def state(self, run: int) -> dict[str, Any]:
-        """What the run's own learner would give: either kind of learner can resume from it."""
+        """The state that the run's own learner would return: either kind of learner can resume from it."""
         if run in self._halted:
             return self._halted[run]
         member, optimizer = self._member(run)
@@ -182,13 +182,13 @@ class FusedLearner(Learner):
         return state
 
     def load_state(self, run: int, state: dict[str, Any]) -> None:
-        """Go on from a state; the runs that are on their way have to have taken equally many steps."""
+        """Load what `state` returned; the runs that are still training must have made equally many steps."""
         self.members[run].load_state(state)
         self._halted.pop(run, None)
         self._take_in(run)
 
     def _take_in(self, run: int) -> None:
-        """Go on from what the run's own learner holds beside the tensors, which it shares."""
+        """Load what the run's own learner holds beside the tensors, which are shared."""
         member, optimizer = self._member(run)
         if member.stop_when_diverged and member.culprit:
             self._halted[run] = copied(member.state())

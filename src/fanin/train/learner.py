@@ -126,7 +126,7 @@ class Learner(ABC):
 
     @abstractmethod
     def load_state(self, run: int, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Load what `state` returned."""
 
     @abstractmethod
     def select(self, indices: Sequence[int]) -> Learner:

@@ -245,7 +245,7 @@ class Loop(Generic[R]):
         self.checkpointed = time.monotonic()
 
     def resume(self, states: Sequence[State]) -> int:
-        """Go on from checkpoints of one step; returns the step to start from."""
+        """Load checkpoints of one step; returns the step to start from."""
         if self.probe.profile_due(0):
             self.profile("init", write=False)  # of the fresh weights, before they are replaced
         self.pending = checkpoints.load_checkpoints(self.learner, self.runs, states, self.batches.inputs.device)

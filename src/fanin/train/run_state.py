@@ -74,7 +74,7 @@ class Run:
         stop: bool,
         window: Callable[[int], int],
     ) -> None:
-        """Take in what the steps since the last row gave, and make a row of it.
+        """Make a row of the losses and errors of the steps since the last one.
 
         Args:
             first_step: of those steps.
@@ -142,7 +142,7 @@ class Run:
         }
 
     def load_state_dict(self, state: State, culprit: Culprit | None) -> None:
-        """Go on from a state; `culprit` is what the learner says."""
+        """Load what `state_dict` returned; `culprit` is what the learner says."""
         self.window = deque((loss, error) for loss, error in state["window"])
         self.best, self.step, self.seconds = state["best"], state["step"], state["seconds"]
         self.first_loss = state.get("first_loss")

@@ -148,7 +148,7 @@ class SingleLearner(Learner):
         return self.own.state()
 
     def load_state(self, run: int, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Load what `state` returned."""
         self.own.load_state(state)
 
     def select(self, indices: Sequence[int]) -> SingleLearner:

@@ -120,7 +120,7 @@ class Update:
         return views if self.runs > 1 else [view.unsqueeze(0) for view in views]
 
     def pull(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Add the gradients of the penalties, by their closed forms: through autograd they cost a seventh of a step.
+        """Add the gradients of the penalties, by their closed forms, which are faster than autograd.
 
         Args:
             weights: [R, ...] each.
@@ -160,7 +160,7 @@ class Average:
         self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def add(self, tensors: Tensors) -> None:
-        """Take in the tensors after an update: average <- average + weight * (tensor - average)."""
+        """Add the tensors after an update: average <- average + weight * (tensor - average)."""
         weight = self.averaging.weight(self.updates)
         self.updates += 1
         if weight is None and self.started:
@@ -179,7 +179,7 @@ class Average:
         return {"updates": self.updates, "started": self.started, "tensors": self.tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Load what `state_dict` returned."""
         self.updates, self.started = state["updates"], state.get("started", True)
         self.replace(state["tensors"])
 
@@ -188,7 +188,7 @@ class Average:
         self.updates, self.started = other.updates, other.started
 
     def replace(self, tensors: Tensors) -> None:
-        """Go on from other tensors."""
+        """Replace the averaged tensors."""
         self.settled = not self.started
         for name, tensor in tensors.items():
             self.tensors[name].copy_(tensor)

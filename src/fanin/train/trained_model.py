@@ -79,7 +79,7 @@ class TrainedModel:
         return dict(self.model.named_parameters()) | dict(self.model.named_buffers())
 
     def train(self) -> None:
-        """Training mode. Switching walks over all modules, which at every step would cost a twentieth of it."""
+        """Switch to training mode, only if needed: switching visits all modules, too slow to do at every step."""
         if not self.model.training:
             self.model.train()
 
@@ -117,7 +117,7 @@ class TrainedModel:
         return torch.cat([parameter.detach().flatten() for parameter in self.parameters])
 
     def state(self) -> dict[str, Any]:
-        """Model, optimizer, average, dropout stream, and where it broke if it goes on all the same."""
+        """Model, optimizer, average, dropout stream, and where the loss stopped being finite if training continues nevertheless."""
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state["culprit"] = list(self.culprit) if self.culprit else None
         if self.average is not None:
@@ -125,7 +125,7 @@ class TrainedModel:
         return state | ({"dropout": self.dropout.get_state()} if self.dropout is not None else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Load what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.culprit = Culprit(*state["culprit"]) if state["culprit"] else None
