@@ -56,8 +56,8 @@ class OwnRun:
         self.first_loss: float | None = None
         self.diverged: dict[str, Any] | None = None
         self.final: dict[str, float | None] = {}
-        self._pending: list[tuple[Tensor, Tensor]] = []
-        self._gives = (False, False)  # whether steps say their loss, and their error
+        self._pending: list[tuple[Tensor | float | None, Tensor | float | None]] = []
+        self._gives: tuple[bool, ...] = (False, False)  # whether steps say their loss, and their error
         self._closed = False
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: a file is in the place of a folder; choose another folder")
@@ -102,13 +102,15 @@ class OwnRun:
     def took(self, step: int, loss: Tensor | float | None, error: Tensor | float | None, epoch: float | None) -> None:
         """Keep what a step said; nothing is fetched from the device."""
         self.step, self.epoch = step, self.epoch if epoch is None else epoch
-        self._gives = (self._gives[0] or loss is not None, self._gives[1] or error is not None)
-        self._pending.append((_number(loss), _number(error)))
+        told = [one.detach() if isinstance(one, Tensor) else one for one in (loss, error)]
+        self._pending.append((told[0], told[1]))
 
     def row(self, lr: float | None) -> None:
         """Write a row of metrics.csv with the means since the last one."""
-        device = self._pending[-1][0].device if self._pending else "cpu"
-        pairs = torch.stack([torch.stack(pair).to(device) for pair in self._pending]).cpu()  # one copy to the host
+        self._gives = tuple(
+            had or any(one[at] is not None for one in self._pending) for at, had in enumerate(self._gives)
+        )
+        pairs = _fetched(self._pending)
         losses, errors = pairs[:, 0], pairs[:, 1]
         if self.first_loss is None and not math.isnan(first := float(losses[0])):
             self.first_loss = first
@@ -210,11 +212,13 @@ def _raised() -> BaseException | None:
     return found if isinstance(found, BaseException) else None
 
 
-def _number(value: Tensor | float | None) -> Tensor:
-    """A number of float64, where it is; NaN for None."""
-    if isinstance(value, Tensor):
-        return value.detach().double().reshape(())
-    return torch.tensor(math.nan if value is None else float(value), dtype=torch.float64)
+def _fetched(pairs: Sequence[tuple[Tensor | float | None, Tensor | float | None]]) -> Tensor:
+    """Numbers on the host, [n, 2] in float64, NaN for None: one copy for all that are on a device."""
+    flat = [one for pair in pairs for one in pair]
+    tensors = [one.double().reshape(()) for one in flat if isinstance(one, Tensor)]
+    held = iter(torch.stack(tensors).cpu() if tensors else ())
+    numbers = [next(held) if isinstance(one, Tensor) else math.nan if one is None else float(one) for one in flat]
+    return torch.tensor([float(one) for one in numbers], dtype=torch.float64).view(-1, 2)
 
 
 def _plain(value: object) -> Any:

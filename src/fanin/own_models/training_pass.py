@@ -39,7 +39,8 @@ class TrainingPass:
     def __init__(self, root: nn.Module, capture: Capture) -> None:
         self._root, self._capture = root, capture
         self._known = {id(named[1]): (named, inner(named, capture.modules)) for named in capture.modules}
-        self._handles: list[Any] = []
+        self._entering: Any = None  # the hook that waits for the model to be called; there between its calls only
+        self._leaving: Any = None
         self.compiled = False
         self._reset()
 
@@ -52,7 +53,7 @@ class TrainingPass:
     @property
     def armed(self) -> bool:
         """Whether it records."""
-        return bool(self._handles)
+        return self._leaving is not None
 
     def arm(self, *, gradients: bool, copies: Copies | None = None, scale: Callable[[], float] = lambda: 1.0) -> None:
         """Record the next pass.
@@ -65,17 +66,16 @@ class TrainingPass:
         self.disarm()
         self._reset()
         self._gradients, self._copies, self._scale = gradients, copies, scale
-        # A hook that is called after an exception, too, or a pass that failed would never end.
-        self._handles = [
-            register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave, always_call=True),
-        ]
+        self._entering = register_module_forward_pre_hook(self._enter)
+        # Called after an exception, too, or a pass that failed would never end.
+        self._leaving = register_module_forward_hook(self._leave, always_call=True)
 
     def disarm(self) -> None:
         """Take the hooks away."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        for handle in (self._entering, self._leaving):
+            if handle is not None:
+                handle.remove()
+        self._entering = self._leaving = None
 
     def read(self) -> Observation | None:
         """What was seen; None if there was no pass. Nothing is left behind."""
@@ -101,8 +101,8 @@ class TrainingPass:
         if torch.compiler.is_compiling():
             self.compiled = True
             return
-        self._inside = True
-        self._open = _trains()
+        self._entering.remove()
+        self._inside, self._open = True, _trains()
         if self._open:
             self._called = True
             self._begin()
@@ -122,6 +122,8 @@ class TrainingPass:
                 self._recording.end()
                 self._recording = None
             self._inside = self._open = False
+            self._entering.remove()
+            self._entering = register_module_forward_pre_hook(self._enter)
 
 
 def _trains() -> bool:

@@ -117,7 +117,7 @@ class TrainedModel:
         return torch.cat([parameter.detach().flatten() for parameter in self.parameters])
 
     def state(self) -> dict[str, Any]:
-        """Model, optimizer, average, dropout stream, and where the loss stopped being finite if training continues nevertheless."""
+        """Model, optimizer, average, dropout stream, and where the loss was first not finite if training goes on."""
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state["culprit"] = list(self.culprit) if self.culprit else None
         if self.average is not None:
