@@ -7,7 +7,8 @@ modules is shared, and the hash seed. command_line.py starts one such process fo
 
 from __future__ import annotations
 
-import atexit
+from fanin.process import leave  # isort: skip (first: what it does at the end of a process is done last)
+
 import base64
 import gc
 import importlib
@@ -17,12 +18,11 @@ import runpy
 import signal
 import socket
 import sys
-import threading
 from contextlib import suppress
 from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, fcntl
 from multiprocessing import process, util
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 LOADED = (
     "hydra._internal.hydra", "fanin.run.execute", "fanin.train.fused_learner",
@@ -168,15 +168,6 @@ def main() -> None:
             raise
         leave(int(end.code or 0))
     leave(0)
-
-
-def leave(code: int) -> NoReturn:
-    """End as an interpreter does, but for taking apart every module of torch."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":

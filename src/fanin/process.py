@@ -7,7 +7,6 @@ import errno
 import gc
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,14 +54,27 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, KEEP_FREE)
 
 
+_code: int | None = None
+"""What this process is to end with at once, None where it ends as Python ends."""
+
+
 def leave(code: int) -> NoReturn:
     """End this process as sys.exit does, but leave it to the system to free the memory.
 
     Python would take down all that torch and pandas have made, object by object: half a second after a run, more than
     one after a large grid. What waits for the end is done: other threads, exit functions, buffered output.
     """
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
+    global _code
+    _code = code
+    sys.exit(code)
+
+
+@atexit.register  # exit functions are called from the last registered to the first: this one after all of later modules
+def _end() -> None:
+    """Flush and end, where `leave` has been called."""
+    if _code is None:
+        return
+    code = _code
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -145,16 +157,19 @@ def lock(file: int, *, wait: bool) -> None:
 def own_sockets() -> None:
     """Give multiprocessing a folder of its own for sockets, and remove those of commands that were killed."""
     import tempfile
-    from multiprocessing.process import current_process
-    from pathlib import Path
+    from multiprocessing.util import Finalize, get_temp_dir
 
-    place = Path(tempfile.gettempdir())
+    place = Path(usual := tempfile.gettempdir())
     if len(str(place)) > LONGEST_SOCKET:
         place = Path("/tmp")
     remove_sockets(place)
     folder = Path(tempfile.mkdtemp(prefix=f"{SOCKETS}{os.getpid()}-", dir=place))
-    current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
-    atexit.register(_remove_sockets, folder)
+    tempfile.tempdir = str(folder)
+    try:
+        get_temp_dir()  # makes its folder at the first call and keeps to it, until it removes it at exit
+    finally:
+        tempfile.tempdir = usual
+    Finalize(None, _remove_sockets, args=(folder,), exitpriority=-200)  # after multiprocessing's own, which has -100
 
 
 def remove_sockets(place: Path) -> None:
@@ -170,6 +185,8 @@ def _remove_sockets(folder: Path) -> None:
         for one in folder.iterdir():
             if one.is_socket():
                 one.unlink(missing_ok=True)
+            elif one.is_dir() and not one.is_symlink():
+                _remove_sockets(one)
         folder.rmdir()
 
 
