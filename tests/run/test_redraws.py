@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
 from fanin.parts.data import Dataset
-from fanin.run import redraws
+from fanin.run import recipe_law, redraws
 from fanin.run.build import load_data, recipe
+from fanin.run.expected import Expecting
+from fanin.run.networks import initialized
 from fanin.run.recipe import Recipe
 from fanin.run.redraws import Drawing, bands_of, redraw_seed, redrawn
+from fanin.train.batches import probe_batch
 
 SMALL = ("data.image_size=8", "data.limit=300", "probe.batch_size=20")
 ARCHITECTURES = {
@@ -215,3 +218,20 @@ def test_a_redraw_is_the_run_of_its_seed() -> None:
     seen = learner.observe(batch)
     first = next(at for at, label in enumerate(labels) if label[:2] == ("weight", 1) and label[3] == "gradient_norm")
     assert norms[0, first] == pytest.approx(seen.gradients[0].norm().item(), rel=1e-5)
+
+
+def test_the_law_of_a_run_does_not_depend_on_the_runs_before_it() -> None:
+    made, data = drawn_from("", "model.width=16", "activation=gelu")
+
+    def law_of(seed: int) -> list[float]:
+        one = replace(made, seed=seed)
+        inputs, targets = (x[0] for x in probe_batch(data.train_x, data.train_y, 20, [seed]))
+        expected = Expecting(one, initialized(one, data, inputs), (inputs, targets), data, 5)([])
+        return [number for band in expected.bands.values() for number in (band.low, band.median, band.high)]
+
+    recipe_law._laws.values.clear()
+    after = [law_of(seed) for seed in (3, 4)][1]
+    recipe_law._laws.values.clear()
+    alone = law_of(4)
+    assert alone
+    assert alone == after

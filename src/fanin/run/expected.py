@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from fanin.parts.data import Dataset
 from fanin.run.recipe import Recipe
 from fanin.run.recipe_law import RecipeLaw, recipe_law
-from fanin.run.redraws import Redraws, redrawn
+from fanin.run.redraws import Redraws, redraw_seed, redrawn
 from fanin.run.theory_overlay import Expected
 from fanin.streams import undisturbed
 from fanin.theory.bands import Band, Key
+from fanin.train.batches import probe_batch
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,18 @@ class Expecting:
     def _is_frozen(self, key: Key) -> bool:
         return key[2] == "gradient_norm" and key[1] in self.frozen
 
+    def _reference_batch(self) -> tuple[Tensor, Tensor]:
+        """The probe batch of the first redraw, whatever this run's seed."""
+        inputs, targets = probe_batch(self.data.train_x, self.data.train_y, len(self.batch[0]), [redraw_seed(0)])
+        return inputs[0], targets[0]
+
     def _law(self) -> RecipeLaw:
         """The recipe's law; one that cannot be worked out takes no run with it."""
         try:
             with undisturbed(self.made.device):
-                return recipe_law(self.made, self.model, *self.batch, same=self.made.drawn_of)
+                return recipe_law(
+                    self.made, self.model, *self.batch, same=self.made.drawn_of, reference=self._reference_batch
+                )
         except (Exception, SystemExit) as error:  # of a user's part
             said = f"the law could not be worked out: {type(error).__name__}: {' '.join(str(error).split())}"
             log.warning("%s", said)

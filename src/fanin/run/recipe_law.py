@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -85,7 +85,13 @@ _laws: BoundedCache[_Known] = BoundedCache(most=16)
 
 
 def recipe_law(
-    made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor, *, same: str | None = None
+    made: Recipe,
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    same: str | None = None,
+    reference: Callable[[], tuple[Tensor, Tensor]] | None = None,
 ) -> RecipeLaw:
     """What theory says of a model that a recipe has initialized.
 
@@ -95,15 +101,22 @@ def recipe_law(
         inputs, targets: the probe batch, [B, ...] and [B].
         same: what recipes that differ in their seed alone have in common, as a configuration without it: they share
             one law, moved to the length of each one's batch. None: nothing is known and nothing shared.
+        reference: gives the batch that a shared law is worked out on. It must not differ from seed to seed, or a run's
+            files would say which run came first in its process. None: the first probe batch.
     """
-    log_square = math.log(max(float(inputs.double().square().sum()), 1e-300))
     if same is None:
-        return _law(made, model, inputs, targets, log_square).law
+        return _law(made, model, inputs, targets).law
     key = (same, tuple(inputs.shape))
-    return _laws.get(key, lambda: _law(made, model, inputs, targets, log_square)).at(log_square)
+    known = _laws.get(key, lambda: _law(made, model, *(reference() if reference is not None else (inputs, targets))))
+    return known.at(_log_square(inputs))
 
 
-def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor, log_square: float) -> _Known:
+def _log_square(inputs: Tensor) -> float:
+    return math.log(max(float(inputs.double().square().sum()), 1e-300))
+
+
+def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Known:
+    log_square = _log_square(inputs)
     walked = steps_of(made, model, inputs)
     outputs = walked.outputs
     count = len(inputs)

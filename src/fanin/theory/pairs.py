@@ -82,7 +82,7 @@ class PairMaps:
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
         self._rows: dict[int, FloatArray] = {}
-        self._spline: tuple[int, int, CubicSpline] | None = None
+        self._splines: dict[tuple[int, int], CubicSpline] = {}
 
     @cached_property
     def slopes(self) -> tuple[float, float] | None:
@@ -182,14 +182,10 @@ class PairMaps:
     def _between(self, low: float, high: float) -> CubicSpline:
         """Moments V, D, E phi^4, E phi'^4, E phi^2 phi'^2 and then the coefficients, over ln q."""
         first, last = math.floor(low / LATTICE) - 2, math.ceil(high / LATTICE) + 2
-        if self._spline is not None:
-            known_first, known_last, spline = self._spline
-            if known_first <= first and last <= known_last:
-                return spline
-            first, last = min(first, known_first), max(last, known_last)
-        rows = np.array([self._row(place) for place in range(first, last + 1)])
-        self._spline = first, last, CubicSpline(LATTICE * np.arange(first, last + 1), rows)
-        return self._spline[2]
+        if (first, last) not in self._splines:  # one for each range: a wider one gives other digits
+            rows = np.array([self._row(place) for place in range(first, last + 1)])
+            self._splines[first, last] = CubicSpline(LATTICE * np.arange(first, last + 1), rows)
+        return self._splines[first, last]
 
     def _row(self, place: int) -> FloatArray:
         if place not in self._rows:
