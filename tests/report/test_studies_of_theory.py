@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from scipy.stats import norm
 
 from fanin.report.claim import judge
 from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.read.series import read_metrics, read_profiles
 from fanin.report.studies.base import Claim
+from fanin.theory.bands import EXACT, FIRST_ORDER, SIGMA
 
-HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high"
+HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high,source"
 SETTING = {"model": {"depth": 24, "width": 400}, "probe": {"batch_size": 100}}
 
 
@@ -38,14 +40,15 @@ class Grid:
         init: Mapping[str, float | None] | None = None,
         outcome: str = "init only",
         config: Mapping[str, Mapping[str, Any]] | None = None,
+        band: Sequence[object] = ("", "", "", ""),
         **metrics: float,
     ) -> None:
-        """A finished run with these profiles at init, by axis and quantity, and these numbers."""
+        """A finished run with these profiles at init, by axis and quantity, all with one band, and these numbers."""
         folder = self.place / ",".join(f"{key}={value}" for key, value in overrides.items())
         (folder / ".hydra").mkdir(parents=True)
         (folder / "status.json").write_text(json.dumps({"state": "done", "step": 0, "steps": 0}))
         rows = [
-            ["init", axis, index, f"layer_{index}", quantity, value, "", "", ""]
+            ["init", axis, index, f"layer_{index}", quantity, value, *band]
             for (axis, quantity), values in (profiles or {}).items()
             for index, value in enumerate(values, 1)
             if not math.isnan(value)
@@ -366,3 +369,53 @@ def test_spectra_are_compared_by_their_relative_spread(tmp_path: Path) -> None:
     assert (claim.holds, claim.evidence) == (True, "spread 4 with orthogonal weights, 2.2 with normal ones")
     spectrum(grid, "relu", "variance_scaling", 1, 1.0, 9.0, 1.0)
     assert grid.claim("the spectrum is wide").holds is False
+
+
+def fresh_draws(grid: Grid, source: str, mean: float = 0.0, sd: float = 1.0, seeds: int = 40, **more: str) -> None:
+    """Runs whose z over seeds has this mean and sd at all of three layers: the quantiles of a normal, shuffled."""
+    random = np.random.default_rng(0)
+    quantiles = norm.ppf((np.arange(seeds) + 0.5) / seeds)
+    z = mean + sd * np.array([random.permutation(quantiles / quantiles.std(ddof=1)) for _ in range(3)]).T
+    log_sd = 0.3
+    band = (5.0, *(5.0 * math.exp(side * SIGMA * log_sd / 2) for side in (-1, 1)), source)
+    for seed, row in enumerate(z):
+        norms = 5.0 * np.exp(log_sd * row / 2)
+        overrides = {"activation": "relu", **more, "seed": seed}
+        grid.run(overrides, {("weight", "activation_norm"): list(norms)}, band=band)
+
+
+def test_draws_of_the_law_itself_lie_in_its_band(tmp_path: Path) -> None:
+    """Of 40 quantiles the 20th from the middle is at .99 of a deviation: 14 on either side lie inside."""
+    grid = Grid(tmp_path, "law_study")
+    fresh_draws(grid, EXACT)
+    claim = grid.claim("exact laws")
+    assert claim.holds is True
+    assert claim.evidence == "70 % inside; 1 of 1 configurations pass at every layer"
+    assert grid.claim("gradients, first order").holds is None
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "holds"),
+    [
+        (0.98 * 4 / 40**0.5, 1.0, True), (1.02 * 4 / 40**0.5, 1.0, False),
+        (0.0, 1.3, True), (0.0, 1.4, False), (0.0, 0.6, True), (0.0, 0.3, False),
+    ],
+)  # fmt: skip
+def test_draws_of_another_law_do_not(tmp_path: Path, mean: float, sd: float, *, holds: bool) -> None:
+    """4 sqrt(2/40) = .89 of the variance: 1.3^2 and .6^2 are within, 1.4^2 and .3^2 are not."""
+    grid = Grid(tmp_path, "law_study")
+    fresh_draws(grid, EXACT, mean, sd)
+    assert grid.claim("exact laws").holds is holds
+
+
+@pytest.mark.parametrize(("mean", "sd", "holds"), [(0.0, 1.0, True), (0.0, 0.7, False), (1.5, 1.0, False)])
+def test_a_law_of_first_order_is_held_to_an_accuracy(tmp_path: Path, mean: float, sd: float, *, holds: bool) -> None:
+    """A factor 1.1 of norms, .19 in ln of their square, is .64 of its sd here; 4 standard errors of 40 seeds are .63.
+
+    With .7 of the law's sd nine in ten draws are inside.
+    """
+    grid = Grid(tmp_path, "law_study")
+    fresh_draws(grid, FIRST_ORDER, mean, sd)
+    claim = grid.claim("activations, first order in 1/n")
+    assert claim.holds is holds
+    assert claim.evidence.startswith(f"means within a factor {math.exp(0.3 * mean / 2):.3g}; ")

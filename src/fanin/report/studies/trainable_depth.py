@@ -7,7 +7,8 @@ xi_c is infinite, and what limits depth is the noise of finite width and the lea
 
 A net learns if its training error ends below half of that of guessing. That it does so up to 6 xi_c is Schoenholz's
 finding; that none does from 10 xi_c on is from a pilot on seed 100, at the study's budget, in which all nets of up to
-5.9 xi_c ended below .15 of guessing, and all from 8.4 on above .79. A larger budget moves both up, slowly.
+5.9 xi_c ended below .15 of guessing, and all from 8.4 on above .79. A larger budget moves both up, slowly. One run in
+ten may be stray.
 
 Source: Schoenholz, Gilmer, Ganguli & Sohl-Dickstein, Deep information propagation (2017), figure 5.
 """
@@ -26,6 +27,7 @@ from fanin.report.figures.style import GREY, Sheet, panel
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
 from fanin.report.studies.drawing import DASHES, DOTS, draw_heat, entry, own_legend
+from fanin.report.studies.pairs import MOST
 
 DEEP, LOST = 6.0, 10.0
 LEFT = 0.1  # depth scales at the left end of the figure; fewer are drawn there
@@ -92,7 +94,7 @@ def _share(text: str, judged: Sequence[Trained], *, learns: bool) -> Claim:
     count = sum(one.learns is learns for one in judged)
     errors = spread([one.error for one in judged], percent=True)
     told = f"{count} of {len(judged)} runs; training error {errors} of that of guessing"
-    return Claim(text, count == len(judged), told)
+    return Claim(text, count >= MOST * len(judged), told)
 
 
 def _frontier(found: Sequence[Trained]) -> Claim:
@@ -105,7 +107,8 @@ def _frontier(found: Sequence[Trained]) -> Claim:
     far = [one for one in last if one.v in ends]
     if not at or len(ends) < 2 or any(one in far for one in at):
         return Claim.missing(text, "weight variances on both sides of the critical one")
-    holds = all(one.learns for one in at) and not any(one.learns for one in far)
+    right = [one.learns for one in at], [not one.learns for one in far]
+    holds = all(sum(side) >= MOST * len(side) for side in right)
     told = (
         f"{deepest:g} layers: training error {spread([one.error for one in at], percent=True)} of that of guessing at "
         f"v={at[0].v:g}, {spread([one.error for one in far], percent=True)} at v={min(ends):g} and {max(ends):g}"
