@@ -8,6 +8,7 @@ round, which a machine that speeds up or slows down between rounds does not dist
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import struct
 import tempfile
@@ -37,6 +38,7 @@ from fanin.record.run_folder import RunFolder
 from fanin.run.build import recipe
 from fanin.run.execute import Begun, assemble, batches_of
 from fanin.run.identity import Identity
+from fanin.run.redraws import redrawn
 from fanin.run.request import Request
 
 STUDY = [
@@ -52,6 +54,7 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "ToTensor": transforms.ToTensor(),
     "transforms.v2": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]),
 }
+BANDS = {"variance_scaling": [], "orthogonal": ["initializer=orthogonal"]}
 GOALS = {
     "default cadence / probes off": "at most 1.03",
     "every step / probes off": "at most 1.25",
@@ -93,7 +96,9 @@ def main() -> None:
             images[f"resnet18, watch every {every}"] = resnet_loop(Path(scratch) / f"resnet_{every}", every)
         seconds = timed(variants, options.rounds, options.steps)
         of_images = timed(images, options.rounds, max(50, options.steps // 3))
+        bands = {name: band_seconds(words) for name, words in BANDS.items()}
     show(seconds)
+    show_bands(bands, statistics.median(seconds["fanin, default cadence"]))
     ratios = Table(title="ratios, median over rounds")
     for column in ("ratio", "value", "goal"):
         ratios.add_column(column)
@@ -117,6 +122,34 @@ def timed(variants: dict[str, Callable[[int], float]], rounds: int, steps: int) 
 def ratio(above: list[float], below: list[float]) -> float:
     """The median over rounds."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def band_seconds(overrides: list[str]) -> float:
+    """What 64 redraws of the study's network take, on as many threads as a run has by itself."""
+    made = recipe(compose("config", [*STUDY, *overrides, "probe.redraws=64"]))
+    data = load_digits()
+    torch.set_num_threads(max(1, os.cpu_count() or 1))
+    tic = time.perf_counter()
+    found = redrawn(made, data, asked=True, steps=0)
+    taken = time.perf_counter() - tic
+    torch.set_num_threads(1)
+    assert found.bands, found.why
+    return taken
+
+
+def show_bands(seconds: dict[str, float], step: float) -> None:
+    """A table: seconds of the redraws of one recipe, and their share of a default init_study.
+
+    That is three recipes of three seeds, 1,500 steps each, with `probe.band=redraw`: it pays once a recipe.
+    """
+    table = Table(
+        title=f"64 redraws of the study's network, {os.cpu_count()} threads; at most 3 s, 15 % of an init_study"
+    )
+    for column in ("initializer", "seconds", "share of init_study"):
+        table.add_column(column)
+    for name, taken in seconds.items():
+        table.add_row(name, f"{taken:.2f}", f"{100 * 3 * taken / (9 * 1500 * step):.0f} %")
+    Console().print(table)
 
 
 def show(seconds: dict[str, list[float]]) -> None:
