@@ -64,11 +64,15 @@ GOALS = {
     "probes off / matrix products alone": "",
     "watch every 50th step / plain tensor loop": "at most 1.03",
     "watch every step / plain tensor loop": "at most 1.3",
+    "watch every step, update ratios too / plain tensor loop": "",
 }
 RESNET_GOALS = {
     "resnet18, watch every 50th step / bare loop": "at most 1.03",
     "resnet18, watch every step / bare loop": "at most 1.3",
+    "resnet18, watch every step, update ratios too / bare loop": "",
 }
+WATCHES = (50, False), (1, False), (1, True)
+"""Steps between two looks, and whether they come after the update."""
 
 
 def main() -> None:
@@ -89,11 +93,11 @@ def main() -> None:
             variants[f"plain loop, DataLoader, {name}"] = dataloader_loop(Path(scratch), transform)
         variants["plain loop on tensors"] = tensor_loop(data)
         variants["matrix products alone"] = matrix_products
-        for every in (50, 1):
-            variants[f"plain loop, watch every {every}"] = tensor_loop(data, Path(scratch) / f"watch_{every}", every)
-        images: dict[str, Callable[[int], float]] = {"resnet18, bare loop": resnet_loop()}
-        for every in (50, 1):
-            images[f"resnet18, watch every {every}"] = resnet_loop(Path(scratch) / f"resnet_{every}", every)
+        images: dict[str, Callable[[int], float]] = {"bare": resnet_loop()}
+        for every, after in WATCHES:
+            name = f"plain loop, watch every {every}{', update ratios too' if after else ''}"
+            variants[name] = tensor_loop(data, Path(scratch) / f"net {name}", every, after=after)
+            images[name] = resnet_loop(Path(scratch) / f"resnet {name}", every, after=after)
         seconds = timed(variants, options.rounds, options.steps)
         of_images = timed(images, options.rounds, max(50, options.steps // 3))
         bands = {name: band_seconds(words) for name, words in BANDS.items()}
@@ -161,10 +165,10 @@ def show(seconds: dict[str, list[float]]) -> None:
     for name, values in seconds.items():
         times.add_row(name, *(f"{1e3 * value:.2f}" for value in (statistics.median(values), min(values), max(values))))
     console.print(times)
-    off, default, every, loader, loader_v2, plain, products, seldom, often = seconds.values()
+    off, default, every, loader, loader_v2, plain, products, seldom, often, ratios_too = seconds.values()
     pairs = (
         (default, off), (every, off), (loader, default), (loader_v2, default), (plain, off), (off, products),
-        (seldom, plain), (often, plain),
+        (seldom, plain), (often, plain), (ratios_too, plain),
     )  # fmt: skip
     ratios = Table(title="ratios, median over rounds")
     for column in ("ratio", "value", "goal"):
@@ -233,24 +237,26 @@ def matrix_products(steps: int) -> float:
     return time.perf_counter() - start
 
 
-def tensor_loop(data: Dataset, folder: Path | None = None, every: int = 50) -> Callable[[int], float]:
+def tensor_loop(
+    data: Dataset, folder: Path | None = None, every: int = 50, *, after: bool = False
+) -> Callable[[int], float]:
     """The same loop on batches indexed out of a tensor; under a watch where there is a folder for it."""
 
     def batches():  # type: ignore[no-untyped-def]
         for chosen in torch.split(torch.randperm(len(data.train_x)), 100):
             yield data.train_x[chosen], data.train_y[chosen]
 
-    return timed_loop(batches, folder=folder, every=every)
+    return timed_loop(batches, folder=folder, every=every, after=after)
 
 
-def resnet_loop(folder: Path | None = None, every: int = 50) -> Callable[[int], float]:
+def resnet_loop(folder: Path | None = None, every: int = 50, *, after: bool = False) -> Callable[[int], float]:
     """The plain loop on torchvision's resnet18 and batches of 8 images of 32 x 32."""
     images, labels = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
-    return timed_loop(lambda: [(images, labels)] * 50, resnet18(num_classes=10), folder, every)
+    return timed_loop(lambda: [(images, labels)] * 50, resnet18(num_classes=10), folder, every, after=after)
 
 
 def timed_loop(  # type: ignore[no-untyped-def]
-    epoch, model: nn.Module | None = None, folder: Path | None = None, every: int = 50
+    epoch, model: nn.Module | None = None, folder: Path | None = None, every: int = 50, *, after: bool = False
 ) -> Callable[[int], float]:
     """The plain training loop over batches from `epoch()`, of the study's network; under a watch in a folder."""
     model = network() if model is None else model
@@ -265,8 +271,10 @@ def timed_loop(  # type: ignore[no-untyped-def]
                 optimizer.zero_grad()
                 loss = loss_of(model(inputs), targets)
                 loss.backward()
+                if watch is not None and not after:
+                    watch.step(loss=loss)
                 optimizer.step()
-                if watch is not None:
+                if watch is not None and after:
                     watch.step(optimizer, loss=loss)
                 done += 1
                 if done == steps:
