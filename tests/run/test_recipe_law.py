@@ -87,6 +87,18 @@ def test_weights_without_a_law_are_named() -> None:
     assert law.no_law == "the law ends at linear_1: Constant draws weights that have no law"
 
 
+def test_the_correlation_of_two_examples_follows_the_map_of_relu() -> None:
+    """r' = (sqrt(1 - r^2) + r (pi - arccos r)) / pi at every layer (Cho & Saul 2009)."""
+    made = engine.recipe(model={"depth": 5})
+    inputs = torch.randn(2, FEATURES, generator=torch.Generator().manual_seed(5))
+    law = recipe_law(made, made.make_model((FEATURES,), CLASSES), inputs, torch.tensor([0, 1]))
+    r = float(torch.cosine_similarity(inputs[0], inputs[1], dim=0))
+    for layer in range(1, 5):
+        assert law.cosines["module", f"linear_{layer}", "activation_cosine"] == pytest.approx(r, abs=1e-6)
+        r = (math.sqrt(1 - r * r) + r * (math.pi - math.acos(r))) / math.pi
+        assert law.cosines["weight", f"linear_{layer}", "activation_cosine"] == pytest.approx(r, abs=1e-6)
+
+
 class relu(nn.Module):  # noqa: N801  (a function of one's own that has another's name)
     """No rectified linear unit."""
 

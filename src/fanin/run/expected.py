@@ -55,7 +55,7 @@ class Expecting:
             if drawn.why:
                 log.log(logging.WARNING if drawn.failed else logging.INFO, "no redraws of the recipe: %s", drawn.why)
         beside: Mapping[Key, Band] = drawn.bands if wanted == "both" else {}
-        return Expected({**drawn.bands, **bands}, beside, law.no_law, law.stopped_at, drawn.why)
+        return Expected({**drawn.bands, **bands}, beside, law.no_law, law.stopped_at, drawn.why, law.cosines)
 
     def _is_needed(self, key: Key) -> bool:
         axis, _, quantity = key

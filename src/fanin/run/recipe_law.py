@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,13 +15,16 @@ from fanin.run.bounded_cache import BoundedCache
 from fanin.run.part_rules import Maps, stages_of
 from fanin.run.recipe import Recipe
 from fanin.run.walk import INPUT, Ran, Taken, walk
-from fanin.theory.bands import Band, Bands, weakest
+from fanin.theory.bands import Band, Bands, Key, weakest
 from fanin.theory.composition import Batch, Composition, Residuals, Step, compose
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.logs import exp
 from fanin.theory.refinement import chain_of, plain, refined
+from fanin.theory.signals import correlation
 from fanin.theory.stages import BatchNormalized, Convolution, Data, Flattened, Linear, Stage, Unknown
 from fanin.theory.weights import Weights
+
+COSINE = "activation_cosine"
 
 MOST = 48
 """Examples of the batch whose Gram matrix is carried; they stand for all."""
@@ -45,12 +48,14 @@ class RecipeLaw:
         no_law: why it does not reach all of them; empty where it does.
         source: the weakest of its bands'; empty without one.
         stopped_at: the part that ended it; empty where none did.
+        cosines: the mean correlation between examples at infinite width, by the same keys.
     """
 
     bands: Bands
     no_law: str
     source: str
     stopped_at: str
+    cosines: Mapping[Key, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,8 @@ def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Kn
     if not why and found.flows_why:
         why, at = f"gradients: {found.flows_why}", found.flows_stopped_at
     source = weakest([band.source for band in bands.values()]) if bands else ""
-    return _Known(RecipeLaw(bands, _told(at, why), source, at), log_square, by_input)
+    cosines = _cosines(walked, found)
+    return _Known(RecipeLaw(bands, _told(at, why), source, at, cosines), log_square, by_input)
 
 
 def _told(part: str, why: str) -> str:
@@ -291,7 +297,6 @@ def _bands(
     flows = {place: (plain(law), law.by_input) for place, law in enumerate(found.output_gradients) if law is not None}
     table = {}
     parts = {place: part for place, part in enumerate(walked.parts) if part is not None}
-    weights = [place for place, part in parts.items() if is_weight_layer(part.module) and not part.again]
     for place, part in parts.items():
         if place in outputs:
             table["module", part.label, "activation_norm"] = outputs[place]
@@ -299,11 +304,38 @@ def _bands(
             table["module", part.label, "activation_gradient_norm"] = flows[place]
         if place in gradients and part.module.get_parameter("weight").requires_grad:
             table["weight", part.label, "gradient_norm"] = gradients[place]
-    for place, above in zip(weights, [*weights[1:], len(steps)][: len(weights)], strict=True):
-        end = max(one for one in parts if one < above)
+    for layer, end in _blocks(walked).items():
         if end in outputs:
-            table["weight", parts[place].label, "activation_norm"] = outputs[end]
+            table["weight", layer, "activation_norm"] = outputs[end]
     return {key: band for key, (band, _) in table.items()}, {key: by for key, (_, by) in table.items()}
+
+
+def _cosines(walked: Walked, found: Composition) -> dict[Key, float]:
+    """The mean over pairs of K_ab / sqrt(K_aa K_bb), of each part and of each weight layer's block."""
+    cosines = {}
+    for place, signal in enumerate(found.signals):
+        if signal is not None:
+            ratios = correlation(signal.gram.mean(0))
+            some = np.diagonal(ratios) > 0
+            count = int(some.sum())
+            if count > 1:
+                cosines[place] = float((ratios[np.ix_(some, some)].sum() - count) / (count * (count - 1)))
+    named = {place: part for place, part in enumerate(walked.parts) if part is not None}
+    table = {("module", part.label, COSINE): cosines[place] for place, part in named.items() if place in cosines}
+    for layer, end in _blocks(walked).items():
+        if end in cosines:
+            table["weight", layer, COSINE] = cosines[end]
+    return table
+
+
+def _blocks(walked: Walked) -> dict[str, int]:
+    """The step that ends each weight layer's block, by the layer."""
+    parts = {place: part for place, part in enumerate(walked.parts) if part is not None}
+    weights = [place for place, part in parts.items() if is_weight_layer(part.module) and not part.again]
+    ends = [*weights[1:], len(walked.steps)][: len(weights)]
+    return {
+        parts[place].label: max(one for one in parts if one < end) for place, end in zip(weights, ends, strict=True)
+    }
 
 
 def _alone(steps: Sequence[Step], example: FloatArray) -> list[Step]:

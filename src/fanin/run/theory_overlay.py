@@ -11,7 +11,7 @@ from fanin.probes.jacobians import SPECTRUM
 from fanin.probes.probe import QUANTITIES, Label
 from fanin.record.recorder import ProfileRow
 from fanin.theory import ActivationLaw, Critical, Expectation, Gradients, InitAnalysis, Layer, analyse
-from fanin.theory.bands import EXACT, Band, Bands, Key
+from fanin.theory.bands import EXACT, MEAN_FIELD, Band, Bands, Key
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Expected:
         no_law: why a law does not reach all norms; empty where it does, and where none was asked for.
         stopped_at: the part that ended it.
         no_redraw: why there are no redraws, where some were wanted.
+        cosines: the law's mean correlation between examples, at infinite width.
     """
 
     bands: Bands = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Expected:
     no_law: str = ""
     stopped_at: str = ""
     no_redraw: str = ""
+    cosines: Mapping[Key, float] = field(default_factory=dict)
 
     def along(self, layers: Collection[str], quantity: str) -> list[Band | None]:
         """The bands of a quantity of some weight layers."""
@@ -127,6 +129,8 @@ class Overlay:
                     square = ProfileRow(row.axis, row.index, row.layer, name, None, band.mean_square)
                     square.source = band.source
                     squares.append(square)
+            elif key in self.expected.cosines:
+                row.theory, row.source = self.expected.cosines[key], MEAN_FIELD
             elif row.quantity == "weight_variance" and self.layers is not None:
                 row.theory, row.band_low, row.band_high = _variance_band(self.layers[row.index - 1])
                 row.source = EXACT
