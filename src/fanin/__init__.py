@@ -1,18 +1,26 @@
 """fanin: a command-line laboratory for how deep networks start and keep training.
 
-What looks at a model in a loop of one's own is here by name, `fanin.watch`, and so is what parts of one's own derive
-from: `from fanin import Initializer, Loss, Penalty, Schedule`. Each name is imported when it is first asked for, so
-that `import fanin` costs nothing.
+From Python: `fanin.run` and `fanin.sweep` run what the command runs, `fanin.load` reads what runs have written,
+`fanin.compose` gives a configuration, and `fanin.watch` looks at a model in a loop of one's own. What parts of one's
+own derive from is here by name as well: `from fanin import Initializer, Loss, Penalty, Schedule`. Each name is imported
+when it is first asked for, so that `import fanin` costs nothing.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fanin.api.composing import compose as compose
+    from fanin.api.finished_run import Run as Run
+    from fanin.api.runs import run as run
+    from fanin.api.tables import Tables as Tables
+    from fanin.api.tables import load as load
     from fanin.errors import OptionError as OptionError
     from fanin.errors import UserError as UserError
     from fanin.errors import choice as choice
@@ -62,6 +70,10 @@ if TYPE_CHECKING:
     from fanin.theory import ActivationLaw as ActivationLaw
 
 ROOMS = {
+    "fanin.api.composing": ("compose",),
+    "fanin.api.finished_run": ("Run",),
+    "fanin.api.runs": ("run",),
+    "fanin.api.tables": ("Tables", "load"),
     "fanin.errors": ("OptionError", "UserError", "choice", "flag", "integer", "number"),
     "fanin.own_models.audit": ("Audit", "audit"),
     "fanin.own_models.callbacks": ("KerasWatch",),
@@ -94,17 +106,50 @@ ROOMS = {
 
 _WHERE = {name: room for room, names in ROOMS.items() for name in names}
 
-__all__ = sorted(_WHERE)
+__all__ = sorted(
+    ["UserError", *(name for name, room in _WHERE.items() if room.startswith(("fanin.api.", "fanin.own_models.")))]
+)
+"""What is called; what parts derive from is imported by its name, and not by `*`."""
+
+CALLED = ("run",)
+"""Packages of fanin whose names are functions as well: they can be called."""
+
+
+class _Called(ModuleType):
+    """A package that is a function, too: `fanin.run([...])` beside `fanin.run.execute`."""
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return self.__wrapped__(*args, **keywords)
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The function."""
+        name = self.__name__.rpartition(".")[2]
+        return getattr(import_module(_WHERE[name]), name)
+
+
+class _Fanin(ModuleType):
+    """This package; a package below it that is a function, too, becomes one when Python has imported it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in CALLED and type(value) is ModuleType:
+            value.__class__ = _Called
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Fanin
 
 
 def __getattr__(name: str) -> Any:
     """A name of the list above, from the module in which it lies."""
     if name not in _WHERE:
         raise AttributeError(f"module 'fanin' has no attribute {name!r}")
+    if name in CALLED:
+        return import_module(f"fanin.{name}")
     found = getattr(import_module(_WHERE[name]), name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *_WHERE})

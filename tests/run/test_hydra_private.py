@@ -12,7 +12,10 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
 from fanin.run import hydra_private
@@ -32,7 +35,7 @@ def private(path: Path) -> set[str]:
 def test_one_room_knows_hydras_private_modules() -> None:
     assert private(ROOM) == {
         f"hydra._internal.{name}"
-        for name in ("callbacks", "config_loader_impl", "config_search_path_impl", "hydra", "utils")
+        for name in ("callbacks", "config_loader_impl", "config_search_path_impl", "hydra", "sources_registry", "utils")
     }
     assert {path for path in SOURCE.rglob("*.py") if private(path)} == {ROOM}
 
@@ -70,3 +73,22 @@ def test_a_number_in_an_overrides_place_is_what_the_parser_makes_of_it(number: i
     one, expected = parser.parse_overrides(["model.depth=3", f"model.depth={number}"])
     assert INTEGER.fullmatch(f"model.depth={number}")
     assert hydra_private.with_number(one, number) == expected
+
+
+def test_a_hosts_hydra_is_put_back() -> None:
+    """Every object of which Hydra has one a process, the store's content and OmegaConf's resolvers."""
+    ConfigStore.instance().store("theirs", {"a": 1})
+    OmegaConf.register_new_resolver("of_the_host", lambda: "here", replace=True)
+    before, theirs = dict(Singleton._instances), GlobalHydra.instance()
+    with hydra_private.own_hydra():
+        assert GlobalHydra.instance() is not theirs
+        assert "theirs.yaml" not in ConfigStore.instance().repo
+        assert "config.yaml" in ConfigStore.instance().repo["hydra"]
+        assert OmegaConf.create({"x": "${of_the_host:}"}).x == "here"
+        ConfigStore.instance().store("ours", {}, group="hydra/launcher")
+        OmegaConf.register_new_resolver("only_ours", lambda: "there")
+    assert Singleton._instances == before
+    assert "ours.yaml" not in ConfigStore.instance().repo["hydra"].get("launcher", {})
+    assert not OmegaConf.has_resolver("only_ours")
+    del ConfigStore.instance().repo["theirs.yaml"]
+    OmegaConf.clear_resolver("of_the_host")

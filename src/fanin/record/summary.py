@@ -114,12 +114,17 @@ def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
         write_summary(path, rows_of([*ended, *map(read_run, there)], grid))
 
 
-def write_summary(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write summary.csv atomically; columns are the union over rows, what varies between verdict and metrics."""
+def header_of(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The columns of rows: their union, what varies between verdict and metrics, the seed the last of it."""
     known = {*FIRST, *LAST}
     others = list(dict.fromkeys(key for row in rows for key in row if key not in known))
     others.sort(key=lambda key: key == "seed")
-    header = [*FIRST, *others, *LAST]
+    return [*FIRST, *others, *LAST]
+
+
+def write_summary(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write summary.csv atomically."""
+    header = header_of(rows)
     write_table(path, header, ([row.get(column) for column in header] for row in rows))
 
 

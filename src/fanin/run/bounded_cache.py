@@ -35,3 +35,8 @@ class BoundedCache(Generic[Value]):
         while len(self.values) > 1 and sum(map(self.size, self.values.values())) > self.most:
             self.values.popitem(last=False)
         return self.values[key]
+
+    def forget(self, which: Callable[[Hashable], bool]) -> None:
+        """Drop the values of some keys."""
+        for key in filter(which, list(self.values)):
+            del self.values[key]

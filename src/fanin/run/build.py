@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -107,6 +108,11 @@ def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtyp
 def _bytes(data: Dataset) -> int:
     """Of its largest parts."""
     return sum(part.nbytes for part in (data.train_x, data.val_x, data.test_x))
+
+
+def forget_own_data() -> None:
+    """Load data sets that are not fanin's own anew from now on: a host may have changed their classes."""
+    _data_sets.forget(lambda key: re.search(r'_target_": "(?!fanin\.)', str(key)) is not None)
 
 
 _data_sets: BoundedCache[Dataset] = BoundedCache(most=2**30, size=_bytes)

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,27 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, configure_log, run_job
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
+from omegaconf.basecontainer import BaseContainer
 
 from fanin.run.hydra_targets import check_hydra
 
-__all__ = ["App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app", "with_number"]
+__all__ = [
+    "App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app", "own_hydra",
+    "with_number",
+]  # fmt: skip
 
 Check = Callable[[DictConfig], object]
 Around = Callable[[DictConfig, Sweeper], AbstractContextManager[None]]
@@ -139,3 +146,34 @@ def apply_overrides(overrides: list[Override], cfg: Any) -> None:
 def with_number(override: Override, number: int) -> Override:
     """The override of the same key with another integer, as the parser gives it in a hundred times as long."""
     return replace(override, _value=number, input_line=f"{override.key_or_group}={number}")
+
+
+_own: dict[type, Any] = {}
+"""Hydra's objects of which a process has one each, as fanin made them in a host that is no command."""
+
+
+@contextmanager
+def own_hydra() -> Iterator[None]:
+    """Let Hydra be fanin's own while the block runs; afterwards the host's is there again, as it was.
+
+    What a process has one of is swapped: GlobalHydra, HydraConfig, the version that Hydra is to be like, the plugins,
+    the store of configurations (of the host's only what lies below hydra/, where Hydra's own and the plugins' are) and
+    OmegaConf's resolvers (the host's are there as well).
+    """
+    instances, resolvers = Singleton._instances, BaseContainer._resolvers
+    if not _own:
+        known = {name: node for name, node in ConfigStore.instance().repo.items() if name == "hydra" or name[0] == "_"}
+        _own.update({kind: instances[kind] for kind in (Plugins, SourcesRegistry) if kind in instances})
+        Singleton._instances = _own
+        ConfigStore.instance().repo = _branches(known)
+    Singleton._instances = _own
+    BaseContainer._resolvers = dict(resolvers)
+    try:
+        yield
+    finally:
+        Singleton._instances, BaseContainer._resolvers = instances, resolvers
+
+
+def _branches(tree: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a tree of dictionaries; its leaves, which are copied where they are used, are shared."""
+    return {name: _branches(node) if isinstance(node, dict) else node for name, node in tree.items()}

@@ -259,3 +259,8 @@ def _base(
     chosen = _choices(cfg, hydra_cfg)
     chosen.pop("experiment", None)
     return chosen, flatten(without_hydra(cfg)), axes
+
+
+def forget_bases() -> None:
+    """Compose them anew from now on: option files other than those before are read."""
+    _base.cache_clear()

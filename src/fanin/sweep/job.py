@@ -230,11 +230,17 @@ class _RunLog(logging.FileHandler):
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged while the block runs goes into a file."""
+    """Everything that is logged while the block runs goes into a file; whoever listens beside hears no more of it."""
     handler = _RunLog(path, delay=True)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()
-    level = root.level
+    level, others = root.level, list(root.handlers)
+
+    def as_before(record: logging.LogRecord) -> bool:
+        return record.levelno >= level
+
+    for other in others:
+        other.addFilter(as_before)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
@@ -242,4 +248,6 @@ def logging_to(path: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+        for other in others:
+            other.removeFilter(as_before)
         handler.close()

@@ -112,8 +112,8 @@ def _lists(overrides: Sequence[str]) -> Iterator[OptionError]:
             yield OptionError(group, value, "one option, not a list", f"-m {group}={value.strip('[]')} tries each")
 
 
-def plan_run(cfg: DictConfig) -> Identity:
-    """The identity of a single run, its hydra node included in the configuration.
+def plan_run(cfg: DictConfig) -> Planned:
+    """A single run, as planned from its configuration, hydra node included.
 
     Raises:
         InvalidRuns: it cannot be run.
@@ -121,10 +121,11 @@ def plan_run(cfg: DictConfig) -> Identity:
     check_folders(cfg.hydra, grid=False)
     plan = Plan(Path(cfg.hydra.sweep.dir))
     plain = as_plain(without_hydra(cfg))
-    composed = Composed(plain, partial(as_config, plain), cfg.hydra, {}, list(cfg.hydra.overrides.task), "")
+    record = as_plain(cfg.hydra)
+    composed = Composed(plain, partial(as_config, plain), cfg.hydra, record, list(cfg.hydra.overrides.task), "")
     identity = plan.add(composed, Path(cfg.hydra.run.dir))
     plan.refuse_mistakes()
-    return identity
+    return plan.runs[identity.name]
 
 
 def plan_grid(

@@ -27,6 +27,8 @@ class StopRequest:
         self.requested = False
         self._since = 0.0
         self._warning: int | None = None
+        self.ending: int | None = None
+        """The signal that asked the whole process to end, where it was one that does."""
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -35,6 +37,7 @@ class StopRequest:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal, obey the second at once."""
         now = time.monotonic()
+        self.ending = number if number in ENDINGS else self.ending
         if not self.requested:
             self.requested, self._since = True, now
         elif now - self._since > ECHO:
@@ -55,11 +58,11 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
+def stop_on_signal(*, queued: bool = True) -> Iterator[StopRequest]:
     """Turn Ctrl-C, SIGTERM and the end of the terminal into a request while the block runs.
 
-    So is a queue's warning where somebody waits for it. A signal that was ignored stays ignored, as nohup wants it.
-    Outside the main thread there are no signals.
+    So is a queue's warning where somebody waits for it and the process may be a queue's (`queued`). A signal that was
+    ignored stays ignored, as nohup wants it. Outside the main thread there are no signals.
     """
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -67,7 +70,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
         return
     handlers = dict.fromkeys((signal.SIGINT, *ENDINGS), stop.handle)
     handlers = {number: one for number, one in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
-    if WARNING is not None and callable(signal.getsignal(WARNING)):
+    if queued and WARNING is not None and callable(signal.getsignal(WARNING)):
         handlers[WARNING] = stop.warned
     earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

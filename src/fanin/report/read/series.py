@@ -91,15 +91,15 @@ class Metrics:
 
 def read_profiles(runs: Sequence[Run]) -> Profiles:
     """The profiles.csv of all runs; a run's notes say what could not be read."""
-    return Profiles(_read(runs, "profiles.csv", PROFILES), len(runs))
+    return Profiles(read_table(runs, "profiles.csv", PROFILES), len(runs))
 
 
 def read_metrics(runs: Sequence[Run]) -> Metrics:
     """The metrics.csv of all runs; a run's notes say what could not be read."""
-    return Metrics(_read(runs, "metrics.csv", METRICS), len(runs))
+    return Metrics(read_table(runs, "metrics.csv", METRICS), len(runs))
 
 
-def _read(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame:
+def read_table(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame:
     """One table of these columns of all runs' files with a column `run`, ordered by run."""
     bodies: dict[tuple[str, ...], dict[int, bytes]] = {}  # by the header
     for i, run in enumerate(runs):

@@ -1,0 +1,118 @@
+"""fanin.load: what runs have written, as tidy tables."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import UserError
+from fanin.record import columns
+from fanin.record.columns import TEXT, names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fanin.api.composing import Folder
+
+METRICS, PROFILES = ("metrics.csv", names(columns.METRICS)), ("profiles.csv", names(columns.PROFILES))
+
+Table = tuple[str, tuple[str, ...]]
+"""A file of a run's folder, and its columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What runs have written; every table has a column `run`, a run's folder below the one common to all.
+
+    Attributes:
+        runs: a row per run, the columns of summary.csv: state, outcome, verdict, what varies, final metrics, what init
+            says. Its index counts.
+        metrics: a row per run and logged step, the columns of metrics.csv.
+        profiles: a row per run, snapshot, layer and quantity, the columns of profiles.csv.
+        notes: a line for each file that could not be read, or not all of it.
+    """
+
+    runs: pd.DataFrame
+    metrics: pd.DataFrame
+    profiles: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        told = [f"{name} {len(getattr(self, name))}" for name in ("runs", "metrics", "profiles")]
+        return f"<fanin tables, rows: {', '.join(told)}>"
+
+
+def load(*paths: Folder) -> Tables:
+    """The tables of all runs at or below some folders; patterns of the shell are taken.
+
+    Args:
+        paths: folders of runs, of grids or of anything above; "outputs/**" and "outputs/*/seed=1*" name several.
+
+    Raises:
+        UserError: a path is not there, no pattern matches, or there are no runs.
+
+    >>> load("outputs/**").runs[["run", "seed", "test_error"]]    # doctest: +SKIP
+    """
+    from fanin.report.read.folders import grid_of
+
+    if not paths:
+        raise UserError('load: no folder; fanin.load("outputs/**") reads all runs there')
+    root, folders = grid_of([folder for path in paths for folder in _folders(path)])
+    return tables_of(folders, root)
+
+
+def _folders(path: Folder) -> list[Path]:
+    """The folders that a path or a pattern names; the name of one that is there is no pattern, whatever is in it."""
+    if not isinstance(path, (str, Path)):
+        raise UserError(f"load: {path!r} must be the path of a folder, or a pattern")
+    if Path(path).exists() or not glob.has_magic(str(path)):
+        return [Path(path)]
+    found = [Path(one) for one in sorted(glob.glob(str(path), recursive=True)) if Path(one).is_dir()]  # noqa: PTH207
+    if not found:
+        raise UserError(f"{path}: no folder is so called")
+    return found
+
+
+def tables_of(folders: Sequence[Path], root: Path) -> Tables:
+    """The tables of the runs in some folders, whose names are their paths below the root."""
+    import pandas as pd
+
+    from fanin.record.summary import header_of, rows_of
+    from fanin.report.read.folders import read_runs
+
+    runs = read_runs(folders, root)
+    rows = rows_of(runs)
+    for run, row in zip(runs, rows, strict=True):
+        row["run"] = run.name
+    called = [run.name for run in runs]
+    metrics, profiles = (_named(table_of(runs, *table), called) for table in (METRICS, PROFILES))
+    notes = tuple(f"{run.name}: {note}" for run in runs for note in run.notes)
+    return Tables(pd.DataFrame(rows, columns=header_of(rows)), metrics, profiles, notes)
+
+
+def one_table(folder: Path, table: Table) -> pd.DataFrame:
+    """A table of one run, without a column for it."""
+    from fanin.report.read.folders import Run
+
+    return table_of([Run(folder)], *table).drop(columns="run")
+
+
+def table_of(runs: Sequence[Any], name: str, wanted: Sequence[str]) -> pd.DataFrame:
+    """A file of all runs as one table; texts are text, and whole numbers are integers where none is missing."""
+    from fanin.report.read.series import read_table
+
+    table = read_table(runs, name, wanted)
+    kinds = {column: "object" for column in wanted if column in TEXT}
+    kinds |= {one: "int64" for one in ("step", "index") if one in wanted and table[one].notna().all()}
+    return table.astype(kinds)
+
+
+def _named(table: pd.DataFrame, called: Sequence[str]) -> pd.DataFrame:
+    """A table with the names of runs in the place of their positions, in the first column."""
+    named = table["run"].map(dict(enumerate(called))).astype("object")
+    rest = table.drop(columns="run")
+    rest.insert(0, "run", named)
+    return rest
