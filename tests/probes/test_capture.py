@@ -18,6 +18,7 @@ from fanin.probes.probe import QUANTITIES, measure_profile
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Batch
 from fanin.train.single_learner import SingleLearner
+from other_networks import Experts
 
 
 class Block(nn.Module):
@@ -242,3 +243,28 @@ def test_a_parametrized_layer_is_seen_and_what_makes_its_weight_is_not() -> None
     torch.manual_seed(2)
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(7, 6)), nn.ReLU(), nn.Linear(6, 4))
     assert learner(model).observe(batch(0)).modules == ["input", "0", "1", "2"]
+
+
+def test_experts_without_an_example_have_no_point() -> None:
+    """Layers keep their numbers, and activations are of the layers that they are told of."""
+    torch.manual_seed(0)
+    one = learner(Experts())
+    seen = [(0, 1), (2,), (0, 1, 2, 3), (3,), (1,)]
+    for step, chosen in enumerate(seen):
+        inputs = torch.eye(5)[list(chosen)]
+        with torch.no_grad():
+            wanted = {
+                name: float(layer(inputs[[chosen.index(place)]]).norm())
+                for place, (name, layer) in enumerate(one.model.experts.named_children())
+                if place in chosen
+            }
+        curves = one.step((inputs[None], torch.zeros(1, len(chosen), dtype=torch.int64)), [0.1],
+                          ["activation_norm", "gradient_norm"]).curves  # fmt: skip
+        assert curves is not None
+        found = {label[1:]: value for label, value in zip(curves[0], curves[1][0].tolist(), strict=True)}
+        norms = {layer: value for (_, layer, quantity), value in found.items() if quantity == "activation_norm"}
+        if step != 1:  # the point at which it shows that experts come and go
+            assert {name.rpartition(".")[2] for name in norms if name != "head"} == {str(place) for place in chosen}
+        for name, value in norms.items():
+            assert name == "head" or value == pytest.approx(wanted[name.rpartition(".")[2]], rel=1e-6)
+    assert {label[1] for label in curves[0] if label[2] == "head"} == {3}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fanin.parts.data import Dataset
-from fanin.probes.probe import Measured, Probe, curve_tags, measure_curves, measure_profile
+from fanin.probes.probe import Label, Measured, Probe, curve_tags, measure_curves, measure_profile
 from fanin.train import checkpoints
 from fanin.train.batches import Batches
 from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
@@ -60,6 +60,7 @@ class Loop(Generic[R]):
     ended: Callable[[R], None] = lambda run: None
     evaluates: bool = False
     pending: list[Tensor] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
     tags: tuple[str, ...] = ()
     checkpointed: float = field(default_factory=time.monotonic)
 
@@ -135,8 +136,8 @@ class Loop(Generic[R]):
     def curves(self, step: int, measured: Measured) -> None:
         """Write the quantities that were measured at a step for every weight layer."""
         labels, values = measured
-        if len(labels) != len(self.tags):
-            self.tags = curve_tags(labels)
+        if labels != self.labels:
+            self.labels, self.tags = labels, curve_tags(labels)
         for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
             if self.trains(index):
                 run.recorder.curves(step, self.tags, row)

@@ -84,7 +84,9 @@ class CurveCapture:
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
-        self._blocks: tuple[list[str], list[Named]] | None = None  # weight layers, and the last module of each block
+        self._blocks: tuple[list[str], list[str], list[Named]] | None = None  # weight layers, ends in order, the same
+        self._numbers: dict[str, int] = {}  # of weight layers, as they first ran
+        self._varies = False  # whether it is not always the same modules that run
 
     @contextmanager
     def during(self, inputs: Tensor, curves: Sequence[str | Quantity]) -> Iterator[Observation]:
@@ -94,13 +96,21 @@ class CurveCapture:
         if self._blocks is None:
             with self.capture.everything(inputs, gradients=gradients) as seen:
                 yield seen
+            for name in seen.weight_names:
+                self._numbers.setdefault(name, len(self._numbers) + 1)
+            seen.numbers = self._numbers
             # A module that is called twice bears a name of its own then: such a network gets the full look every time.
-            if set(seen.modules[1:]) <= {name for name, _ in self.capture.modules}:
-                ends = {seen.modules[end] for end in seen.block_ends}
-                self._blocks = (seen.weight_names, [named for named in self.capture.modules if named[0] in ends])
+            if not self._varies and set(seen.modules[1:]) <= {name for name, _ in self.capture.modules}:
+                ends = [seen.modules[end] for end in seen.block_ends]
+                self._blocks = (seen.weight_names, ends, [one for one in self.capture.modules if one[0] in set(ends)])
             return
-        names, ends_of_blocks = self._blocks
-        needed = ends_of_blocks if gradients or "activation" in of else []
+        names, ends, modules = self._blocks
+        needed = modules if gradients or "activation" in of else []
         with self.capture.only(needed, gradients=gradients) as seen:
             yield seen
-        seen.weight_names, seen.block_ends = names, list(range(len(needed)))
+        seen.weight_names, seen.block_ends, seen.numbers = names, list(range(len(needed))), self._numbers
+        if needed and seen.modules != ends:  # experts without an example, depth that is left to chance
+            self._blocks, self._varies = None, True
+            there = {label: place for place, label in enumerate(seen.modules)}
+            pairs = [(name, there[end]) for name, end in zip(names, ends, strict=True) if end in there]
+            seen.weight_names, seen.block_ends = [name for name, _ in pairs], [place for _, place in pairs]
