@@ -200,11 +200,9 @@ def _stackable(options: Options, dropout: Regularizer | None) -> bool:
 
 
 def _law(parts: dict[str, Any], dropout: Regularizer | None) -> ActivationLaw | None:
-    """The law of the activation where scaled weights scale every norm, if nothing but the model could be in its way."""
-    draws = parts["initializer"]
+    """The law of the activation where scaled weights scale every norm, if nothing between the layers is in its way."""
     plain = is_neutral(parts["normalization"]) and dropout is None
-    scales = plain and draws.exact_normal and draws.bias_variance_of(1) == 0
-    return law_of(parts["activation"]()) if scales else None
+    return law_of(parts["activation"]()) if plain else None
 
 
 def _make_model(

@@ -23,6 +23,9 @@ from fanin.theory import ActivationLaw, Layer
 from fanin.train.settings import Trainer
 from fanin.train.step import Method
 
+INDEPENDENT = ("normal", "independent")
+"""Kinds of weights that are drawn one by one."""
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 
@@ -95,9 +98,10 @@ class Recipe:
         sizes = [(name, *fans(layer)) for name, layer in layers]
         overlay.widths = [fan_out for _, _, fan_out in sizes]
         if self.law is not None:
-            variances = [self.initializer.variance(fan_in, fan_out) for _, fan_in, fan_out in sizes]
-            known = [one for one in variances if one is not None and one > 0]
-            if len(known) == len(sizes):
-                pairs = zip(sizes, known, strict=True)
-                overlay.law, overlay.layers = self.law, [Layer(*size, size[1] * variance) for size, variance in pairs]
+            drawn = [one for one in self.initializer.weight_laws(model).values() if one and one.kind in INDEPENDENT]
+            if len(drawn) == len(sizes):
+                overlay.layers = [Layer(*size, one.variance) for size, one in zip(sizes, drawn, strict=True)]
+                biased = any(getattr(layer, "bias", None) is not None for _, layer in layers)
+                if all(one.kind == "normal" and not (biased and one.bias_variance) for one in drawn):
+                    overlay.law = self.law
         return overlay

@@ -28,11 +28,6 @@ class Initializer(ABC):
 
     trained: ClassVar[bool] = False
 
-    @property
-    def exact_normal(self) -> bool:
-        """Whether the weights are i.i.d. normal, which is when the finite-width band of the theory holds."""
-        return False
-
     @abstractmethod
     def variance(self, fan_in: int, fan_out: int) -> float | None:
         """Variance of one weight, or None if the weights are not i.i.d."""

@@ -26,11 +26,6 @@ class Independent(DrawnBiases):
         OptionError: bias_variance is out of range.
     """
 
-    @property
-    def exact_normal(self) -> bool:
-        """True for normal draws."""
-        return self.distribution == "normal"
-
     @abstractmethod
     def variance(self, fan_in: int, fan_out: int) -> float:
         """Variance of one weight."""
