@@ -197,7 +197,10 @@ def law_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
         axes[1].plot(np.arange(1, len(fit.covered) + 1), 100 * fit.covered, lw=0.5, **style)
         axes[2].plot(np.arange(1, len(fit.distance) + 1), fit.distance, lw=0.5, **style)
     mean, variance, covered, distance = found[0].allowed
-    for axis, levels in ((axes[1], (100 * (INSIDE - covered), 100 * (INSIDE + covered))), (axes[2], (distance,))):
+    for axis, levels in (
+        (axes[1], (100 * max(INSIDE - covered, 0), 100 * min(INSIDE + covered, 1))),
+        (axes[2], (distance,)),
+    ):
         for level in levels:
             axis.axhline(level, color=GREY, lw=1.1, ls=DASHES)
     box = [
