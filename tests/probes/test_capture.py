@@ -13,7 +13,7 @@ from torchvision.models import resnet18
 from engine import batch, learner
 from fanin.parts.optimizers import SGD
 from fanin.parts.regularizers import L2
-from fanin.probes.capture import first_tensor
+from fanin.probes.modules import first_tensor
 from fanin.probes.probe import QUANTITIES, measure_profile
 from fanin.train.fused_learner import FusedLearner
 from fanin.train.learner import Batch

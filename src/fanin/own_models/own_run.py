@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fanin.errors import UserError, did_you_mean
+from fanin.parts.models.layers import weight_layers
 from fanin.record.columns import METRICS, names
 from fanin.record.outcome import outcome
 from fanin.record.recorder import ProfileRow, Recorder
@@ -33,20 +34,24 @@ class OwnRun:
 
     Args:
         folder: the run's folder; its name is the run's, that of the folder around it the experiment's.
+        model: the network.
         config: what makes this run differ from its siblings, its seed too, by dotted keys.
-        overlay: what is known of the network, which makes rows of profiles.
-        facts: further keys of result.json.
         overwrite: whether to replace a finished run.
 
     Raises:
         UserError: something else is in the folder, or somebody else owns it.
     """
 
-    def __init__(
-        self, folder: Path, config: Mapping[str, Any], overlay: Overlay, facts: Mapping[str, Any], *, overwrite: bool
-    ) -> None:
-        self.overlay, self.config, self._facts = overlay, dict(config), facts
-        text = json.dumps([self.config, facts], sort_keys=True, default=str)
+    def __init__(self, folder: Path, model: nn.Module, config: Mapping[str, Any], *, overwrite: bool) -> None:
+        weights, parameters = weight_layers(model), dict(model.named_parameters())
+        self.overlay = Overlay(
+            frozen=[name for name, layer in weights if not layer.get_parameter("weight").requires_grad],
+            matrices=[name for name, one in parameters.items() if one.ndim >= 2],
+            no_law="a model of one's own",
+        )
+        self.config, self._device = dict(config), str(next(iter(parameters.values())).device)
+        self._parameters = sum(one.numel() for one in parameters.values())
+        text = json.dumps([self.config, self._parameters], sort_keys=True, default=str)
         self._hash = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.folder = RunFolder(folder)
         self._pid, self._raised = os.getpid(), _raised()
@@ -202,7 +207,8 @@ class OwnRun:
             "code": {},
             "git": git_state(Path.cwd()),
             "flops_per_step": None,
-            **self._facts,
+            "device": self._device,
+            "parameters": self._parameters,
         }
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from fanin.probes.capture import Capture, Observation, Recording, inner
+from fanin.probes.capture import Capture, Observation, Recording
+from fanin.probes.modules import inner
 from fanin.torch_internals import foreach_copy_, in_backward
 
 Copies = Callable[[], dict[str, Tensor]]
@@ -84,7 +85,7 @@ class TrainingPass:
         if recording is None:
             return None
         seen = recording.end(blocks=True)
-        self._capture.changing.learn(seen)
+        self._capture.changing.learn(seen.modules, seen.changed)
         return seen
 
     def _begin(self) -> None:

@@ -54,3 +54,17 @@ def checked(model: object) -> nn.Module:
     if next(inner.parameters(), None) is None:
         raise UserError(f"fanin: {type(inner).__name__} has no parameters")
     return inner
+
+
+def check_optimizer(model: nn.Module, optimizer: object) -> None:
+    """Refuse an optimizer that trains nothing of a model.
+
+    Raises:
+        UserError: it is none, or another model's.
+    """
+    kind = type(optimizer).__name__
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UserError(f"watch.step: wants the optimizer, not {kind}; a loss goes by its name, loss=loss")
+    mine = {id(one) for one in model.parameters()}
+    if not any(id(one) in mine for group in optimizer.param_groups for one in group["params"]):
+        raise UserError(f"watch.step: {kind} holds no parameter of the watched model; it is another model's")

@@ -19,11 +19,10 @@ from fanin.own_models.own_run import OwnRun
 from fanin.own_models.patterns import chosen_modules
 from fanin.own_models.probe_pass import Loss, ProbePass
 from fanin.own_models.training_pass import TrainingPass
-from fanin.own_models.unwrapped import blind_spot, checked, is_writer
+from fanin.own_models.unwrapped import blind_spot, check_optimizer, checked, is_writer
 from fanin.probes.capture import Capture
 from fanin.probes.probe import Label, Probe, curve_tags
 from fanin.probes.quantities import Measures
-from fanin.run.theory_overlay import Overlay
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ class Watch:
         self._run: OwnRun | None = None
         self._finalizer: Callable[[], object] = lambda: None
         if is_writer():
-            self._run = OwnRun(Path(folder), config or {}, *self._facts(), overwrite=overwrite)
+            self._run = OwnRun(Path(folder), self.model, config or {}, overwrite=overwrite)
             # At the end of the process, or as soon as nobody holds this object any more.
             self._finalizer = weakref.finalize(self, _end, self._run, self._looks.training)
         try:
@@ -162,7 +161,8 @@ class Watch:
         if self._closed:
             raise UserError("watch.step: this watch was closed; make another one")
         if optimizer is not None and id(optimizer) not in self._optimizers:
-            self._check(optimizer)
+            check_optimizer(self.model, optimizer)
+            self._optimizers.add(id(optimizer))
         run, after = self._run, optimizer is not None if updated is None else updated
         if run is not None and self._probe.curve_due(self.steps):
             with run.standing_still():
@@ -239,27 +239,6 @@ class Watch:
             if snapshot == "init" and not any(label[3] == "gradient_norm" for label in labels):
                 _tell("profiles are without gradients; loss= says what the loss of outputs and targets= is")
             self._run.profile(snapshot, labels, values[0].tolist())
-
-    def _check(self, optimizer: object) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise UserError(
-                f"watch.step: wants the optimizer, not {type(optimizer).__name__}; a loss goes by its name, loss=loss"
-            )
-        mine = {id(one) for one in self.model.parameters()}
-        if not any(id(one) in mine for group in optimizer.param_groups for one in group["params"]):
-            kind = type(optimizer).__name__
-            raise UserError(f"watch.step: {kind} holds no parameter of the watched model; it is another model's")
-        self._optimizers.add(id(optimizer))
-
-    def _facts(self) -> tuple[Overlay, dict[str, Any]]:
-        """What the run's files say of the model."""
-        overlay = Overlay(
-            frozen=[name for name, one in self._looks.weights.items() if not one.requires_grad],
-            matrices=[name for name, one in self.model.named_parameters() if one.ndim >= 2],
-            no_law="a model of one's own",
-        )
-        parameters = list(self.model.parameters())
-        return overlay, {"device": str(parameters[0].device), "parameters": sum(one.numel() for one in parameters)}
 
 
 watch = Watch

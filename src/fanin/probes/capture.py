@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Named = tuple[str, nn.Module]
+from fanin.probes.modules import InPlace, Named, first_tensor, inner, watched
 
 
 @dataclass
@@ -61,49 +61,6 @@ class Observation:
     chosen: Callable[[str], bool] = lambda name: True
     changed: set[str] = field(default_factory=set)
     ran: list[Named] = field(default_factory=list)
-
-
-def watched(model: nn.Module) -> list[Named]:
-    """The modules to look at, with their qualified names.
-
-    They are those that have none inside them; those that make their weight from others (torch's parametrizations,
-    whose own modules are left out); and those that own parameters beside the modules inside them, as
-    nn.MultiheadAttention does: these last ones are recorded only where none of the modules inside them runs.
-    """
-    return [
-        (name, module)
-        for name, module in model.named_modules()
-        if ".parametrizations." not in f".{name}." and (_is_leaf(module) or (name and _owns_parameters(module)))
-    ]
-
-
-def inner(named: Named, modules: Sequence[Named]) -> tuple[str, ...]:
-    """The names of those modules that are inside of another one, which is recorded only if none of them runs."""
-    name, module = named
-    return () if _is_leaf(module) else tuple(one for one, _ in modules if one.startswith(f"{name}."))
-
-
-def _is_leaf(module: nn.Module) -> bool:
-    return next(module.children(), None) is None or hasattr(module, "parametrizations")
-
-
-def _owns_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(recurse=False), None) is not None
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """The first tensor of real numbers in what a module gave; None if there is none.
-
-    Modules give tensors, or tuples, lists, dictionaries and objects of them: of nn.LSTM it is the hidden states of
-    all steps, of nn.MultiheadAttention the outputs, not the attention weights.
-    """
-    if isinstance(output, Tensor):
-        return output if output.is_floating_point() else None
-    if isinstance(output, Mapping):
-        output = output.values()
-    elif not isinstance(output, (tuple, list)):
-        output = vars(output).values() if hasattr(output, "__dict__") else ()
-    return next((found for one in output if (found := first_tensor(one)) is not None), None)
 
 
 class Recording:
@@ -211,22 +168,6 @@ def capturing(
         find_blocks(seen, first=1)
 
 
-class InPlace:
-    """The names of outputs that later modules work on in place, and of those that were never seen."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-        self._changed: set[str] = set()
-
-    def __contains__(self, label: object) -> bool:
-        return label in self._changed or label not in self._seen
-
-    def learn(self, seen: Observation) -> None:
-        """Learn from an observation."""
-        self._seen.update(seen.modules)
-        self._changed |= seen.changed
-
-
 class Capture:
     """Captures passes of one model; it remembers which outputs later modules work on in place.
 
@@ -247,7 +188,7 @@ class Capture:
         """Record all that runs on inputs [B, ...] while the block runs; see `capturing`."""
         with capturing(self.modules, x, gradients=gradients, changing=self.changing) as seen:
             yield seen
-        self.changing.learn(seen)
+        self.changing.learn(seen.modules, seen.changed)
 
     @contextmanager
     def only(self, modules: Sequence[Named], *, gradients: bool = False) -> Iterator[Observation]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanin.probes.capture import first_tensor, watched
+from fanin.probes.modules import first_tensor, watched
 
 MOST_ROWS = 1000
 """Rows of Jacobians that a spectrum is made of, a backward pass each."""

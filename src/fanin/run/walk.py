@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
-from fanin.probes.capture import watched
+from fanin.probes.modules import watched
 
 INPUT = -1
 """The place of the model's input."""

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from fanin.probes.capture import first_tensor, watched
+from fanin.probes.modules import first_tensor, watched
 from fanin.run.build import load_data, recipe
 from fanin.run.make_option import Options
 from fanin.run.recipe import Recipe

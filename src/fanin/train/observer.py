@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from torch import Tensor, zeros_like
 
-from fanin.probes.capture import Capture, Named, Observation
+from fanin.probes.capture import Capture, Observation
 from fanin.probes.measures import norms
+from fanin.probes.modules import Named
 from fanin.probes.quantities import Quantity, needs
 
 Tensors = Mapping[str, Tensor]

@@ -15,7 +15,8 @@ from torch.func import vmap
 
 from fanin.parts.models.passes import forward
 from fanin.parts.regularizers import DropoutModule
-from fanin.probes.capture import Capture, Observation, first_tensor
+from fanin.probes.capture import Capture, Observation
+from fanin.probes.modules import first_tensor
 from fanin.train.stacked_linear import install
 
 Tensors = dict[str, Tensor]

@@ -21,7 +21,8 @@ from fanin.parts.models.recurrent import Recurrent
 from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
 from fanin.parts.per_run import is_stackable
 from fanin.parts.regularizers import Dropout, DropoutModule
-from fanin.probes.capture import capturing, watched
+from fanin.probes.capture import capturing
+from fanin.probes.modules import watched
 from networks import drawn
 from stacking import assert_stacked_equals_single
 

@@ -16,7 +16,8 @@ from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import reseed, undisturbed
-from fanin.probes.capture import Named, capturing
+from fanin.probes.capture import capturing
+from fanin.probes.modules import Named
 from fanin.theory.weights import Weights
 
 log = logging.getLogger(__name__)
