@@ -12,14 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine import loop, metrics, recipe, rows, same
-from fanin.parts import activations
 from fanin.parts.initializers import Lsuv, VarianceScaling
-from fanin.parts.models import Mlp
-from fanin.parts.normalization import NoNorm
 from fanin.parts.regularizers import SAM, Dropout
 from fanin.probes import NoProbe, Probe
 from fanin.run.execute import RequestedRun
-from fanin.streams import draws_from_it, stream_seed
+from fanin.streams import stream_seed
 from fanin.train.loop import Interrupted, Loop
 from fanin.train.step import Method
 
@@ -49,7 +46,8 @@ def kept() -> Iterator[None]:
 
 def noisy(**changes: Any) -> Any:
     trainer = {"steps": 16, "log_every": 1, "eval_every": 5, **changes.pop("trainer", {})}
-    return recipe(**{"make_model": lambda shape, outputs: Noisy(outputs), "trainer": trainer, **changes})
+    own = {"make_model": lambda shape, outputs: Noisy(outputs), "stackable": False}
+    return recipe(**{**own, "trainer": trainer, **changes})
 
 
 def done(folder: Path, made: Any, disturb: int = 0) -> Loop[RequestedRun]:
@@ -125,17 +123,6 @@ def test_fanins_own_parts_leave_the_stream_alone(tmp_path: Path) -> None:
     one.train()
     one.first.recorder.close()
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_who_draws_from_it() -> None:
-    def net(activation: Any) -> Mlp:
-        return Mlp(in_features=3, out_features=2, depth=2, activation=activation, normalization=NoNorm())
-
-    assert not draws_from_it(net(activations.relu))
-    assert not draws_from_it(net(nn.SiLU))
-    assert draws_from_it(net(nn.RReLU))
-    assert draws_from_it(Noisy(2)), "a user's may"
-    assert draws_from_it(nn.Sequential(nn.Linear(2, 2), nn.Dropout1d()))
 
 
 def test_parameters_of_ones_own_follow_the_init_stream(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def stream_seed(seed: int, *purpose: str | int) -> int:
@@ -45,20 +45,6 @@ def drawing_from(state: Tensor | None, generator: torch.Generator | None) -> Ite
         yield
     finally:
         generator.set_state(kept)
-
-
-DRAWING = (
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU,
-)  # fmt: skip
-"""Torch's layers that draw in training."""
-
-
-def draws_from_it(model: nn.Module) -> bool:
-    """Whether a module of the model may draw from torch's stream: a user's, or one of torch's that does."""
-    return any(
-        not type(module).__module__.startswith(("fanin.", "torch.nn.")) or isinstance(module, DRAWING)
-        for module in model.modules()
-    )
 
 
 def torch_stream(device: torch.device) -> torch.Generator:

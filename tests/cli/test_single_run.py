@@ -223,3 +223,12 @@ def test_a_model_that_says_what_it_trains_with_says_it_where_something_else_went
     better = fanin(tmp_path, *small, *typed.split())
     assert len(better.out) == 1
     assert "learns" in better.out[0]
+
+
+@pytest.mark.parametrize("mode", ["--run", "-m"])
+def test_a_studys_batch_size_that_does_not_count_is_told_once(tmp_path: Path, mode: str) -> None:
+    small = ["optimizer=gd", "data.limit=500", "trainer.steps=0", "schedule=constant"]
+    said = fanin(tmp_path, mode, "experiment=schedule_study", *small, *(["seed=0,1"] if mode == "-m" else []))
+    assert said.code == 0, said.err
+    (told,) = [line for line in said.err if "batch_size" in line]
+    assert told.startswith("trainer.batch_size=50 does not count: ")

@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 
 from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
-from fanin.run.build import check, recipe
+from fanin.run.build import check, load_data, recipe
+from fanin.run.networks import initialized, trained_model
+from fanin.train.batches import Batches
 
 SMALL = ("data=gaussian", "data.examples=70", "data.features=6", "data.val_size=10", "data.test_size=10",
          "trainer.batch_size=20", "probe.batch_size=20", "model.depth=2", "model.width=5")  # fmt: skip
@@ -26,7 +28,7 @@ def composed(*words: str) -> DictConfig:
 
 
 def test_a_batch_size_typed_beside_an_optimizer_of_the_whole_set_is_refused() -> None:
-    """One that an experiment or the default sets is not; the optimizer takes the whole set all the same."""
+    """One that an experiment sets is not, and told of; the optimizer takes the whole set all the same."""
     gd, sgd = composed("optimizer=gd"), composed("optimizer=sgd")
     (mistake,) = map(str, check(gd, ["optimizer=gd", "trainer.batch_size=20"]))
     assert mistake == (
@@ -37,6 +39,22 @@ def test_a_batch_size_typed_beside_an_optimizer_of_the_whole_set_is_refused() ->
     assert (recipe(gd).trainer.batch_size, recipe(sgd).trainer.batch_size) == ("all", 20)
     everything = composed("optimizer=gd", "trainer.batch_size=all")
     assert check(everything, ["trainer.batch_size=all"]) == []
+    told: list[dict[str, None]] = [{}, {}, {}, {}]
+    default = composed("optimizer=gd", "trainer.batch_size=100", "data.examples=200")
+    for cfg, notes in zip((gd, sgd, everything, default), told, strict=True):
+        assert check(cfg, [], notes) == []
+    said = "trainer.batch_size=20 does not count: fanin.parts.optimizers.GD takes the whole training set in each step"
+    assert told == [{said: None}, {}, {}, {}]
+
+
+@pytest.mark.parametrize(("activation", "own"), [("activations.relu", True), ("torch.nn.RReLU", False)])
+def test_a_part_that_may_hold_anything_draws_from_torchs_stream(activation: str, own: bool) -> None:
+    cfg = composed(f"activation._target_={activation.replace('activations', 'fanin.parts.activations')}")
+    made, data = recipe(cfg), load_data(cfg, torch.device("cpu"), torch.float32)
+    assert made.stackable is own
+    model = initialized(made, data, data.train_x[:20])
+    network = trained_model(made, model, Batches(data.train_x, data.train_y, 20, [0]))
+    assert network.dropout is (None if own else torch.default_generator)
 
 
 @pytest.mark.parametrize("freeze", [[], ["linear_1*"]])

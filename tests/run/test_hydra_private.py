@@ -15,6 +15,7 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
@@ -92,3 +93,10 @@ def test_a_hosts_hydra_is_put_back() -> None:
     assert not OmegaConf.has_resolver("only_ours")
     del ConfigStore.instance().repo["theirs.yaml"]
     OmegaConf.clear_resolver("of_the_host")
+
+
+def test_what_stands_behind_the_equals_sign_is_known() -> None:
+    one, none, deleted, several = OverridesParser.create().parse_overrides(["a=1", "a=null", "~a", "a=2,'b'"])
+    assert [hydra_private.value_of(override) for override in (one, none)] == [1, None]
+    assert hydra_private.value_of(deleted) in ("", None)
+    assert isinstance(hydra_private.value_of(several), ChoiceSweep)

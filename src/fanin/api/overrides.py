@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from fanin.api.option_files import group_options
 from fanin.catalogue import GROUPS
 from fanin.errors import OptionError, UserError, shortened
+from fanin.run.hydra_private import value_of
 
 LONGEST_NAME = 200
 """Characters; Hydra looks for files of these names, and file systems end at 255 bytes with the ending."""
@@ -87,7 +88,7 @@ def _refuse(override: Override, word: str, arguments: Sequence[str]) -> None:
     if override.is_delete() and key in GROUPS and GROUPS[key].bases:
         raise UserError(f"{word}: a run has one; type {key}=OPTION for another")
     if override.is_delete():
-        if override._value not in ("", None) and not isinstance(override._value, str):
+        if not isinstance(value_of(override), str | None):
             raise UserError(f"{word}: type ~{key}, or ~{key}=OPTION")
     elif not all(isinstance(one, str | QuotedString) for one in _options(override)):
         raise OptionError(
@@ -97,7 +98,7 @@ def _refuse(override: Override, word: str, arguments: Sequence[str]) -> None:
 
 def _options(override: Override) -> Iterable[Any]:
     """What is chosen of a group, one after the other; of a list its entries. A range holds numbers."""
-    value = override._value
+    value = value_of(override)
     chosen = value.list if isinstance(value, ChoiceSweep) else [value]
     if override.is_sweep_override() and override.is_range_sweep():
         return [0]
@@ -120,7 +121,7 @@ def _one_length(words: Sequence[str], parsed: Sequence[Override]) -> list[str]:
     """
     epochs = [place for place, one in enumerate(parsed) if one.key_or_group == "trainer.epochs" and not one.is_delete()]
     steps = [place for place, one in enumerate(parsed) if one.key_or_group == "trainer.steps"]
-    if not epochs or any(parsed[place]._value is None for place in steps):
+    if not epochs or any(value_of(parsed[place]) is None for place in steps):
         return list(words)
     if not steps:
         return ["trainer.steps=null", *words]

@@ -32,23 +32,30 @@ from fanin.run.make_option import Options, UnknownKey, find, is_neutral, make
 from fanin.run.objective import check_objective
 from fanin.run.recipe import Recipe
 from fanin.theory import ActivationLaw
+from fanin.train.settings import Trainer
 from fanin.train.step import Method
 
 ALONE = tuple(name for name in PARTS if not (GROUPS[name].several or GROUPS[name].offered))
 """Groups whose one option is made from nothing but its keys."""
 
 
-def check(cfg: DictConfig, typed: Sequence[str] = ()) -> list[UserError]:
+def check(cfg: DictConfig, typed: Sequence[str] = (), notes: dict[str, None] | None = None) -> list[UserError]:
     """Every mistake in a composed configuration; an empty list where it can be run.
 
     Args:
         typed: the overrides that a user typed for it, none of which may be passed over in silence.
+        notes: gets what is no mistake, and yet to be told: a line each.
     """
     errors: list[UserError] = []
     options = Options(cfg)
     made = _compose_recipe(options, errors)
     if made is not None and full_batch(made.make_optimizer):
         errors += _typed_batch_size(cfg, typed)
+        if notes is not None and cfg.trainer.batch_size not in ("all", Trainer.batch_size):
+            notes[
+                f"trainer.batch_size={cfg.trainer.batch_size} does not count: {cfg.optimizer._target_} takes the whole "
+                "training set in each step"
+            ] = None
     try:
         load_study(options["study"] if isinstance(cfg.get("study"), DictConfig) else cfg.get("study"))
     except UserError as error:
@@ -167,7 +174,6 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
         augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
     )
-    made.drawn_of, made.stackable = _drawn_of(options, dropout), _stackable(options, dropout)
     if full_batch(optimizer):
         made.trainer = replace(made.trainer, batch_size="all")
 
@@ -175,6 +181,8 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         return load_data(options, torch.device("cpu"), torch.float32, indices=indices)
 
     attempt(lambda: check_together(options, made, load))
+    if not errors:
+        made.drawn_of, made.stackable = _drawn_of(options, dropout), _stackable(options, dropout)
     return made
 
 

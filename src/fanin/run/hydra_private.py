@@ -34,7 +34,7 @@ from fanin.run.hydra_targets import check_hydra
 
 __all__ = [
     "App", "apply_overrides", "get_args_parser", "get_overrides_dirname", "loader_of", "new_app", "own_hydra",
-    "with_number",
+    "value_of", "with_number",
 ]  # fmt: skip
 
 Check = Callable[[DictConfig], object]
@@ -177,3 +177,8 @@ def own_hydra() -> Iterator[None]:
 def _branches(tree: dict[str, Any]) -> dict[str, Any]:
     """A copy of a tree of dictionaries; its leaves, which are copied where they are used, are shared."""
     return {name: _branches(node) if isinstance(node, dict) else node for name, node in tree.items()}
+
+
+def value_of(override: Override) -> Any:
+    """What stands behind the equals sign as the parser gives it: a sweep unsplit, a quoted string with its quotes."""
+    return override._value

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fanin.parts.data import Dataset
 from fanin.parts.noise import noise_modules
 from fanin.run.recipe import Recipe
-from fanin.streams import draws_from_it, generator, stream_seed, torch_stream
+from fanin.streams import generator, stream_seed, torch_stream
 from fanin.train.batches import Batches
 from fanin.train.parameter_checks import check_initialized, check_optimizer
 from fanin.train.trained_model import TrainedModel
@@ -32,7 +32,7 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
     """The network of one run with its optimizer and its streams."""
     draws = bool(noise_modules(model))
     dropout = generator(made.seed, "dropout", device=made.device) if draws else None
-    if draws_from_it(model):
+    if not made.stackable:  # it may hold anything, draws from torch's own stream among it
         draws, dropout = True, torch_stream(made.device).manual_seed(stream_seed(made.seed, "dropout"))
     optimizer = made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
     check_optimizer(model, optimizer)

@@ -45,7 +45,7 @@ class Recipe:
         takes_indices: whether inputs that are integers are indices for the model.
         drawn_of: equal for recipes whose networks, but for the seed, are drawn alike and look at the same data; None
             where that is not known.
-        stackable: whether networks of it can be run as one program.
+        stackable: whether networks of it can be run as one program, as they cannot where a part may hold anything.
     """
 
     seed: int
@@ -68,7 +68,7 @@ class Recipe:
     augmentations: Sequence[Augmentation] = ()
     takes_indices: bool = False
     drawn_of: str | None = None
-    stackable: bool = False
+    stackable: bool = True
 
     @property
     def device(self) -> torch.device:

@@ -20,7 +20,7 @@ from fanin.run.identity import NO_EXPERIMENT, experiment_of
 from fanin.sweep.hydra_keys import check_folders
 from fanin.sweep.job import Outcome, outcomes
 from fanin.sweep.other_launchers import check_launcher, launch
-from fanin.sweep.plan import Plan, plan_grid
+from fanin.sweep.plan import Plan, plan_grid, tell
 
 
 class FailedRuns(UserError):
@@ -52,9 +52,8 @@ def run_grid(
     folders, grid = plan.folders, plan.folders[0].parent
     known = f", {plan.finished} of them finished before (force=true runs them again)" if plan.finished else ""
     Console(highlight=False, stderr=True).print(f"{counted(len(folders), 'run')} in {grid}{known}", soft_wrap=True)
-    for file, count in plan.edited.items():
-        told = f"{file} has changed since {count} of those; force=true runs them again"
-        Console(highlight=False, stderr=True).print(told, soft_wrap=True, style="yellow")
+    changed = [f"{file} has changed since {count} of those" for file, count in plan.edited.items()]
+    tell([*(f"{one}; force=true runs them again" for one in changed), *plan.notes])
     grid.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, grid / "multirun.yaml")
     returns: list[Any] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +13,7 @@ from threading import Timer
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
+from rich.console import Console
 
 from fanin.catalogue import GROUPS
 from fanin.errors import OptionError, UserError, counted
@@ -43,11 +44,17 @@ class Planned:
 
 @dataclass
 class Plan:
-    """The runs of a grid, in order and each once, by name; `per_job` names the run of every job."""
+    """The runs of a grid, in order and each once, by name; `per_job` names the run of every job.
+
+    Attributes:
+        mistakes: why some cannot be run, a line each.
+        notes: what is no mistake, and yet to be told, a line each.
+    """
 
     grid: Path
     runs: dict[str, Planned] = field(default_factory=dict)
     mistakes: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
     per_job: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
@@ -93,7 +100,7 @@ class Plan:
             from fanin.run.build import check  # torch: not before there is something to run
 
             self._checked.add(text)
-            self.mistakes |= dict.fromkeys(map(str, check(composed.task, composed.overrides)))
+            self.mistakes |= dict.fromkeys(map(str, check(composed.task, composed.overrides, self.notes)))
 
     def refuse_mistakes(self) -> None:
         """Raise InvalidRuns, with all mistakes, if there are any."""
@@ -125,6 +132,7 @@ def plan_run(cfg: DictConfig) -> Planned:
     composed = Composed(plain, partial(as_config, plain), cfg.hydra, record, list(cfg.hydra.overrides.task), "")
     identity = plan.add(composed, Path(cfg.hydra.run.dir))
     plan.refuse_mistakes()
+    tell(plan.notes)
     return plan.runs[identity.name]
 
 
@@ -159,6 +167,12 @@ def plan_grid(
             plan.add(composed)
     plan.refuse_mistakes()
     return plan
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Print what is to be known of a plan before it is carried out."""
+    for note in notes:
+        Console(highlight=False, stderr=True).print(note, soft_wrap=True, style="yellow")
 
 
 @contextmanager
