@@ -136,14 +136,22 @@ def test_drawn_networks_of_some_layers(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHAINS)
 def test_drawn_networks_of_fifty_layers(name: str) -> None:
-    """1,000 networks of 50 layers of 100 units, forwards and backwards."""
+    """1,000 networks of 50 layers of 100 units, forwards and backwards.
+
+    With silu lengths either die out or run away, and what a gradient carries along them with them: the law of its
+    logarithm, a normal given where the chain ends, has the mean of all layers, and in the lower half a variance that is
+    13 to 23 % too small (of 500 networks at layer 1: 24.5, and 19.0 by the law), so that there its mean alone is held.
+    """
     function, v, s, m = CHAINS[name]
     layers = chain([100] * 52, v, s)
     parts = [drawn_chains(function, layers, m, nets=125, seed=seed) for seed in range(8)]
     norms, gradients = (torch.cat(one) for one in zip(*parts, strict=True))
     law = chain_law(layers, m, activation(function))
-    # Backwards through 50 layers whose lengths run away (silu) the law of gradients is not exact: of the upper half.
     assert_drawn(law, norms, gradients, [24, 49] if name == "silu" else [0, 9, 24, 49])
+    for place in (0, 9):
+        drawn = gradients[:, place] - gradients[:, -1]
+        assert abs(drawn.mean() - law.gradient[place].mean) < 4 * drawn.std() / math.sqrt(len(drawn))
+        assert within(norms[:, place], law.post[place].mean, law.post[place].variance)
 
 
 def test_the_coupling_is_needed() -> None:
