@@ -52,11 +52,15 @@ def test_digits(c: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("c", "factor"), [(1.0, 1.3), (2.0, 1.8), (3.0, 1.5)])
-def test_the_study_on_mnist(c: float, factor: float) -> None:
-    """The study's network, 50 layers of 100 units: at c = 2, where outputs are of order 1 and stray most, see docs."""
+@pytest.mark.parametrize("c", [1.0, 2.0, 3.0])
+def test_the_study_on_mnist(c: float) -> None:
+    """The study's network, 50 layers of 100 units: within a factor 1.3, up to two standard errors of 30 seeds' mean.
+
+    At c = 2, where outputs are of order 1 and stray most, the mean itself lies off by up to 1.6 (docs/theory.md).
+    """
     root = os.environ.get("FANIN_DATA")
     if root is None or not (Path(root) / "MNIST").is_dir():
         pytest.skip("FANIN_DATA has no MNIST")
     logs = factors(Standardize()(Mnist(root=root).load()), 50, 100, c, activations.relu)
-    assert logs.mean(0).abs().max() < math.log(factor), logs.mean(0)
+    errors = logs.std(0) / math.sqrt(SEEDS)
+    assert (logs.mean(0).abs() < math.log(1.3) + 2 * errors).all(), logs.mean(0)
