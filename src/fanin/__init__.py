@@ -18,6 +18,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fanin.api.composing import compose as compose
     from fanin.api.finished_run import Run as Run
+    from fanin.api.grids import Sweep as Sweep
+    from fanin.api.grids import sweep as sweep
     from fanin.api.runs import run as run
     from fanin.api.tables import Tables as Tables
     from fanin.api.tables import load as load
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 ROOMS = {
     "fanin.api.composing": ("compose",),
     "fanin.api.finished_run": ("Run",),
+    "fanin.api.grids": ("Sweep", "sweep"),
     "fanin.api.runs": ("run",),
     "fanin.api.tables": ("Tables", "load"),
     "fanin.errors": ("OptionError", "UserError", "choice", "flag", "integer", "number"),
@@ -111,7 +114,7 @@ __all__ = sorted(
 )
 """What is called; what parts derive from is imported by its name, and not by `*`."""
 
-CALLED = ("run",)
+CALLED = ("run", "sweep")
 """Packages of fanin whose names are functions as well: they can be called."""
 
 

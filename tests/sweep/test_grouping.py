@@ -23,7 +23,7 @@ from fanin.parts.models import Mlp
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import is_stackable, stackable
 from fanin.run.identity import Identity
-from fanin.sweep.composer import Composed, Plain, as_config, as_plain
+from fanin.sweep.composer import Composed, Plain, as_config
 from fanin.sweep.fused_groups import fuse, number_of_groups
 from fanin.sweep.plan import Planned
 from fanin.sweep.structure import structure_key
@@ -113,7 +113,7 @@ def base() -> Plain:
             "optimizer=momentum",
             "regularizer=[l1,l2,weight_decay,max_norm,dropout,label_smoothing,early_stopping]",
         ]
-        return as_plain(compose("config", words), resolve=True)
+        return OmegaConf.to_container(compose("config", words), resolve=True, enum_to_str=True)
 
 
 def configuration(words: str = "") -> Plain:

@@ -8,11 +8,33 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanin.api.application import prepare_process
 from fanin.output import forgive_output
 from fanin.process import is_there
+
+if TYPE_CHECKING:
+    from fanin.run.hydra_private import App
+
+
+def start(app: App, name: str, overrides: list[str], *, grid: bool) -> None:
+    """Run one configuration or a grid of them, checked as a whole before anything is written.
+
+    Args:
+        app: composes.
+        name: of the configuration.
+        overrides: as they were read.
+        grid: whether they are a grid's.
+
+    Raises:
+        UserError: they cannot be run, or runs of a grid failed.
+    """
+    from fanin.sweep.grid import ended_with_a_report
+    from fanin.sweep.plan import plan_run
+
+    app.check, app.around = plan_run, ended_with_a_report
+    (app.multirun if grid else app.run)(name, Task(), overrides)
 
 
 class Task:

@@ -125,7 +125,7 @@ def _dispatch(args: Any) -> None:
     from hydra.types import RunMode
 
     from fanin.api.application import application
-    from fanin.api.task import Task
+    from fanin.api.task import start
     from fanin.errors import OptionError, UserError
 
     more = Path(args.config_dir) if args.config_dir is not None else None
@@ -148,15 +148,10 @@ def _dispatch(args: Any) -> None:
         elif args.info:
             app.show_info(args.info, name, overrides)
         else:
-            from fanin.sweep.grid import ended_with_a_report
-            from fanin.sweep.plan import plan_run
-
-            app.check, app.around = plan_run, ended_with_a_report
             mode = app.get_mode(name, overrides)  # a study sets it
             grid = args.multirun or (mode == RunMode.MULTIRUN and not args.run)
             wanted = RunMode.MULTIRUN if grid else RunMode.RUN
-            start = app.multirun if grid else app.run
-            start(name, Task(), overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"])
+            start(app, name, overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"], grid=grid)
 
 
 if __name__ == "__main__":

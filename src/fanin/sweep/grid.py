@@ -22,6 +22,9 @@ from fanin.sweep.job import Outcome, outcomes
 from fanin.sweep.other_launchers import check_launcher, launch
 from fanin.sweep.plan import Plan, plan_grid, tell
 
+runs_of_the_grid: list[tuple[Path, bool]] = []
+"""The folders of the runs of this process's grid, in order, and whether each was finished before."""
+
 
 class FailedRuns(UserError):
     """Some runs of a grid failed; the others are complete."""
@@ -50,6 +53,7 @@ def run_grid(
     check_launcher(name, launcher)
     plan = plan_grid(master, loader, [job for batch in batches for job in batch], own_launcher=ours is not None)
     folders, grid = plan.folders, plan.folders[0].parent
+    runs_of_the_grid[:] = [(run.folder, run.finished) for run in plan.runs.values()]
     known = f", {plan.finished} of them finished before (force=true runs them again)" if plan.finished else ""
     Console(highlight=False, stderr=True).print(f"{counted(len(folders), 'run')} in {grid}{known}", soft_wrap=True)
     changed = [f"{file} has changed since {count} of those" for file, count in plan.edited.items()]
@@ -92,6 +96,7 @@ def ended_with_a_report(master: DictConfig, sweeper: Sweeper) -> Iterator[None]:
         here = {Path(outcome["folder"]): outcome["state"] for outcome in outcomes}
         new = {path.parent: "" for path in grid.glob("*/status.json") if path.stat().st_mtime >= began}
         folders = list({folder.absolute(): folder for folder in (*here, *new)}.values())
+        runs_of_the_grid[:] = [(folder, here.get(folder) == "skipped") for folder in folders]
         _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
     failed = [folder for folder in folders if "failed" in (here.get(folder), RunFolder(folder).status.get("state"))]
     if failed:
