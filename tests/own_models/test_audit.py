@@ -100,6 +100,19 @@ def test_right_models_have_no_fault(name: str) -> None:
     assert str(found).endswith("all as declared")
 
 
+@pytest.mark.parametrize("name", ["kaiming_normal", "xavier_uniform", "orthogonal", "truncated"])
+def test_parameters_of_bfloat16(name: str) -> None:
+    """Rounding to 8 bits is no fault, and hides none: a variance that is half of what it should be."""
+    fresh()
+    make, rules = RIGHT[name]
+    assert fanin.audit(make().bfloat16(), rules, level=1e-6)
+    model = make()
+    with torch.no_grad():
+        model.get_parameter("4.weight").mul_(math.sqrt(0.5))
+    (fault,) = fanin.audit(model.bfloat16(), rules, level=1e-6).faults
+    assert fault.parameter == "4.weight"
+
+
 @pytest.mark.slow
 def test_two_hundred_right_models() -> None:
     """At level 0.05 at most one in twenty: more than 22 of 200 have a probability of 10^-4; at 10^-6 none."""

@@ -108,12 +108,11 @@ def test_a_loss_that_is_not_finite_is_divergence(tmp_path: Path) -> None:
 
 def test_reports_show_it_beside_runs(tmp_path: Path) -> None:
     """One table with the configurations of a grid of one's own, and no complaint."""
-    for lr in (0.1, 0.2):
-        for seed in range(2):
-            torch.manual_seed(seed)
-            model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-            train(model, tmp_path / "lab" / f"{lr}_{seed}", torch.randn(8, 3), inputs=torch.randn(8, 3), lr=lr,
-                  loss=lambda outputs: outputs.square().mean(), config={"lr": lr, "seed": seed})  # fmt: skip
+    for seed, lr in enumerate((0.1, 0.2)):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        train(model, tmp_path / "lab" / f"{lr}", torch.randn(8, 3), inputs=torch.randn(8, 3), lr=lr,
+              loss=lambda outputs: outputs.square().mean(), config={"lr": lr, "seed": seed})  # fmt: skip
     told = end(start(tmp_path, str(tmp_path / "lab"), module="fanin.report.cli"))
     assert told.code == 0, told.err
     out = "\n".join(told.out)
@@ -121,7 +120,7 @@ def test_reports_show_it_beside_runs(tmp_path: Path) -> None:
     assert "lr=0.2" in out
     assert "note" not in out.lower()
     table = (tmp_path / "lab" / "summary.csv").read_text().splitlines()
-    assert len(table) == 5
+    assert len(table) == 3
     assert all(",done," in line for line in table[1:])
 
 
