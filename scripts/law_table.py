@@ -21,7 +21,7 @@ HEAD = """# Which law holds to what accuracy
 
 Fresh draws of each recipe against the band that theory draws behind their norms: `fanin experiment=law_study`, of which
 this page is made (`scripts/law_table.py`): 10 layers of 100 units, weights of variance 1.5/n. A row is all activations,
-initializers and bias variances (0 and 0.05) together; z is (ln norm² - law's mean)/law's deviation, layer by layer.
+initializers and bias variances together; z is (ln norm² - law's mean)/law's deviation, layer by layer.
 
 - *passes*: configurations whose mean and variance of z, coverage and Kolmogorov-Smirnov distance are within four
   standard errors (of the distance: 1 in 10,000) at every layer
@@ -38,13 +38,18 @@ COLUMNS = (
 
 def main() -> None:
     """Print the page."""
-    grid = Path(sys.argv[1]).resolve()
+    print(HEAD)
+    for place in sys.argv[1:]:
+        _print(Path(place).resolve())
+
+
+def _print(grid: Path) -> None:
+    """The table of one grid."""
     runs = read_runs(find_runs([grid]), grid)
     configurations = group_runs(runs)
     rows: dict[tuple[str, ...], list[Fit]] = {}
     for one, fit in _fits(runs):
         rows.setdefault((*_kind(one), QUANTITIES[fit.quantity], fit.source), []).append(fit)
-    print(HEAD)
     seeds = max(len(one.members) for one in configurations)
     options = {key: sorted({str(run.config.option(key)) for run in runs}) for key in ("activation", "initializer")}
     print(f"{seeds} seeds; " + "; ".join(f"{key}: {', '.join(values)}" for key, values in options.items()) + ".\n")
@@ -56,6 +61,7 @@ def main() -> None:
         passes = f"{sum(fit.passes for fit in found)} of {len(found)}"
         numbers = f"{passes} | {100 * inside:.0f} % | {mean:+.2f} | {variance:.2f} | {factor:.3g}"
         print(f"| {' | '.join(key)} | {numbers} |")
+    print()
 
 
 def _fits(runs: list[Run]) -> list[tuple[Run, Fit]]:
