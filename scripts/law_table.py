@@ -14,7 +14,7 @@ import numpy as np
 
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import Run, find_runs, read_runs
-from fanin.report.read.series import read_profiles
+from fanin.report.read.series import Profiles
 from fanin.report.studies.law import QUANTITIES, Fit, fits
 
 HEAD = """# Which law holds to what accuracy
@@ -69,7 +69,7 @@ def _fits(runs: list[Run]) -> list[tuple[Run, Fit]]:
     for one in group_runs(runs):
         members = [runs[position] for position in one.members]
         alone = [type(one)(one.experiment, {}, list(range(len(members))), label=one.label)]
-        found += [(members[0], fit) for fit in fits(read_profiles(members), alone, members)]
+        found += [(members[0], fit) for fit in fits(Profiles(members), alone, members)]
     return found
 
 

@@ -17,7 +17,7 @@ from fanin.report import make
 from fanin.report.make import write_report
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import find_runs, read_runs
-from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 4, "width": 8, "count": 3}
@@ -114,7 +114,7 @@ def test_last_line_being_written_is_left_out(tmp_path: Path, write_run: WriteRun
     with (folder / "profiles.csv").open("a") as file:
         file.write("final,module,1,input,activation_norm,17.5")
     (run,) = read_runs([folder], tmp_path)
-    assert read_profiles([run]).matrix("final", "module", "activation_norm").size == 0
+    assert Profiles([run]).matrix("final", "module", "activation_norm").size == 0
     assert run.notes == ["profiles.csv ends in the middle of a line, which is left out"]
 
 
@@ -124,7 +124,7 @@ def test_lines_that_are_no_lines_are_counted(tmp_path: Path, write_run: WriteRun
     lines[2:2] = ["7,0.1,0.003,high,0.5,,,,,,,1", "8,0.2,0.003"]
     (second / "metrics.csv").write_text("\n".join(lines) + "\n")
     runs = read_runs([first, second], tmp_path)
-    metrics = read_metrics(runs)
+    metrics = Metrics(runs)
     assert [list(metrics.series(i, "batch_loss")[0]) for i in (0, 1)] == [[0, 500, 1000]] * 2
     assert [run.notes for run in runs] == [[], ["metrics.csv: 2 lines could not be read"]]
 

@@ -16,7 +16,7 @@ from fanin.report.figures.lines import MOST_LINES, cloud_size
 from fanin.report.figures.style import Sheet
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import read_runs
-from fanin.report.read.series import Profiles, read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 
 WriteRun = Callable[..., Path]
 SEEDS = 20
@@ -25,8 +25,8 @@ SEEDS = 20
 def study(root: Path, folders: list[Path]) -> tuple[Figure, list[Axes], Profiles]:
     """The study's figure of some runs, its panels, and what it is drawn from."""
     runs = read_runs(folders, root)
-    profiles = read_profiles(runs)
-    figure = study_figure(Sheet("a title", "a setting", group_runs(runs)), runs, profiles, read_metrics(runs))
+    profiles = Profiles(runs)
+    figure = study_figure(Sheet("a title", "a setting", group_runs(runs)), runs, profiles, Metrics(runs))
     assert figure is not None
     return figure, list(figure.axes), profiles
 

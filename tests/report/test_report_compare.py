@@ -119,9 +119,7 @@ def test_other_overrides_are_paired_too(tmp_path: Path, add: Callable[..., Path]
     add("adam", 0, 0.0, others={"initializer.c": 5, "model.depth": 3})
     result = compare([tmp_path], SIDES)
     (one,) = result.comparisons
-    assert [pair.values for pair in one.pairs] == [
-        {"initializer.c": c, "seed": seed} for c in (1, 2) for seed in (0, 1, 7)
-    ]
+    assert list(one.values["pair"]) == [f"initializer.c={c}, seed={seed}" for c in (1, 2) for seed in (0, 1, 7)]
     assert list(one.values["difference"]) == pytest.approx(differences, rel=1e-9)
     assert one.statistics is not None
     assert one.statistics.t_p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, rel=1e-6)

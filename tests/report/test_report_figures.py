@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -27,7 +29,7 @@ from fanin.report.figures.style import Sheet
 from fanin.report.make import write_report
 from fanin.report.read.configurations import Configuration, group_runs
 from fanin.report.read.folders import read_runs
-from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 from fanin.report.write.page import Report
 from fanin.report.write.terminal import print_study
 
@@ -39,7 +41,7 @@ def draw(root: Path, folders: list[Path]) -> dict[str, Figure | None]:
     """The three figures of these runs."""
     runs = read_runs(folders, root)
     sheet = Sheet("a title", "a setting", group_runs(runs))
-    profiles, metrics = read_profiles(runs), read_metrics(runs)
+    profiles, metrics = Profiles(runs), Metrics(runs)
     return {
         "study": study_figure(sheet, runs, profiles, metrics),
         "movement": movement_figure(sheet, runs, profiles),
@@ -116,6 +118,21 @@ def test_the_study_shows_chance_theory_and_divergence(tmp_path: Path, write_run:
     assert sorted(legend_of(figure)) == sorted(["c=1", "c=2", "c=3", *styles, "not finite from here"])
 
 
+def test_words_about_a_loss_stand_beside_its_curves(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path, c=c, **SMALL) for c in (1, 2)]
+    path = folders[0] / "metrics.csv"
+    pd.read_csv(path).assign(batch_loss=700.0).to_csv(path, index=False)
+    figure = draw(tmp_path, folders)["study"]
+    assert figure is not None
+    FigureCanvasAgg(figure).draw()
+    panel = axes_of(figure)[-1]
+    said = {text.get_text(): text.get_window_extent() for text in panel.texts}
+    (beyond,) = [box for text, box in said.items() if text.startswith("1 of 2 go on above")]
+    beside = [beyond, said["chance,\nln 10"], said["c  training loss"]]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations([*beside, panel.bbox], 2))
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in beside)
+
+
 def test_the_mean_over_seeds_is_geometric_and_stops_with_the_first_seed() -> None:
     values = np.array([[1.0, 4.0, 2.0, 5.0], [4.0, 9.0, math.inf, 5.0]])
     mean = mean_while_all(values, np.array([4, 4]), log=True)
@@ -134,7 +151,7 @@ def test_movement_needs_weights_that_moved(tmp_path: Path, write_run: WriteRun) 
     *_, movement = axes_of(figure)
     # c=1 has no final profile; that of c=3 was taken when it was no longer finite.
     assert legend_of(figure) == ["c=2", "before training", "after training", "(1 diverged run left out)"]
-    values = read_profiles(read_runs(moved, tmp_path)).matrix("final", "weight", "weight_movement")[1]
+    values = Profiles(read_runs(moved, tmp_path)).matrix("final", "weight", "weight_movement")[1]
     drawn = [np.asarray(line.get_ydata()) for line in movement.get_lines()]
     assert any(len(line) == 6 and np.allclose(line, values) for line in drawn)
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from fanin.report.read.folders import Run, read_runs
-from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 from fanin.report.statistics import geometric_interval, mean_curve, mean_interval
 
 WriteRun = Callable[..., Path]
@@ -56,7 +56,7 @@ def test_matrices_hold_what_the_files_say(
                 if row[column]:
                     expected[position, int(row["index"]) - 1] = float(row[column])
                 lengths[position] = max(lengths[position], int(row["index"]))
-    profiles = read_profiles(runs)
+    profiles = Profiles(runs)
     matrix = profiles.matrix(snapshot, axis, quantity, column)
     assert matrix.shape == (5, max(lengths))
     assert list(profiles.lengths(snapshot, axis, quantity)) == lengths
@@ -73,7 +73,7 @@ def test_words_for_what_is_not_finite(tmp_path: Path) -> None:
     ]
     (tmp_path / "status.json").write_text('{"state": "running"}')
     (tmp_path / "profiles.csv").write_text(HEADER + "\n".join(lines) + "\n")
-    profiles = read_profiles(read_runs([tmp_path], tmp_path))
+    profiles = Profiles(read_runs([tmp_path], tmp_path))
     values = profiles.matrix("init", "weight", "gradient_norm")[0]
     assert list(values[:2]) == [math.inf, -math.inf]
     assert values[3] == 0
@@ -85,7 +85,7 @@ def test_an_index_that_is_none_is_left_out(tmp_path: Path, index: str) -> None:
     (tmp_path / "status.json").write_text('{"state": "running"}')
     lines = f"init,weight,{index},x,gradient_norm,9,,,\ninit,weight,2,linear_2,gradient_norm,5,,,\n"
     (tmp_path / "profiles.csv").write_text(HEADER + lines)
-    values = read_profiles(read_runs([tmp_path], tmp_path)).matrix("init", "weight", "gradient_norm")
+    values = Profiles(read_runs([tmp_path], tmp_path)).matrix("init", "weight", "gradient_norm")
     assert np.array_equal(values, [[np.nan, 5]], equal_nan=True)
 
 
@@ -96,7 +96,7 @@ def test_one_unreadable_file_costs_only_itself(tmp_path: Path, write_run: WriteR
         text.replace("init,weight,2,linear_2,gradient_norm,", "init,weight,2,linear_2,gradient_norm,x")
     )
     runs = read_runs(folders, tmp_path)
-    measured = ~np.isnan(read_profiles(runs).matrix("init", "weight", "gradient_norm"))
+    measured = ~np.isnan(Profiles(runs).matrix("init", "weight", "gradient_norm"))
     assert measured.sum(axis=1).tolist() == [3, 3, 3, 3, 2, 3, 3]
     assert not measured[4, 1]
     assert [len(run.notes) for run in runs] == [0, 0, 0, 0, 1, 0, 0]
@@ -105,7 +105,7 @@ def test_one_unreadable_file_costs_only_itself(tmp_path: Path, write_run: WriteR
 def test_metrics_align_on_steps(tmp_path: Path, write_run: WriteRun) -> None:
     folders = [write_run(tmp_path, seed=seed, depth=2, width=4, count=count) for seed, count in ((0, 3), (1, 5))]
     runs = read_runs(folders, tmp_path)
-    metrics = read_metrics(runs)
+    metrics = Metrics(runs)
     steps, values = metrics.matrix([1, 0], "batch_loss")
     assert steps.tolist() == [0, 250, 500, 750, 1000]
     assert np.isnan(values).tolist() == [[False] * 5, [False, True, False, True, False]]
@@ -130,7 +130,7 @@ def test_files_of_earlier_versions_in_one_report(tmp_path: Path, write_run: Writ
             lines[-1] = lines[-1].rpartition(",")[0] + ',"0.75"'
         (folders[seed] / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
     runs = read_runs(folders, tmp_path)
-    metrics = read_metrics(runs)
+    metrics = Metrics(runs)
     assert [metrics.series(i, "train_loss")[1].tolist() for i in range(4)] == [[], [1.25, 1.25], [], [3.25, 3.25]]
     assert metrics.series(3, "train_error")[1].tolist() == [0.5, 0.75]
     assert [metrics.series(i, "batch_loss")[1].tolist() for i in (1, 2, 3)] == [[1.5] * 2, [2.5] * 2, [3.5] * 2]

@@ -27,7 +27,7 @@ from fanin.report.figures.style import Sheet, look
 from fanin.report.make import write_report
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import find_runs, read_runs
-from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 from fanin.report.studies import BEFORE, activation, load_study, normalization, preprocessing, study_of
 from fanin.report.studies.base import Claim, Evidence, Study, spread
 from fanin.report.studies.gradients import gradient_factor, growth_slack
@@ -100,7 +100,7 @@ def run(
 def evidence_of(grid: Path) -> Evidence:
     """The runs below a folder, as the report reads them."""
     runs = read_runs(find_runs([grid]), grid)
-    return Evidence(runs, group_runs(runs), read_profiles(runs), read_metrics(runs))
+    return Evidence(runs, group_runs(runs), Profiles(runs), Metrics(runs))
 
 
 def verdicts(claims: Sequence[Claim]) -> list[bool | None]:

@@ -12,7 +12,7 @@ import pytest
 
 from fanin.report.claim import judge
 from fanin.report.read.folders import read_runs
-from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 from fanin.report.statistics import paired
 from fanin.report.studies.base import Claim
 from fanin.report.studies.schedule.claims import FROM_THE_TOP
@@ -53,7 +53,7 @@ class Grid:
     def claims(self) -> list[Claim]:
         """As the report judges them."""
         runs = read_runs(sorted(self.place.iterdir()), self.place)
-        (study,), notes = judge(runs, read_profiles(runs), read_metrics(runs))
+        (study,), notes = judge(runs, Profiles(runs), Metrics(runs))
         assert (notes, study.notes) == ([], [])
         return study.claims
 

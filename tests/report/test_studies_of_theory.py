@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from fanin.report.claim import judge
 from fanin.report.read.folders import find_runs, read_runs
-from fanin.report.read.series import read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 from fanin.report.studies.base import Claim
 from fanin.theory.bands import EXACT, FIRST_ORDER, SIGMA
 
@@ -67,7 +67,7 @@ class Grid:
     def claims(self) -> list[Claim]:
         """As the report judges them."""
         runs = read_runs(find_runs([self.place]), self.place)
-        (study,), notes = judge(runs, read_profiles(runs), read_metrics(runs))
+        (study,), notes = judge(runs, Profiles(runs), Metrics(runs))
         assert (notes, study.notes) == ([], [])
         return study.claims
 

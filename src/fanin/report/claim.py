@@ -16,7 +16,7 @@ from fanin.errors import UserError
 from fanin.report.figures.style import Sheet, save
 from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run
-from fanin.report.read.series import Metrics, Profiles, read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 from fanin.report.studies import study_of
 from fanin.report.studies.base import Claim, Evidence, Study
 from fanin.report.write.tables import STUDY_HEADER, Row, Table, study_cells
@@ -97,7 +97,7 @@ def judge(runs: Sequence[Run], profiles: Profiles, metrics: Metrics) -> tuple[li
         if study is None:
             continue
         if len(experiments) > 1:
-            profiles, metrics = read_profiles(own), read_metrics(own)
+            profiles, metrics = Profiles(own), Metrics(own)
         one = Judged(experiment, study, Evidence(own, group_runs(own), profiles, metrics))
         one.attempt("judging its claims", one.judge, None)
         studies.append(one)

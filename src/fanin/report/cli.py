@@ -62,28 +62,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--metric: what --compare compares; add --compare optimizer=sgd optimizer=adam")
         if arguments.compare is not None and keys:
             raise UserError("--group-by: not together with --compare, which pairs by all that its sides leave out")
-        wanted = None if arguments.compare is None else sides
-        _run(folders or [Path("outputs")], arguments.out, keys, wanted, arguments.metric)
+        from rich.console import Console
+
+        console, folders = Console(highlight=False), folders or [Path("outputs")]
+        if arguments.compare is None:
+            from fanin.report.make import write_report
+            from fanin.report.write.terminal import print_study
+
+            print_study(write_report(folders, arguments.out, keys), console)
+        else:
+            from fanin.report.compare.comparison import compare, print_compared
+
+            print_compared(compare(folders, sides, arguments.metric, arguments.out), console)
     except (UserError, OSError) as error:
         message = file_line(error) if isinstance(error, OSError) else str(error)
         print(f"fanin-report: {' '.join(message.split())}", file=sys.stderr)
         return 1
     return LOST if lost() else 0
-
-
-def _run(folders: list[Path], out: Path | None, keys: list[str], sides: list[str] | None, metric: str | None) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if sides is None:
-        from fanin.report.make import write_report
-        from fanin.report.write.terminal import print_study
-
-        print_study(write_report(folders, out, keys), console)
-    else:
-        from fanin.report.compare.comparison import compare, print_compared
-
-        print_compared(compare(folders, sides, metric, out), console)
 
 
 if __name__ == "__main__":

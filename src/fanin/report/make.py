@@ -18,7 +18,7 @@ from fanin.report.figures.style import Sheet, look, save
 from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, task_of, titled
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
-from fanin.report.read.series import Metrics, Profiles, read_metrics, read_profiles
+from fanin.report.read.series import Metrics, Profiles
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.page import Report, write_page
 from fanin.report.write.tables import study_rows, write_table_markdown
@@ -65,7 +65,7 @@ def _write_report(
     for one in configurations:
         one.members = [next(places) for _ in one.members]
 
-    profiles, metrics = read_profiles(runs), read_metrics(runs)
+    profiles, metrics = Profiles(runs), Metrics(runs)
     sheet = Sheet(titled(runs), setting(runs, configurations), configurations)
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]

@@ -24,9 +24,6 @@ class Interval(NamedTuple):
     measured: int
 
 
-NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
-
-
 def t_quantile(n: int | NDArray[np.intp]) -> Floats:
     """The 97.5 % quantile of Student's t with n - 1 degrees of freedom; nan for n < 2.
 
@@ -70,7 +67,7 @@ def mean_interval(values: Iterable[float | None], folds: int | None = None, *, s
     finite = np.array([value for value in measured if math.isfinite(value)])
     n = len(finite)
     if not n:
-        return NOTHING._replace(mean=measured[0], measured=len(measured)) if measured else NOTHING
+        return Interval(measured[0] if measured else math.nan, math.nan, math.nan, 0, len(measured))
     mean, half = float(finite.mean()), math.nan
     if n > 1:
         half = float(t_quantile(n) * finite.std(ddof=1)) * math.sqrt(1 / n + overlap_of(folds))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.tensorboard_plugins import hparams_experiment
-from fanin.report.figures.lines import Floats, geometric_mean
+from fanin.report.figures.lines import geometric_mean
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.series import Profiles
 
@@ -52,20 +52,21 @@ def write_tensorboard(
     for one in configurations[:MOST_THEORIES]:
         for line in LINES:
             means = {tag: geometric_mean(values[one.members]) for (name, tag), values in curves.items() if name == line}
-            _write_line(folder / f"theory_{file_name(one.label)}" / line, means)
-    _write_figures(folder / "figures", configurations, figures)
-
-
-def _write_figures(folder: Path, configurations: Sequence[Configuration], figures: Sequence[Path]) -> None:
-    """The grid's hyperparameters, and the study's figures as images."""
-    columns = list(dict.fromkeys(key for one in configurations for key in one.values))
+            table = pd.DataFrame({tag: pd.Series(mean) for tag, mean in means.items()})
+            table = table.replace([np.inf, -np.inf], np.nan).dropna(how="all")
+            if len(table):
+                events = EventFile(folder / f"theory_{file_name(one.label)}" / line)
+                for index, row in table.iterrows():
+                    there = {str(tag): value for tag, value in row.dropna().items()}
+                    events.scalars(with_log10(there), int(str(index)) + 1)
+                events.close()
+    values = {key: [one.values.get(key) for one in configurations] for each in configurations for key in each.values}
     studies = {"study", *(one.experiment for one in configurations)}
     images = [path for path in figures if path.suffix == ".png" and path.stem in studies]
-    if not columns and not images:
+    if not values and not images:
         return
-    events = EventFile(folder)
-    if columns:
-        values = {key: [one.values.get(key) for one in configurations] for key in columns}
+    events = EventFile(folder / "figures")
+    if values:
         events.plugin(*hparams_experiment(values | {"seed": [0]}))
     for path in images:
         png = path.read_bytes()
@@ -80,14 +81,3 @@ def file_name(label: str) -> str:
     if name == label.replace(", ", ",") and len(name) <= 100:
         return name
     return f"{name[:100]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-
-
-def _write_line(folder: Path, means: dict[str, Floats]) -> None:
-    """One run of TensorBoard: the geometric mean of theory over a configuration's seeds, at every index."""
-    table = pd.DataFrame({tag: pd.Series(mean) for tag, mean in means.items()}).replace([np.inf, -np.inf], np.nan)
-    table = table.dropna(how="all")
-    if len(table):
-        events = EventFile(folder)
-        for index, row in table.iterrows():
-            events.scalars(with_log10({str(tag): value for tag, value in row.dropna().items()}), int(str(index)) + 1)
-        events.close()

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -19,12 +18,11 @@ from rich.text import Text
 
 from fanin.errors import UserError, counted, did_you_mean
 from fanin.record.csv_file import write_table
-from fanin.record.overrides import display
 from fanin.report.compare.sides import Match, Matched, Side, match, read_sides
-from fanin.report.figures.encoding import GREY, OKABE_ITO, plain
+from fanin.report.figures.encoding import GREY, OKABE_ITO, entry, plain
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.read.configurations import FOLD, folds_of
-from fanin.report.read.folders import Run, grid_of, read_runs, titled
+from fanin.report.read.folders import grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
 from fanin.report.write.templates import write_template
 from fanin.report.write.terminal import line, near
@@ -47,8 +45,8 @@ class Comparison:
     Attributes:
         first, side: the sides, with all their runs.
         matched: which run belongs to which, and what is left out.
-        pairs: those that count: both runs done, with a finite value.
-        values: of the metric, a row for each of these pairs, with the columns first, side and difference.
+        values: of the metric, a row for each pair that counts, both runs done with a finite value: what tells the pair
+            from the others, first, side and their difference.
         lost: how many paired runs have no number to compare, by the reason and by the side.
         statistics: of the differences, side - first; None with fewer than two pairs.
         folds: k where pairs are folds of a cross-validation, else None.
@@ -58,7 +56,6 @@ class Comparison:
     first: Side
     side: Side
     matched: Matched
-    pairs: list[Match]
     values: pd.DataFrame
     lost: pd.DataFrame
     statistics: Paired | None
@@ -83,10 +80,9 @@ class Comparison:
         ]
 
     def rows(self) -> list[list[str]]:
-        """The pairs for people: what tells one from the others, both values and their difference."""
-        named = [", ".join(f"{key}={display(value)}" for key, value in pair.values.items()) for pair in self.pairs]
-        numbers = zip(named, *(self.values[column] for column in self.values), strict=True)
-        return [[name, f"{a:.6g}", f"{b:.6g}", f"{gap:+.6g}"] for name, a, b, gap in list(numbers)[:MOST_PAIRS]]
+        """The pairs for people."""
+        shown = self.values.head(MOST_PAIRS).itertuples(index=False)
+        return [[pair, f"{a:.6g}", f"{b:.6g}", f"{gap:+.6g}"] for pair, a, b, gap in shown]
 
     def row(self, metric: str) -> dict[str, object]:
         """The same numbers by their columns of compare.csv, and how many runs of either side were left out."""
@@ -139,7 +135,12 @@ def compare(
     first, *others = read_sides(sides, read_runs(found, grid))
     chosen = [run for side in (first, *others) for run in side.runs]
     matches = [match(first, side) for side in others]
-    metric = _metric(chosen, matches, metric)
+    cross_validated = any(pair.first.overrides.get(FOLD) is not None for one in matches for pair in one.pairs)
+    metric = metric or ("val_error" if cross_validated else "test_error")
+    names = sorted({name for run in chosen for name in run.numbers})
+    if metric not in names:
+        fix = did_you_mean(metric, names) or f"they have {', '.join(names) or 'none'}"
+        raise UserError(f"--metric {metric}: none of these runs has it; {fix}")
     comparisons = [_compared(first, side, one, metric) for side, one in zip(others, matches, strict=True)]
     if all(one.statistics is None for one in comparisons):
         one = comparisons[0]
@@ -177,28 +178,27 @@ def print_compared(result: Compared, console: Console) -> None:
         line(console, f"{name:<12}{near(path)}")
 
 
-def _metric(runs: Sequence[Run], matches: Sequence[Matched], asked: str | None) -> str:
-    """The metric to compare, one that some run has."""
-    paired_folds = any(pair.first.overrides.get(FOLD) is not None for one in matches for pair in one.pairs)
-    metric = asked or ("val_error" if paired_folds else "test_error")
-    names = sorted({name for run in runs for name in run.numbers})
-    if metric not in names:
-        fix = did_you_mean(metric, names) or f"they have {', '.join(names) or 'none'}"
-        raise UserError(f"--metric {metric}: none of these runs has it; {fix}")
-    return metric
-
-
 def _compared(first: Side, side: Side, matched: Matched, metric: str) -> Comparison:
-    both = pd.DataFrame([pair[1:] for pair in matched.pairs], columns=["first", "side"])
+    pairs = pd.DataFrame(matched.pairs, columns=Match._fields)
+    both = pairs[["first", "side"]]
     values = both.map(lambda run: run.numbers.get(metric, math.nan)).astype(float)
     why = both.map(lambda run: {"done": "without value", "diverged": "diverged"}.get(run.state, "unfinished"))
     why = why.where((why != "without value") | ~np.isfinite(values), "")
     counts = (why == "").all(axis=1)
-    values = values.assign(difference=values["side"] - values["first"])[counts]
+    values = pd.concat([pairs["pair"], values], axis=1).assign(difference=values["side"] - values["first"])[counts]
     lost = pd.DataFrame({one: {reason: (why[one] == reason).sum() for reason in LOST} for one in both})
     folds = folds_of(both.to_numpy().ravel().tolist())
     statistics = paired(values["difference"].tolist(), folds) if len(values) > 1 else None
-    notes = _left_out(first, side, matched, lost, metric)
+    notes = [f"matched on {', '.join(matched.keys)}" if matched.keys else "one run on each side, alike in all else"]
+    for one, reasons in zip((first, side), matched.left_out, strict=True):
+        told = sorted(reasons.items(), key=lambda item: -item[1])
+        notes += [f"left out: {counted(count, 'run')} of {one.text}: {reason}" for reason, count in told[:MOST_REASONS]]
+        if rest := sum(count for _, count in told[MOST_REASONS:]):
+            notes.append(f"left out: {counted(rest, 'run')} more of {one.text} without a partner")
+    for reason, text in LOST.items():
+        if (found := lost.loc[reason]).any():
+            text = text.format(metric=metric)
+            notes.append(f"left out: {text}: {found['first']} of {first.text}, {found['side']} of {side.text}")
     others = [key for key in matched.varying if key not in ("seed", FOLD)]
     if not statistics:
         notes.append(f"{counted(len(values), 'pair')} left; an interval needs at least two pairs")
@@ -209,23 +209,7 @@ def _compared(first: Side, side: Side, matched: Matched, metric: str) -> Compari
         )
     if statistics and others:
         notes.append(f"pairs differ in {', '.join(others)} too: the mean is over these settings as much as over seeds")
-    pairs = [pair for pair, counts_too in zip(matched.pairs, counts, strict=True) if counts_too]
-    return Comparison(first, side, matched, pairs, values, lost, statistics, folds, notes)
-
-
-def _left_out(first: Side, side: Side, matched: Matched, lost: pd.DataFrame, metric: str) -> list[str]:
-    """What the sides are matched on, and what is left out and why."""
-    notes = [f"matched on {', '.join(matched.keys)}" if matched.keys else "one run on each side, alike in all else"]
-    for one, reasons in zip((first, side), matched.left_out, strict=True):
-        told = sorted(reasons.items(), key=lambda item: -item[1])
-        notes += [f"left out: {counted(count, 'run')} of {one.text}: {reason}" for reason, count in told[:MOST_REASONS]]
-        if rest := sum(count for _, count in told[MOST_REASONS:]):
-            notes.append(f"left out: {counted(rest, 'run')} more of {one.text} without a partner")
-    for why, (count, other) in lost.iterrows():
-        if count or other:
-            text = LOST[str(why)].format(metric=metric)
-            notes.append(f"left out: {text}: {count} of {first.text}, {other} of {side.text}")
-    return notes
+    return Comparison(first, side, matched, values, lost, statistics, folds, notes)
 
 
 def _figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:
@@ -245,8 +229,7 @@ def _figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:
     axes.set_ylim(len(drawn) - 0.45, -0.55)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(f"{plain(sheet.setting)}: difference to {plain(drawn[0][0].first.text, 60)}")
-    labels = {"one pair": dot, "mean and 95 % t-interval": mean}
-    sheet.legend(figure, [axes], [Line2D([], [], label=label, **style) for label, style in labels.items()])
+    sheet.legend(figure, [axes], [entry("one pair", **dot), entry("mean and 95 % t-interval", **mean)])
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from fanin.errors import UserError, did_you_mean
@@ -30,17 +30,13 @@ class Side:
         """These values in words, e.g. "0.001 or 0.1"."""
         return " or ".join(dict.fromkeys(display(value) for value in sorted(self.has(key).values(), key=order)))
 
-    def only(self, runs: list[Run]) -> Side:
-        """The same side with some of its runs."""
-        return Side(self.text, self.values, runs)
-
 
 class Match(NamedTuple):
-    """Two runs that differ in nothing but what the sides say; `values` are those of the keys that pairs differ in."""
+    """Two runs that differ in nothing but what the sides say; `pair` says what tells them from other pairs."""
 
-    values: dict[str, Any]
+    pair: str
     first: Run
-    second: Run
+    side: Run
 
 
 class Matched(NamedTuple):
@@ -100,8 +96,8 @@ def match(first: Side, second: Side) -> Matched:
         if sides[0].has(key).keys() == sides[1].has(key).keys():
             continue
         for i, side in enumerate(sides):
-            usual = side.only([run for run in side.runs if key not in run.overrides])
-            typed = side.only([run for run in side.runs if key in run.overrides])
+            usual = replace(side, runs=[run for run in side.runs if key not in run.overrides])
+            typed = replace(side, runs=[run for run in side.runs if key in run.overrides])
             if usual.runs and typed.runs:
                 reason = f"{key}={typed.words(key)}, not its own {display(value_of(usual.runs[0], key))}"
                 left_out[i][f"{reason}: name {key} in every side to compare them"] = len(typed.runs)
@@ -117,11 +113,10 @@ def match(first: Side, second: Side) -> Matched:
     )
     for i, found in enumerate((one, other)):
         alone = [run for identity, run in found.items() if identity not in {*common}]
-        left_out[i].update(_reasons(sides[i].only(alone), sides[1 - i], keys))
-    varying = [key for key, values in zip(keys, zip(*common, strict=True), strict=False) if len({*values}) > 1]
-    pairs = [(one[identity], other[identity]) for identity in common]
-    told = [{key: value_of(run, key) for key in varying or keys} for run, _ in pairs]
-    return Matched([Match(values, *pair) for values, pair in zip(told, pairs, strict=True)], keys, varying, left_out)
+        left_out[i].update(_reasons(replace(sides[i], runs=alone), sides[1 - i], keys))
+    varying = [key for key in keys if _varies(key, [one[identity] for identity in common])]
+    pairs = [Match(_told(one[identity], varying or keys), one[identity], other[identity]) for identity in common]
+    return Matched(pairs, keys, varying, left_out)
 
 
 def value_of(run: Run, key: str) -> Any:
@@ -153,7 +148,7 @@ def _parse(text: str) -> dict[str, Any]:
 def _there_is(side: Side, runs: Sequence[Run]) -> str:
     """Why no run matches: the values that there are of the key that none has."""
     for key, typed in side.values.items():
-        values = side.only(list(runs)).has(key).values()
+        values = replace(side, runs=list(runs)).has(key).values()
         if not any(same_value(value, typed) for value in values):
             words = sorted(map(display, values))
             return f"{key} is {', '.join(words[:12])}{', ...' if len(words) > 12 else ''} in these runs"
@@ -174,6 +169,10 @@ def _varying(runs: Sequence[Run], spoken: Iterable[str]) -> list[str]:
     return [key for key in keys if not INCIDENTAL.fullmatch(key) and _varies(key, runs)]
 
 
+def _told(run: Run, keys: Sequence[str]) -> str:
+    return ", ".join(f"{key}={display(value_of(run, key))}" for key in keys)
+
+
 def _varies(key: str, runs: Sequence[Run]) -> bool:
     return len({canonical(value_of(run, key)) for run in runs}) > 1
 
@@ -186,9 +185,8 @@ def _by_identity(side: Side, keys: Sequence[str]) -> dict[tuple[str, ...], Run]:
         if other is not run:
             differ = ", ".join(_varying([run, other], ()))
             fix = f"they differ in {differ}: name it in every side" if differ else "they are the same run twice"
-            pair = ", ".join(f"{key}={display(value_of(run, key))}" for key in keys) or "all runs"
-            both = f"{other.name} and {run.name}"
-            raise UserError(f"--compare {side.text}: two runs for one pair ({pair}), {both}; {fix}")
+            pair = f"({_told(run, keys) or 'all runs'}), {other.name} and {run.name}"
+            raise UserError(f"--compare {side.text}: two runs for one pair {pair}; {fix}")
     return found
 
 
@@ -199,7 +197,7 @@ def _reasons(side: Side, other: Side, keys: Sequence[str]) -> dict[str, int]:
     while left:
         lacking = {key: [run for run in left if canonical(value_of(run, key)) not in there[key]] for key in keys}
         key = max(lacking, key=lambda name: len(lacking[name]), default="")
-        without = side.only(lacking.get(key) or left)
+        without = replace(side, runs=lacking.get(key) or left)
         reason = f"no run of {other.text} agrees in all of {', '.join(keys) or 'its settings'}"
         if lacking.get(key):
             reason = f"{key}={without.words(key)}, where {other.text} has {other.words(key)}"

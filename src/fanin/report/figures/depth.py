@@ -9,13 +9,12 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from fanin.errors import counted
 from fanin.report.figures import lines
-from fanin.report.figures.encoding import GREY
+from fanin.report.figures.encoding import GREY, entry
 from fanin.report.figures.lines import cut_off, draw_profile, geometric_mean, mark_handles, positive, usual_top
 from fanin.report.figures.steps import metric_panel
 from fanin.report.figures.style import Sheet, darker, log_axis, panel
@@ -114,24 +113,24 @@ def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     most, drawn = max(len(one.members) for one in sheet.configurations), lines.cloud_size(count)
     if most > 1 and drawn > 1:
         label = "one seed" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
-        handles += [Line2D([], [], color=GREY, lw=0.7, alpha=0.7, label=label)]
+        handles += [entry(label, lw=0.7, alpha=0.7)]
     if most > 1:
-        handles += [Line2D([], [], color=GREY, lw=1.8, label="mean over seeds")]
+        handles += [entry("mean over seeds", lw=1.8)]
     found = sources(profiles)
     if not has_theory(profiles):
         measured = profiles.lengths("init", "weight", "activation_norm").any()
-        return [*handles, *([Line2D([], [], ls="", label="(no theory for this recipe)")] if measured else [])]
+        return [*handles, *([entry("(no theory for this recipe)", ls="")] if measured else [])]
     if count <= MOST_THEORY and not sheet.encoding.dashed:
         drawn_only = found and all(word.startswith("redraw") for word in found)
         label = "median of fresh draws" if drawn_only else "theory"
-        handles += [Line2D([], [], color=GREY, lw=1.1, ls=DASHES, label=label)]
+        handles += [entry(label, lw=1.1, ls=DASHES)]
     if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "band_low")).any():
         label = f"16 to 84 %: {', '.join(found)}" if found else "±1 sd of one seed"
         handles += [Patch(color=GREY, alpha=0.2, lw=0, label=label)]
     if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "redraw_low")).any():
-        handles += [Line2D([], [], color=GREY, lw=1.1, ls=DOTTED, label="16 and 84 % of redraws")]
+        handles += [entry("16 and 84 % of redraws", lw=1.1, ls=DOTTED)]
     if count <= MOST_BANDS and profiles.matrix("init", "weight", "activation_norm_mean_square", "theory").size:
-        handles += [Line2D([], [], color=GREY, lw=1.1, ls=":", label="theory, mean square")]
+        handles += [entry("theory, mean square", lw=1.1, ls=":")]
     return handles
 
 
@@ -152,9 +151,9 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
         panel(place, letter, title, LAYERS, unit)
     axes[3].yaxis.set_major_formatter(PercentFormatter(1.0))
     styles = {"before training": BEFORE, "after training": AFTER | ({"ls": "-"} if sheet.encoding.dashed else {})}
-    handles: list[Artist] = [Line2D([], [], color=GREY, label=name, **style) for name, style in styles.items()]
+    handles: list[Artist] = [entry(name, **style) for name, style in styles.items()]
     if diverged := sum(run.state == "diverged" for run in runs):
-        handles.append(Line2D([], [], ls="", label=f"({counted(diverged, 'diverged run')} left out)"))
+        handles.append(entry(f"({counted(diverged, 'diverged run')} left out)", ls=""))
     sheet.legend(figure, axes, [*handles, *mark_handles(axes)], {k for k, chosen in enumerate(members) if chosen})
     return figure
 

@@ -55,7 +55,7 @@ def encode(configurations: Sequence[Configuration]) -> Encoding:
     """
     count = len(configurations)
     if count <= len(OKABE_ITO):
-        named = [_entry(one.label, color=colour) for one, colour in zip(configurations, OKABE_ITO, strict=False)]
+        named = [entry(one.label, colour) for one, colour in zip(configurations, OKABE_ITO, strict=False)]
         return Encoding(list(OKABE_ITO[:count]), ["-"] * count, [named])
     choices = sorted(_choices(configurations), key=lambda one: (one.numeric, -len(one.levels)))
     many = [one for one in choices if one.numeric and len(one.levels) > len(OKABE_ITO)]
@@ -68,15 +68,15 @@ def encode(configurations: Sequence[Configuration]) -> Encoding:
             continue
         if not shaded and count <= MOST_SHADES and (one.numeric or made.dashed):
             made.colours = [shade(colour, rank, count) for colour, rank in zip(made.colours, one.ranks, strict=True)]
-            made.entries.append([_entry(name, color=shade("#808080", i, count)) for i, name in enumerate(names)])
+            made.entries.append([entry(name, shade("#808080", i, count)) for i, name in enumerate(names)])
             shaded = True
         elif not made.dashed and count <= len(DASHES):
             made.dashes = [DASHES[rank] for rank in one.ranks]
-            made.entries.append([_entry(name, color=GREY, ls=DASHES[i], lw=1.6) for i, name in enumerate(names)])
+            made.entries.append([entry(name, ls=DASHES[i], lw=1.6) for i, name in enumerate(names)])
         else:
             left.append(one.name)
     if left:
-        made.entries.append([_entry(f"(lines of one look differ in {', '.join(left)})", ls="")])
+        made.entries.append([entry(f"(lines of one look differ in {', '.join(left)})", ls="")])
     return made
 
 
@@ -123,7 +123,7 @@ def _hues(choice: _Choice) -> Encoding:
     hues = len(OKABE_ITO)
     looks = [(OKABE_ITO[i % hues], DASHES[i // hues % len(DASHES)]) for i in range(len(choice.levels))]
     entries = [
-        _entry(name, color=hue, ls=dash, lw=2.4 if dash == "-" else 1.8)
+        entry(name, hue, ls=dash, lw=2.4 if dash == "-" else 1.8)
         for (hue, dash), name in zip(looks, choice.names, strict=True)
     ]
     return Encoding([looks[rank][0] for rank in choice.ranks], [looks[rank][1] for rank in choice.ranks], [entries])
@@ -139,9 +139,9 @@ def _scaled(choice: _Choice) -> Encoding:
     return Encoding(colours, ["-"] * len(colours), [], (ScalarMappable(norm, colormap), choice.name))
 
 
-def _entry(label: str, **style: Any) -> Artist:
+def entry(label: str, color: str = GREY, **style: Any) -> Artist:
     """A legend entry; a long label takes several lines and is never cut, for what differs may stand at its end."""
-    return Line2D([], [], label=plain(fill(label, 44), len(label) + 9), **{"lw": 2.4} | style)
+    return Line2D([], [], color=color, label=plain(fill(label, 44), len(label) + 9), **{"lw": 2.4} | style)
 
 
 def plain(text: str, limit: int = 160) -> str:

@@ -10,13 +10,11 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from fanin.report.figures.encoding import GREY
-from fanin.report.statistics import mean_curve
+from fanin.report.figures.encoding import entry
+from fanin.report.statistics import Floats, mean_curve
 
-Floats = NDArray[np.float64]
 MOST_LINES = 300  # thin lines in one panel; more are neither to be told apart nor quick to draw
 MOST_SEEDS = 8
 MARK: dict[str, Any] = {"ms": 6, "mec": "white", "mew": 0.6, "zorder": 5}
@@ -169,8 +167,7 @@ def mark_handles(panels: Sequence[Axes]) -> list[Artist]:
     """Legend entries for the marks that occur in the panels."""
     seen = {line.get_marker() for panel in panels for line in panel.get_lines()}
     meanings = {"X": "not finite from here", "v": "zero from here", "^": "goes on above the axis"}
-    style: dict[str, Any] = {"ls": "", "color": GREY, "ms": 6, "mec": "white"}
-    return [Line2D([], [], marker=mark, label=text, **style) for mark, text in meanings.items() if mark in seen]
+    return [entry(text, ls="", marker=mark, ms=6, mec="white") for mark, text in meanings.items() if mark in seen]
 
 
 def _column_mean(values: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,10 +15,10 @@ from matplotlib.ticker import PercentFormatter
 
 from fanin.report.figures import lines
 from fanin.report.figures.encoding import GREY, plain
-from fanin.report.figures.lines import Floats, cut_off, draw_steps, mark_diverged, mark_handles
+from fanin.report.figures.lines import cut_off, draw_steps, mark_diverged, mark_handles
 from fanin.report.figures.style import Sheet, panel
 from fanin.report.read.folders import Run, task_of
-from fanin.report.read.series import Metrics
+from fanin.report.read.series import Floats, Metrics
 
 PARTS = {"batch": "training", "val": "validation"}
 MOST_SAID = 4
@@ -87,15 +88,14 @@ def metric_panel(
         said = [(f"{len(said)} of {count} configurations diverged", GREY)]
     axes.set_ylim(bottom=min([0.0, *(float(np.nanmin(mean)) for _, mean, _ in curves if np.isfinite(mean).any())]))
     going_on = [(x, y, c) for (x, y, _), c, at in zip(curves, sheet.colours, ends, strict=True) if not at]
-    if beyond := cut_off(axes, top, going_on):
-        said.append((f"{beyond} of {count} go on above {top:.3g}", GREY))
-    for line, (text, colour) in enumerate(said if is_loss else ()):
-        _say(axes, text, 1.0, -7 - 11 * line, colour)
+    beyond = cut_off(axes, top, going_on)
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 8, "ha": "right"}
+    if beyond and is_loss:  # beside the panel's title
+        axes.annotate(f"{beyond} of {count} go on above {top:.3g}", (1, 1), (-2, 6), va="bottom", color=GREY, **place)
+    for line, (text, colour) in enumerate(said):
+        axes.annotate(text, (1, 1), (-2, -7 - 11 * line), va="top", color=colour, zorder=6, **place)
     if chance:
-        axes.axhline(chance, color=GREY, lw=0.9, ls=CHANCE, zorder=1.8)
-        classes = round(math.exp(min(chance, 20.0)))
-        logarithm = math.isclose(math.log(classes), chance)
-        _say(axes, f"chance, ln {classes}" if logarithm else f"chance, {chance:.3g}", chance / top, -3, GREY)
+        draw_chance(axes, chance)
     axes.set_xlim(left=0)
 
 
@@ -103,6 +103,17 @@ def chance_loss(runs: Sequence[Run]) -> float | None:
     """The loss of guessing, where all runs that tell it agree."""
     told = {run.chance_loss for run in runs} - {None}
     return told.pop() if len(told) == 1 else None
+
+
+def draw_chance(axes: Axes, chance: float) -> None:
+    """A dotted line at the loss of guessing, named to the right of the panel."""
+    axes.axhline(chance, color=GREY, lw=0.9, ls=CHANCE, zorder=1.8)
+    classes = round(math.exp(min(chance, 20.0)))
+    level = f"ln {classes}" if math.isclose(math.log(classes), chance) else f"{chance:.3g}"
+    axes.annotate(
+        f"chance,\n{level}", (1, chance), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+        color=GREY, fontsize=8, va="center",
+    )  # fmt: skip
 
 
 def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:
@@ -125,11 +136,3 @@ def loss_top(curves: Sequence[Floats], chance: float | None) -> float:
     most = max(1.35 * chance, 1.1 * quantile) if chance else 1.35 * quantile
     top = min(1.06 * float(values.max(initial=0.0)), most)
     return max(top, 1.12 * chance) if chance else top or 1.0
-
-
-def _say(axes: Axes, text: str, height: float, points: float, colour: str) -> None:
-    """Write at the right edge, so many points below a height in [0, 1]."""
-    axes.annotate(
-        text, (1, height), (-2, points), xycoords="axes fraction", textcoords="offset points",
-        color=colour, fontsize=8, ha="right", va="top", zorder=6,
-    )  # fmt: skip

@@ -33,11 +33,6 @@ class Run(RunFiles):
         return str(self.folder) if seed is None else seed
 
     @property
-    def task(self) -> str:
-        """What its loss is about, one of outcome.TASKS; nothing where result.json does not tell."""
-        return str(self.result.get("task") or "")
-
-    @property
     def verdict_of_both(self) -> str:
         """The verdict on its initialization, of both passes where they differ; nothing where there is none."""
         forward, backward = self.verdicts
@@ -95,7 +90,7 @@ def titled(runs: Sequence[Run]) -> str:
 
 def task_of(runs: Iterable[Run]) -> Task:
     """What the losses of all these runs are about, in whose words their numbers are told; of several that of most."""
-    tasks = Counter(run.task for run in runs if run.task in TASKS)
+    tasks = Counter(task for run in runs if (task := str(run.result.get("task"))) in TASKS)
     return TASKS[tasks.most_common(1)[0][0] if tasks else "classification"]
 
 

@@ -29,10 +29,11 @@ LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
 class Profiles:
-    """The profiles over depth of all runs; a table with the columns of profiles.csv and `run`, a position."""
+    """The profiles over depth of all runs; a run's notes say what of its profiles.csv could not be read."""
 
-    def __init__(self, table: pd.DataFrame, runs: int) -> None:
-        self.runs = runs
+    def __init__(self, runs: Sequence[Run]) -> None:
+        table = read_table(runs, "profiles.csv", PROFILES)
+        self.runs = len(runs)
         good = table["index"].between(1, LARGEST_INDEX) & (table["index"] % 1 == 0)
         self._table = table if good.all() else table[good].reset_index(drop=True)
         self._rows = self._table.groupby(["snapshot", "axis", "quantity"], observed=True).indices
@@ -65,12 +66,13 @@ class Profiles:
 
 
 class Metrics:
-    """The metrics over steps of all runs."""
+    """The metrics over steps of all runs; a run's notes say what of its metrics.csv could not be read."""
 
-    def __init__(self, table: pd.DataFrame, runs: int) -> None:
+    def __init__(self, runs: Sequence[Run]) -> None:
+        table = read_table(runs, "metrics.csv", METRICS)
         table = table[np.isfinite(table["step"])]
         self._columns = {name: table[name].to_numpy() for name in METRICS}
-        self._ends = np.searchsorted(table["run"].to_numpy(), np.arange(runs + 1))
+        self._ends = np.searchsorted(table["run"].to_numpy(), np.arange(len(runs) + 1))
 
     def series(self, run: int, column: str) -> tuple[Floats, Floats]:
         """Steps and values of one run, where the metric was evaluated; infinite values stay, nan is left out."""
@@ -89,16 +91,6 @@ class Metrics:
         return steps, values
 
 
-def read_profiles(runs: Sequence[Run]) -> Profiles:
-    """The profiles.csv of all runs; a run's notes say what could not be read."""
-    return Profiles(read_table(runs, "profiles.csv", PROFILES), len(runs))
-
-
-def read_metrics(runs: Sequence[Run]) -> Metrics:
-    """The metrics.csv of all runs; a run's notes say what could not be read."""
-    return Metrics(read_table(runs, "metrics.csv", METRICS), len(runs))
-
-
 def read_table(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame:
     """One table of these columns of all runs' files with a column `run`, ordered by run."""
     bodies: dict[tuple[str, ...], dict[int, bytes]] = {}  # by the header
@@ -114,8 +106,8 @@ def read_table(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.Data
             tables += [_parse_alone(named, i, body, name, wanted, runs[i].notes) for i, body in of_runs.items()]
     filled = [table for table in tables if len(table)] or [pd.DataFrame(columns=[*wanted, "run"], dtype=float)]
     if len(filled) > 1:
-        filled = [pd.concat([one.astype(dict.fromkeys({*TEXT} & {*wanted}, str)) for one in filled])]
-        filled = [filled[0].sort_values("run", kind="stable", ignore_index=True)]
+        table = pd.concat([one.astype(dict.fromkeys({*TEXT} & {*wanted}, str)) for one in filled])
+        filled = [table.sort_values("run", kind="stable", ignore_index=True)]
     return filled[0].astype(_types(wanted))
 
 

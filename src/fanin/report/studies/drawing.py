@@ -12,10 +12,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from fanin.report.figures import steps
+from fanin.report.figures.encoding import entry as entry
 from fanin.report.figures.lines import draw_steps
-from fanin.report.figures.style import GREY, OKABE_ITO, PlainLog, Sheet, plain
+from fanin.report.figures.style import OKABE_ITO, PlainLog, Sheet
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
 from fanin.report.studies.base import Evidence
@@ -32,8 +33,8 @@ def colours_of(options: Sequence[Option]) -> dict[Option, str]:
 
 def draw_curves(axes: Axes, evidence: Evidence, runs: Sequence[Run], column: str, colour: str) -> None:
     """A column of metrics.csv over steps: a thin line for each run, a thick one for their mean."""
-    steps, values = evidence.metrics.matrix([evidence.position(run) for run in runs], column)
-    draw_steps(axes, steps, np.where(np.isfinite(values), values, np.nan), colour)
+    at, values = evidence.metrics.matrix([evidence.position(run) for run in runs], column)
+    draw_steps(axes, at, np.where(np.isfinite(values), values, np.nan), colour)
 
 
 def chance_level(evidence: Evidence) -> tuple[int, float] | None:
@@ -43,21 +44,9 @@ def chance_level(evidence: Evidence) -> tuple[int, float] | None:
 
 
 def draw_chance(axes: Axes, evidence: Evidence) -> None:
-    """A dotted line at ln K, named at its left end."""
-    chance = chance_level(evidence)
-    if chance is None:
-        return
-    axes.axhline(chance[1], color=GREY, lw=0.9, ls=DOTS, zorder=1.8)
-    axes.annotate(
-        f"chance, ln {chance[0]}", (1, chance[1]), (-2, 3), xycoords=("axes fraction", "data"),
-        textcoords="offset points", color=GREY, fontsize=8, ha="right", va="bottom",
-    )  # fmt: skip
-
-
-def entry(label: str, colour: str = GREY, **style: object) -> Line2D:
-    """An entry of a legend."""
-    line: dict[str, object] = {"lw": 2.4} | style
-    return Line2D([], [], color=colour, label=plain(label, 40), **line)  # type: ignore[arg-type]
+    """A dotted line at ln K, named to the right of the panel."""
+    if chance := chance_level(evidence):
+        steps.draw_chance(axes, chance[1])
 
 
 def own_legend(sheet: Sheet, figure: Figure, axes: Sequence[Axes], handles: Sequence[Artist]) -> None:

@@ -29,7 +29,7 @@ from scipy.special import kolmogi, ndtr
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, log_axis, panel
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run
-from fanin.report.read.series import Floats, Profiles, read_profiles
+from fanin.report.read.series import Floats, Profiles
 from fanin.report.studies.base import Claim, Evidence, Study
 from fanin.report.studies.drawing import DASHES, DOTS, entry, own_legend
 from fanin.theory.bands import EXACT, FIRST_ORDER, MEAN_FIELD, SIGMA
@@ -238,7 +238,7 @@ def _cell(text: Callable[[Fit], str]) -> Callable[[list[Run]], str]:
 def fits_of(runs: tuple[Run, ...]) -> list[Fit]:
     """The fits of runs that differ in their seeds alone, read from their files."""
     one = Configuration("", {}, list(range(len(runs))))
-    return fits(read_profiles(runs), [one], runs)
+    return fits(Profiles(runs), [one], runs)
 
 
 class LawStudy(Study):
