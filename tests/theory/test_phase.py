@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fanin.theory.gaussian_maps import Activation
 from fanin.theory.phase import FixedPoint, NoCriticalPoint, critical_point, fixed_point
 from of_torch import activation
 
@@ -74,3 +76,11 @@ def test_fixed_points_by_hand() -> None:
     chaotic = fixed_point(activation(torch.tanh), 3.0, 0.05)
     assert chaotic.phase == "chaotic"
     assert chaotic.q == pytest.approx(3.0 * activation(torch.tanh).mean_square(chaotic.q) + 0.05, rel=1e-10)
+
+
+@pytest.mark.parametrize(("c", "bias_variance"), [(1.0, 0.3), (1.0, 0.0), (3.0, 0.0), (3.0, 0.3), (2.0, 0.3)])
+def test_two_slopes_have_their_fixed_point_in_closed_form(c: float, bias_variance: float) -> None:
+    """q = c q / 2 + s of relu: 2 s / (2 - c), and growth without end from c = 2 on."""
+    relu = Activation(lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float))
+    found = fixed_point(relu, c, bias_variance)
+    assert found.q == pytest.approx(2 * bias_variance / (2 - c) if c < 2 else math.inf)

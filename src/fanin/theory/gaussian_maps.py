@@ -50,6 +50,14 @@ class Activation:
         """Where the function or its derivative jumps, sorted."""
         return np.unique(np.concatenate([_jumps(self.phi), _jumps(self.derivative)]))
 
+    @cached_property
+    def slopes(self) -> tuple[float, float] | None:
+        """The slopes left and right of 0 of a function that has two; None for any other."""
+        phi, z = self.phi, np.array([1e-3, 0.3, 1.0, 7.0, 40.0])
+        right, left = phi(z) / z, phi(-z) / -z
+        straight = np.ptp(right) <= 1e-12 * (1 + abs(right[0])) and np.ptp(left) <= 1e-12 * (1 + abs(left[0]))
+        return (float(left[2]), float(right[2])) if straight and abs(float(phi(np.zeros(1))[0])) < 1e-300 else None
+
     def expectation(self, function: Function, q: float) -> float:
         """E f(sqrt(q) g) for a function of the pre-activation that is smooth where the activation is.
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
+from fanin.theory.cubic_spline import CubicSpline
 from fanin.theory.gaussian_maps import Activation, FloatArray
 from fanin.theory.log_moments import log_gradient_factor_moments, log_mean_square_moments
 
@@ -47,7 +47,7 @@ class LayerMoments:
             return LayerNumbers(*np.repeat(np.array([self.row(n, low)]).T, len(q), axis=1))
         lattice = LATTICE * np.arange(math.floor(low / LATTICE) - 1, math.ceil(high / LATTICE) + 2)
         rows = np.array([self.row(n, float(log_q)) for log_q in lattice])
-        return LayerNumbers(*CubicSpline(lattice, rows)(logs).T)
+        return LayerNumbers(*CubicSpline(float(lattice[0]), LATTICE, rows)(logs).T)
 
     def row(self, n: int, log_q: float) -> tuple[float, ...]:
         """The moments at one variance."""

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
+from fanin.theory.cubic_spline import CubicSpline
 from fanin.theory.gaussian_maps import Activation, FloatArray
 
 TERMS = 32
@@ -84,31 +83,24 @@ class PairMaps:
         self._rows: dict[int, FloatArray] = {}
         self._splines: dict[tuple[int, int], CubicSpline] = {}
 
-    @cached_property
-    def slopes(self) -> tuple[float, float] | None:
-        """The slopes left and right of 0 of a function that has two; None for any other."""
-        phi, z = self.activation.phi, np.array([1e-3, 0.3, 1.0, 7.0, 40.0])
-        right, left = phi(z) / z, phi(-z) / -z
-        straight = np.ptp(right) <= 1e-12 * (1 + abs(right[0])) and np.ptp(left) <= 1e-12 * (1 + abs(left[0]))
-        return (float(left[2]), float(right[2])) if straight and abs(float(phi(np.zeros(1))[0])) < 1e-300 else None
-
     def lengths(self, q: FloatArray) -> LengthMoments:
         """The moments of single pre-activations of variance q."""
         q = np.maximum(q, LEAST)
-        if self.slopes is not None:
-            left, right = self.slopes
+        if self.activation.slopes is not None:
+            left, right = self.activation.slopes
             one, even, odd = np.ones_like(q), (left**2 + right**2) / 2, (right**2 - left**2) / 2
-            tilt = odd / even * math.sqrt(8 / math.pi) if even else 0.0
+            tilts = one * (odd / even * math.sqrt(8 / math.pi) if even else 0.0)
             mean = (right - left) * np.sqrt(q / (2 * math.pi))
-            return LengthMoments(mean, even * q, even * one, one, 0 * one, 0 * one, 0 * one, tilt * one)
+            return LengthMoments(mean, even * q, even * one, one, 0 * one, 0 * one, 0 * one, tilts)
         logs = np.log(q)
         spline = self._between(float(logs.min()), float(logs.max()))
-        square, slope = spline(logs)[..., 0], spline(logs)[..., 1]
+        values = spline(logs)
+        square, slope = values[..., 0], values[..., 1]
         first, second = spline(logs, 1), spline(logs, 2)
         rate, slope_rate = first[..., 0] / _positive(square), first[..., 1] / _positive(slope)
         bend = second[..., 0] / _positive(square) - rate**2
         slope_bend = second[..., 1] / _positive(slope) - slope_rate**2
-        coefficients = spline(logs)[..., 5:].reshape(*q.shape, 4, TERMS + 1)
+        coefficients = values[..., 5:].reshape(*q.shape, 4, TERMS + 1)
         tilt = coefficients[..., 2, 1] / _positive(square)
         return LengthMoments(coefficients[..., 0, 0], square, slope, rate, slope_rate, bend, slope_bend, tilt)
 
@@ -121,11 +113,11 @@ class PairMaps:
         q = np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), LEAST)
         root = np.sqrt(q)
         r = np.clip(gram / (root[..., :, None] * root[..., None, :]), -1, 1)
-        return self._straight(q, r) if self.slopes is not None else self._series(q, r)
+        return self._straight(q, r) if self.activation.slopes is not None else self._series(q, r)
 
     def product(self, gram: FloatArray) -> FloatArray:
         """E phi phi of pairs alone, [..., B, B]."""
-        if self.slopes is not None:
+        if self.activation.slopes is not None:
             return self.pairs(gram).product
         q = np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), LEAST)
         root, logs = np.sqrt(q), np.log(q)
@@ -141,7 +133,7 @@ class PairMaps:
 
     def _straight(self, q: FloatArray, r: FloatArray) -> PairMoments:
         """Of a function with two slopes."""
-        left, right = self.slopes or (0.0, 0.0)
+        left, right = self.activation.slopes or (0.0, 0.0)
         mean, half = (right + left) / 2, (right - left) / 2  # phi = mean z + half |z|
         even, odd = (left**2 + right**2) / 2, (right**2 - left**2) / 2  # phi^2 = even z^2 + odd z |z|
         angle, side, by = np.arcsin(r), np.sqrt(1 - r**2), 2 / math.pi
@@ -184,7 +176,7 @@ class PairMaps:
         first, last = math.floor(low / LATTICE) - 2, math.ceil(high / LATTICE) + 2
         if (first, last) not in self._splines:  # one for each range: a wider one gives other digits
             rows = np.array([self._row(place) for place in range(first, last + 1)])
-            self._splines[first, last] = CubicSpline(LATTICE * np.arange(first, last + 1), rows)
+            self._splines[first, last] = CubicSpline(LATTICE * first, LATTICE, rows)
         return self._splines[first, last]
 
     def _row(self, place: int) -> FloatArray:

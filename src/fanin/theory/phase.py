@@ -96,6 +96,10 @@ def fixed_point(activation: Activation, variance: float, bias_variance: float, s
     if abs(gap(here)) < 1e-12:  # also the any q of a homogeneous activation at its critical variance
         return _at(activation, variance, bias_variance, math.exp(here))
     rises = gap(here) > 0
+    if activation.slopes is not None:  # V(q) = V(1) q
+        rest = 1 - variance * activation.mean_square(1.0)
+        q = bias_variance / rest if rest > 0 else math.inf
+        return _at(activation, variance, bias_variance, q if SMALLEST <= q <= LARGEST else math.inf if rises else 0.0)
     step = 0.25 if rises else -0.25
     while low < here < high:
         there = min(max(here + step, low), high)

@@ -150,8 +150,11 @@ class Noises:
 
 def _bilinear(x: FloatArray, noise: FloatArray, y: FloatArray) -> float:
     """The sum over stages of x^T noise y."""
-    some = x.any(1) & y.any(1)
-    return float((np.matmul(x[some, None], noise[some])[:, 0] * y[some]).sum()) if some.any() else 0.0
+    some = np.flatnonzero(x.any(1) & y.any(1))
+    if not some.size:
+        return 0.0
+    span = slice(some[0], some[-1] + 1)  # a view: a choice of single stages would be copied
+    return float((np.matmul(x[span, None], noise[span])[:, 0] * y[span]).sum())
 
 
 def correlation(gram: FloatArray) -> FloatArray:
