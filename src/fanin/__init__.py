@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fanin.api import plots as plots
     from fanin.api.composing import compose as compose
     from fanin.api.finished_run import Run as Run
     from fanin.api.grids import Sweep as Sweep
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from fanin.theory import ActivationLaw as ActivationLaw
 
 ROOMS = {
+    "fanin.api": ("plots",),
     "fanin.api.composing": ("compose",),
     "fanin.api.finished_run": ("Run",),
     "fanin.api.grids": ("Sweep", "sweep"),
@@ -110,7 +112,7 @@ ROOMS = {
 _WHERE = {name: room for room, names in ROOMS.items() for name in names}
 
 __all__ = sorted(
-    ["UserError", *(name for name, room in _WHERE.items() if room.startswith(("fanin.api.", "fanin.own_models.")))]
+    ["UserError", *(name for name, room in _WHERE.items() if room.startswith(("fanin.api", "fanin.own_models")))]
 )
 """What is called; what parts derive from is imported by its name, and not by `*`."""
 
@@ -149,7 +151,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'fanin' has no attribute {name!r}")
     if name in CALLED:
         return import_module(f"fanin.{name}")
-    found = getattr(import_module(_WHERE[name]), name)
+    room = import_module(_WHERE[name])
+    found = getattr(room, name) if hasattr(room, name) else import_module(f"{_WHERE[name]}.{name}")
     globals()[name] = found
     return found
 

@@ -33,12 +33,14 @@ class Tables:
         metrics: a row per run and logged step, the columns of metrics.csv.
         profiles: a row per run, snapshot, layer and quantity, the columns of profiles.csv.
         notes: a line for each file that could not be read, or not all of it.
+        folders: of the runs, in the order of their rows.
     """
 
     runs: pd.DataFrame
     metrics: pd.DataFrame
     profiles: pd.DataFrame
     notes: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
         told = [f"{name} {len(getattr(self, name))}" for name in ("runs", "metrics", "profiles")]
@@ -60,11 +62,11 @@ def load(*paths: Folder) -> Tables:
 
     if not paths:
         raise UserError('load: no folder; fanin.load("outputs/**") reads all runs there')
-    root, folders = grid_of([folder for path in paths for folder in _folders(path)])
+    root, folders = grid_of([folder for path in paths for folder in folders_named(path)])
     return tables_of(folders, root)
 
 
-def _folders(path: Folder) -> list[Path]:
+def folders_named(path: Folder) -> list[Path]:
     """The folders that a path or a pattern names; the name of one that is there is no pattern, whatever is in it."""
     if not isinstance(path, (str, Path)):
         raise UserError(f"load: {path!r} must be the path of a folder, or a pattern")
@@ -90,7 +92,7 @@ def tables_of(folders: Sequence[Path], root: Path) -> Tables:
     called = [run.name for run in runs]
     metrics, profiles = (_named(table_of(runs, *table), called) for table in (METRICS, PROFILES))
     notes = tuple(f"{run.name}: {note}" for run in runs for note in run.notes)
-    return Tables(pd.DataFrame(rows, columns=header_of(rows)), metrics, profiles, notes)
+    return Tables(pd.DataFrame(rows, columns=header_of(rows)), metrics, profiles, notes, tuple(folders))
 
 
 def one_table(folder: Path, table: Table) -> pd.DataFrame:

@@ -72,26 +72,20 @@ def main() -> int:
 
 def _theory(arguments: argparse.Namespace) -> RecipeTheory:
     """Compose the recipe and work its theory out."""
-    import torch
     from hydra.types import RunMode
 
     from fanin.api.application import application
     from fanin.api.overrides import overrides_of
-    from fanin.run.build import load_data, recipe
+    from fanin.api.theory_of_a_recipe import theory_of
     from fanin.run.identity import without_hydra
-    from fanin.run.recipe_theory import recipe_theory
-    from fanin.train.batches import probe_batch
 
     if arguments.config_dir is not None and not arguments.config_dir.is_dir():
         raise UserError(f"--config-dir {arguments.config_dir}: must be a folder of option files, GROUP/OPTION.yaml")
     with application(more=arguments.config_dir) as app:
         typed = overrides_of(arguments.overrides, sys.argv[1:])
-        cfg = without_hydra(app.compose_config("config", typed, RunMode.MULTIRUN, with_log_configuration=False))
-        made = recipe(cfg)
-        data = load_data(cfg, torch.device("cpu"), torch.float32)
-        size = min(made.probe.batch_size, len(data.train_x))
-        inputs, targets = probe_batch(data.train_x, data.train_y, size, [made.seed])
-        return recipe_theory(made, inputs[0], targets[0], made.method.loss.out_features(data.classes))
+        return theory_of(
+            without_hydra(app.compose_config("config", typed, RunMode.MULTIRUN, with_log_configuration=False))
+        )
 
 
 def _print(theory: RecipeTheory) -> None:

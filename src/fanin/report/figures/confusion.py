@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from textwrap import fill
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -31,12 +32,12 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     share_ij = sum_runs C_ij / sum_runs sum_j C_ij. Where there are more configurations than panels, those with the
     least error are drawn. None if no finished run has a matrix, or where it has more than MOST_CLASSES classes.
     """
-    part = next((part for part in PARTS if any(_matrix(run, part) is not None for run in runs)), None)
+    part = next((part for part in PARTS if any(matrix_of(run, part) is not None for run in runs)), None)
     if part is None:
         return None
     pooled = {}
     for i, one in enumerate(sheet.configurations):
-        matrices = [matrix for k in one.members if (matrix := _matrix(runs[k], part)) is not None]
+        matrices = [matrix for k in one.members if (matrix := matrix_of(runs[k], part)) is not None]
         matrices = [matrix for matrix in matrices if matrix.shape == matrices[0].shape]
         if matrices:
             counts = np.sum(matrices, axis=0)
@@ -47,16 +48,7 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     figure, axes = sheet.figure(rows, columns, max(5.2, 0.9 + 3.6 * columns), 0.9 + 3.9 * rows)
     for place, i, letter in zip(axes, best, "abcdef", strict=False):
         counts, count, error = pooled[i]
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        place.imshow(shares, cmap=COLOURS, norm=SCALE)
-        place.grid(visible=False)
-        ticks = range(0, len(shares), 1 if len(shares) <= MOST_WRITTEN else 2)
-        place.set(xticks=ticks, yticks=ticks)
-        for (row, column), share in np.ndenumerate(shares) if len(shares) <= MOST_WRITTEN else ():
-            if share > 0:
-                colour = "white" if SCALE(share) > 0.6 else "black"
-                words = "<1" if share < 0.005 else f"{100 * share:.0f}"  # what would round to 0 is told from nothing
-                place.text(column, row, words, ha="center", va="center", fontsize=6.5, color=colour)
+        confusion_panel(place, counts)
         # In lines that are no wider than the panel: a title of its neighbour's room makes the layout shrink them all.
         label = plain(fill(sheet.configurations[i].label, 38, max_lines=3, placeholder=" …"))
         title = f"{label}\n{100 * error:.3g} % error, {counted(count, 'run')}"
@@ -70,7 +62,7 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     return figure
 
 
-def _matrix(run: Run, part: str) -> Floats | None:
+def matrix_of(run: Run, part: str) -> Floats | None:
     """The run's counts [K, K]; None for an unfinished run and for what is no such table of counts."""
     if run.state != "done":
         return None
@@ -80,3 +72,19 @@ def _matrix(run: Run, part: str) -> Floats | None:
         return None
     square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] <= MOST_CLASSES
     return counts if square and (counts >= 0).all() and counts.sum() > 0 else None
+
+
+def confusion_panel(axes: Axes, counts: Floats) -> None:
+    """The shares of each true class's examples, of counts [K, K]."""
+    classes = len(counts)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap=COLOURS, norm=SCALE)
+    axes.grid(visible=False)
+    ticks = range(0, classes, 1 if classes <= MOST_WRITTEN else 2)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    for (i, j), share in np.ndenumerate(shares) if classes <= MOST_WRITTEN else ():
+        if share > 0:
+            colour = "white" if SCALE(share) > 0.6 else "black"
+            words = "<1" if share < 0.005 else f"{100 * share:.0f}"  # what would round to 0 is told from nothing
+            axes.text(j, i, words, ha="center", va="center", fontsize=6.5, color=colour)

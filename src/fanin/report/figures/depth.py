@@ -54,14 +54,14 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
         return None
     figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
     for place, letter, quantity in zip(axes, "ab", shown, strict=False):
-        _at_init(place, sheet, profiles, quantity)
+        init_panel(place, sheet, profiles, quantity)
         title, unit = NORMS[quantity]
         panel(place, letter, title, LAYERS, unit)
     if trained:
         metric_panel(axes[-1], sheet, runs, metrics, "batch_loss")
         word = task_of(runs).loss
         panel(axes[-1], "abc"[count - 1], f"training {word}", "step", word)
-    sheet.legend(figure, axes, [*_style_handles(sheet, profiles), *mark_handles(axes)])
+    sheet.legend(figure, axes, [*style_handles(sheet, profiles), *mark_handles(axes)])
     return figure
 
 
@@ -76,7 +76,7 @@ def sources(profiles: Profiles) -> list[str]:
     return sorted(found - {"", "nan"})
 
 
-def _at_init(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> None:
+def init_panel(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> None:
     """One quantity at initialization over depth, for every configuration, with its theory."""
     axes.set_yscale("log")
     of = ("init", "weight", quantity)
@@ -106,7 +106,7 @@ def _at_init(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> Non
     log_axis(axes)
 
 
-def _style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
+def style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     """Legend entries for the line styles that occur; that there is no theory is said where there is none."""
     handles: list[Artist] = []
     count = len(sheet.configurations)
@@ -147,7 +147,7 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
         return None
     figure, axes = sheet.figure(2, 2, 10.0, 7.2)
     for place, letter, (quantity, (title, unit)) in zip(axes, "abcd", MOVEMENT.items(), strict=True):
-        _before_and_after(place, sheet, members, profiles, quantity)
+        before_and_after_panel(place, sheet, members, profiles, quantity)
         panel(place, letter, title, LAYERS, unit)
     axes[3].yaxis.set_major_formatter(PercentFormatter(1.0))
     styles = {"before training": BEFORE, "after training": AFTER | ({"ls": "-"} if sheet.encoding.dashed else {})}
@@ -158,7 +158,7 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
     return figure
 
 
-def _before_and_after(
+def before_and_after_panel(
     axes: Axes, sheet: Sheet, members: Sequence[list[int]], profiles: Profiles, quantity: str
 ) -> None:
     """One quantity before and after; of the movement, which is 0 before, only after."""

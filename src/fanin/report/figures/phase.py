@@ -41,21 +41,20 @@ def draw_phase(
         figure = Figure(figsize=(12, 4), layout="constrained")
         FigureCanvasAgg(figure)
         diagram, norms, gradients = figure.subplots(1, 3)
-        _diagram(figure, diagram, activation, point, critical)
+        phase_panel(diagram, activation, point, critical)
         _profile(norms, law.post, "||x|| of one example")
         _profile(gradients, law.gradient, "||dL/dW||, against the last layer's")
         figure.savefig(path)
 
 
-def _diagram(
-    figure: Figure, axes: Axes, activation: Activation, point: FixedPoint, critical: FixedPoint | NoCriticalPoint
-) -> None:
+def phase_panel(axes: Axes, activation: Activation, point: FixedPoint, critical: FixedPoint | NoCriticalPoint) -> None:
+    """chi_perp over weight and bias variance, the critical line, and a recipe as a point."""
     middle = critical.variance if isinstance(critical, FixedPoint) else point.variance
     variances = np.linspace(0, 2 * max(middle, point.variance), POINTS + 1)[1:]
     biases = np.linspace(0, max(4 * point.bias_variance, 0.2), POINTS)
     chi = np.array([[fixed_point(activation, float(v), float(s)).chi_perp for v in variances] for s in biases])
     shown = axes.pcolormesh(variances, biases, np.clip(np.log(chi), -1, 1), **RED_BLUE)
-    figure.colorbar(shown, ax=axes, label="ln chi_perp (clipped at -1 and 1)")
+    axes.figure.colorbar(shown, ax=axes, label="ln chi_perp (clipped at -1 and 1)")
     found = [(critical_point(activation, float(s)), float(s)) for s in biases[-1] * np.linspace(0, 1, POINTS) ** 3]
     line = [(one.variance, s) for one, s in found if isinstance(one, FixedPoint) and one.variance <= variances[-1]]
     if len(line) > 1:

@@ -1,0 +1,272 @@
+"""fanin.plots: each panel of the report on axes of one's own, from runs, grids, tables or folders.
+
+Lines, bands and marks are those of the report (docs/files.md tells of the columns they show); fonts and sizes are the
+caller's. Every function returns the axes, takes `axes=None` for new ones of pyplot, and raises UserError, in one line,
+where the runs have nothing of what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fanin.api.composing import Folder, composed, opened, words_of
+from fanin.api.finished_run import Run
+from fanin.api.tables import Tables, folders_named
+from fanin.errors import OptionError, UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from fanin.report.figures.style import Sheet
+    from fanin.report.read import folders, series
+
+__all__ = ["confusion", "curve", "loss", "movement", "phase", "profile"]
+
+Runs = Run | Sequence[Run] | Tables | Folder | Sequence[Folder]
+"""What is drawn: a run, a grid or a list of runs, what fanin.load gave, a folder or a pattern, or several of these."""
+
+
+@dataclass
+class _Read:
+    """Runs as the report reads them, in the order of their configurations."""
+
+    runs: list[folders.Run]
+    sheet: Sheet
+
+    @property
+    def metrics(self) -> series.Metrics:
+        """metrics.csv of all."""
+        from fanin.report.read.series import read_metrics
+
+        return read_metrics(self.runs)
+
+    @property
+    def profiles(self) -> series.Profiles:
+        """profiles.csv of all."""
+        from fanin.report.read.series import read_profiles
+
+        return read_profiles(self.runs)
+
+
+def loss(runs: Runs, axes: Axes | None = None, *, legend: bool = True) -> Axes:
+    """The mean training loss of the batches since the last row, over steps; see `curve`."""
+    return curve(runs, "batch_loss", axes, legend=legend)
+
+
+def curve(runs: Runs, column: str, axes: Axes | None = None, *, band: bool = False, legend: bool = True) -> Axes:
+    """A column of metrics.csv over steps: a line for each configuration, with the loss of guessing and divergences.
+
+    Args:
+        runs: what is drawn.
+        column: such as batch_loss, val_error or train_loss.
+        axes: to draw on.
+        band: the 95 % interval over seeds, where there are three or more, in the place of single seeds.
+        legend: whether the axes get one.
+
+    Raises:
+        UserError: no such column, or no run has two values of it.
+    """
+    from fanin.report.figures.lines import mark_handles
+    from fanin.report.figures.steps import PARTS, metric_panel
+    from fanin.report.read.folders import task_of
+    from fanin.report.read.series import METRICS
+
+    part, _, what = str(column).partition("_")
+    if column not in METRICS or what not in ("loss", "error"):
+        known = [name for name in METRICS if name.endswith(("_loss", "_error"))]
+        raise OptionError("column", column, f"one of {', '.join(known)}")
+    read = _read(runs)
+    metrics = read.metrics
+    if not any(len(metrics.series(i, column)[0]) > 1 for i in range(len(read.runs))):
+        raise UserError(
+            f"{column}: no run has two values of it; trainer.eval_every and trainer.eval_train evaluate more"
+        )
+    place = _axes(axes)
+    metric_panel(place, read.sheet, read.runs, metrics, column, band=band)
+    word = str(getattr(task_of(read.runs), what))
+    place.set(xlabel="step", ylabel=word, title=f"{PARTS.get(part, part)} {word}")
+    return _with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
+
+
+def profile(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = None, *, legend: bool = True) -> Axes:
+    """A quantity at initialization over the weight layers, with theory's line and band behind it.
+
+    Args:
+        runs: what is drawn.
+        quantity: activation_norm, gradient_norm or another positive one of profiles.csv.
+        axes: to draw on.
+        legend: whether the axes get one.
+
+    Raises:
+        UserError: no run has that quantity at init.
+    """
+    from fanin.report.figures.depth import LAYERS, NORMS, init_panel, style_handles
+    from fanin.report.figures.lines import mark_handles
+
+    read = _read(runs)
+    profiles = read.profiles
+    _require(profiles, "init", quantity)
+    place = _axes(axes)
+    init_panel(place, read.sheet, profiles, quantity)
+    title, unit = NORMS.get(quantity, (quantity.replace("_", " "), ""))
+    place.set(xlabel=LAYERS, ylabel=unit, title=title)
+    return _with_legend(
+        place, read.sheet, [*style_handles(read.sheet, profiles), *mark_handles([place])], wanted=legend
+    )
+
+
+def movement(runs: Runs, quantity: str = "weight_movement", axes: Axes | None = None, *, legend: bool = True) -> Axes:
+    """What training changed, over the weight layers: a quantity before (broad) and after it (dashed).
+
+    Diverged runs are left out, as in the report.
+
+    Args:
+        runs: what is drawn.
+        quantity: weight_movement, ‖W − W(0)‖ / ‖W(0)‖; weight_variance, activation_norm or gradient_norm.
+        axes: to draw on.
+        legend: whether the axes get one.
+
+    Raises:
+        UserError: no run that was trained to its end has that quantity.
+    """
+    from fanin.report.figures.depth import LAYERS, MOVEMENT, before_and_after_panel
+    from fanin.report.figures.lines import mark_handles
+
+    if quantity not in MOVEMENT:
+        raise OptionError("quantity", quantity, f"one of {', '.join(MOVEMENT)}")
+    read = _read(runs)
+    profiles = read.profiles
+    _require(profiles, "final", quantity)
+    there = profiles.lengths("final", "weight", quantity) > 0
+    whole = [bool(there[i]) and run.state != "diverged" for i, run in enumerate(read.runs)]
+    if not any(whole):
+        raise UserError(f"{quantity}: every run diverged, and where they broke off says nothing")
+    members = [[i for i in one.members if whole[i]] for one in read.sheet.configurations]
+    place = _axes(axes)
+    before_and_after_panel(place, read.sheet, members, profiles, quantity)
+    title, unit = MOVEMENT[quantity]
+    place.set(xlabel=LAYERS, ylabel=unit, title=title)
+    return _with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
+
+
+def confusion(runs: Runs, axes: Axes | None = None, *, part: str = "test") -> Axes:
+    """What the classes are taken for: shares of each true class's examples, over all finished runs given.
+
+    Args:
+        runs: of one configuration, which differ in their seeds.
+        axes: to draw on.
+        part: of the data: test or val.
+
+    Raises:
+        UserError: several configurations, or no finished run has a matrix of at most 20 classes.
+    """
+    import numpy as np
+
+    from fanin.report.figures.confusion import confusion_panel, matrix_of
+
+    read = _read(runs)
+    if (count := len(read.sheet.configurations)) > 1:
+        raise UserError(f"confusion: {count} configurations; a panel shows one, so give the runs of one")
+    matrices = [matrix for run in read.runs if (matrix := matrix_of(run, part)) is not None]
+    if not matrices:
+        raise UserError(f"confusion: no finished run has a matrix of its {part} part, of at most 20 classes")
+    place = _axes(axes)
+    counts = np.sum(matrices, axis=0)
+    confusion_panel(place, counts)
+    place.set(xlabel="answer", ylabel="true class", title=f"{1 - counts.trace() / counts.sum():.3g} of {part} wrong")
+    return place
+
+
+def phase(recipe: Run | Sequence[str], axes: Axes | None = None) -> Axes:
+    """Order and chaos over weight and bias variance, the critical line, and the recipe as a point; nothing is run.
+
+    Args:
+        recipe: a run, or overrides as fanin.run takes them.
+        axes: to draw on.
+
+    Raises:
+        UserError: the recipe is wrong, or no plain chain of fully connected layers with one variance.
+    """
+    from omegaconf import OmegaConf
+
+    from fanin.api.host import guest, torchs_own
+    from fanin.api.theory_of_a_recipe import theory_of
+    from fanin.report.figures.phase import phase_panel
+
+    words = [] if isinstance(recipe, Run) else words_of(recipe)
+    with guest(), torchs_own(), opened(words, None) as app:
+        from fanin.run.identity import without_hydra
+
+        known = OmegaConf.create({"force": False, **recipe.config}) if isinstance(recipe, Run) else None
+        found = theory_of(without_hydra(composed(app, words)) if known is None else known)
+    if found.activation is None or found.point is None or found.critical is None:
+        raise UserError("phase: needs a chain of layers with one variance, of a known activation")
+    place = _axes(axes)
+    phase_panel(place, found.activation, found.point, found.critical)
+    return place
+
+
+def _read(what: Runs) -> _Read:
+    """Runs, however they are given, read and grouped as the report does.
+
+    Raises:
+        UserError: there are none, or they are none.
+    """
+    from fanin.report.figures.style import Sheet
+    from fanin.report.read.configurations import group_runs, setting
+    from fanin.report.read.folders import grid_of, read_runs, titled
+
+    each: Any = [what] if isinstance(what, (Run, Tables, str, Path)) else what
+    paths: list[Path] = []
+    for one in each:
+        if isinstance(one, Tables):
+            paths += one.folders
+        else:
+            paths += [one.folder] if isinstance(one, Run) else folders_named(one)
+    if not paths:
+        raise UserError("plots: no runs were given")
+    grid, found = grid_of(paths)
+    runs = read_runs(found, grid)
+    configurations = group_runs(runs)
+    runs = [runs[position] for one in configurations for position in one.members]
+    places = iter(range(len(runs)))
+    for one in configurations:
+        one.members = [next(places) for _ in one.members]
+    return _Read(runs, Sheet(titled(runs), setting(runs, configurations), configurations))
+
+
+def _require(profiles: series.Profiles, snapshot: str, quantity: str) -> None:
+    """Refuse a quantity that no run has.
+
+    Raises:
+        UserError: so it is.
+    """
+    if not profiles.lengths(snapshot, "weight", quantity).any():
+        raise UserError(f"{quantity}: no run has it in a profile at {snapshot} over its weight layers")
+
+
+def _axes(axes: Axes | None) -> Axes:
+    """The axes that were given, or new ones of pyplot."""
+    if axes is not None:
+        return axes
+    import matplotlib.pyplot as plt
+
+    made: Axes = plt.subplots()[1]
+    return made
+
+
+def _with_legend(axes: Axes, sheet: Sheet, styles: Sequence[Any], *, wanted: bool) -> Axes:
+    """The axes with what tells configurations apart, and what the line styles mean."""
+    if not wanted:
+        return axes
+    encoding = sheet.encoding
+    if encoding.scale is not None:
+        mappable, name = encoding.scale
+        axes.figure.colorbar(mappable, ax=axes, label=name)
+    handles = [*(entry for group in encoding.entries for entry in group), *styles]
+    if handles:
+        axes.legend(handles=handles, fontsize="small")
+    return axes

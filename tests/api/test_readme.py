@@ -1,0 +1,32 @@
+"""The README's example of fanin from Python, as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command_line import environment
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.mark.slow
+def test_the_readmes_example_runs(tmp_path: Path) -> None:
+    section = README.read_text().split("## From Python\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    code += "print(len(tables.runs), axes.get_title())\n"
+    (tmp_path / "host.py").write_text(code)
+    said = subprocess.run(
+        [sys.executable, "host.py"], cwd=tmp_path, env=environment(MPLBACKEND="agg"), capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert (said.returncode, said.stderr) == (0, "")
+    first, *_, last = said.stdout.splitlines()
+    state, error = first.split()
+    assert state == "done"
+    assert 0 <= float(error) < 0.9
+    assert last == "5 gradient norm of a layer"
