@@ -39,16 +39,16 @@ class _Read:
     @property
     def metrics(self) -> series.Metrics:
         """metrics.csv of all."""
-        from fanin.report.read.series import read_metrics
+        from fanin.report.read.series import Metrics
 
-        return read_metrics(self.runs)
+        return Metrics(self.runs)
 
     @property
     def profiles(self) -> series.Profiles:
         """profiles.csv of all."""
-        from fanin.report.read.series import read_profiles
+        from fanin.report.read.series import Profiles
 
-        return read_profiles(self.runs)
+        return Profiles(self.runs)
 
 
 def loss(runs: Runs, axes: Axes | None = None, *, legend: bool = True) -> Axes:
