@@ -100,6 +100,10 @@ def read_table(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.Data
             bodies.setdefault(_names(header.strip()), {})[i] = body
     tables = []
     for named, of_runs in bodies.items():
+        if lacking := [column for column in wanted if column not in (*named, *NOT_EARLIER)]:
+            for i in of_runs:
+                runs[i].notes.append(f"{name} cannot be read: its header lacks {', '.join(lacking)}")
+            continue
         try:
             tables.append(_parse(named, of_runs, wanted))
         except ValueError:
@@ -145,15 +149,13 @@ def _parse(named: Sequence[str], bodies: Mapping[int, bytes], wanted: Sequence[s
     """Parse the joined bodies of files with one header; columns that they lack are nan.
 
     Raises:
-        ValueError: a file that is not of the plain form, a value that is not what its column holds, a column missing.
+        ValueError: a file that is not of the plain form, a value that is not what its column holds.
     """
     lines = [body.count(b"\n") for body in bodies.values()]
     for body, count in zip(bodies.values(), lines, strict=True):
         if b'"' in body or b"\0" in body or body.count(b",") != count * (len(named) - 1):
             raise ValueError("not a comma for each column but the last, or quotes")
     there = [name for name in wanted if name in named]
-    if not {*wanted} - {*NOT_EARLIER} <= {*there}:
-        raise ValueError("a column is missing")
     table = pd.read_csv(
         io.BytesIO(b"".join(bodies.values())), names=list(named), usecols=there, dtype=_types(there),
         header=None, index_col=False, engine="c", quoting=csv.QUOTE_NONE, skip_blank_lines=False, low_memory=False,
@@ -171,15 +173,11 @@ def _parse_alone(
         return _parse(named, {run: body}, wanted)
     except ValueError:
         pass
-    table = pd.DataFrame(columns=[*wanted, "run"])
     try:
         rows = list(csv.reader(io.StringIO(body.decode(errors="replace"))))
     except csv.Error as error:
         notes.append(f"{name} cannot be read: {error}")
-        return table
-    if lacking := [column for column in wanted if column not in (*named, *NOT_EARLIER)]:
-        notes.append(f"{name} cannot be read: its header lacks {', '.join(lacking)}")
-        return table
+        return pd.DataFrame()
     texts = pd.DataFrame([row for row in rows if len(row) == len(named)], columns=list(named), dtype=str)
     texts = texts.reindex(columns=list(wanted), fill_value="")
     numbers = texts.drop(columns=[*TEXT], errors="ignore").apply(pd.to_numeric, errors="coerce")

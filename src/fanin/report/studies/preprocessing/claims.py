@@ -75,22 +75,17 @@ def _bearable(evidence: Evidence) -> Claim:
     return Claim(text, not wrong, f"{judged - len(wrong)} of {judged} runs; {told}")
 
 
-def _centring(evidence: Evidence) -> Claim:
-    text = "the largest curvature of raw input is that of its mean: centring at least halves it"
-    curvature = _measured(evidence, "none", "center")
-    if missing := _unmeasured(curvature, "none", "center"):
+def _share_of_the_mean(evidence: Evidence, option: str) -> Claim:
+    text, word = {
+        "center": ("the largest curvature of raw input is that of its mean: centring at least halves it", "centred"),
+        "minmax": ("scaling to [0, 1], which leaves a mean, keeps more than half of the largest curvature", "scaled"),
+    }[option]
+    curvature = _measured(evidence, "none", option)
+    if missing := _unmeasured(curvature, "none", option):
         return Claim.missing(text, *missing)
-    raw, centred = curvature["none"], curvature["center"]
-    return Claim(text, centred < raw / 2, f"h1 = {raw:.4g} raw, {centred:.4g} centred")
-
-
-def _minmax(evidence: Evidence) -> Claim:
-    text = "scaling to [0, 1], which leaves a mean, keeps more than half of the largest curvature"
-    curvature = _measured(evidence, "none", "minmax")
-    if missing := _unmeasured(curvature, "none", "minmax"):
-        return Claim.missing(text, *missing)
-    raw, stretched = curvature["none"], curvature["minmax"]
-    return Claim(text, stretched > raw / 2, f"h1 = {raw:.4g} raw, {stretched:.4g} scaled")
+    raw, other = curvature["none"], curvature[option]
+    holds = other < raw / 2 if option == "center" else other > raw / 2
+    return Claim(text, holds, f"h1 = {raw:.4g} raw, {other:.4g} {word}")
 
 
 def _whitening(evidence: Evidence) -> Claim:
@@ -128,8 +123,9 @@ class PreprocessingStudy(Study):
 
     def claims(self, evidence: Evidence) -> Iterator[Claim]:
         """Lower loss with better inputs; the rate that diverges; what centring and whitening do to the curvature."""
-        every = (_lower, _bearable, _centring, _minmax, _whitening, _rotation)
-        yield from (claim(evidence) for claim in every)
+        yield from (claim(evidence) for claim in (_lower, _bearable))
+        yield from (_share_of_the_mean(evidence, option) for option in ("center", "minmax"))
+        yield from (claim(evidence) for claim in (_whitening, _rotation))
 
     def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
         """See preprocessing_figure."""
