@@ -36,7 +36,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 def collect_rarely() -> None:
     """Search only where very many objects are made: imports, and the models of many runs, leave hardly any garbage.
 
-    At Python's own pace a tenth of a command's time goes into it.
+    At Python's own pace a command spends much of its time on it.
     """
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
 
@@ -44,8 +44,8 @@ def collect_rarely() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep what one program of runs has freed for the next, where it is glibc that allocates.
 
-    By default it gives large blocks back at once, and every page of the next ones is a fault that the system answers
-    with a page of zeros: a tenth of the time of short runs.
+    By default it gives large blocks back at once, and for every page of the next ones the system has to clear memory
+    anew, which short runs feel.
     """
     import ctypes
 
@@ -61,8 +61,8 @@ _code: int | None = None
 def leave(code: int) -> NoReturn:
     """End this process as sys.exit does, but leave it to the system to free the memory.
 
-    Python would take down all that torch and pandas have made, object by object: half a second after a run, more than
-    one after a large grid. What waits for the end is done: other threads, exit functions, buffered output.
+    Python would take down all that torch and pandas have made, object by object, which takes longer than a short run's
+    last steps. What waits for the end is done: other threads, exit functions, buffered output.
     """
     global _code
     _code = code

@@ -73,7 +73,7 @@ def _keys_of(folders: Sequence[Path], group: str, name: str) -> str:
     text = files[name].read_text()
     above = [line.lstrip("# ") for line in text.split("\n\n")[0].splitlines() if re.match(r"# *[^@ ]", line)]
     package = "" if re.search(r"^# @package _global_", text, re.MULTILINE) else f"{group}."
-    with files[name].open() as file:  # a mistake in it is told with its name
+    with files[name].open() as file:  # an error in it names the file
         node = yaml.safe_load(file) or {}
     rows = [(f"{key}={value}", said) for key, value, said in _rows(node, _comments(text), package)]
     params = ((node.get("hydra") or {}).get("sweeper") or {}).get("params") or {}

@@ -25,7 +25,7 @@ class Task:
         loss: name of what is minimized.
         error: name of the number beside the loss, which metrics.csv has in the columns *_error.
         falls, stays, rises: the outcome, where the loss falls, stays and rises.
-        percent: whether the number beside the loss is a share that is told in per cent.
+        percent: whether the number beside the loss is a share, shown in per cent.
     """
 
     loss: str

@@ -81,7 +81,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
 
     Args:
         requests: one, or several of one structure (see `structure_key`) whose checkpoints, if any, are of one step;
-            their folders are owned by this process. Each viewer is told the progress at each logged row, and the
+            their folders are owned by this process. Each viewer gets the progress at each logged row, and the
             content of result.json as soon as it is written.
         stop_requested: asked before each step.
 

@@ -17,7 +17,7 @@ ONCE = "dim yellow"
 
 
 class Viewer(Protocol):
-    """Who is told how a run goes: a progress bar, or the process that waits for it."""
+    """Shows the progress of a run: on a progress bar, or to the process that waits for it."""
 
     def step(self, step: int, steps: int, loss: float, error: float) -> None:
         """Where the run is."""
@@ -44,7 +44,7 @@ class Unseen:
 
 @dataclass
 class Request:
-    """What is to be run, what it is called, where its files go and who is told of it.
+    """What is to be run, what it is called, where its files go and who shows its progress.
 
     Args:
         cfg: the composed configuration, without its hydra node.

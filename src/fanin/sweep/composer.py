@@ -152,7 +152,7 @@ def as_config(plain: Plain) -> DictConfig:
 
 
 def _task(pickled: bytes, values: Sequence[Override]) -> DictConfig:
-    """The same where most of it has been made before: a tenth of the time."""
+    """The same, quicker: most of it has been made before."""
     task: DictConfig = pickle.loads(pickled)
     for override in values:
         *path, last = override.key_or_group.split(".")

@@ -128,7 +128,7 @@ class Told:
     """The viewer of a run that tells another; what came of the run is known first, and telling never changes it.
 
     Args:
-        request: of the run; its viewer is told.
+        request: of the run; its viewer shows the progress.
         outcomes: where what came of the run is put.
     """
 

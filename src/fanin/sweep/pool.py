@@ -1,8 +1,8 @@
 """A pool of worker processes: jobs run apart, one torch thread each, and fail apart.
 
 Workers come from a fork server that has imported torch beforehand, so that a new one is there in milliseconds. The
-parent never touches a run's files while its worker lives; it hands out jobs, shows what it is told, and marks what a
-dead worker left behind.
+parent never touches a run's files while its worker lives: it hands out jobs, shows the workers' messages, and marks
+the runs of a worker that died.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from fanin.sweep.worker_process import PATIENCE, Group, NoWorkers, Worker, start
 log = logging.getLogger(__name__)
 
 TRIES = 3
-"""Workers that may die before they have begun a group; then it is its own fault, or the machine's."""
+"""Workers that may die before they have begun a group; then its runs are marked as failed."""
 
 IMPORTS = 60.0
-"""Seconds that what draws the report is given to be imported."""
+"""Seconds that are waited for the imports of the report."""
 
 
 def pool_size(n_jobs: int | None, jobs_per_gpu: int, wanted: Sequence[str]) -> tuple[int, list[int | None]]:
@@ -70,7 +70,7 @@ def run_pool(
         prepare_process: called in each worker before anything else; importable.
 
     Returns:
-        What each run came to.
+        The outcome of each run.
 
     Raises:
         KeyboardInterrupt: the user asked to stop; what was running is marked as interrupted, with a checkpoint.
@@ -83,7 +83,7 @@ def run_pool(
         try:
             pool.work(min(size, len(groups)), board, asked)
         finally:
-            pool.dismiss()
+            pool.end_workers()
             preparing.join(IMPORTS)  # two threads that import the same modules in another order see half of them
     if asked():
         raise KeyboardInterrupt
@@ -91,7 +91,7 @@ def run_pool(
 
 
 def _prepare_report() -> None:
-    """Import what draws the report, for which workers leave time; what is wrong with it shows when it is drawn."""
+    """Import what draws the report while workers train; an error shows again when the report is drawn."""
     with suppress(Exception):
         import_module("fanin.report.make")
 
@@ -128,22 +128,22 @@ class Pool:
     stopping: bool = False
 
     def work(self, size: int, board: Board, asked: Callable[[], bool]) -> None:
-        """Hand out jobs until none is left, or the user asks to stop."""
+        """Hand out groups until none is left, or the user asks to stop."""
         for place in range(size):
-            self.hire(self.devices[place % len(self.devices)])
+            self.add_worker(self.devices[place % len(self.devices)])
         while any(worker.group for worker in self.workers) or (self.waiting and not asked()):
             for worker in list(self.workers):
                 if worker.group is None and self.waiting and not asked():
-                    self.give(worker, self.waiting.popleft(), board)
+                    self.assign(worker, self.waiting.popleft(), board)
             if asked() and not self.stopping:
-                self.hang_up()
+                self.ask_to_stop()
             ready = wait([source for worker in self.workers for source in worker.sources], timeout=0.2)
             for worker in list(self.workers):
                 if not {id(source) for source in worker.sources}.isdisjoint(map(id, ready)):
-                    self.listen(worker, board)
+                    self.receive(worker, board)
             _show(board.refresh)
 
-    def hire(self, device: int | None) -> None:
+    def add_worker(self, device: int | None) -> None:
         """Start a worker; fewer than were wanted are enough.
 
         Raises:
@@ -155,18 +155,18 @@ class Pool:
             if not self.workers:
                 raise
 
-    def give(self, worker: Worker, group: Group, board: Board) -> None:
-        """Hand a group to a worker that waits."""
+    def assign(self, worker: Worker, group: Group, board: Board) -> None:
+        """Give a group to an idle worker."""
         worker.group, worker.begun = group, False
         for run in group.runs:
             _show(board.started, run.identity.name)
         try:
             worker.connection.send([posted(run) for run in group.runs])
         except OSError:  # it died while it waited
-            self.bury(worker, board)
+            self.replace_dead(worker, board)
 
-    def hang_up(self) -> None:
-        """Tell the workers that nothing more comes: what runs is to stop, and what it came to is still heard.
+    def ask_to_stop(self) -> None:
+        """Close the workers' end of input: their runs stop at the next step, and their last messages are still read.
 
         They share no lock and no event: a worker that is killed would keep it, and all others would wait for it.
         """
@@ -175,19 +175,19 @@ class Pool:
             with suppress(OSError), socket.socket(fileno=os.dup(worker.connection.fileno())) as line:
                 line.shutdown(socket.SHUT_WR)
 
-    def listen(self, worker: Worker, board: Board) -> None:
-        """Take in all that a worker has to say, or its death."""
+    def receive(self, worker: Worker, board: Board) -> None:
+        """Handle all messages of a worker; if it has died, replace it."""
         try:
             while worker.connection.poll():
-                self.hear(worker, worker.connection.recv(), board)
+                self.handle(worker, worker.connection.recv(), board)
         except (EOFError, OSError):
-            self.bury(worker, board)
+            self.replace_dead(worker, board)
             return
         if worker.died:
-            self.bury(worker, board)
+            self.replace_dead(worker, board)
 
-    def hear(self, worker: Worker, message: tuple[Any, ...], board: Board) -> None:
-        """Take in one message of a worker."""
+    def handle(self, worker: Worker, message: tuple[Any, ...], board: Board) -> None:
+        """Handle one message of a worker."""
         kind, *content = message
         if kind == "outcomes":
             worker.group = None
@@ -202,17 +202,17 @@ class Pool:
             _show(board.told, name, kind, words)
 
     def close(self, outcome: Outcome, board: Board) -> None:
-        """A run is over, whatever came of it."""
+        """Record the outcome of a run that has ended."""
         self.outcomes.append(outcome)
         _show(board.finished, outcome["run"], outcome["state"])
 
-    def bury(self, worker: Worker, board: Board) -> None:
-        """Mark the run of a worker that died, or try the runs of its group alone; hire another for what is left."""
-        worker.end_process()  # it may have closed its line and go on
+    def replace_dead(self, worker: Worker, board: Board) -> None:
+        """After a worker's death: retry its runs, or mark the one that was alone; start a worker for what waits."""
+        worker.end_process()  # it may have closed its connection and still run
         self.workers.remove(worker)
         worker.connection.close()
         group = worker.group
-        if group is not None and (left := list(self.left_of(group, board))):
+        if group is not None and (left := list(self.unfinished(group, board))):
             if not worker.begun and group.tries + 1 < TRIES:
                 self.waiting.appendleft(Group(left, group.tries + 1))
             elif len(left) > 1:
@@ -221,10 +221,10 @@ class Pool:
                 for run in left:
                     self.fail(run, f"its process {worker.end}", board)
         if self.waiting and not self.stopping:
-            self.hire(worker.device)
+            self.add_worker(worker.device)
 
-    def left_of(self, group: Group, board: Board) -> Iterable[Planned]:
-        """The runs of a dead worker's group that had not come to their end."""
+    def unfinished(self, group: Group, board: Board) -> Iterable[Planned]:
+        """The runs of a dead worker's group that had not ended."""
         for run in group.runs:
             folder = RunFolder(run.folder)
             if not run.composed.plain.get("force") and folder.finished(run.identity.config_hash):
@@ -247,8 +247,8 @@ class Pool:
         _show(board.told, name, "line", [f"failed: {error} (see {folder.path / 'run.log'})", "red"])
         self.close({"run": name, "folder": str(folder.path), "state": "failed", "error": error}, board)
 
-    def dismiss(self) -> None:
-        """Send the workers home; one that does not go within seconds, after a second Ctrl-C, is made to."""
+    def end_workers(self) -> None:
+        """End the workers; one that has not ended after some seconds, or after a second Ctrl-C, is killed."""
         for worker in self.workers:
             worker.connection.close()
         for worker in self.workers:
@@ -259,7 +259,7 @@ class Pool:
 
 
 def _show(show: Callable[..., None], *content: Any) -> None:
-    """Show something; what goes wrong there is no run's fault."""
+    """Show something; an error in showing it does not fail a run."""
     try:
         show(*content)
     except Exception as error:

@@ -52,10 +52,10 @@ class Worker:
         process: as multiprocessing knows it.
         connection: to it.
         device: its CUDA device, or None for the CPU.
-        group: what it was given, None while it waits.
-        begun: whether it has said that it took the group.
-        reason: why it ended, in its own words.
-        watched: whether its death is told by the system; not any more where the fork server has died.
+        group: its work, None while it is idle.
+        begun: whether it has confirmed that it took the group.
+        reason: why it ended, as it said itself.
+        watched: whether the system reports its death; it does not once the fork server has died.
     """
 
     process: BaseProcess
@@ -85,15 +85,15 @@ class Worker:
 
     @property
     def died(self) -> bool:
-        """Whether the system says that it is dead."""
+        """Whether the system reports that it is dead."""
         if self.watched and not self.process.is_alive():
             if self.process.exitcode != LOST:
                 return True
-            self.watched = False  # it may be the fork server that has died: from now on only the line tells
+            self.watched = False  # the fork server may have died: from now on only the connection tells
         return False
 
     def end_process(self, patience: float = PATIENCE) -> bool:
-        """Wait so many seconds for its end, then make it end; returns whether that was needed."""
+        """Wait so many seconds for its end, then kill it; returns whether that was needed."""
         self.process.join(patience)
         if not self.process.is_alive():
             return False
