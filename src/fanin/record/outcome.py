@@ -1,4 +1,4 @@
-"""What came of a training, in one word, from its final numbers and what no training would give."""
+"""The outcome of a training in one word, from its final numbers and those of guessing."""
 
 from __future__ import annotations
 

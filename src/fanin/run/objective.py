@@ -1,4 +1,4 @@
-"""The one number of a run that a sweeper which searches makes small: what a job returns to Hydra."""
+"""The objective: the number of a run that a job returns to Hydra, and that a searching sweeper minimizes."""
 
 from __future__ import annotations
 

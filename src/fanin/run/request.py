@@ -13,7 +13,7 @@ from fanin.run.identity import Identity
 from fanin.run.make_option import Options
 
 ONCE = "dim yellow"
-"""Style of a line that all runs of a grid would say, and that is shown once."""
+"""Style of a line that all runs of a grid share, and that is shown once."""
 
 
 class Viewer(Protocol):

@@ -1,4 +1,4 @@
-"""The content of result.json: what came of a run, and what made it."""
+"""The content of result.json: the numbers of a run, and the configuration and versions that made it."""
 
 from __future__ import annotations
 

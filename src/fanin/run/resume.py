@@ -26,7 +26,7 @@ class UnfitCheckpoint(Exception):
 
 
 def checkpoint_of(folder: RunFolder, identity: Identity) -> State | None:
-    """The state to resume from; None if there is none that fits, which the log tells."""
+    """The state to resume from; None if there is none that fits, and the log says why."""
     path = folder.checkpoints / "last.pt"
     if not path.is_file() or folder.status.get("state") in ("done", "diverged"):
         return None

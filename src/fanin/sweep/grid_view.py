@@ -69,7 +69,7 @@ class Board:
         self.running[name] = _Running(time.monotonic())
 
     def told(self, name: str, kind: str, content: list[Any]) -> None:
-        """A run said something: a step or a line."""
+        """A message of a run: a step or a line."""
         if kind == "step" and name in self.running:
             one = self.running[name]
             one.step, one.steps, one.loss, one.error = content
@@ -77,13 +77,13 @@ class Board:
             self.line(name, *content)
 
     def finished(self, name: str, state: str) -> None:
-        """A run came to its end, in whatever state; without one it is to be tried again."""
+        """A run ended in a state; an empty state means that it will be tried again."""
         self.running.pop(name, None)
         if state:
             self.states[state] += 1
 
     def line(self, name: str, text: str, style: str) -> None:
-        """One line about a run; what all would say is shown once."""
+        """One line about a run; a line that all runs share is shown once."""
         if style == ONCE:
             if text in self._said:
                 return

@@ -1,4 +1,4 @@
-"""One job: the folder of one configuration is owned, skipped, run or marked as failed. Every launcher ends here."""
+"""One job: the folder of one configuration is locked, then skipped, run or marked as failed. All launchers call it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Outcome = dict[str, Any]
 """{"run": name, "folder": path, "state": done | diverged | failed | interrupted | skipped | busy, "error": line}."""
 
 outcomes: list[Outcome] = []
-"""What the jobs of this process came to, in order."""
+"""The outcomes of the jobs of this process, in order."""
 
 
 def run_job(cfg: DictConfig, *, bar: bool = True, abandoned: Callable[[], bool] = lambda: False) -> Outcome:
@@ -56,7 +56,7 @@ def run_job(cfg: DictConfig, *, bar: bool = True, abandoned: Callable[[], bool] 
 
 
 def execute_together(requests: Sequence[Request], stop_requested: Callable[[], bool]) -> list[Outcome]:
-    """Run requests, those that are not finished and that nobody else is at, as one program where they are several.
+    """Run the requests that are not finished and that no other process runs, several of them as one program.
 
     Whatever goes wrong is written into the run's own log and status and returned as its state: one run never takes
     the others of its grid with it. Where several together fail, each is tried alone.
@@ -125,7 +125,7 @@ def _attempt(ours: Sequence[Request], stop_requested: Callable[[], bool]) -> dic
 
 @dataclass
 class Told:
-    """The viewer of a run that tells another; what came of the run is known first, and telling never changes it.
+    """The viewer of a run that passes on to another; the outcome is stored first; showing never changes it.
 
     Args:
         request: of the run; its viewer shows the progress.
@@ -222,7 +222,7 @@ def _mark_failed(error: BaseException, request: Request) -> str:
 
 
 class _RunLog(logging.FileHandler):
-    """A log that may be lost: what matters is in the run's status, and on the terminal."""
+    """A log file that may fail to be written: the status and the terminal have what matters."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Nothing, where logging's own prints a traceback."""
@@ -230,7 +230,7 @@ class _RunLog(logging.FileHandler):
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged while the block runs goes into a file; whoever listens beside hears no more of it."""
+    """Everything that is logged while the block runs goes into a file, and to no other handler."""
     handler = _RunLog(path, delay=True)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""How much memory a run takes: its weights with all that is as large as they are, and what a pass keeps."""
+"""How much memory a run takes: weights, gradients, optimizer state, and the activations that a pass keeps."""
 
 from __future__ import annotations
 

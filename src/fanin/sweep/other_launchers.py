@@ -25,7 +25,7 @@ PATIENCE = 10.0
 
 
 class LauncherFailed(UserError):
-    """The launcher itself gave up; what the runs did until then stays."""
+    """The launcher itself failed; the files of the runs so far stay."""
 
 
 def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence[Sequence[str]]]) -> list[JobReturn]:
@@ -72,7 +72,7 @@ def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence
 
 
 def _ask_to_stop(folders: Sequence[RunFolder]) -> None:
-    """Ask the processes that run something in these folders to stop, and give them time to keep what they have."""
+    """Ask the processes that run something in these folders to stop, and wait while they write checkpoints."""
     asked = {pid for folder in folders if (pid := _owner(folder)) not in (None, os.getpid())}
     for pid in asked:
         with suppress(OSError):
@@ -96,7 +96,7 @@ def _owner(folder: RunFolder) -> int | None:
 
 
 def _mark_dead(folders: Sequence[RunFolder]) -> None:
-    """Mark the runs whose processes end now, each as soon as it is gone; one that lives on keeps its status."""
+    """Mark the runs whose processes have ended; the run of a process that goes on keeps its status."""
     deadline, left = time.monotonic() + PATIENCE, list(folders)
     while left and time.monotonic() < deadline:
         for folder in list(left):

@@ -1,4 +1,4 @@
-"""Ctrl-C once: stop at the next step, keep everything. Twice: stop now. A queue's warning: be queued again."""
+"""Ctrl-C once: stop at the next step and keep everything. Twice: stop now. A queue's warning: stop, be queued again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What asks a process to end, beside Ctrl-C: the system, or a terminal that is closed."""
+"""Signals that ask a process to end, beside Ctrl-C: by the system, or by a terminal that is closed."""
 
 WARNING: signal.Signals | None = getattr(signal, "SIGUSR2", None)
-"""With it submitit's queues announce the end of a process's time."""
+"""The signal by which submitit's queues announce the end of a job's time."""
 
 
 ECHO = 0.3
-"""Seconds within which a second signal is the first once more: a terminal, `timeout` and a parent may all send it."""
+"""Seconds within which a second signal counts as the first: a terminal, `timeout` and a parent may all send it."""
 
 
 class StopRequest:
@@ -82,7 +82,7 @@ def stop_on_signal(*, queued: bool = True) -> Iterator[StopRequest]:
 
 @contextmanager
 def without_signals() -> Iterator[None]:
-    """Hold back what asks to stop while the block runs; a process that is started meanwhile never gets it."""
+    """Block the signals that ask to stop while the block runs; a process that is started meanwhile never gets them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -122,7 +122,7 @@ def interrupt_on_signal(before: Callable[[], None]) -> Iterator[None]:
 
 
 def obey_in_worker() -> StopRequest:
-    """In a worker, SIGTERM stops what runs, at its next step; Ctrl-C reaches the whole group and is the parent's."""
+    """In a worker, SIGTERM stops the run at its next step; Ctrl-C reaches the whole group and is left to the parent."""
     stop = StopRequest()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in ENDINGS:

@@ -1,4 +1,4 @@
-"""A worker's side of the pool: it takes requests, runs them, and says how they go."""
+"""A worker's side of the pool: it receives requests, runs them, and sends their progress and outcomes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from fanin.sweep.run_view import ending
 from fanin.sweep.signals import obey_in_worker
 
 PATIENCE = 0.5
-"""Seconds between two looks at whether an idle worker was asked to end."""
+"""Seconds after which an idle worker checks whether it was asked to end."""
 
 
 @dataclass(kw_only=True)
 class Posted(Request):
-    """A request as it is sent to a worker, with what Hydra's record of it is to say.
+    """A request as it is sent to a worker, with the content of Hydra's record of it.
 
     Args:
         config: the configuration as plain values, interpolations unresolved.
@@ -42,7 +42,7 @@ class Posted(Request):
 
 
 class Line:
-    """A worker's line to its parent; when the parent is gone, what runs is to stop.
+    """A worker's connection to its parent; when the parent is gone, the run stops.
 
     Args:
         connection: to the parent.
@@ -55,7 +55,7 @@ class Line:
         self._outgoing.register(connection.fileno(), select.POLLOUT)
 
     def send(self, *message: Any) -> None:
-        """Say something."""
+        """Send a message; a parent that is gone is remembered."""
         try:
             self.connection.send(message)
         except OSError:
@@ -63,33 +63,33 @@ class Line:
 
     @property
     def free(self) -> bool:
-        """Whether there is room for a word, because the parent listens; takes a microsecond."""
+        """Whether a message can be sent without waiting, because the parent reads."""
         return bool(self._outgoing.poll(0))
 
     @property
     def hung_up(self) -> bool:
-        """Whether the parent is gone or has hung up, asked while nothing else is due from it."""
+        """Whether the parent is gone or has closed its end, asked while no request is expected from it."""
         return self.orphaned or bool(self._incoming.poll(0))
 
 
 @dataclass
 class Remote:
-    """The viewer of a run in a worker: what it says goes to the parent."""
+    """The viewer of a run in a worker: it sends everything to the parent."""
 
     line_to_parent: Line
     name: str
 
     def step(self, step: int, steps: int, loss: float, error: float) -> None:
-        """Where the run is; a parent that is held up by its terminal does not hold the run up."""
+        """Send the progress, unless the parent is busy: a slow terminal does not slow the run down."""
         if self.line_to_parent.free:
             self.line_to_parent.send("step", self.name, step, steps, loss, error)
 
     def ended(self, result: dict[str, Any]) -> None:
-        """It ended, with this result."""
+        """Send the result."""
         self.line_to_parent.send("line", self.name, *ending(result))
 
     def line(self, text: str, style: str = "") -> None:
-        """Anything else there is to say."""
+        """Send any other line."""
         self.line_to_parent.send("line", self.name, text, style)
 
 
@@ -99,7 +99,7 @@ def visible_device(device: int, visible: str | None) -> str:
 
 
 def work(connection: Connection, device: int | None, prepare_process: Callable[[], None]) -> None:
-    """A worker's life: take requests until the parent hangs up, or the system asks this process to end.
+    """Run requests until the parent closes its end, or the system asks this process to end.
 
     Args:
         connection: to the parent.
@@ -126,7 +126,7 @@ def work(connection: Connection, device: int | None, prepare_process: Callable[[
             line.send("outcomes", execute_together(task, lambda: asked() or line.hung_up))
             if len(task) > 1:
                 gc.collect()  # the tensors of many runs, before the next ones are made
-    except Exception as error:  # the parent tells it; a traceback of a process that nobody has started says nothing
+    except Exception as error:  # the parent prints it, without the traceback
         with suppress(Exception):
             line.send("broken", f"{type(error).__name__}: {error}".strip().splitlines()[0])
         os._exit(1)
