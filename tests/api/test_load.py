@@ -45,6 +45,10 @@ def test_tables_hold_what_the_files_hold(host: Path) -> None:
     assert list(tables.profiles) == ["run", *columns.names(columns.PROFILES)]
     assert (tables.metrics["step"].dtype, tables.profiles["index"].dtype) == (np.int64, np.int64)
     assert set(tables.profiles["snapshot"]) == {"init", "final"}
+    assert (len(tables.curvature), list(tables.curvature)) == (0, ["run"])
+    (runs[0].folder / "curvature.csv").write_text("step,largest\n0,2.5\n6,1.5\n")
+    curvature = fanin.load("outputs").curvature
+    assert curvature.to_dict("list") == {"run": [runs[0].name] * 2, "step": [0, 6], "largest": [2.5, 1.5]}
 
 
 def test_an_unfinished_and_a_damaged_run_are_rows_with_a_note(host: Path) -> None:

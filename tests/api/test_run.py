@@ -255,6 +255,23 @@ def test_a_class_that_was_written_anew_is_the_new_one(host: Path) -> None:
     assert first.result["parameters"] - second.result["parameters"] == 10
 
 
+def test_a_class_of_a_notebook_is_found(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell's class lies in `__main__`, which has no file."""
+
+    class Cell(torch.nn.Linear):
+        def __init__(self, in_features: int, out_features: int) -> None:
+            super().__init__(in_features, out_features)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.flatten(1))
+
+    monkeypatch.setattr(sys.modules["__main__"], "CellOfATest", Cell, raising=False)
+    own = ["model._target_=__main__.CellOfATest", "~model.depth", "~model.width", "~model.bias"]
+    run = fanin.run([*TINY[:2], "trainer.steps=2", *own])
+    assert (run.status, run.result["parameters"]) == ("done", 8 * 8 * 10 + 10)
+    assert isinstance(run.model, Cell)
+
+
 def test_a_composed_configuration_is_resolved(host: Path) -> None:
     before = snapshot()
     made = fanin.compose(["model.depth=20", "experiment=init_study"])

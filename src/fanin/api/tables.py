@@ -6,7 +6,7 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fanin.errors import UserError
 from fanin.record import columns
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fanin.api.composing import Folder
+    from fanin.report.read.folders import Run as RunOfReport
 
 METRICS, PROFILES = ("metrics.csv", names(columns.METRICS)), ("profiles.csv", names(columns.PROFILES))
 
@@ -32,6 +33,7 @@ class Tables:
             says. Its index counts.
         metrics: a row per run and logged step, the columns of metrics.csv.
         profiles: a row per run, snapshot, layer and quantity, the columns of profiles.csv.
+        curvature: the rows of curvature.csv where runs have one, which no version of fanin writes yet; else empty.
         notes: a line for each file that could not be read, or not all of it.
         folders: of the runs, in the order of their rows.
     """
@@ -39,6 +41,7 @@ class Tables:
     runs: pd.DataFrame
     metrics: pd.DataFrame
     profiles: pd.DataFrame
+    curvature: pd.DataFrame
     notes: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
 
@@ -91,8 +94,9 @@ def tables_of(folders: Sequence[Path], root: Path) -> Tables:
         row["run"] = run.name
     called = [run.name for run in runs]
     metrics, profiles = (_named(table_of(runs, *table), called) for table in (METRICS, PROFILES))
+    curvature = _joined(runs, "curvature.csv")
     notes = tuple(f"{run.name}: {note}" for run in runs for note in run.notes)
-    return Tables(pd.DataFrame(rows, columns=header_of(rows)), metrics, profiles, notes, tuple(folders))
+    return Tables(pd.DataFrame(rows, columns=header_of(rows)), metrics, profiles, curvature, notes, tuple(folders))
 
 
 def one_table(folder: Path, table: Table) -> pd.DataFrame:
@@ -102,7 +106,7 @@ def one_table(folder: Path, table: Table) -> pd.DataFrame:
     return table_of([Run(folder)], *table).drop(columns="run")
 
 
-def table_of(runs: Sequence[Any], name: str, wanted: Sequence[str]) -> pd.DataFrame:
+def table_of(runs: Sequence[RunOfReport], name: str, wanted: Sequence[str]) -> pd.DataFrame:
     """A file of all runs as one table; texts are text, and whole numbers are integers where none is missing."""
     from fanin.report.read.series import read_table
 
@@ -110,6 +114,24 @@ def table_of(runs: Sequence[Any], name: str, wanted: Sequence[str]) -> pd.DataFr
     kinds = {column: "object" for column in wanted if column in TEXT}
     kinds |= {one: "int64" for one in ("step", "index") if one in wanted and table[one].notna().all()}
     return table.astype(kinds)
+
+
+def _joined(runs: Sequence[RunOfReport], name: str) -> pd.DataFrame:
+    """A file whose columns are not settled, of the runs that have it, with `run` as the first column."""
+    import pandas as pd
+
+    tables = []
+    for run in runs:
+        path = run.folder / name
+        if path.is_file():
+            try:
+                table = pd.read_csv(path)
+            except (OSError, ValueError) as error:  # empty, or no table
+                run.notes.append(f"{name} cannot be read: {error}")
+                continue
+            table.insert(0, "run", run.name)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"run": pd.Series(dtype=object)})
 
 
 def _named(table: pd.DataFrame, called: Sequence[str]) -> pd.DataFrame:
