@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,27 @@ def test_sockets_of_a_killed_command_are_removed_and_nothing_else(
     process.remove_sockets(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, notes.name])
     assert (notes / "mine.txt").read_text() == "mine"
+
+
+def test_pythons_private_names_are_not_used() -> None:
+    """`threading._shutdown`, `atexit._run_exitfuncs` and multiprocessing's `_config` were once."""
+    private = re.compile(r"\b(threading|atexit|multiprocessing(\.\w+)*|current_process\(\))\._\w+")
+    texts = {path.name: path.read_text() for path in Path(process.__file__).parent.rglob("*.py")}
+    assert {name: found[0] for name, text in texts.items() if (found := private.search(text))} == {}
+    assert private.search("current_process()._config")
+
+
+def test_sockets_have_one_folder_that_goes_with_the_process() -> None:
+    code = (
+        "import tempfile; from fanin.process import own_sockets; own_sockets(); "
+        "from multiprocessing.util import get_temp_dir; print(get_temp_dir()); print(tempfile.gettempdir())"
+    )
+    short = tempfile.mkdtemp(prefix="t", dir="/tmp")
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path), "TMPDIR": short}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    sockets, usual = map(Path, done.stdout.split())
+    assert (usual, sockets.parent.parent) == (Path(short), Path(short))
+    assert sockets.parent.name.startswith("fanin-sockets-")
+    assert done.stderr == ""
+    assert list(Path(short).iterdir()) == []
+    Path(short).rmdir()
