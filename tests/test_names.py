@@ -43,6 +43,10 @@ def test_a_package_that_is_a_function_is_both(name: str) -> None:
         assert said.stdout == f"True True {function}.{inside}\n"
 
 
+def test_type_checkers_are_told_that_there_are_types() -> None:
+    assert (Path(fanin.__file__).parent / "py.typed").is_file()
+
+
 def test_what_is_called_is_all_that_a_star_brings() -> None:
     assert {"run", "load", "compose", "watch", "UserError"} <= set(fanin.__all__)
     assert not {"Loss", "Initializer", "choice", "spread"} & set(fanin.__all__)

@@ -6,6 +6,7 @@ import csv
 import math
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def test_the_model_is_the_network_that_was_evaluated(host: Path) -> None:
         data = Digits(image_size=8, limit=300).load()
         if "trainer.steps=0" in more:
             (first,) = run.profiles.query("snapshot == 'init' and quantity == 'weight_norm' and index == 1")["value"]
-            assert math.isclose(model.linear_1.weight.norm(), first, rel_tol=1e-6)
+            assert math.isclose(model.linear_1.weight.detach().norm(), first, rel_tol=1e-6)
             continue
         with torch.no_grad():
             wrong = (model(data.test_x).argmax(1) != data.test_y).double().mean()
@@ -170,6 +171,24 @@ def test_a_signal_that_ends_the_host_reaches_it(host: Path, stops: Callable[[], 
     finally:
         signal.signal(signal.SIGTERM, earlier)
     assert heard == [signal.SIGTERM]
+
+
+def test_threads_take_turns(host: Path) -> None:
+    """Two threads of a host at a time, neither of them the main one: their runs are those of one after the other."""
+    done: dict[int, fanin.Run] = {}
+
+    def one(seed: int) -> None:
+        done[seed] = fanin.run([*TINY, f"seed={seed}"])
+
+    before = snapshot()
+    threads = [threading.Thread(target=one, args=(seed,)) for seed in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert changes(before, snapshot()) == []
+    for seed, run in done.items():
+        assert untimed(run.folder) == untimed(fanin.run([*TINY, f"seed={seed}"], folder=f"alone/{seed}").folder)
 
 
 def test_nothing_is_printed(host: Path, capfd: pytest.CaptureFixture[str]) -> None:

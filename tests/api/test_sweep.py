@@ -44,6 +44,7 @@ def test_a_grid_from_a_function(host: Path) -> None:
     assert grid.report.is_file()
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_grid(host: Path) -> None:
     """A notebook's kernel alone gets the signal, as the host does here; the runs are kept, and the host goes on."""
     done = threading.Event()
