@@ -194,18 +194,20 @@ def phase(recipe: Run | Sequence[str], axes: Axes | None = None) -> Axes:
 
     from fanin.api.host import guest, torchs_own
     from fanin.api.theory_of_a_recipe import theory_of
-    from fanin.report.figures.phase import phase_panel
 
     words = [] if isinstance(recipe, Run) else words_of(recipe)
-    with guest(), torchs_own(), opened(words, None) as app:
-        from fanin.run.identity import without_hydra
+    with guest(), torchs_own():
+        with opened(words, None) as app:
+            from fanin.run.identity import without_hydra
 
-        known = OmegaConf.create({"force": False, **recipe.config}) if isinstance(recipe, Run) else None
-        found = theory_of(without_hydra(composed(app, words)) if known is None else known)
-    if found.activation is None or found.point is None or found.critical is None:
-        raise UserError("phase: needs a chain of layers with one variance, of a known activation")
-    place = _axes(axes)
-    phase_panel(place, found.activation, found.point, found.critical)
+            known = OmegaConf.create({"force": False, **recipe.config}) if isinstance(recipe, Run) else None
+            found = theory_of(without_hydra(composed(app, words)) if known is None else known)
+        if found.activation is None or found.point is None or found.critical is None:
+            raise UserError("phase: needs a chain of layers with one variance, of a known activation")
+        place = _axes(axes)
+        from fanin.report.figures.phase import phase_panel  # and scipy, which adds filters of warnings
+
+        phase_panel(place, found.activation, found.point, found.critical)
     return place
 
 
