@@ -13,8 +13,9 @@ from torch import Tensor
 from fanin.parts.activation_maps import activation_map
 from fanin.parts.initializers.critical import critical_weights
 from fanin.parts.models.layers import weight_layers
+from fanin.run.model_steps import steps_of
 from fanin.run.recipe import Recipe
-from fanin.run.recipe_law import recipe_law, steps_of
+from fanin.run.recipe_law import recipe_law
 from fanin.theory.bands import EXACT, FIRST_ORDER, Band
 from fanin.theory.chain import ChainLaw, LogLaw, chain_law
 from fanin.theory.composition import Step

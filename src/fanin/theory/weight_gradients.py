@@ -1,0 +1,104 @@
+"""The law of the gradients of weights: sums over pairs of examples, with a spread of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fanin.theory.answers import Answers, of_draws
+from fanin.theory.bands import weakest
+from fanin.theory.batch import Batch
+from fanin.theory.gaussian_maps import FloatArray
+from fanin.theory.gradient_spread import MOST, Node, Spread, spreads
+from fanin.theory.norm_law import NormLaw, sum_law
+from fanin.theory.signals import Flow, Noises, Signal
+
+
+def of_weights(flow: Flow, x: Signal, answers: Answers, noises: Noises, batch: Batch) -> NormLaw | None:
+    if flow.gram.shape[0] > 1:
+        return None
+    gram = x.units * x.gram[0]
+    pairs = flow.gram[0] * gram
+    total, moved, more = batch.over_batches(pairs)
+    pairs = pairs * batch.whole
+    if not 0 < total < math.inf or not pairs.sum() > 0:
+        return None
+    draws = answers.grams.reshape(len(answers.grams), -1) @ (gram * batch.whole).ravel()
+    elasticity, shift = flow.elasticity + x.elasticity, flow.shift + x.shift
+    both = Signal(x.gram, x.units, elasticity, shift, x.mean, x.kurtosis, source=weakest([x.source, flow.source]))
+    law = sum_law(pairs.sum(1) / pairs.sum(), draws, total, both, noises, answers)
+    return replace(law, mean=law.mean + moved, variance=law.variance + more, moved=moved, by_batches=more)
+
+
+def with_own_spread(
+    laws: Sequence[NormLaw | None],
+    nodes: Sequence[Node | None],
+    signals: Sequence[Signal | None],
+    noises: Noises,
+    batch: Batch,
+    answers: Answers,
+) -> list[NormLaw | None]:
+    """The laws with the gradients' own spread in the place of that of single examples, where it is known.
+
+    Args:
+        laws: of each step's weights, None for steps without.
+        nodes, signals: what is known of the steps.
+        noises: of all stages.
+        batch: of inputs.
+        answers: of the loss.
+    """
+    found = list(laws)
+    known = {
+        place: (law, node.flow, x)
+        for place, (law, node) in enumerate(zip(laws, nodes, strict=True))
+        if law is not None and node is not None and (x := signals[node.sources[0]]) is not None
+    }
+    if not known:
+        return found
+    layers = list(known)
+    chosen = sorted({layers[round(at)] for at in np.linspace(0, len(layers) - 1, min(MOST, len(layers)))})
+    inputs = {place: x for place, (_, _, x) in known.items()}
+    own = [inputs[place].units * inputs[place].gram[0] * batch.whole for place in chosen]
+    worked = spreads(nodes, chosen, own, noises, answers.grams, answers.along)
+    if not worked:
+        return found
+    places = list(worked)
+    rows = [_numbers(worked[place], known[place][1], inputs[place], noises, batch, answers) for place in places]
+    columns = np.array(rows).T
+    for place, (law, _, _) in known.items():
+        if places[0] <= place <= places[-1]:
+            own_variance, outputs, moved, about = (float(np.interp(place, places, column)) for column in columns)
+            mean = law.log_level - own_variance / 2 + moved + law.moved
+            variance = own_variance + outputs + law.by_batches
+            found[place] = replace(law, mean=mean, variance=variance, by_input=about)
+    return found
+
+
+def _numbers(
+    spread: Spread,
+    flow: Flow,
+    x: Signal,
+    noises: Noises,
+    batch: Batch,
+    answers: Answers,
+) -> tuple[float, float, float, float]:
+    """Variance by the network's noises, what drawn outputs add, their mean logarithm, and how it follows the input."""
+    pairs = flow.gram[0] * x.gram[0] * batch.whole
+    weights = pairs.sum(1) / pairs.sum()
+    ahead = flow.elasticity + x.elasticity
+    ahead[noises.rows // 3 :] = 0.0
+    follows, more, moved = of_draws(spread.draws, answers)
+
+    def variance(elasticity: FloatArray) -> float:
+        mixed = float((elasticity[: noises.rows // 3] * weights * spread.mixed).sum())
+        return max(noises.variance(elasticity, weights) + spread.backward + 2 * mixed, 0.0)
+
+    with_outputs = (
+        ahead + follows * np.where(np.arange(noises.rows) < noises.rows // 3, 1, 0)[:, None] * answers.elasticity
+    )
+    alone = variance(ahead)
+    about = float((with_outputs[0] * weights).sum())
+    return alone, variance(with_outputs) - alone + more, moved, about
