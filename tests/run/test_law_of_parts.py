@@ -189,6 +189,37 @@ def test_convolution_with_pooling() -> None:
     assert_holds(make, shape=(2, 8, 8), apart=0.1, quantities=["activation_norm"], ends=told)
 
 
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.MaxPool2d(2)], ids=["average", "largest"])
+def test_pooling(pool: nn.Module) -> None:
+    """Windows of an activation of neighbouring places, which have much in common."""
+
+    def make() -> nn.Module:
+        layers = [nn.Conv2d(2, 64, 3, padding=1, bias=False), nn.ReLU(), pool, nn.Flatten()]
+        return nn.Sequential(*layers, nn.Linear(64 * 16, CLASSES, bias=False))
+
+    told = "the law ends at 2: gradients: "
+    told += {
+        nn.AvgPool2d: "the gradients of the places that it averages are one",
+        nn.MaxPool2d: "theory has no law for the gradients of a map",
+    }[type(pool)]  # type: ignore[index]
+    law = assert_holds(make, shape=(2, 8, 8), apart=0.05, quantities=["activation_norm"], spreads=False, ends=told)
+    assert ("module", "2", "activation_norm") in law.bands
+
+
+def test_the_average_of_a_window_has_the_mean_of_its_pairs() -> None:
+    """Of ones, which circular padding keeps alike at all places, it is what it averages; of data without, a part."""
+    energies = {}
+    for kind in ("alike", "independent"):
+        torch.manual_seed(2)
+        inputs = torch.ones(2, 400, 4, 4) if kind == "alike" else torch.randn(2, 400, 4, 4)
+        layers = [nn.Conv2d(400, 16, 1, bias=False), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, CLASSES)]
+        law = recipe_law(engine.recipe(), nn.Sequential(*layers), inputs, torch.tensor([0, 1]))
+        before, after = (law.bands["module", name, "activation_norm"].mean_square or 0.0 for name in ("0", "1"))
+        energies[kind] = after**2 / before**2 * 4  # of an entry
+    assert energies["alike"] == pytest.approx(1, rel=1e-6)
+    assert energies["independent"] == pytest.approx(1 / 4, rel=4 / math.sqrt(2 * 4 * 400))
+
+
 def test_zero_padding_keeps_its_share() -> None:
     """3 x 3 with zeros around an s x s map keeps ((3 s - 2)/(3 s))^2 of its energy, circular padding all."""
     energies = {}
