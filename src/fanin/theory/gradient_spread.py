@@ -86,7 +86,7 @@ def spreads(
     totals = np.array([_total(nodes[place], pairs) for place, pairs in zip(layers, own, strict=True)])
     backward, mixed = np.zeros(count), np.zeros((count, noises.rows // 3, examples))
     lost = np.zeros(count, dtype=bool)
-    draws = np.zeros((count, len(answers)))
+    coupled = np.zeros((count, examples, examples))
     for place, node in enumerate(nodes):
         if node is None:
             continue
@@ -99,7 +99,7 @@ def spreads(
             else:
                 noise, cross = _noise(node, below, pairs, [nodes[source] for source in node.sources])
                 backward += noise
-                draws += _along(node, place, nodes, carried, noises, along)
+                coupled += _along(node, place, nodes, carried, noises)
                 if cross is not None:
                     mixed[:, place + 1] += cross / totals[:, None]
         if place in layers:
@@ -113,7 +113,7 @@ def spreads(
     top = carried.get(len(nodes) - 1)
     if top is None:
         return {}
-    draws += top[:, 0].reshape(count, -1) @ answers.reshape(len(answers), -1).T
+    draws = top[:, 0].reshape(count, -1) @ answers.reshape(len(answers), -1).T + _forms(along, coupled)
     found = {}
     for number, place in enumerate(layers):
         if not lost[number] and totals[number] > 0:
@@ -123,14 +123,9 @@ def spreads(
 
 
 def _along(
-    node: Node,
-    place: int,
-    nodes: Sequence[Node | None],
-    carried: dict[int, FloatArray],
-    noises: Noises,
-    along: FloatArray,
+    node: Node, place: int, nodes: Sequence[Node | None], carried: dict[int, FloatArray], noises: Noises
 ) -> FloatArray | float:
-    """What the gradients along the signals themselves bring to each layer's form in each draw, [layers, draws]."""
+    """How each layer's form follows the pairs of o_a R_a that the gradients have along the signals, [layers, B, B]."""
     source = nodes[node.sources[0]]
     if not isinstance(node.stage, Linear) or source is None:
         return 0.0
@@ -142,8 +137,7 @@ def _along(
             pairs = carried[source.sources[0]] * source.stage.along(below.signal)
     if pattern is None or pairs is None:
         return 0.0
-    weights = (pairs * pattern)[:, 0]
-    return np.asarray(((along @ weights) * along).sum(2))
+    return np.asarray((pairs * pattern)[:, 0])
 
 
 def _total(node: Node | None, pairs: FloatArray) -> float:
