@@ -57,12 +57,9 @@ def test_digits(c: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("c", "first"), [(1.0, 1), (2.0, 20), (3.0, 1)])
-def test_the_study_on_mnist(c: float, first: int) -> None:
-    """The study's network, 50 layers of 100 units: within a factor 1.3 of the geometric mean, from a first layer on.
-
-    At c = 2 it is up to 1.4 in layers 2 to 19: outputs of order 1 stray by factors there, and gradients with them by
-    more than the law has (docs/theory.md).
+@pytest.mark.parametrize("c", [1.0, 2.0, 3.0])
+def test_the_study_on_mnist(c: float) -> None:
+    """The study's network, 50 layers of 100 units: within a factor 1.3 of the geometric mean at every layer.
 
     One seed's ln ||dL/dW|| strays by up to 1.2, so that the mean over 30 seeds lies off by 1.3 every third time
     whatever the law says; over 400 it does by 0.06.
@@ -71,4 +68,4 @@ def test_the_study_on_mnist(c: float, first: int) -> None:
     if root is None or not (Path(root) / "MNIST").is_dir():
         pytest.skip("FANIN_DATA has no MNIST")
     logs = factors(Standardize()(Mnist(root=root).load()), 50, 100, c, activations.relu, 400)
-    assert logs.mean(0)[first - 1 :].abs().max() < math.log(1.3), logs.mean(0)
+    assert logs.mean(0).abs().max() < math.log(1.3), logs.mean(0)

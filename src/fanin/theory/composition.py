@@ -102,7 +102,7 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
         return found
     answers = answers_to(top, noises, batch, residuals, classes)
     flows: list[list[Flow]] = [[] for _ in steps]
-    noises.along = answers.coupled
+    noises.along = answers.coupled + top.gram[0] * answers.grams.mean(0)  # K_ab R_a R_b by independent draws
     noises.follows = top.elasticity
     start = np.zeros_like(top.elasticity)
     flows[-1].append(

@@ -99,7 +99,10 @@ def spreads(
             else:
                 noise, cross = _noise(node, below, pairs, [nodes[source] for source in node.sources])
                 backward += noise
-                coupled += _along(node, place, nodes, carried, noises)
+                bound = _along(node, place, nodes, carried, noises)
+                if bound is not None and isinstance(node.stage, Linear):
+                    coupled += bound
+                    pairs = pairs - (bound * node.stage.free(node.signal, Place(place + 1, noises)))[:, None]
                 if cross is not None:
                     mixed[:, place + 1] += cross / totals[:, None]
         if place in layers:
@@ -124,11 +127,11 @@ def spreads(
 
 def _along(
     node: Node, place: int, nodes: Sequence[Node | None], carried: dict[int, FloatArray], noises: Noises
-) -> FloatArray | float:
+) -> FloatArray | None:
     """How each layer's form follows the pairs of o_a R_a that the gradients have along the signals, [layers, B, B]."""
     source = nodes[node.sources[0]]
     if not isinstance(node.stage, Linear) or source is None:
-        return 0.0
+        return None
     pattern = node.stage.along(source.signal, node.signal, Place(place + 1, noises))
     pairs = carried.get(node.sources[0])
     if isinstance(source.stage, Activated) and source.sources[0] in carried:
@@ -136,7 +139,7 @@ def _along(
         if below is not None and below.signal.normal:
             pairs = carried[source.sources[0]] * source.stage.along(below.signal)
     if pattern is None or pairs is None:
-        return 0.0
+        return None
     return np.asarray((pairs * pattern)[:, 0])
 
 

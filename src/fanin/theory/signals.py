@@ -111,7 +111,7 @@ class Noises:
         samples: units that are drawn where no formula is known.
 
     Attributes:
-        along: how much more E o_a R_a o_b R_b is than if the loss's answers R were independent of the weights, [B, B].
+        along: E o_a R_a o_b R_b of the outputs and of what the loss answers to them, [B, B].
         follows: the outputs' elasticity by the noises, [noises, B].
     """
 

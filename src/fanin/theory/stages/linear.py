@@ -81,7 +81,7 @@ class Linear(Stage):
         more = self.along(inputs[0], output, at)
         if more is None or at.noises.along is None:
             return [below]
-        more = more * at.noises.along
+        more = more * (at.noises.along - self.free(output, at) * flow.gram[0])
         gram = below.gram + more
         draw = lazy(lambda: at.normals() @ root(gram[0] / self.fan_in).T)
         return [replace(below, gram=gram, along=more, draw=draw)]
@@ -99,6 +99,12 @@ class Linear(Stage):
         )
         follows = share[0] * at.noises.follows[at.index] / np.maximum(x.squares[0], 1e-300)
         return np.asarray(x.gram * np.outer(follows, follows) / self.fan_in)
+
+    def free(self, z: Signal, at: Place) -> FloatArray:
+        """E o_a R_a o_b R_b, by Euler's rule, of gradients that do not depend on this W and have G = 1, [B, B]."""
+        assert at.noises.follows is not None
+        follows = np.maximum(at.noises.follows[at.index], 1e-12)
+        return np.asarray(z.gram[0] / np.outer(follows, follows))
 
     @property
     def rotation_down(self) -> float:
