@@ -28,7 +28,7 @@ passes = 0
 class Interrupting(nn.ReLU):
     def forward(self, x):
         global passes
-        passes += self.training
+        passes += self.training and x.ndim > 1  # theory asks it, too, for numbers
         if passes == int(os.environ.get("INTERRUPT_AT", -1)):
             os.kill(os.getpid(), signal.SIGINT)
         return super().forward(x)
@@ -106,7 +106,8 @@ def test_profiles_and_curves_of_frozen_layers(tuned: tuple[Said, Path]) -> None:
         }
         assert list(found) == ["linear_1", "linear_2", "linear_3"]
         assert [value > 0 for value in found.values()] == [False, True, True]
-    assert {row["theory"] for row in rows if row["quantity"] == "activation_norm"} == {""}, "no law speaks of them"
+    sources = {row["source"] for row in rows if row["quantity"] == "activation_norm"}
+    assert all(source == "" or source.startswith("redraw of ") for source in sources), "no law speaks of them"
 
 
 def test_without_freezing_a_run_starts_where_the_other_ended(place: Path, source: Path) -> None:
@@ -128,7 +129,8 @@ def test_without_freezing_a_run_starts_where_the_other_ended(place: Path, source
 
 def test_an_interrupted_fine_tuning_goes_on(place: Path, source: Path) -> None:
     keys = ('include=["linear_[12]*"]', 'freeze=["linear_1*","linear_2.bias"]')
-    command = ("--config-dir=own", *COMMAND, *RECIPE, "activation=interrupting", "averaging=ema", *from_(source, *keys))
+    own = ("--config-dir=own", "activation=interrupting", "probe.band=off")  # whose redraws are passes, too
+    command = (*own, *COMMAND, *RECIPE, "averaging=ema", *from_(source, *keys))
     whole = fanin(place, *command, "hydra.sweep.dir=whole")
     assert whole.code == 0
     stopped = fanin(place, *command, "hydra.sweep.dir=stopped", INTERRUPT_AT="12")

@@ -99,8 +99,9 @@ def test_the_help_of_an_option_lists_its_keys_as_they_are_typed(tmp_path: Path) 
     assert said[0] == f"model=mlp: {description(config_folder() / 'model' / 'mlp.yaml')}"
     keys = {line.split("=")[0].strip(): line for line in said if line.startswith("  ")}
     assert {f"model.{key}" for key in mlp if key != "_target_"} <= set(keys)
+    depth = re.escape(str(OmegaConf.to_container(mlp)["depth"]))  # which follows a list of widths
     assert re.fullmatch(
-        rf"  model.depth={mlp.depth} +number of weight matrices; 1 is softmax regression", keys["model.depth"]
+        rf"  model.depth={depth} +number of weight matrices: 5, .* softmax regression", keys["model.depth"]
     )
     assert {"regularizer.l2.strength", "regularizer.dropout.p"} <= set(keys)
     # What it shows can be typed: the configuration is the same with it.

@@ -66,12 +66,15 @@ def test_the_first_figure_and_the_first_steps(tmp_path: Path) -> None:
         assert list(norms) == list(range(1, 101))
         for module, figure in published.items():
             at, sigma = norms[module], one_sigma(module)
-            # The band drawn is one standard deviation of the random walk, around its median.
-            assert math.log(at["band_high"] / at["theory"]) == pytest.approx(sigma, rel=0.02)
-            assert math.log(at["theory"] / at["band_low"]) == pytest.approx(sigma, rel=0.02)
+            # The band of a batch, around its median: no wider than one example's, for not all examples stray alike.
+            band = math.log(at["band_high"] / at["theory"])
+            assert 0 < band <= sigma
+            assert math.log(at["theory"] / at["band_low"]) == pytest.approx(band, rel=0.02)
             assert abs(math.log(at["value"] / at["theory"])) < 3 * sigma
             assert abs(math.log(at["value"] / figure)) < 3 * sigma
             deviations.append((module, math.log(at["value"] / at["theory"]) / sigma))
+        # Deep down the images point one way, and the batch strays as one example does.
+        assert math.log(norms[100]["band_high"] / norms[100]["theory"]) == pytest.approx(one_sigma(100), rel=0.05)
         gradients = values(study[c], "init", "gradient_norm")
         assert len(gradients) == 50
         assert max(gradients[1:]) < FLAT * min(gradients[1:])

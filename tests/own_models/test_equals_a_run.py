@@ -24,7 +24,11 @@ def mixed(shape: tuple[int, ...], outputs: int) -> nn.Module:
 @pytest.mark.parametrize("after", [False, True], ids=["before the update", "after it"])
 def test_values_are_those_of_a_run(tmp_path: Path, after: bool) -> None:
     made = recipe(
-        make_model=mixed, probe=Probe(every=1, curves=QUANTITIES, steps=[3], band="off"), trainer={"steps": 8}, law=None
+        make_model=mixed,
+        probe=Probe(every=1, curves=QUANTITIES, steps=[3], band="off"),
+        trainer={"steps": 8},
+        law=None,
+        stackable=False,
     )
     one, _ = loop(tmp_path / "run", made)
     ours, theirs = mixed((12,), 4), one.learner.model
