@@ -19,7 +19,7 @@ steps = 0
 class Slow(nn.ReLU):
     def forward(self, x):
         global steps
-        if self.training:
+        if self.training and x.ndim > 1:  # theory asks it for numbers, too
             if os.path.exists("slow"):
                 time.sleep(0.03)
             for file in ("exit", "interrupt"):

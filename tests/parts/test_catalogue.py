@@ -32,7 +32,7 @@ OPTIONS = {group: sorted(path.stem for path in (config_folder() / group).glob("*
 DEFAULTS = defaults(config_folder())
 SMALL = {
     "trainer": {"steps": 3, "batch_size": 20, "log_every": 1, "progress": False, "device": "cpu"},
-    "probe": {"batch_size": 20, "every": 2},
+    "probe": {"batch_size": 20, "every": 2, "redraws": 8},
     "data": {"limit": 40, "val_size": 20, "image_size": 12, "examples": 70, "features": 30, "test_size": 30},
     "model": {"width": 16, "depth": 4, "channels": [4, 8], "hidden": 16, "latent": 3, "blocks": 1},
     "normalization": {"groups": 4},
