@@ -103,6 +103,7 @@ def test_a_group_whose_process_is_killed_is_tried_run_by_run(tmp_path: Path) -> 
     assert len(runs(grid)) == 2
 
 
+@pytest.mark.slow
 def test_what_fused_runs_began_the_pool_finishes(tmp_path: Path) -> None:
     words = [*GRID, *PAIR, "trainer.steps=300", "trainer.checkpoint_every=10"]
     process = start(tmp_path, *words, "hydra/launcher=fused", "hydra.launcher.n_jobs=1")
@@ -129,6 +130,7 @@ def test_what_fused_runs_began_the_pool_finishes(tmp_path: Path) -> None:
         assert_close(rows[-1], ours[-1], 1e-2)
 
 
+@pytest.mark.slow
 def test_a_fused_grid_that_was_interrupted(tmp_path: Path) -> None:
     """In the same programs as at first it is the undisturbed one to the last bit, in others up to rounding."""
     words = ["hydra/launcher=fused", "hydra.launcher.n_jobs=1", "trainer.steps=200", "trainer.checkpoint_every=0"]

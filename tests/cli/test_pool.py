@@ -105,6 +105,7 @@ def test_a_killed_worker_fails_alone(place: Path, undisturbed: Path) -> None:
     assert again.err == ["3 runs in outputs/runs, 2 of them finished before (force=true runs them again)"]
 
 
+@pytest.mark.slow
 def test_workers_that_die_before_they_took_a_run_harm_none(place: Path, undisturbed: Path) -> None:
     """Each kills itself where a worker's life begins, until the file that says how many is used up."""
     (place / "deaths").write_text("xx")

@@ -91,6 +91,7 @@ def test_the_tables(tmp_path: Path) -> None:
     assert max(map(len, said.out)) <= 80
 
 
+@pytest.mark.slow
 def test_the_figure(tmp_path: Path) -> None:
     said = theory(tmp_path, "model.depth=5", "activation=tanh", SCALED, "--figure", "phase.svg", figures=True)
     assert said.code == 0, said.err

@@ -160,7 +160,7 @@ def choices() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @settings(
-    max_examples=200,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,

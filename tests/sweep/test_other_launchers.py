@@ -191,6 +191,7 @@ def test_a_grid_of_which_a_run_fails(way: Way, begun: tuple[Said, Path], plain: 
     assert sum("no luck" in text for text in logs) == len(logs) // 2
 
 
+@pytest.mark.slow
 def test_what_one_launcher_began_another_finishes_and_then_nothing_is_left_to_run(
     way: Way, begun: tuple[Said, Path], plain: Path, tmp_path: Path
 ) -> None:
