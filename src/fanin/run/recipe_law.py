@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from fanin.run.bounded_cache import BoundedCache
@@ -114,6 +115,11 @@ def _log_square(inputs: Tensor) -> float:
 
 
 def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Known:
+    with threadpool_limits(1, user_api="blas"):  # of small matrices: more threads only wait for each other
+        return _composed(made, model, inputs, targets)
+
+
+def _composed(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Known:
     log_square = _log_square(inputs)
     walked = steps_of(made, model, inputs)
     outputs = walked.outputs
