@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,13 +35,21 @@ class Walked:
     outputs: tuple[int, ...] | None
 
 
-def steps_of(made: Recipe, model: nn.Module, inputs: Tensor) -> Walked:
-    """A model as steps of theory."""
-    walked = walk(model, inputs)
-    weights: dict[nn.Module, Weights | str] = {
+Drawn = Mapping[nn.Module, Weights | str]
+"""What each weight layer is drawn from, or why that has no law."""
+
+
+def drawn_by(made: Recipe, model: nn.Module) -> Drawn:
+    """What a recipe draws the weight layers of its model from."""
+    return {
         layer: law if law is not None else f"{type(made.initializer).__name__} draws weights that have no law"
         for layer, law in made.initializer.weight_laws(model).items()
     }
+
+
+def steps_of(weights: Drawn, model: nn.Module, inputs: Tensor) -> Walked:
+    """A model as steps of theory."""
+    walked = walk(model, inputs)
     steps: list[Step] = []
     parts: list[Ran | None] = []
     ends: dict[int, int] = {}
@@ -83,7 +91,7 @@ def steps_of(made: Recipe, model: nn.Module, inputs: Tensor) -> Walked:
     return Walked(steps[:end], parts[:end], walked.parts[walked.last].shape)
 
 
-def _stages(part: Ran, weights: dict[nn.Module, Weights | str], maps: Maps) -> list[Stage]:
+def _stages(part: Ran, weights: Drawn, maps: Maps) -> list[Stage]:
     stages = stages_of(part.module, weights, maps)
     if part.again and any(isinstance(stage, (Linear, Convolution)) for stage in stages):
         return [Unknown("its weights are used more than once")]

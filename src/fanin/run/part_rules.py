@@ -138,11 +138,13 @@ def _layer_norm(module: nn.LayerNorm | RootMeanSquare | nn.RMSNorm | nn.GroupNor
 
 
 def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d) -> Stage:
+    if not module.training:
+        return Unknown("in evaluation mode it divides by what it has seen before")
     return Unknown("it scales what it has normalized") if _scales(module) else BatchNormalized(module.eps)
 
 
 def _dropout(module: DropoutModule | nn.Dropout) -> Stage:
-    return Passed() if module.p == 0 else Dropped(1 - module.p)
+    return Passed() if module.p == 0 or not module.training else Dropped(1 - module.p)
 
 
 RULES: Sequence[tuple[type[nn.Module], Callable[[Any], Stage]]] = (

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.law_bands import bands_of, cosines_of
-from fanin.run.model_steps import steps_of, with_data
+from fanin.run.model_steps import Drawn, drawn_by, steps_of, with_data
 from fanin.run.recipe import Recipe
 from fanin.theory.answers import Residuals
 from fanin.theory.bands import Band, Bands, Key, weakest
@@ -31,6 +34,9 @@ MOST_MAPS = 16
 
 MOST_NORMALIZED = 128
 """The same where examples are normalized together: how many they are matters."""
+
+
+Answers = Callable[[NDArray[np.intp]], Residuals | None]
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,8 @@ class _Known:
     """A law and the batch that it was worked out for."""
 
     law: RecipeLaw
+    by_input: Mapping[Key, float]
     log_square: float
-    by_input: dict[tuple[str, str, str], float] = field(default_factory=dict)
 
     def at(self, log_square: float) -> RecipeLaw:
         """The law at a batch of another length."""
@@ -115,26 +121,45 @@ def _log_square(inputs: Tensor) -> float:
 
 
 def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Known:
+    labels = targets.cpu().numpy() if made.method.loss.classification and targets.ndim == 1 else None
+    answers = partial(_residuals, made, targets, inputs)
+    law = model_law(model, drawn_by(made, model), inputs, labels, answers)
+    return _Known(*law, _log_square(inputs))
+
+
+def model_law(
+    model: nn.Module, weights: Drawn, inputs: Tensor, labels: NDArray[Any] | None, answers: Answers
+) -> tuple[RecipeLaw, dict[Key, float]]:
+    """What theory says of a model whose weights are drawn from known laws, and how each band follows inputs' length.
+
+    Args:
+        model: left as it was.
+        weights: what its weight layers are drawn from.
+        inputs: a batch, [B, ...].
+        labels: the class of each example, [B], where the loss compares outputs with that alone; else None.
+        answers: from the places of some examples to how the loss answers to their outputs; None for no gradients.
+    """
     with threadpool_limits(1, user_api="blas"):  # of small matrices: more threads only wait for each other
-        return _composed(made, model, inputs, targets)
+        return _composed(model, weights, inputs, labels, answers)
 
 
-def _composed(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Known:
+def _composed(
+    model: nn.Module, weights: Drawn, inputs: Tensor, labels: NDArray[Any] | None, answers: Answers
+) -> tuple[RecipeLaw, dict[Key, float]]:
     log_square = _log_square(inputs)
-    walked = steps_of(made, model, inputs)
+    walked = steps_of(weights, model, inputs)
     outputs = walked.outputs
     count = len(inputs)
     kinds = {type(step.stage) for step in walked.steps}
     most = MOST_NORMALIZED if BatchNormalized in kinds else MOST_MAPS if Convolution in kinds else MOST
-    labels = targets.cpu().numpy() if made.method.loss.classification and targets.ndim == 1 else None
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     if labels is not None and len(rows) < count:
         rows = np.argsort(labels, kind="stable")[rows]  # of each class as large a part as the batch has
-    some, answers = inputs[rows].detach().double().cpu().numpy(), targets[rows]
+    some = inputs[rows].detach().double().cpu().numpy()
     scale = math.sqrt(exp(log_square) / max(float((some**2).sum()) * count / len(rows), 1e-300))
     some = some * scale  # as long as the whole batch's are
     classes = outputs[-1] if outputs is not None else 0
-    residuals = None if outputs is None else _residuals(made, answers, inputs[rows])
+    residuals = None if outputs is None else answers(rows)
     batch = Batch(np.ones(len(rows)), count)
     if labels is not None and labels.max() < classes:
         batch = Batch(np.ones(len(rows)), count, labels[rows], classes, np.bincount(labels, minlength=classes))
@@ -148,16 +173,16 @@ def _composed(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -
         why, at = f"gradients: {found.flows_why}", found.flows_stopped_at
     source = weakest([band.source for band in bands.values()]) if bands else ""
     cosines = cosines_of(walked, found)
-    return _Known(RecipeLaw(bands, _told(at, why), source, at, cosines), log_square, by_input)
+    return RecipeLaw(bands, _told(at, why), source, at, cosines), by_input
 
 
 def _told(part: str, why: str) -> str:
     return f"the law ends at {part or 'the model'}: {why}" if why else ""
 
 
-def _residuals(made: Recipe, targets: Tensor, inputs: Tensor) -> Residuals:
-    """How the recipe's loss answers to outputs."""
-    loss = made.method.loss
+def _residuals(made: Recipe, targets: Tensor, inputs: Tensor, rows: NDArray[np.intp]) -> Residuals:
+    """How the recipe's loss answers to the outputs of some examples."""
+    loss, targets, inputs = made.method.loss, targets[rows], inputs[rows]
 
     def answers(outputs: FloatArray) -> FloatArray:
         found = torch.tensor(outputs, dtype=torch.float32, device=targets.device, requires_grad=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from fanin.parts.activation_maps import activation_map
 from fanin.parts.initializers.critical import critical_weights
 from fanin.parts.models.layers import weight_layers
-from fanin.run.model_steps import steps_of
+from fanin.run.model_steps import drawn_by, steps_of
 from fanin.run.recipe import Recipe
 from fanin.run.recipe_law import recipe_law
 from fanin.theory.bands import EXACT, FIRST_ORDER, Band
@@ -160,7 +160,7 @@ def recipe_theory(made: Recipe, inputs: Tensor, targets: Tensor, outputs: int) -
     with torch.random.fork_rng(devices=[]):  # a user's model may draw from it
         model = made.make_model(tuple(inputs.shape[1:]), outputs)
     phi = activation_map(made.make_activation())
-    walked = steps_of(made, model, inputs)
+    walked = steps_of(drawn_by(made, model), model, inputs)
     chain = chain_of(walked.steps) if walked.outputs is not None else None
     square = float(inputs.double().square().mean())
     if chain is not None:
