@@ -1,7 +1,7 @@
-"""The generated reference: a page for each group, one for the files of a run, and the README's table of groups.
+"""The generated reference: a page for each group, the table of all groups, and a page for the files of a run.
 
 `make reference` writes them from the YAML of conf/ and the docstrings of what it names; with --check nothing is
-written, and what is not current makes the command fail. So the count of options in the README is proven by a script.
+written, and what is not current makes the command fail.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from fanin.targets import find
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 FILES = ROOT / "docs" / "files.md"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- groups: written by `make reference` -->", "<!-- end of groups -->"
 
 
 def main() -> int:
@@ -49,10 +47,7 @@ def main() -> int:
 def contents() -> dict[Path, str]:
     """Every file that this script writes, with its text."""
     pages = {PAGES / f"{group}.md": page(group) for group in groups()}
-    readme = README.read_text()
-    before, _, rest = readme.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return pages | {FILES: files(), README: f"{before}{BEGIN}\n{table()}{END}{after}"}
+    return pages | {PAGES / "index.md": table(), FILES: files()}
 
 
 def groups() -> list[str]:
@@ -66,14 +61,15 @@ def options(group: str) -> list[Path]:
 
 
 def table() -> str:
-    """The README's table of groups, with the number of options of each."""
-    lines = ["| group | | options | |", "|---|---|---|---|"]
+    """The table of all groups, with the number of options of each."""
+    lines = ["# Reference\n", "Each group links to its page: formulas, keys, sources. Written by `make reference`.\n"]
+    lines += ["| group | | options | |", "|---|---|---|---|"]
     total = 0
     for group in groups():
         names = [path.stem for path in options(group)]
         total += len(names)
         told = ", ".join(f"`{name}`" for name in names)
-        lines.append(f"| [`{group}`](docs/reference/{group}.md) | {len(names)} | {told} | {GROUPS[group].words} |")
+        lines.append(f"| [`{group}`]({group}.md) | {len(names)} | {told} | {GROUPS[group].words} |")
     lines.append(f"| {len(groups())} groups | {total} | | |")
     return "\n".join(lines) + "\n"
 

@@ -28,7 +28,7 @@ METRICS_HEADER = (
 
 @pytest.fixture(scope="session")
 def readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the README's grids were typed, with fewer values and small networks; not to be changed."""
+    """A folder in which the grids of docs/comparing.md were typed, but small; not to be changed."""
     folder = tmp_path_factory.mktemp("readme")
     for typed in (
         ("optimizer.lr=0.001,0.1", "normalization=none,batch", "seed=0,1"),

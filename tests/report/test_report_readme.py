@@ -1,4 +1,4 @@
-"""The README's grids and comparisons, in its order and in one folder, by the real commands, with fewer values."""
+"""The grids and comparisons of docs/comparing.md, in one folder, by the real commands, with fewer values."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ ARCHITECTURES = {
 
 
 class Wide(nn.Module):
-    """The model of one's own of the README: a hidden layer and a road past it."""
+    """The model of docs/own_parts.md: a hidden layer and a road past it."""
 
     def __init__(self, shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
-"""The README's example of fanin from Python, as it stands."""
+"""The example of docs/python.md, as it stands."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from command_line import environment
-
-README = Path(__file__).parents[2] / "README.md"
+from pages import ROOT, blocks
 
 
 @pytest.mark.slow
-def test_the_readmes_example_runs(tmp_path: Path) -> None:
-    section = README.read_text().split("## From Python\n")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    (code,) = blocks((ROOT / "docs" / "python.md").read_text(), "python")
     code += "print(len(tables.runs), axes.get_title())\n"
     (tmp_path / "host.py").write_text(code)
     said = subprocess.run(
