@@ -1,4 +1,7 @@
-"""Callbacks for other people's loops, called as those loops call them; the libraries are stood in for."""
+"""Callbacks for other people's loops, called as those loops call them; the libraries are stood in for.
+
+test_trainers.py has the libraries themselves, where they are installed.
+"""
 
 from __future__ import annotations
 
@@ -65,13 +68,19 @@ def test_lightning(tmp_path: Path, standing_in: Callable[[str, str], Any]) -> No
     assert isinstance(callback, Callback)
     one = model()
     optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
-    trainer = SimpleNamespace(global_step=0, current_epoch=0, optimizers=[optimizer], callback_metrics={})
+    trainer = SimpleNamespace(
+        global_step=0, current_epoch=0, optimizers=[optimizer], accumulate_grad_batches=2, num_training_batches=4,
+        precision_plugin=SimpleNamespace(), sanity_checking=True, callback_metrics={"val_loss": torch.tensor(9.0)},
+    )  # fmt: skip
     callback.on_fit_start(trainer, one)
+    callback.on_validation_end(trainer, one)
+    trainer.sanity_checking = False
     callback.on_train_start(trainer, one)
-    whole = []
+    whole, losses = [], []
     for batch in range(4):
-        loss = loss_of(one, batch)
-        (loss / 2).backward()
+        loss = loss_of(one, batch) / 2
+        loss.backward()
+        losses.append(float(loss.detach()))
         if batch % 2:
             callback.on_before_optimizer_step(trainer, one, optimizer)
             whole.append(norm(copied(one[0].weight.grad)))  # type: ignore[arg-type]
@@ -87,11 +96,15 @@ def test_lightning(tmp_path: Path, standing_in: Callable[[str, str], Any]) -> No
     assert curve(tmp_path / "own", "gradient_norm", "0") == approx(whole)
     assert layers(tmp_path / "own", "update_ratio") == ["0", "2"]
     told = rows(tmp_path / "own", "metrics")
-    assert [(row["step"], row["lr"], row["val_loss"]) for row in told] == [
-        ("1", "0.1", ""),
-        ("2", "", "0.5"),
-        ("2", "", ""),
+    assert [(row["step"], row["epoch"], row["lr"], row["val_loss"]) for row in told] == [
+        ("1", "0.5", "0.1", ""),
+        ("2", "1", "", "0.5"),
+        ("2", "1", "", ""),
     ]
+    # Of single precision, and float sums in another order.
+    assert [float(row["batch_loss"]) for row in (told[0], told[2])] == pytest.approx(
+        [losses[0] + losses[1], losses[2] + losses[3]], rel=2**-22
+    )
     assert said(tmp_path / "own")["state"] == "done"
 
     broken = ours.LightningWatch(tmp_path / "broken")
@@ -112,18 +125,23 @@ def test_transformers(tmp_path: Path, standing_in: Callable[[str, str], Any]) ->
     for step in range(3):
         loss_of(one, step).backward()
         norms.append(norm(copied(one[2].weight.grad)))  # type: ignore[arg-type]
+        callback.on_pre_optimizer_step(None, state, None, model=one, optimizer=optimizer)
         optimizer.step()
         callback.on_optimizer_step(None, state, None, model=one, optimizer=optimizer)
+        optimizer.param_groups[0]["lr"] /= 2
         optimizer.zero_grad()
+        state.epoch += 0.25
         callback.on_step_end(None, state, None, model=one)
-    callback.on_log(None, state, None, logs={"loss": 1.5, "learning_rate": 0.1, "grad_norm": 3.0, "epoch": 0.75})
+    callback.on_log(None, state, None, logs={"loss": 1.5, "learning_rate": 0.1, "grad_norm": 3.0, "epoch": 1.25})
     callback.on_log(None, state, None, logs={"eval_loss": 1.25})
     callback.on_train_end(None, state, None)
     assert curve(tmp_path / "own", "gradient_norm", "2") == approx(norms)
     assert layers(tmp_path / "own", "update_ratio") == ["0", "2"]
+    first = rows(tmp_path / "own", "metrics")[0]
+    assert (first["step"], first["epoch"], first["lr"]) == ("1", "0.75", "0.1")
     told = [row for row in rows(tmp_path / "own", "metrics") if row["batch_loss"] or row["val_loss"]]
     assert [(row["step"], row["epoch"], row["lr"], row["batch_loss"], row["val_loss"]) for row in told] == [
-        ("3", "0.75", "0.1", "1.5", ""), ("3", "0.75", "", "", "1.25"),
+        ("3", "1.25", "0.1", "1.5", ""), ("3", "1.25", "", "", "1.25"),
     ]  # fmt: skip
 
 
@@ -149,6 +167,12 @@ def test_keras(tmp_path: Path) -> None:
     assert curve(tmp_path / "own", "gradient_norm", "0") == approx(norms)
     assert layers(tmp_path / "own", "update_ratio") == ["0", "2"]
     assert [row["val_loss"] for row in rows(tmp_path / "own", "metrics") if row["val_loss"]] == ["0", "0.25"]
+
+
+def test_a_setting_that_no_watch_has(tmp_path: Path) -> None:
+    """Said where it is written, not when the training begins."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'evry'"):
+        fanin.KerasWatch(tmp_path / "own", evry=5)
 
 
 @pytest.mark.parametrize(("name", "package"), [("LightningWatch", "lightning"), ("TransformersWatch", "transformers")])

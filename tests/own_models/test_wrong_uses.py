@@ -16,6 +16,7 @@ from torch.nn.modules import module as torch_modules
 import fanin
 from fanin import UserError, Watch
 from networks import one_line
+from own_loops import rows
 
 
 def model() -> nn.Sequential:
@@ -154,3 +155,13 @@ def test_nothing_seen_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
         watch.step()
     (line,) = [line for line in caplog.messages if "no call of the model with gradients" in line]
     assert line.endswith("activations are left out; inputs= gives a batch to take them on")
+
+
+def test_a_model_without_weight_layers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its parameters lie elsewhere than in modules with a `weight`: what steps say is written all the same."""
+    one = nn.ParameterDict({"kernel": nn.Parameter(torch.ones(3, 2))})
+    with caplog.at_level(logging.WARNING), Watch(one, tmp_path / "own", every=1) as watch:
+        one["kernel"].sum().backward()
+        watch.step(loss=2.5)
+    assert [line for line in caplog.messages if "ParameterDict has no weight layer (a module with a param" in line]
+    assert [row["batch_loss"] for row in rows(tmp_path / "own", "metrics")] == ["2.5"]

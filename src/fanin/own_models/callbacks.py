@@ -6,6 +6,7 @@ beside the folder is what `fanin.watch` takes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -26,16 +27,27 @@ class Following:
 
     Attributes:
         watch: there while the training runs.
+
+    Raises:
+        UserError: the library is not installed.
+        TypeError: `fanin.watch` has no such setting.
     """
 
     def __init__(self, folder: str | Path, **settings: Any) -> None:
+        super().__init__()
+        inspect.signature(Watch).bind(None, folder, **settings)
         self.folder, self.settings = folder, settings
         self.watch: Watch | None = None
 
-    def begin(self, model: torch.nn.Module) -> None:
-        """Make the watch."""
+    def begin(self, model: torch.nn.Module, scaler: Any = None) -> None:
+        """Make the watch.
+
+        Args:
+            model: that is trained.
+            scaler: the library's torch.amp.GradScaler, None without one.
+        """
         if self.watch is None:
-            self.watch = Watch(model, self.folder, **self.settings)
+            self.watch = Watch(model, self.folder, **{"scaler": scaler} | self.settings)
 
     def end(self, error: BaseException | None = None) -> None:
         """Close it."""
@@ -43,8 +55,8 @@ class Following:
             self.watch.close(error)
             self.watch = None
 
-    def log(self, numbers: Mapping[str, Any], columns: Mapping[str, str]) -> None:
-        """Write those numbers that metrics.csv has a column for."""
+    def write(self, numbers: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+        """Write those numbers that metrics.csv has a column for; Lightning puts its own `log` on callbacks."""
         found = {column: float(numbers[name]) for name, column in columns.items() if name in numbers}
         if found and self.watch is not None:
             self.watch.log(**found)
@@ -71,7 +83,8 @@ class KerasWatch(Following):
     """For loops with the callbacks of Keras (its torch backend): on_train_begin, on_train_batch_end, ...
 
     `set_model` tells it the model. It looks after each update, and so measures update ratios. It derives from no class
-    of Keras, and answers every other event of such loops with nothing.
+    of Keras, and answers every other event of such loops with nothing. Losses are what the loop tells: Keras itself
+    tells means since the epoch's start. Its own models keep weights apart from layers, and so have no curves.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -84,6 +97,13 @@ class KerasWatch(Following):
     ...     callback.on_train_end()
     """
 
+    _batches: int | None = None
+    _epoch = 0
+
+    def set_params(self, params: Mapping[str, Any] | None) -> None:
+        """Learn how many batches an epoch has, where it is known."""
+        self._batches = (params or {}).get("steps")
+
     def set_model(self, model: torch.nn.Module) -> None:
         """Learn which model is trained."""
         self.model = model
@@ -95,11 +115,13 @@ class KerasWatch(Following):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """A step, after its update."""
         if self.watch is not None:
-            self.watch.step(loss=(logs or {}).get("loss"), updated=True)
+            passed = (batch + 1) / self._batches if self._batches else 0
+            self.watch.step(loss=(logs or {}).get("loss"), updated=True, epoch=self._epoch + passed)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """What was validated."""
-        self.log({"epoch": epoch + 1} | dict(logs or {}), {"epoch": "epoch", "val_loss": "val_loss"})
+        self._epoch = epoch + 1
+        self.write({"epoch": epoch + 1} | dict(logs or {}), {"epoch": "epoch", "val_loss": "val_loss"})
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """The end."""

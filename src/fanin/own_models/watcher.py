@@ -125,6 +125,11 @@ class Watch:
             self._run = OwnRun(Path(folder), self.model, config or {}, overwrite=overwrite)
             # At the end of the process, or as soon as nobody holds this object any more.
             self._finalizer = weakref.finalize(self, _end, self._run, self._looks.training)
+        if not self._looks.weights:
+            _tell(
+                f"{type(self.model).__name__} has no weight layer (a module with a parameter `weight` of two axes or "
+                "more): only what steps say is written"
+            )
         try:
             self._profile("init")
             self._arm()
