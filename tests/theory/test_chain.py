@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fanin.theory.chain import ChainLaw, ChainLayer, chain_law
+from fanin.theory.chain import ChainLaw, chain_law
+from fanin.theory.chain_layer import ChainLayer
 from fanin.theory.forward import Layer, forward_theory
 from fanin.theory.gaussian_maps import Activation
 from fanin.theory.log_moments import log_gradient_factor_moments, log_mean_square_moments

@@ -17,9 +17,10 @@ from fanin.run.model_steps import drawn_by, steps_of
 from fanin.run.recipe import Recipe
 from fanin.run.recipe_law import recipe_law
 from fanin.theory.bands import EXACT, FIRST_ORDER, Band
-from fanin.theory.chain import ChainLaw, LogLaw, chain_law
+from fanin.theory.chain import ChainLaw, chain_law
 from fanin.theory.composition import Step
 from fanin.theory.gaussian_maps import Activation
+from fanin.theory.log_law import LogLaw
 from fanin.theory.logs import exp
 from fanin.theory.normalized_phase import normalized_slope
 from fanin.theory.phase import FixedPoint, NoCriticalPoint, fixed_point

@@ -56,17 +56,21 @@ def log_ratio_moments(fan_in: int, fan_out: int, c: float, gate: bool = True) ->
     integer("fan_in", fan_in, low=1)
     integer("fan_out", fan_out, low=1)
     number("c", c, low=0, open_low=True)
-    chi2 = _log_chi2_moments(fan_out, gate)
+    chi2 = log_chi2_moments(fan_out, gate)
     return Moments(chi2.mean + math.log(c / fan_in), chi2.variance)
 
 
 @lru_cache(maxsize=1024)
-def _log_chi2_moments(fan_out: int, gate: bool) -> Moments:
-    """Mean and variance of ln chi2_K; the part of the sum that many layers and runs share."""
-    log_mean, log_variance = _log_chi2_given_count(fan_out)
+def log_chi2_moments(count: int, gate: bool = False) -> Moments:
+    """Mean and variance of ln chi2_n, or with a gate of ln chi2_K for the K of n units that a ReLU keeps.
+
+    >>> [round(moment, 4) for moment in log_chi2_moments(1)]  # of ln g^2: -gamma - ln 2 and pi^2/2
+    [-1.2704, 4.9348]
+    """
+    log_mean, log_variance = _log_chi2_given_count(count)
     if not gate:
         return Moments(float(log_mean[-1]), float(log_variance[-1]))
-    chance = _half_binomial(fan_out)
+    chance = _half_binomial(count)
     mean = float(chance @ log_mean)
     return Moments(mean, float(chance @ (log_variance + (log_mean - mean) ** 2)))
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fanin.theory.bands import EXACT, FIRST_ORDER, SIGMA, Band
-from fanin.theory.chain import ChainLayer, LogLaw, chain_law
+from fanin.theory.chain import chain_law
+from fanin.theory.chain_layer import ChainLayer
 from fanin.theory.composition import Composition, Step
 from fanin.theory.gaussian_maps import Activation
+from fanin.theory.log_law import LogLaw
 from fanin.theory.logs import exp
 from fanin.theory.norm_law import NormLaw
 from fanin.theory.stages import Activated, Flattened, Linear, Passed

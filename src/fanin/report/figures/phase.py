@@ -12,8 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fanin.report.figures.style import GREY, OKABE_ITO, look
-from fanin.theory.chain import ChainLaw, LogLaw
+from fanin.theory.chain import ChainLaw
 from fanin.theory.gaussian_maps import Activation
+from fanin.theory.log_law import LogLaw
 from fanin.theory.phase import FixedPoint, NoCriticalPoint, critical_point, fixed_point
 
 RED_BLUE: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "shading": "nearest"}
