@@ -205,7 +205,7 @@ def phase(recipe: Run | Sequence[str], axes: Axes | None = None) -> Axes:
         if found.activation is None or found.point is None or found.critical is None:
             raise UserError("phase: needs a chain of layers with one variance, of a known activation")
         place = _axes(axes)
-        from fanin.report.figures.phase import phase_panel  # and scipy, which adds filters of warnings
+        from fanin.report.figures.phase import phase_panel
 
         phase_panel(place, found.activation, found.point, found.critical)
     return place

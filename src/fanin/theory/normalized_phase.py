@@ -14,10 +14,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 
 from fanin.theory.gaussian_maps import Activation
-from fanin.theory.phase import FixedPoint, NoCriticalPoint
+from fanin.theory.phase import FixedPoint, NoCriticalPoint, crossing
 
 FLAT = 1e-6
 """How near to 1 chi_perp is the same as 1."""
@@ -71,7 +70,7 @@ def normalized_critical_point(
     for place, next_place, one, next_one in zip(places, places[1:], slopes, slopes[1:], strict=False):
         smallest, largest = sorted((abs(one), abs(next_one)))
         if smallest > FLAT and one * next_one < 0 and largest < math.inf:
-            return at(math.exp(brentq(slope, place, next_place, xtol=1e-13, rtol=1e-14)))
+            return at(math.exp(crossing(slope, place, next_place)))
     low, high = 1 + min(slopes), 1 + max(slopes)
     rates = f"{low:.3g}" if high - low < 1e-3 else f"{low:.3g} to {high:.3g}"
     return NoCriticalPoint(

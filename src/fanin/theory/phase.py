@@ -104,7 +104,7 @@ def fixed_point(activation: Activation, variance: float, bias_variance: float, s
     while low < here < high:
         there = min(max(here + step, low), high)
         if (gap(there) > 0) != rises:
-            return _at(activation, variance, bias_variance, math.exp(_crossing(gap, here, there)))
+            return _at(activation, variance, bias_variance, math.exp(crossing(gap, here, there)))
         here = there
     return _at(activation, variance, bias_variance, math.inf if rises else 0.0)
 
@@ -136,7 +136,7 @@ def critical_point(activation: Activation, bias_variance: float = 0.0) -> FixedP
     gaps = [gap(float(place)) for place in places]
     for place, after, one, next_one in zip(places, places[1:], gaps, gaps[1:], strict=False):
         if one > 0 >= next_one and math.isfinite(one):
-            q = math.exp(_crossing(gap, float(place), float(after)))
+            q = math.exp(crossing(gap, float(place), float(after)))
             return _at(activation, 1 / activation.derivative_mean_square(q), bias_variance, q)
     return NoCriticalPoint(
         f"at a bias variance of {bias_variance:g} lengths grow from layer to layer at the weight variance at which "
@@ -144,7 +144,7 @@ def critical_point(activation: Activation, bias_variance: float = 0.0) -> FixedP
     )
 
 
-def _crossing(gap: Callable[[float], float], here: float, there: float) -> float:
+def crossing(gap: Callable[[float], float], here: float, there: float) -> float:
     """Where a function changes its sign between two places, by bisection.
 
     scipy's brentq needs a fifth of the steps, but importing scipy.optimize takes longer than a short run.

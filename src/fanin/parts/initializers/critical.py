@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -16,9 +15,8 @@ from fanin.parts.initializers.independent import Independent
 from fanin.parts.normalization import NoNorm, Normalization
 from fanin.parts.regularizers import Dropout
 from fanin.theory.gaussian_maps import Activation
-
-if TYPE_CHECKING:
-    from fanin.theory.phase import FixedPoint, NoCriticalPoint  # which need scipy
+from fanin.theory.normalized_phase import normalized_critical_point
+from fanin.theory.phase import FixedPoint, NoCriticalPoint, critical_point
 
 BESIDE = 0.1
 """How far above the critical point's q it is looked whether lengths leave it."""
@@ -95,8 +93,6 @@ class Critical(Independent):
         Raises:
             UserError: there is none.
         """
-        from fanin.theory.phase import NoCriticalPoint
-
         if self.activation is None:
             raise UserError("initializer=critical: needs the activation whose edge of chaos is meant")
         module, norm = self.activation(), self.normalization or NoNorm()
@@ -130,9 +126,6 @@ def critical_weights(
 
 @lru_cache(maxsize=256)
 def _critical(phi: Activation, bias_variance: float, restores: str, placement: str) -> FixedPoint | NoCriticalPoint:
-    from fanin.theory.normalized_phase import normalized_critical_point
-    from fanin.theory.phase import critical_point
-
     if restores == "nothing":
         return critical_point(phi, bias_variance)
     after, centred = placement == "post_activation", restores == "variance"
