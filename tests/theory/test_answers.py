@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fanin.theory.answers import Answers, Residuals, answers_to
 from fanin.theory.batch import Batch
 from fanin.theory.signals import Noises, Signal
+from fanin.theory.stages.base import root
 
 CLASSES = 10
 GRAM = np.array([[1.0, 0.9], [0.9, 1.5]])
@@ -37,3 +38,13 @@ def test_answers_in_proportion_to_the_outputs() -> None:
     exact = CLASSES**2 * np.outer(np.diag(GRAM), np.diag(GRAM)) + CLASSES * GRAM**2
     # The relative variance of a square of chi-squares is at most 8/C; draws come in pairs of one square.
     assert answers(identity).coupled == pytest.approx(exact, rel=4 * (8 / CLASSES / 128) ** 0.5)
+
+
+def test_drawn_outputs_do_not_depend_on_the_signs_of_eigenvectors() -> None:
+    """The root that draws are made with is the one that is symmetric and has no negative eigenvalue."""
+    half = np.random.default_rng(1).normal(size=(5, 5))
+    gram = half @ half.T
+    found = root(gram)
+    assert found == pytest.approx(found.T)
+    assert found @ found == pytest.approx(gram)
+    assert np.linalg.eigvalsh(found).min() > 0

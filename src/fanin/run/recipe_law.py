@@ -24,16 +24,6 @@ from fanin.theory.batch import Batch
 from fanin.theory.composition import compose
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.logs import exp
-from fanin.theory.stages import BatchNormalized, Convolution
-
-MOST = 48
-"""Examples of the batch whose Gram matrix is carried; they stand for all."""
-
-MOST_MAPS = 16
-"""The same for maps, each place of which has a Gram matrix."""
-
-MOST_NORMALIZED = 128
-"""The same where examples are normalized together: how many they are matters."""
 
 
 Answers = Callable[[NDArray[np.intp]], Residuals | None]
@@ -150,8 +140,9 @@ def _composed(
     walked = steps_of(weights, model, inputs)
     outputs = walked.outputs
     count = len(inputs)
-    kinds = {type(step.stage) for step in walked.steps}
-    most = MOST_NORMALIZED if BatchNormalized in kinds else MOST_MAPS if Convolution in kinds else MOST
+    stages = [step.stage for step in walked.steps]
+    most = min((stage.most_examples for stage in stages), default=1)
+    most = max([most, *(stage.least_examples for stage in stages)])
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     if labels is not None and len(rows) < count:
         rows = np.argsort(labels, kind="stable")[rows]  # of each class as large a part as the batch has

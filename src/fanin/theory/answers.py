@@ -12,6 +12,7 @@ import numpy as np
 from fanin.theory.batch import Batch
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Noises, Signal
+from fanin.theory.stages.base import root
 
 OUTPUTS = 512
 """Draws of the outputs, in pairs of opposite sign."""
@@ -44,10 +45,8 @@ class Answers:
 
 def answers_to(top: Signal, noises: Noises, batch: Batch, residuals: Residuals, classes: int) -> Answers:
     rng = np.random.default_rng(0)
-    values, vectors = np.linalg.eigh(top.gram[0])
-    root = vectors * np.sqrt(np.maximum(values, 0))
     drawn = rng.standard_normal((OUTPUTS // 2, top.gram.shape[1], classes))
-    outputs = np.einsum("ab,mbc->mac", root, np.concatenate([drawn, -drawn]))
+    outputs = np.einsum("ab,mbc->mac", root(top.gram[0]), np.concatenate([drawn, -drawn]))
     # The outputs' variance strays, too, for all examples together as far as they do.
     each = top.squares[0] * batch.counted
     each = each if each.sum() > 0 else batch.counted

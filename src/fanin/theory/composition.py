@@ -10,17 +10,17 @@ gradients have their level without a measurement:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from fanin.theory.answers import Residuals, answers_to
+from fanin.theory.answers import Answers, Residuals, answers_to
 from fanin.theory.bands import FIRST_ORDER
 from fanin.theory.batch import Batch
 from fanin.theory.gradient_spread import Node
 from fanin.theory.norm_law import NormLaw, of_flow, of_signal
 from fanin.theory.signals import Flow, Noises, Signal
-from fanin.theory.stages import BatchNormalized, Linear, NoRule, Place, Stage, meet
+from fanin.theory.stages import Linear, NoRule, Place, Stage, meet
 from fanin.theory.weight_gradients import of_weights, with_own_spread
 
 
@@ -55,8 +55,8 @@ class Composition:
     outputs: list[NormLaw | None]
     output_gradients: list[NormLaw | None]
     weight_gradients: list[NormLaw | None]
-    signals: list[Signal | None] = field(default_factory=list)
-    flows: list[Flow | None] = field(default_factory=list)
+    signals: list[Signal | None]
+    flows: list[Flow | None]
     stopped_at: str = ""
     why: str = ""
     flows_stopped_at: str = ""
@@ -72,76 +72,76 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
         residuals: how the loss answers; None for no gradients.
         classes: outputs of an example.
     """
-    drawn = any(isinstance(step.stage, BatchNormalized) for step in steps)
-    noises = Noises(len(steps) + 1, len(batch.counted), 2000 if drawn else 400)
-    signals: list[Signal | None] = []
-    found = Composition([None] * len(steps), [None] * len(steps), [None] * len(steps))
+    noises = Noises(len(steps) + 1, len(batch.counted), max((step.stage.draws for step in steps), default=2))
+    nothing: list[None] = [None] * len(steps)
+    found = Composition([*nothing], [*nothing], [*nothing], [*nothing], [*nothing])
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        _run_forwards(steps, batch, noises, found)
+        if residuals is not None and found.signals and (top := found.signals[-1]) is not None:
+            if len(top.gram) > 1 or not top.normal:
+                found.flows_stopped_at, found.flows_why = steps[-1].name, "the outputs are no weighted sums"
+            else:
+                _run_backwards(steps, batch, noises, found, answers_to(top, noises, batch, residuals, classes))
+    return found
 
-    def inputs(step: Step) -> list[Signal] | None:
-        taken = [signals[source] for source in step.sources]
-        return None if any(one is None for one in taken) else taken  # type: ignore[return-value]
 
+def _inputs(step: Step, signals: Sequence[Signal | None]) -> list[Signal] | None:
+    """What a step takes, None where it is not known."""
+    taken = [one for source in step.sources if (one := signals[source]) is not None]
+    return taken if len(taken) == len(step.sources) else None
+
+
+def _run_forwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: Composition) -> None:
+    """Fill in the signals and the laws of their norms."""
     for place, step in enumerate(steps):
-        taken = inputs(step)
-        signal = None
-        if taken is not None:
-            try:
-                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                    signal = step.stage.forward(taken, Place(place + 1, noises))
-                    found.outputs[place] = of_signal(signal, noises, batch)
-            except NoRule as reason:
-                if not found.stopped_at:
-                    found.stopped_at, found.why = step.name, str(reason)
-        signals.append(signal)
-    found.signals = signals
-    if residuals is None or not signals or signals[-1] is None:
-        return found
-    top = signals[-1]
-    if top.gram.shape[0] > 1 or not top.normal:
-        found.flows_stopped_at, found.flows_why = steps[-1].name, "the outputs are no weighted sums"
-        return found
-    answers = answers_to(top, noises, batch, residuals, classes)
-    flows: list[list[Flow]] = [[] for _ in steps]
+        taken = _inputs(step, found.signals)
+        if taken is None:
+            continue
+        try:
+            signal = step.stage.forward(taken, Place(place + 1, noises))
+            found.signals[place], found.outputs[place] = signal, of_signal(signal, noises, batch)
+        except NoRule as reason:
+            if not found.stopped_at:
+                found.stopped_at, found.why = step.name, str(reason)
+
+
+def _run_backwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: Composition, answers: Answers) -> None:
+    """Fill in the flows, from what the loss answers on, and the laws of their norms and of the weights' gradients."""
+    top = found.signals[-1]
+    assert top is not None
     noises.along = answers.coupled + top.gram[0] * answers.grams.mean(0)  # K_ab R_a R_b by independent draws
     noises.follows = top.elasticity
-    start = np.zeros_like(top.elasticity)
-    flows[-1].append(
-        Flow(
-            answers.grams.mean(0)[None],
-            start,
-            np.zeros_like(top.shift),
-            None,
-            np.ones_like(top.shift),
-            source=FIRST_ORDER,
-        )
-    )
-    belows: dict[int, Sequence[Flow]] = {}
-    met: list[Flow | None] = [None] * len(steps)
+    arriving: list[list[Flow]] = [[] for _ in steps]
+    arriving[-1].append(_answered(answers, top))
+    leaving: dict[int, Sequence[Flow]] = {}
     for place in range(len(steps) - 1, -1, -1):
-        step, signal, taken = steps[place], signals[place], inputs(steps[place])
-        if not flows[place] or signal is None or taken is None:
+        step, signal, taken = steps[place], found.signals[place], _inputs(steps[place], found.signals)
+        if not arriving[place] or signal is None or taken is None:
             continue
         at = Place(place + 1, noises)
         try:
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                flow = meet(flows[place], signal.units, at)
-                met[place] = flow
-                found.output_gradients[place] = of_flow(flow, answers, noises, batch)
-                if isinstance(step.stage, Linear):
-                    found.weight_gradients[place] = of_weights(flow, taken[0], answers, noises, batch)
-                below = step.stage.backward(taken, signal, flow, at)
+            flow = meet(arriving[place], signal.units, at)
+            found.flows[place] = flow
+            found.output_gradients[place] = of_flow(flow, answers, noises, batch)
+            if isinstance(step.stage, Linear):
+                found.weight_gradients[place] = of_weights(flow, taken[0], answers, noises, batch)
+            leaving[place] = step.stage.backward(taken, signal, flow, at)
         except NoRule as reason:
             found.flows_stopped_at, found.flows_why = step.name, str(reason)
             break
-        for source, one in zip(step.sources, below, strict=True):
-            flows[source].append(one)
-        belows[place] = below
-    found.flows = met
+        for source, one in zip(step.sources, leaving[place], strict=True):
+            arriving[source].append(one)
     nodes = [
-        Node(step.stage, step.sources, signal, flow, flows[place], belows[place])
-        if signal is not None and flow is not None and place in belows
+        Node(step.stage, step.sources, signal, flow, arriving[place], leaving[place])
+        if signal is not None and flow is not None and place in leaving
         else None
-        for place, (step, signal, flow) in enumerate(zip(steps, signals, met, strict=True))
+        for place, (step, signal, flow) in enumerate(zip(steps, found.signals, found.flows, strict=True))
     ]
-    found.weight_gradients = with_own_spread(found.weight_gradients, nodes, signals, noises, batch, answers)
-    return found
+    found.weight_gradients = with_own_spread(found.weight_gradients, nodes, found.signals, noises, batch, answers)
+
+
+def _answered(answers: Answers, top: Signal) -> Flow:
+    """The gradient with respect to the outputs."""
+    nothing = np.zeros_like(top.elasticity)
+    level, shift = answers.grams.mean(0)[None], np.zeros_like(top.shift)
+    return Flow(level, nothing, shift, None, np.ones_like(shift), source=FIRST_ORDER)

@@ -20,7 +20,24 @@ Sampler = Callable[[], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
-class Signal:
+class Products:
+    """Means of products of two examples at each place, [P, B, B]."""
+
+    gram: FloatArray
+
+    @property
+    def squares(self) -> FloatArray:
+        """Those of one example with itself, [P, B]."""
+        return np.diagonal(self.gram, axis1=1, axis2=2)
+
+    @property
+    def correlation(self) -> FloatArray:
+        """Of two examples at one place, [P, B, B]."""
+        return correlation(self.gram)
+
+
+@dataclass(frozen=True, eq=False)
+class Signal(Products):
     """What units of one place hold for the B examples of a batch, at P places of a map or sequence.
 
     Args:
@@ -41,7 +58,6 @@ class Signal:
         source: of this knowledge.
     """
 
-    gram: FloatArray
     units: int
     elasticity: FloatArray
     shift: FloatArray
@@ -56,19 +72,9 @@ class Signal:
     before: tuple[Signal, Activation] | None = None
     source: str = EXACT
 
-    @property
-    def squares(self) -> FloatArray:
-        """E x_a^2 of one unit, [P, B]."""
-        return np.diagonal(self.gram, axis1=1, axis2=2)
-
-    @property
-    def correlation(self) -> FloatArray:
-        """Of two examples at one place, [P, B, B]."""
-        return correlation(self.gram)
-
 
 @dataclass(frozen=True, eq=False)
-class Flow:
+class Flow(Products):
     """The gradient with respect to the units of a place.
 
     Args:
@@ -81,7 +87,6 @@ class Flow:
         source: of this knowledge.
     """
 
-    gram: FloatArray
     elasticity: FloatArray
     shift: FloatArray
     factor: FloatArray | None
@@ -89,16 +94,6 @@ class Flow:
     along: FloatArray | None = None
     draw: Sampler | None = None
     source: str = EXACT
-
-    @property
-    def squares(self) -> FloatArray:
-        """E ||delta_a||^2, [P, B]."""
-        return np.diagonal(self.gram, axis1=1, axis2=2)
-
-    @property
-    def correlation(self) -> FloatArray:
-        """Of two examples at one place, [P, B, B]."""
-        return correlation(self.gram)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -67,7 +68,17 @@ def of_map(
 
 
 class Stage(ABC):
-    """One part of a network as theory sees it."""
+    """One part of a network as theory sees it.
+
+    Attributes:
+        draws: units that are drawn where its rule is one of drawn units.
+        most_examples: of the batch whose Gram matrix is carried through it: a matrix for each place of a map is large.
+        least_examples: the same, where it matters how many there are.
+    """
+
+    draws: ClassVar[int] = 400
+    most_examples: ClassVar[int] = 48
+    least_examples: ClassVar[int] = 0
 
     def adjoint(self, below: Sequence[FloatArray | None], flows: Sequence[Flow]) -> FloatArray | None:
         """How much a sum over pairs of the gradients below follows each pair of the gradient above.
@@ -120,9 +131,9 @@ def lazy(make: Sampler) -> Sampler:
 
 
 def root(gram: FloatArray) -> FloatArray:
-    """A matrix R with R R^T = K."""
+    """The symmetric matrix R with R R = K; eigenvectors alone have signs that a library chooses."""
     values, vectors = np.linalg.eigh(gram)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T)
 
 
 def outer(values: FloatArray) -> FloatArray:

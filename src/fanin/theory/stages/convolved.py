@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Convolution(Stage):
         circular: whether it goes on at its other end.
         weights: W and b.
     """
+
+    most_examples: ClassVar[int] = 16
 
     fan_in: int
     channels: int

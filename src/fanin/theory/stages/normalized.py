@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -99,6 +100,9 @@ class BatchNormalized(Stage):
     Args:
         eps: added to the variance.
     """
+
+    draws: ClassVar[int] = 2000
+    least_examples: ClassVar[int] = 128
 
     eps: float
 
