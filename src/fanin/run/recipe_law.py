@@ -25,7 +25,6 @@ from fanin.theory.composition import compose
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.logs import exp
 
-
 Answers = Callable[[NDArray[np.intp]], Residuals | None]
 
 
