@@ -12,6 +12,7 @@ from fanin.own_models.gradients import Gradients, factor_of, gradients_of
 from fanin.own_models.probe_pass import ProbePass, modes_of
 from fanin.own_models.training_pass import TrainingPass, copies_of
 from fanin.own_models.unwrapped import COMPILED
+from fanin.own_models.whole_look import whole_look
 from fanin.parts.models.layers import biases, fans, weight_layers
 from fanin.probes.capture import Capture, Observation
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
@@ -125,14 +126,8 @@ class Looks:
         if self._fixed is None:
             return None
         self.training.disarm()
-        seen, gradients = self._fixed.observe()
+        seen = whole_look(self._fixed, Observer(self.weights, self._initial, 1, self._fan_ins, self.biases))
         self._number(seen)
-        observer = Observer(self.weights, self._initial, 1, self._fan_ins, self.biases)
-        observer.add_weights(seen, copy=False)
-        if gradients is not None:
-            slopes = [{name: gradients.get(id(one)) for name, one in of.items()} for of in (self.weights, self.biases)]
-            observer.add_gradients(seen, slopes[0], copy=False)
-            observer.add_bias_gradients(seen, slopes[1], copy=False)
         return measure_profile(seen, self._probe.measures)
 
     def _slopes(self, factor: float, *, copy: bool = False) -> tuple[Gradients, Gradients]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -21,6 +21,37 @@ log = logging.getLogger(__name__)
 
 NEEDED = ("activation_norm", "gradient_norm")
 """What has a band at every weight layer, whatever the recipe."""
+
+
+def expected(
+    keys: Collection[Key],
+    wanted: str,
+    frozen: Collection[str],
+    *,
+    law: Callable[[], RecipeLaw],
+    draw: Callable[[bool], Redraws],
+) -> Expected:
+    """What is expected of norms: the bands of the law, and those of redraws where it lacks some.
+
+    Args:
+        keys: the norms that have been measured.
+        wanted: auto, law, redraw, both or off; see `fanin.Probe`.
+        frozen: names of the weight layers that are not trained, whose gradients have no band.
+        law: gives the law.
+        draw: gives the redraws; told whether they were asked for by name.
+    """
+
+    def is_frozen(key: Key) -> bool:
+        return key[2] == "gradient_norm" and key[1] in frozen
+
+    found = law() if wanted in ("auto", "law", "both") else RecipeLaw({}, "", "", "")
+    bands = {key: band for key, band in found.bands.items() if not is_frozen(key)}
+    needed = (key for key in keys if key[0] == "weight" and key[2] in NEEDED and not is_frozen(key))
+    drawn = Redraws()
+    if wanted in ("redraw", "both") or (wanted == "auto" and any(key not in bands for key in needed)):
+        drawn = draw(wanted != "auto")
+    beside: Mapping[Key, Band] = drawn.bands if wanted == "both" else {}
+    return Expected({**drawn.bands, **bands}, beside, found.no_law, found.stopped_at, drawn.why, found.cosines)
 
 
 @dataclass(frozen=True)
@@ -45,24 +76,13 @@ class Expecting:
 
     def __call__(self, keys: Collection[Key]) -> Expected:
         """What is expected of the norms that have been measured."""
-        wanted = self.made.probe.band
-        law = self._law() if wanted in ("auto", "law", "both") else RecipeLaw({}, "", "", "")
-        bands = {key: band for key, band in law.bands.items() if not self._is_frozen(key)}
-        lacking = any(key not in bands for key in keys if self._is_needed(key))
-        drawn = Redraws()
-        if wanted in ("redraw", "both") or (wanted == "auto" and lacking):
-            drawn = redrawn(self.made, self.data, asked=wanted != "auto", steps=self.steps)
-            if drawn.why:
-                log.log(logging.WARNING if drawn.failed else logging.INFO, "no redraws of the recipe: %s", drawn.why)
-        beside: Mapping[Key, Band] = drawn.bands if wanted == "both" else {}
-        return Expected({**drawn.bands, **bands}, beside, law.no_law, law.stopped_at, drawn.why, law.cosines)
+        return expected(keys, self.made.probe.band, self.frozen, law=self._law, draw=self._draw)
 
-    def _is_needed(self, key: Key) -> bool:
-        axis, _, quantity = key
-        return axis == "weight" and quantity in NEEDED and not self._is_frozen(key)
-
-    def _is_frozen(self, key: Key) -> bool:
-        return key[2] == "gradient_norm" and key[1] in self.frozen
+    def _draw(self, asked: bool) -> Redraws:
+        drawn = redrawn(self.made, self.data, asked=asked, steps=self.steps)
+        if drawn.why:
+            log.log(logging.WARNING if drawn.failed else logging.INFO, "no redraws of the recipe: %s", drawn.why)
+        return drawn
 
     def _reference_batch(self) -> tuple[Tensor, Tensor]:
         """The probe batch of the first redraw, whatever this run's seed."""
