@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fanin.own_models.audit import audit as audit
     from fanin.own_models.callbacks import KerasWatch as KerasWatch
     from fanin.own_models.lightning_watch import LightningWatch as LightningWatch
+    from fanin.own_models.profile import Profile as Profile
+    from fanin.own_models.profile import profile as profile
     from fanin.own_models.transformers_watch import TransformersWatch as TransformersWatch
     from fanin.own_models.watcher import Watch as Watch
     from fanin.own_models.watcher import watch as watch
@@ -83,6 +85,7 @@ ROOMS = {
     "fanin.own_models.audit": ("Audit", "audit"),
     "fanin.own_models.callbacks": ("KerasWatch",),
     "fanin.own_models.lightning_watch": ("LightningWatch",),
+    "fanin.own_models.profile": ("Profile", "profile"),
     "fanin.own_models.transformers_watch": ("TransformersWatch",),
     "fanin.own_models.watcher": ("Watch", "watch"),
     "fanin.parts.activations": ("law_of",),
