@@ -18,8 +18,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "parts"),
     ("theory", "probes"),
     ("record",),
-    ("streams", "torch_internals", "process", "output", "catalogue", "targets"),
-    ("errors",),
+    ("streams", "devices", "process", "output", "catalogue", "targets"),
+    ("errors", "torch_internals"),
 )
 """From the top floor down. A package may import from the floors below its own and from itself, nothing else."""
 

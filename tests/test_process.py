@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import socket
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -48,6 +51,76 @@ def test_another_system_is_asked_in_another_way(elsewhere: None, tmp_path: Path)
     assert process.open_files() == 256
     with (tmp_path / "file").open("w") as file, pytest.raises(OSError, match=r"[Ll]ock"):
         process.lock(file.fileno(), wait=False)
+
+
+class Kernel:
+    """Windows' own answers about processes: 7 runs, 8 has ended, 9 is another user's, and there is no other."""
+
+    closed: ClassVar[list[int]] = []
+
+    def OpenProcess(self, rights: int, inherited: bool, pid: int) -> int:  # noqa: N802
+        assert (rights, inherited) == (0x00100000, False)
+        self.pid = pid
+        return 100 + pid if pid in (7, 8) else 0
+
+    def GetLastError(self) -> int:  # noqa: N802
+        return 5 if self.pid == 9 else 87
+
+    def WaitForSingleObject(self, handle: int, milliseconds: int) -> int:  # noqa: N802
+        assert milliseconds == 0
+        return 0x102 if handle == 107 else 0
+
+    def CloseHandle(self, handle: int) -> None:  # noqa: N802
+        self.closed.append(handle)
+
+
+def test_windows_is_asked_about_processes_without_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There `os.kill(pid, 0)` sends Ctrl-C to the process."""
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=Kernel()), raising=False)
+    with monkeypatch.context() as there:
+        there.setattr(sys, "platform", "win32")
+        there.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))
+        assert [process.is_there(pid) for pid in (7, 8, 9, 10)] == [True, False, True, False]
+    assert Kernel.closed == [107, 108]
+
+
+def test_windows_locks_a_byte_that_nobody_reads(
+    elsewhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def locking(file: int, mode: int, size: int) -> None:
+        asked.append((os.lseek(file, 0, os.SEEK_CUR), mode, size))
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_LOCK=1, LK_NBLCK=2))  # type: ignore[arg-type]
+    with (tmp_path / "file").open("w+b") as file:
+        file.write(b"content")
+        file.flush()
+        process.lock(file.fileno(), wait=True)
+        process.lock(file.fileno(), wait=False)
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == len(b"content")
+    assert asked == [(2**30, 1, 1), (2**30, 2, 1)]
+
+
+def test_what_is_open_is_not_moved_where_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where a reader keeps a file from being replaced as well."""
+    replace, refused = os.replace, [True, True]
+
+    def strict(source: str, target: Path) -> None:
+        opened = {str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
+        if source in opened:
+            raise AssertionError("the file is open")
+        if refused:
+            refused.pop()
+            raise PermissionError(13, "a reader has it open")
+        replace(source, target)
+
+    monkeypatch.setattr(process, "OPEN_FILES_MOVE", False)
+    monkeypatch.setattr(os, "replace", strict)
+    (tmp_path / ".file.abcdefgh").write_bytes(b"left by a writer that was killed")
+    write_atomically(tmp_path / "file", lambda file: file.write(b"new"))
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"new")]
+    assert refused == []
 
 
 def test_half_of_the_memory_is_taken_for_free_where_only_all_of_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

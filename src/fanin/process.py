@@ -32,6 +32,14 @@ LONGEST_SOCKET = 60
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
+SYNCHRONIZE, WAIT_TIMEOUT, ACCESS_DENIED = 0x100000, 0x102, 5  # of winnt.h, winbase.h and winerror.h
+
+LOCKED_BYTE = 2**30
+"""The byte of a file that is locked on Windows."""
+
+OPEN_FILES_MOVE = os.name != "nt"
+"""Whether a file that a process has open can be renamed, removed and replaced."""
+
 
 def collect_rarely() -> None:
     """Search only where very many objects are made: imports, and the models of many runs, leave hardly any garbage.
@@ -128,6 +136,8 @@ def open_files() -> int:
 
 def is_there(pid: int) -> bool:
     """Whether a process of this machine lives."""
+    if sys.platform == "win32":  # where os.kill(pid, 0) is Ctrl-C
+        return _is_there_on_windows(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -141,6 +151,19 @@ def is_there(pid: int) -> bool:
         return True
 
 
+def _is_there_on_windows(pid: int) -> bool:
+    import ctypes
+
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
+    process = kernel.OpenProcess(SYNCHRONIZE, False, pid)
+    if not process:
+        return bool(kernel.GetLastError() == ACCESS_DENIED)  # another user's
+    try:
+        return bool(kernel.WaitForSingleObject(process, 0) == WAIT_TIMEOUT)  # one that has ended does not wait
+    finally:
+        kernel.CloseHandle(process)
+
+
 def lock(file: int, *, wait: bool) -> None:
     """Lock an open file against other processes; the system unlocks it when it is closed.
 
@@ -149,9 +172,24 @@ def lock(file: int, *, wait: bool) -> None:
     """
     try:
         import fcntl
-    except ImportError as error:  # Windows
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error
+    except ImportError:  # Windows
+        _lock_on_windows(file, wait=wait)
+        return
     fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_on_windows(file: int, *, wait: bool) -> None:
+    """Lock a byte far behind the end, for nobody can read what is locked there."""
+    try:
+        import msvcrt
+    except ImportError as error:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error
+    place = os.lseek(file, 0, os.SEEK_CUR)
+    os.lseek(file, LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    finally:
+        os.lseek(file, place, os.SEEK_SET)
 
 
 def own_sockets() -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanin.torch_internals import mps_generator
+
 
 def stream_seed(seed: int, *purpose: str | int) -> int:
     """The seed of a stream: the first 63 bits of SHA-256 over "seed/purpose/...".
@@ -49,10 +51,14 @@ def drawing_from(state: Tensor | None, generator: torch.Generator | None) -> Ite
 
 def torch_stream(device: torch.device) -> torch.Generator:
     """The generator that torch's functions draw from on a device."""
-    if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        found: torch.Generator = torch.cuda.default_generators[index]
+    if device.type in ("cuda", "xpu"):
+        module = torch.get_device_module(device)
+        found: torch.Generator = module.default_generators[
+            module.current_device() if device.index is None else device.index
+        ]
         return found
+    if device.type == "mps":
+        return mps_generator()
     return torch.default_generator
 
 

@@ -46,6 +46,12 @@ def dispatch_mode() -> type[Any]:
     return Mode
 
 
+def mps_generator() -> torch.Generator:
+    """The generator that torch's functions draw from on Apple's GPUs."""
+    found: torch.Generator = torch.mps._get_default_mps_generator()
+    return found
+
+
 def in_backward() -> bool:
     """Whether this thread is in a backward pass."""
     return bool(torch._C._current_graph_task_id() != -1)

@@ -33,7 +33,8 @@ def typed(
         out, err = capsys.readouterr()
         return Said(int(str(code)), out.splitlines(), err.splitlines())
 
-    monkeypatch.setattr("fanin.sweep.worker_process.warm_up", lambda: None)  # a grid with a mistake needs no workers
+    # a grid with a mistake needs no workers
+    monkeypatch.setattr("fanin.sweep.worker_process.warm_up", lambda method: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FANIN_DATA", raising=False)
     threads = torch.get_num_threads()

@@ -159,7 +159,8 @@ def untimed_rows(run: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("typed", "allowed"),
     [("n_jobs=0", "null or an integer >= 1"), ("jobs_per_gpu=0", "an integer >= 1"),
-     ("max_fused=0", "auto or an integer >= 1"), ("max_fused=all", "auto or an integer >= 1")],
+     ("max_fused=0", "auto or an integer >= 1"), ("max_fused=all", "auto or an integer >= 1"),
+     ("start_method=fork", "one of auto, forkserver, spawn")],
 )  # fmt: skip
 def test_a_wrong_option_of_the_launcher_is_one_line_and_no_file(tmp_path: Path, typed: str, allowed: str) -> None:
     said = fanin(tmp_path, *GRID, "hydra/launcher=fused", f"hydra.launcher.{typed}")

@@ -172,11 +172,12 @@ def test_every_value_out_of_range_is_one_line_and_writes_nothing(typed: Typed, t
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_is_refused_where_there_is_none(typed: Typed, tmp_path: Path) -> None:
-    said = typed("trainer.device=cuda")
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_a_device_is_refused_where_there_is_none(kind: str, typed: Typed, tmp_path: Path) -> None:
+    said = typed(f"trainer.device={kind}")
     assert (said.code, said.out) == (1, [])
-    assert said.err == ["fanin: trainer.device=cuda: must be cpu or auto; torch finds no CUDA device here"]
+    assert said.err == [f"fanin: trainer.device={kind}: must be cpu or auto; torch finds no {kind.upper()} device here"]
     assert not list(tmp_path.iterdir())
 
 

@@ -9,7 +9,6 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import sklearn.decomposition
-import sklearn.preprocessing
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -37,7 +37,7 @@ def main() -> None:
         from fanin.sweep.grid import runs_of_the_grid
 
         answer["runs"] = [[str(folder.absolute()), finished] for folder, finished in runs_of_the_grid]
-    Path(request["answer"]).write_text(json.dumps(answer))
+    Path(request["answer"]).write_text(json.dumps(answer), encoding="utf-8")
     leave(0)
 
 

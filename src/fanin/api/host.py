@@ -65,10 +65,13 @@ def torchs_own() -> Iterator[None]:
     """
     import torch
 
+    from fanin.devices import ACCELERATORS, accelerator
+
     threads, dtype, device = torch.get_num_threads(), torch.get_default_dtype(), torch.get_default_device()
     stream = torch.random.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    cast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    gpus: Any = torch.get_device_module(accelerator(there=False) or "cpu")
+    on_gpus = gpus.get_rng_state_all() if hasattr(gpus, "get_rng_state_all") and gpus.is_initialized() else []
+    cast = [kind for kind in ("cpu", *ACCELERATORS) if torch.is_autocast_enabled(kind)]
     torch.set_default_dtype(torch.float32)
     if device.type != "cpu":
         torch.set_default_device("cpu")
@@ -86,4 +89,4 @@ def torchs_own() -> Iterator[None]:
             torch.set_default_device(device)
         torch.random.set_rng_state(stream)
         if on_gpus:
-            torch.cuda.set_rng_state_all(on_gpus)
+            gpus.set_rng_state_all(on_gpus)

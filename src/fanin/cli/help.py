@@ -139,7 +139,7 @@ def _options(folders: Sequence[Path], group: str) -> dict[str, str]:
 
 def description(path: Path) -> str:
     """The first comment of an option's YAML."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         text = line.lstrip("# ").strip()
         if line.startswith("#") and text and not text.startswith("@"):
             return text

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fanin.devices import widened
 from fanin.own_models.rules import Parameter, torch_default
 from fanin.own_models.weight_laws import Floats, Law, p_values
 
@@ -75,7 +76,7 @@ def _held(sample: Floats, tensor: Tensor, law: Law) -> tuple[str, dict[str, floa
 
 
 def _orthogonal(tensor: Tensor, law: Law) -> str:
-    matrix = tensor.double().flatten(1)
+    matrix = widened(tensor).flatten(1)
     matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     product = matrix @ matrix.T / law.scale**2
     identity = torch.eye(len(product), dtype=product.dtype, device=product.device)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanin.devices import widened
 from fanin.errors import UserError, did_you_mean
 from fanin.own_models.expected_norms import overlay_of
 from fanin.record.columns import METRICS, names
@@ -216,7 +217,7 @@ def _raised() -> BaseException | None:
 def _fetched(pairs: Sequence[tuple[Tensor | float | None, Tensor | float | None]]) -> Tensor:
     """Numbers on the host, [n, 2] in float64, NaN for None: one copy for all that are on a device."""
     flat = [one for pair in pairs for one in pair]
-    tensors = [one.double().reshape(()) for one in flat if isinstance(one, Tensor)]
+    tensors = [widened(one).reshape(()) for one in flat if isinstance(one, Tensor)]
     held = iter(torch.stack(tensors).cpu() if tensors else ())
     numbers = [next(held) if isinstance(one, Tensor) else math.nan if one is None else float(one) for one in flat]
     return torch.tensor([float(one) for one in numbers], dtype=torch.float64).view(-1, 2)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fanin.devices import widest
 from fanin.errors import OptionError, UserError, choice, integer, number
 
 
@@ -202,7 +203,7 @@ def uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Ge
 
 def rotated(images: Tensor, degrees: Tensor) -> Tensor:
     """Images [B, C, H, W] turned counterclockwise about their centres by degrees [B]."""
-    angles = degrees.double() * (math.pi / 180)
+    angles = degrees.to(widest(degrees.device)) * (math.pi / 180)
     cos, sin = torch.cos(angles), torch.sin(angles)
     # rows point down, so the map from where a pixel is now to where it was has this sense
     return warped(images, _maps([[cos, -sin], [sin, cos]]))
@@ -210,13 +211,14 @@ def rotated(images: Tensor, degrees: Tensor) -> Tensor:
 
 def scaled(images: Tensor, factors: Tensor) -> Tensor:
     """Images [B, C, H, W] enlarged about their centres by factors [B]."""
-    shrink, zero = 1 / factors.double(), torch.zeros_like(factors, dtype=torch.float64)
+    shrink = 1 / factors.to(widest(factors.device))
+    zero = torch.zeros_like(shrink)
     return warped(images, _maps([[shrink, zero], [zero, shrink]]))
 
 
 def translated(images: Tensor, pixels: Tensor) -> Tensor:
     """Images [B, C, H, W] moved by pixels [B, 2]: to the right, and down."""
-    maps = torch.eye(2, 3, dtype=torch.float64, device=pixels.device).repeat(len(pixels), 1, 1)
+    maps = torch.eye(2, 3, dtype=widest(pixels.device), device=pixels.device).repeat(len(pixels), 1, 1)
     maps[:, :, 2] = -pixels
     return warped(images, maps)
 
@@ -226,17 +228,17 @@ def warped(images: Tensor, maps: Tensor) -> Tensor:
 
     Args:
         images: [B, C, H, W].
-        maps: [B, 2, 3], float64: (x, y, 1) of a pixel, measured from the image's centre, to its source, both in pixels.
+        maps: [B, 2, 3]: (x, y, 1) of a pixel, measured from the image's centre, to its source, both in pixels.
 
     Returns:
         [B, C, H, W]; an example whose map is the identity bit by bit.
     """
     height, width = images.shape[-2:]
-    maps = maps.to(images.device)
+    maps = maps.to(images.device, widest(images.device))
     rows, columns = (torch.arange(side, device=images.device) - (side - 1) / 2 for side in (height, width))
     places = torch.stack([*torch.meshgrid(columns, rows, indexing="xy"), torch.ones_like(rows[:, None] * columns)])
     # One product for all examples: affine_grid makes one for each, which on the CPU takes three times the sampling.
-    sources = maps.flatten(0, 1) @ places.flatten(1).double()
+    sources = maps.flatten(0, 1) @ places.flatten(1).to(maps.dtype)
     # torch's coordinates run from -1 to 1 along both sides, whatever their lengths
     units = torch.tensor([2 / width, 2 / height], dtype=maps.dtype, device=maps.device)
     grid = (sources.view(-1, 2, height, width) * units.view(2, 1, 1)).permute(0, 2, 3, 1).to(images.dtype)

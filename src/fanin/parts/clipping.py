@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fanin.devices import exact, widest
 from fanin.errors import number
 from fanin.parts.per_run import Number, spread, stackable
 from fanin.probes.measures import SAFE, quick_norms
@@ -32,15 +33,15 @@ def global_norms(gradients: Sequence[Tensor]) -> Tensor:
     """
     if len(gradients[0]) == 1:
         each = quick_norms(gradients)
-    elif gradients[0].device.type == "cuda":
-        each = _norms(gradients, torch.float64)
+    elif gradients[0].device.type != "cpu":
+        each = _norms(list(map(exact, gradients)), torch.float64)
     else:
         each = _norms(gradients).double()
         outside = ((each < SAFE[0]) | (each > SAFE[1])).any(dim=0).nonzero().flatten()  # NaN may stay as it is
         if len(outside):
             each[:, outside] = _norms([gradient[outside] for gradient in gradients], torch.float64)
     norms: Tensor = torch.linalg.vector_norm(each, dim=0)
-    return norms
+    return norms.to(gradients[0].device, widest(gradients[0].device))
 
 
 def _norms(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanin.devices import widened
 from fanin.probes.modules import first_tensor, watched
 
 MOST_ROWS = 1000
@@ -98,7 +99,7 @@ def jacobian_norm(start: Tensor, end: Tensor, vectors: int, generator: torch.Gen
         (back,) = torch.autograd.grad(end, start, signs.to(end.device, end.dtype), retain_graph=True, allow_unused=True)
         if back is None:
             return None
-        total += back.double().square().sum().item()
+        total += widened(back).square().sum().item()
     return total / (vectors * end.numel())
 
 
@@ -152,7 +153,7 @@ def spectrum(inputs: Tensor, outputs: Tensor) -> Tensor:
         for entry in flat[example]:
             (back,) = torch.autograd.grad(entry, inputs, retain_graph=True, allow_unused=True)
             rows.append(torch.zeros_like(inputs[example]) if back is None else back[example])
-        jacobian = torch.stack(rows).flatten(1).double()
+        jacobian = widened(torch.stack(rows).flatten(1))
         if not jacobian.isfinite().all():  # of which there is no decomposition
             return torch.full((1,), torch.nan, dtype=torch.float64)
         squares.append(torch.linalg.svdvals(jacobian).square())

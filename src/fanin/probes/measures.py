@@ -2,7 +2,7 @@
 
 Leading axes are runs or layers of one shape; a measure reduces the last two (or, for weights, as many as one
 weight has) and keeps the leading ones. Sums of squares are taken in float64: at depth 200 and variance 1/n the squares
-leave float32's range long before the norms do.
+leave float32's range long before the norms do. A device without it has them taken on the CPU.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from fanin.devices import exact, widened
 from fanin.torch_internals import foreach_norm, foreach_sub
 
 SAFE = (1e-14, 1e15)
@@ -28,7 +29,7 @@ def norm(x: Tensor) -> Tensor:
     >>> norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
     tensor(5., dtype=torch.float64)
     """
-    norms: Tensor = torch.linalg.vector_norm(x.flatten(-2), dim=-1, dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(exact(x).flatten(-2), dim=-1, dtype=torch.float64)
     return norms
 
 
@@ -39,7 +40,7 @@ def dead_units(x: Tensor) -> Tensor:
     >>> dead_units(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     tensor(0.5000, dtype=torch.float64)
     """
-    return (x.abs().amax(dim=-2) == 0).double().mean(dim=-1)
+    return widened(x.abs().amax(dim=-2) == 0).mean(dim=-1)
 
 
 def nonfinite(x: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ def nonfinite(x: Tensor) -> Tensor:
     tensor(2., dtype=torch.float64)
     """
     finite = torch.count_nonzero(x.abs() < torch.inf, dim=(-2, -1))
-    return (x.shape[-2] * x.shape[-1] - finite).double()
+    return widened(x.shape[-2] * x.shape[-1] - finite)
 
 
 def cosine(x: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def cosine(x: Tensor) -> Tensor:
     >>> cosine(torch.tensor([[1.0, 0.0], [0.0, 2.0]])), cosine(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
     (tensor(0., dtype=torch.float64), tensor(1., dtype=torch.float64))
     """
-    wide = x.double()
+    wide = widened(x)
     length = torch.linalg.vector_norm(wide, dim=-1)
     alive = length != 0
     count = alive.sum(dim=-1).double()
@@ -77,7 +78,7 @@ def scaled_variance(weight: Tensor, fan_in: int | None = None) -> Tensor:
     Reads c for weights of variance c/fan_in. Kernels come with their further axes flattened into the last one, and
     what they sum over may be another number than its length: `fan_in` says it, None for the length.
     """
-    entries = weight.double().flatten(-2)  # torch's own var takes six times as long
+    entries = widened(weight).flatten(-2)  # torch's own var takes six times as long
     deviations = entries - entries.mean(dim=-1, keepdim=True)
     return (fan_in or weight.shape[-1]) * deviations.square().sum(dim=-1) / (entries.shape[-1] - 1)
 
@@ -85,7 +86,7 @@ def scaled_variance(weight: Tensor, fan_in: int | None = None) -> Tensor:
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """Norms of n tensors [R, ...] of any shapes: [n, R], float64; one call for all where R is 1."""
     if tensors[0].shape[0] == 1:
-        return torch.stack(foreach_norm(list(tensors), 2, dtype=torch.float64)).unsqueeze(1)
+        return torch.stack(foreach_norm(list(map(exact, tensors)), 2, dtype=torch.float64)).unsqueeze(1)
     return torch.stack([norm(tensor.flatten(1).unsqueeze(1)) for tensor in tensors])
 
 

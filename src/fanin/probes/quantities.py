@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanin.devices import widened
 from fanin.errors import OptionError, UserError
 from fanin.probes import measures
 from fanin.probes.capture import Observation
@@ -181,7 +182,7 @@ def _one_by_one(name: str, function: Callable[..., Any]) -> Callable[..., Tensor
 
     def number(*tensors: Tensor) -> Tensor:
         try:
-            value = torch.as_tensor(function(*tensors)).double()
+            value = widened(torch.as_tensor(function(*tensors)))
             return value.reshape(())
         except Exception as error:
             shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,11 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from fanin import process
 from fanin.process import lock
+
+PATIENCE = 2.0
+"""Seconds that a file's readers are given, where what is open cannot be replaced."""
 
 LONGEST_INTEGER = 300
 """Digits; floats end at 309."""
@@ -35,10 +40,26 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 (mkstemp's 0600 would hide results from a group)
-            os.replace(temporary, path)  # noqa: PTH105
+            if process.OPEN_FILES_MOVE:
+                os.replace(temporary, path)  # noqa: PTH105
+        if not process.OPEN_FILES_MOVE:
+            _replace_once_closed(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _replace_once_closed(temporary: str, path: Path) -> None:
+    """Move a file to its place as soon as no reader has that open any more."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(temporary, path)  # noqa: PTH105
+            return
+        except PermissionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager
@@ -78,9 +99,13 @@ def _new_file_beside(path: Path) -> tuple[int, str]:
 def _remove_leftovers(path: Path) -> None:
     """Remove what killed writers of a file have left beside it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}"):
-        with suppress(OSError), left.open("r+b") as file:
-            lock(file.fileno(), wait=False)
-            left.unlink()
+        with suppress(OSError):
+            with left.open("r+b") as file:
+                lock(file.fileno(), wait=False)
+                if process.OPEN_FILES_MOVE:
+                    left.unlink()
+            if not process.OPEN_FILES_MOVE:
+                left.unlink()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from fanin import devices
 from fanin.catalogue import TABLE
 from fanin.errors import OptionError, UserError, told_of
 from fanin.parts.data import Dataset
@@ -43,8 +44,7 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
     Raises:
         UserError: what does not fit, in one line.
     """
-    if made.trainer.device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("trainer.device", "cuda", "cpu or auto", "torch finds no CUDA device here")
+    _check_device(made)
     data = load(True)
     with told_of("trainer"):
         batch_size = made.trainer.batch(len(data.train_x))
@@ -67,6 +67,16 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
         allowed = f"false for a model of {parameters} parameters, more than {TRAJECTORY}"
         raise OptionError("probe.trajectory", True, allowed, "take model=surface or another small one")
     _check_optimizer(made, model, len(data.train_x), batch_size)
+
+
+def _check_device(made: Recipe) -> None:
+    wanted, there = made.trainer.device, devices.accelerator()
+    if wanted not in ("auto", "cpu", there):
+        allowed = "cpu or auto" if there is None else f"{there}, cpu or auto"
+        raise OptionError("trainer.device", wanted, allowed, f"torch finds no {wanted.upper()} device here")
+    if made.trainer.precision == "float64" and not devices.has_float64(made.device):
+        allowed = f"float32 or bfloat16 on {made.device.type}, which has no float64"
+        raise OptionError("trainer.precision", "float64", allowed, "or take trainer.device=cpu")
 
 
 def _check_data(made: Recipe, data: Dataset) -> None:
@@ -92,10 +102,7 @@ def _check_data(made: Recipe, data: Dataset) -> None:
 
 def _check_memory(made: Recipe, model: nn.Module) -> None:
     """A model whose weights alone, with their gradients where it is trained, are more than all memory there is."""
-    if made.device.type == "cuda":
-        total: int | None = torch.cuda.get_device_properties(made.device).total_memory
-    else:
-        total = total_memory()
+    total = total_memory() if made.device.type not in devices.VISIBLE else devices.own_memory(made.device)
     copies = 1 if made.trainer.steps == 0 else 2
     parameters = sum(one.numel() for one in model.parameters())
     needed = copies * parameters * made.dtype.itemsize

@@ -21,7 +21,7 @@ def initialized(made: Recipe, data: Dataset, inputs: Tensor) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # a user's model may draw from it, while it is made and after
         torch.default_generator.manual_seed(stream_seed(made.seed, "init"))
         model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
-        model = model.to(device=made.device, dtype=made.dtype)
+        model = model.to(made.dtype).to(made.device)
         made.initializer(model, lambda name: generator(made.seed, "init", name))
         made.initializer.calibrate(model, inputs)
     check_initialized(model)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fanin.devices import device_of
 from fanin.parts.augmentations import Augmentation
 from fanin.parts.batch_schedules import BatchSchedule, Constant
 from fanin.parts.initializers import Initializer
@@ -73,8 +74,7 @@ class Recipe:
     @property
     def device(self) -> torch.device:
         """Where the run computes."""
-        wanted = self.trainer.device
-        return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+        return device_of(self.trainer.device)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from fanin.devices import widened
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.law_bands import bands_of, cosines_of
 from fanin.run.model_steps import Drawn, drawn_by, steps_of, with_data
@@ -106,7 +107,7 @@ def recipe_law(
 
 
 def _log_square(inputs: Tensor) -> float:
-    return math.log(max(float(inputs.double().square().sum()), 1e-300))
+    return math.log(max(float(widened(inputs).square().sum()), 1e-300))
 
 
 def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Known:

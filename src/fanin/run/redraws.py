@@ -44,10 +44,10 @@ MOST, FEWEST = 64, 16
 SHORT = 64
 """A run of fewer steps is not kept waiting for more than the fewest."""
 
-WORK = {"cpu": 1.5e11, "cuda": 1.5e13}
+WORK, WORK_ON_GPU = 1.5e11, 1.5e13
 """Floating point operations of all redraws that nobody asks for, a second or two; four times that for the fewest."""
 
-TOGETHER = {"cpu": (16, 2e8), "cuda": (64, 8e9)}
+TOGETHER, TOGETHER_ON_GPU = (16, 2e8), (64, 8e9)
 """Redraws in one program, and bytes that they look at, at most: more are no faster."""
 
 
@@ -123,8 +123,9 @@ def affordable(work: float, device: str, *, few: bool) -> int:
     ([64, 30, 16, 0], 16)
     """
     most = FEWEST if few else MOST
-    count = max(FEWEST, min(most, int(WORK[device] / work)))
-    return count if count * work <= 4 * WORK[device] else 0
+    budget = WORK if device == "cpu" else WORK_ON_GPU
+    count = max(FEWEST, min(most, int(budget / work)))
+    return count if count * work <= 4 * budget else 0
 
 
 def bands_of(labels: Sequence[Label], norms: NDArray[np.float64]) -> Bands:
@@ -216,7 +217,7 @@ class Drawing:
         """Learn from the first redraw what one takes; passes that calibrate weights have no way back."""
         flops = flops_of_step(model, inputs, structure=repr(model))
         self.work = flops * (1 + self._calls / max(1, calls) / 3)
-        most, memory = TOGETHER[self.device.type]
+        most, memory = TOGETHER if self.device.type == "cpu" else TOGETHER_ON_GPU
         self.together = max(1, min(most, int(memory / size))) if self.made.stackable else 1
 
 

@@ -95,11 +95,10 @@ def most_together(cfg: DictConfig, max_fused: int | str, workers: int, *, gpu: b
     most_open = max(1, (open_files() - OTHER_FILES) // FILES)
     if isinstance(max_fused, int):
         return min(max_fused, most_open)
-    import torch
-
+    from fanin.devices import device_of, own_free_memory
     from fanin.sweep.memory import bytes_of_a_run
 
-    free = torch.cuda.mem_get_info()[0] if gpu else free_memory()
+    free = (own_free_memory(device_of("auto")) if gpu else None) or free_memory()
     share, limit = SHARE * free / workers, GPU_LIMIT
     if not gpu:
         share, limit = min(share, CPU_MEMORY if cfg.trainer.steps != 0 else CPU_MEMORY_UNTRAINED), CPU_LIMIT

@@ -16,12 +16,16 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from fanin.errors import OptionError, UserError, file_line
+from fanin.process import is_there
 from fanin.record.run_folder import FolderBusy, RunFolder
 from fanin.sweep.plan import Plan
 from fanin.sweep.signals import interrupt_on_signal
 
 PATIENCE = 10.0
 """Seconds that workers are given to end."""
+
+PROCESSES = Path("/proc")
+"""Where Linux shows what each process has open."""
 
 
 class LauncherFailed(UserError):
@@ -74,7 +78,7 @@ def launch(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence
 def _ask_to_stop(folders: Sequence[RunFolder]) -> None:
     """Ask the processes that run something in these folders to stop, and wait while they write checkpoints."""
     asked = {pid for folder in folders if (pid := _owner(folder)) not in (None, os.getpid())}
-    for pid in asked:
+    for pid in asked if sys.platform != "win32" else ():  # where that would end it; Ctrl-C reaches all of a console
         with suppress(OSError):
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
@@ -87,12 +91,24 @@ def _owner(folder: RunFolder) -> int | None:
     status = folder.status
     if status.get("state") != "running" or not isinstance(pid := status.get("pid"), int):
         return None
+    return pid if _has_open(pid, folder) else None
+
+
+def _has_open(pid: int, folder: RunFolder) -> bool:
+    """Whether a process of this machine has the lock of a folder open."""
+    if not PROCESSES.is_dir():  # macOS, Windows: that it lives and somebody has the lock is all that can be known
+        try:
+            with folder.owned():
+                return False
+        except FolderBusy:
+            return is_there(pid)
+        except OSError:
+            return False
     lock = str((folder.path / ".lock").resolve())
     try:
-        held = any(os.readlink(one) == lock for one in Path(f"/proc/{pid}/fd").iterdir())  # noqa: PTH115
-    except OSError:  # another machine's process, another user's, or a system without /proc
-        return None
-    return pid if held else None
+        return any(os.readlink(one) == lock for one in (PROCESSES / str(pid) / "fd").iterdir())  # noqa: PTH115
+    except OSError:  # another machine's process, or another user's
+        return False
 
 
 def _mark_dead(folders: Sequence[RunFolder]) -> None:

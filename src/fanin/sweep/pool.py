@@ -1,15 +1,14 @@
 """A pool of worker processes: jobs run apart, one torch thread each, and fail apart.
 
-Workers come from a fork server that has imported torch beforehand, so that a new one is there in milliseconds. The
-parent never touches a run's files while its worker lives: it hands out jobs, shows the workers' messages, and marks
+Workers come from a fork server that has imported torch beforehand, so that a new one is there in milliseconds; where
+the system does not fork well, each is a new process, there after the seconds that its imports take. The parent never
+touches a run's files while its worker lives: it hands out jobs, shows the workers' messages, and marks
 the runs of a worker that died.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -40,16 +39,17 @@ IMPORTS = 60.0
 
 
 def pool_size(n_jobs: int | None, jobs_per_gpu: int, wanted: Sequence[str]) -> tuple[int, list[int | None]]:
-    """The number of workers and the CUDA devices that they take in turn, [None] for the CPU.
+    """The number of workers and the GPUs that they take in turn, [None] for the CPU.
 
     Args:
         n_jobs: None for as many as there are cores, or places on GPUs.
         jobs_per_gpu: places on each GPU.
         wanted: `trainer.device` of the runs.
     """
-    import torch
+    from fanin.devices import count, device_of
 
-    gpus = 0 if all(device == "cpu" for device in wanted) else torch.cuda.device_count()
+    kinds = {kind for kind in {device_of(one).type for one in wanted} if kind != "cpu"}
+    gpus = max(map(count, kinds), default=0)
     if gpus:
         return n_jobs or gpus * jobs_per_gpu, list(range(gpus))
     return n_jobs or cores(), [None]
@@ -60,14 +60,16 @@ def run_pool(
     size: int,
     devices: Sequence[int | None],
     prepare_process: Callable[[], None],
+    method: str = "auto",
 ) -> list[Outcome]:
     """Run groups of jobs, `size` groups at a time.
 
     Args:
         groups: in the order in which they are to be started; the jobs of a group are trained as one program.
         size: number of workers.
-        devices: CUDA devices that the workers take in turn, or [None] for the CPU.
+        devices: GPUs that the workers take in turn, or [None] for the CPU.
         prepare_process: called in each worker before anything else; importable.
+        method: how workers are started, see `start_method`.
 
     Returns:
         The outcome of each run.
@@ -75,7 +77,7 @@ def run_pool(
     Raises:
         KeyboardInterrupt: the user asked to stop; what was running is marked as interrupted, with a checkpoint.
     """
-    pool = Pool(deque(map(Group, groups)), devices, prepare_process)
+    pool = Pool(deque(map(Group, groups)), devices, prepare_process, method)
     jobs = sum(len(group) for group in groups)
     with stop_on_signal() as asked, Board(jobs) as board:
         preparing = Thread(target=_prepare_report, daemon=True)
@@ -116,13 +118,15 @@ class Pool:
 
     Args:
         waiting: groups of runs, in the order in which they are started.
-        devices: CUDA devices that the workers take in turn, or [None] for the CPU.
+        devices: GPUs that the workers take in turn, or [None] for the CPU.
         prepare_process: called in each worker before anything else.
+        method: how they are started.
     """
 
     waiting: deque[Group]
     devices: Sequence[int | None]
     prepare_process: Callable[[], None]
+    method: str = "auto"
     outcomes: list[Outcome] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     stopping: bool = False
@@ -150,7 +154,7 @@ class Pool:
             NoWorkers: there is none at all now.
         """
         try:
-            self.workers.append(start_worker(device, self.prepare_process))
+            self.workers.append(start_worker(device, self.prepare_process, self.method))
         except NoWorkers:
             if not self.workers:
                 raise
@@ -166,14 +170,14 @@ class Pool:
             self.replace_dead(worker, board)
 
     def ask_to_stop(self) -> None:
-        """Close the workers' end of input: their runs stop at the next step, and their last messages are still read.
+        """Send the workers a last word: their runs stop at the next step, and their last messages are still read.
 
         They share no lock and no event: a worker that is killed would keep it, and all others would wait for it.
         """
         self.stopping = True
         for worker in self.workers:
-            with suppress(OSError), socket.socket(fileno=os.dup(worker.connection.fileno())) as line:
-                line.shutdown(socket.SHUT_WR)
+            with suppress(OSError):
+                worker.connection.send(None)
 
     def receive(self, worker: Worker, board: Board) -> None:
         """Handle all messages of a worker; if it has died, replace it."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
-import select
+import selectors
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from fanin.devices import VISIBLE, accelerator, visible_device
 from fanin.output import forgive_output
 from fanin.run.request import Request
 from fanin.sweep.composer import Plain, write_record
@@ -20,6 +22,9 @@ from fanin.sweep.signals import obey_in_worker
 
 PATIENCE = 0.5
 """Seconds after which an idle worker checks whether it was asked to end."""
+
+PACE = 0.1
+"""Seconds between two messages of a run's progress, where the system does not tell whether the parent reads."""
 
 
 @dataclass(kw_only=True)
@@ -50,9 +55,12 @@ class Line:
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.orphaned = connection, False
-        self._incoming, self._outgoing = select.poll(), select.poll()
-        self._incoming.register(connection.fileno(), select.POLLIN)
-        self._outgoing.register(connection.fileno(), select.POLLOUT)
+        self._incoming = self._outgoing = None
+        self._sent = 0.0
+        if isinstance(connection, Connection):  # a socket; on Windows a pipe, which nothing can wait to write to
+            self._incoming, self._outgoing = selectors.DefaultSelector(), selectors.DefaultSelector()
+            self._incoming.register(connection, selectors.EVENT_READ)
+            self._outgoing.register(connection, selectors.EVENT_WRITE)
 
     def send(self, *message: Any) -> None:
         """Send a message; a parent that is gone is remembered."""
@@ -63,13 +71,27 @@ class Line:
 
     @property
     def free(self) -> bool:
-        """Whether a message can be sent without waiting, because the parent reads."""
-        return bool(self._outgoing.poll(0))
+        """Whether a message can be sent without waiting, because the parent reads.
+
+        Where the system does not tell, messages are sent a tenth of a second apart.
+        """
+        if self._outgoing is not None:
+            return bool(self._outgoing.select(0))
+        now = time.monotonic()
+        if now - self._sent < PACE:
+            return False
+        self._sent = now
+        return True
 
     @property
     def hung_up(self) -> bool:
-        """Whether the parent is gone or has closed its end, asked while no request is expected from it."""
-        return self.orphaned or bool(self._incoming.poll(0))
+        """Whether the parent is gone or has sent its last word, asked while no request is expected from it."""
+        if self._incoming is not None:
+            return self.orphaned or bool(self._incoming.select(0))
+        try:
+            return self.orphaned or self.connection.poll(0)
+        except OSError:
+            return True
 
 
 @dataclass
@@ -93,32 +115,29 @@ class Remote:
         self.line_to_parent.send("line", self.name, text, style)
 
 
-def visible_device(device: int, visible: str | None) -> str:
-    """What CUDA_VISIBLE_DEVICES is to be for a device alone, counted among those that it names now."""
-    return visible.split(",")[device].strip() if visible else str(device)
-
-
 def work(connection: Connection, device: int | None, prepare_process: Callable[[], None]) -> None:
-    """Run requests until the parent closes its end, or the system asks this process to end.
+    """Run requests until the parent says its last word or is gone, or the system asks this process to end.
 
     Args:
         connection: to the parent.
-        device: its CUDA device, None for the CPU.
+        device: its GPU, None for the CPU.
         prepare_process: called before anything else.
     """
     asked = obey_in_worker()
     forgive_output()
     line = Line(connection)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible_device(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if device is not None and (variable := VISIBLE.get(accelerator(there=False) or "")):
+        os.environ[variable] = visible_device(device, os.environ.get(variable))
     try:
         prepare_process()
         while not line.orphaned and not asked():
             if not connection.poll(PATIENCE):
                 continue
             try:
-                task: list[Posted] = connection.recv()
+                task: list[Posted] | None = connection.recv()
             except (EOFError, OSError):
+                return
+            if task is None:  # the parent's last word
                 return
             line.send("taken")
             for one in task:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from fanin.errors import UserError
+from fanin.errors import OptionError, UserError, choice
 from fanin.process import own_sockets
 from fanin.sweep.plan import Planned
 from fanin.sweep.signals import without_signals
 from fanin.sweep.worker import work
 
-FORKED = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
-CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKED else "spawn")
+METHODS = ("auto", "forkserver", "spawn")
+"""How a worker may be started: forked from a server that has imported torch, or as a new process that imports it."""
 
 PATIENCE = 5.0
 """Seconds that a worker is given to end."""
@@ -51,7 +51,7 @@ class Worker:
     Args:
         process: as multiprocessing knows it.
         connection: to it.
-        device: its CUDA device, or None for the CPU.
+        device: its GPU, or None for the CPU.
         group: its work, None while it is idle.
         begun: whether it has confirmed that it took the group.
         reason: why it ended, as it said itself.
@@ -102,28 +102,51 @@ class Worker:
         return True
 
 
-def warm_up() -> None:
+def start_method(wanted: str = "auto") -> str:
+    """The start method of multiprocessing that is meant by one of METHODS.
+
+    By default workers are forked; not on macOS, whose own libraries do not outlive a fork, nor on Windows, which has
+    none.
+
+    Raises:
+        OptionError: there is no such method, or not on this system.
+    """
+    there = ("auto", *(one for one in METHODS if one in multiprocessing.get_all_start_methods()))
+    choice("start_method", wanted, METHODS)
+    if wanted not in there:
+        raise OptionError("start_method", wanted, " or ".join(there), "this system forks no processes")
+    if wanted == "auto":
+        return "forkserver" if "forkserver" in there and sys.platform != "darwin" else "spawn"
+    return wanted
+
+
+def warm_up(method: str = "auto") -> None:
     """Start the fork server, which imports torch while the parent plans."""
-    if FORKED:
-        own_sockets()
-        CONTEXT.set_forkserver_preload(["fanin.sweep.preload"])
-        resource_tracker.ensure_running()  # which the server wants first, and which lets all signals through
-        with without_signals():  # for good: the server ends when its parent does
-            forkserver.ensure_running()
+    if start_method(method) != "forkserver":
+        return
+    from multiprocessing import forkserver, resource_tracker
+
+    own_sockets()
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["fanin.sweep.preload"])
+    resource_tracker.ensure_running()  # which the server wants first, and which lets all signals through
+    with without_signals():  # for good: the server ends when its parent does
+        forkserver.ensure_running()
 
 
-def start_worker(device: int | None, prepare_process: Callable[[], None]) -> Worker:
+def start_worker(device: int | None, prepare_process: Callable[[], None], method: str = "auto") -> Worker:
     """A worker that waits for its first group.
 
     Args:
-        device: its CUDA device, None for the CPU.
+        device: its GPU, None for the CPU.
         prepare_process: called in it before anything else; importable.
+        method: how it is started, one of METHODS.
 
     Raises:
         NoWorkers: the system starts no process.
     """
-    ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=work, args=(theirs, device, prepare_process), daemon=True)
+    context: Any = multiprocessing.get_context(start_method(method))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, device, prepare_process), daemon=True)
     try:
         with without_signals():
             process.start()

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from fanin.devices import widest
 from fanin.train.learner import Learner
 from fanin.train.run_state import Run, State
 
@@ -40,4 +41,4 @@ def load_checkpoints(
         learner.load_state(index, state)
         run.load_state_dict(state, learner.culprit(index))
     pending = torch.tensor([state["pending"] for state in states], dtype=torch.float64)  # [R, steps, 2]
-    return [row.T.to(device) for row in pending.transpose(0, 1)] if pending.numel() else []
+    return [row.T.to(device, widest(device)) for row in pending.transpose(0, 1)] if pending.numel() else []

@@ -39,7 +39,7 @@ def evaluate(outputs: Tensor, targets: Tensor) -> dict[str, Any]:
     """
     if not len(outputs) or bool(outputs.isnan().any()):
         return dict.fromkeys(METRICS)
-    scores = outputs.detach().double().cpu().clamp(-LARGE, LARGE)
+    scores = outputs.detach().cpu().double().clamp(-LARGE, LARGE)
     if scores.shape[1] == 1:
         scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
     classes = scores.shape[1]

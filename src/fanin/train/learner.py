@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fanin.devices import home, widened
 from fanin.probes.capture import Observation
 from fanin.probes.probe import Measured
 from fanin.probes.quantities import Quantity
@@ -84,13 +85,13 @@ class Learner(ABC):
             outputs: what `predict` has given for these inputs, where it was asked.
         """
         self.settle()
-        sums = torch.zeros(2, self.runs, dtype=torch.float64, device=inputs.device)
+        sums = torch.zeros(2, self.runs, dtype=torch.float64, device=home(inputs.device))
         start = 0
         for x, y in zip(torch.split(inputs, self.chunk), torch.split(targets, self.chunk), strict=True):
             answers = self.answers(x) if outputs is None else outputs[:, start : start + len(x)]
             start += len(x)
             loss, error = self.measured(answers, y, x)
-            sums += torch.stack([loss.double(), error]) * len(x)
+            sums += torch.stack([widened(loss), widened(error)]) * len(x)
         means = sums / len(inputs)
         return means[0], means[1]
 

@@ -82,7 +82,7 @@ class Loop(Generic[R]):
             if self.probe.trajectory:
                 self.trajectory(step)
             result = self.learner.step(self.batches(step), [run.rate(step) for run in self.runs], wanted)
-            self.pending.append(torch.stack([result.loss.double(), result.error]))
+            self.pending.append(torch.stack([result.loss.to(result.error.dtype), result.error]))
             if step == start and self.learner.note:
                 self.tell(self.learner.note)
             if result.curves is not None:

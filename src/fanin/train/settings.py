@@ -8,6 +8,8 @@ from fanin.errors import OptionError, choice, flag, integer, number
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 
+DEVICES = ("auto", "cpu", "cuda", "xpu", "mps")
+
 MOST_THREADS = 1024
 """Of torch; systems end a process that asks for very many."""
 
@@ -30,7 +32,7 @@ class Trainer:
         target_window: batches of that mean; null for an epoch.
         stop_when_diverged: end a run at the step whose loss is not finite, before the update.
         precision: of weights and computing; bfloat16 keeps float32 weights and runs the forward pass in autocast.
-        device: auto (CUDA where there is one), cpu or cuda.
+        device: auto (CUDA or XPU where there is one), cpu, cuda, xpu, or mps, which has no float64.
         threads: torch's threads on the CPU; null leaves torch's choice.
         progress: show progress on a terminal.
     """
@@ -71,7 +73,7 @@ class Trainer:
         flag("stop_when_diverged", self.stop_when_diverged)
         flag("progress", self.progress)
         choice("precision", self.precision, PRECISIONS)
-        choice("device", self.device, ("auto", "cpu", "cuda"))
+        choice("device", self.device, DEVICES)
 
     def batch(self, examples: int) -> int:
         """Examples of a batch from a training set of some size.

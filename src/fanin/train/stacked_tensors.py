@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanin.devices import widest
 from fanin.parts.optimizers.base import GroupOptimizer
 
 
 def common(values: Sequence[Any], device: torch.device | str = "cpu") -> Any:
-    """What R runs have in common: the value itself where all are equal, else their numbers as a float64 tensor [R]."""
+    """What R runs have in common: the value itself where all are equal, else their numbers as a tensor [R]."""
     if all(value == values[0] for value in values):
         return values[0]
-    return torch.tensor(values, dtype=torch.float64, device=device)
+    return torch.tensor(values, dtype=widest(torch.device(device)), device=device)
 
 
 def stack_tensors(tensors: Sequence[Mapping[str, Tensor]], straight: Collection[str] = ()) -> dict[str, Tensor]:

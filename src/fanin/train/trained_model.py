@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanin.devices import home
 from fanin.parts.models.layers import biases, fans, weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
@@ -165,7 +166,7 @@ def jacobians_of(networks: Sequence[TrainedModel], inputs: Tensor, *, norms: boo
     """The Jacobians of networks of one structure, one after the other, for inputs [R, B, ...]."""
     pairs = zip(networks, inputs, strict=True)
     each = [network.jacobians(given, norms=norms, spectra=spectra) for network, given in pairs]
-    values = torch.tensor([list(one.values()) for one in each], dtype=torch.float64, device=inputs.device)
+    values = torch.tensor([list(one.values()) for one in each], dtype=torch.float64, device=home(inputs.device))
     return list(each[0]), values.view(len(each), -1)
 
 

@@ -24,6 +24,7 @@ class PoolLauncherConf:
         jobs_per_gpu: where runs compute on GPUs, how many share one.
         fuse: never (pool); always (fused), saying what cannot be; or auto, where possible.
         max_fused: runs that are trained as one program, or "auto" for what fits into the memory.
+        start_method: of the workers: forkserver, spawn, or auto for spawn on macOS and Windows, forkserver elsewhere.
     """
 
     _target_: str = "hydra_plugins.fanin.pool_launcher.PoolLauncher"
@@ -31,6 +32,7 @@ class PoolLauncherConf:
     jobs_per_gpu: int = 1
     fuse: str = "never"
     max_fused: Any = "auto"
+    start_method: str = "auto"
 
 
 for name, fuse in (("pool", "never"), ("fused", "always"), ("auto", "auto")):
@@ -47,8 +49,10 @@ class PoolLauncher(Launcher):
         jobs_per_gpu: int = 1,
         fuse: str = "never",
         max_fused: Any = "auto",
+        start_method: str = "auto",
     ) -> None:
         self.n_jobs, self.jobs_per_gpu, self.fuse, self.max_fused = n_jobs, jobs_per_gpu, fuse, max_fused
+        self.start_method = start_method
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Remember what Hydra gives."""
@@ -80,9 +84,10 @@ class PoolLauncher(Launcher):
         """Refuse what the launcher cannot be given, before anything is written.
 
         Raises:
-            OptionError: a number that is not at least 1.
+            OptionError: a number that is not at least 1, a start method that is not there.
         """
         from fanin.errors import OptionError, integer, told_of
+        from fanin.sweep.worker_process import start_method
 
         with told_of("hydra.launcher"):
             allowed = {"n_jobs": (None, "null or "), "jobs_per_gpu": (1, ""), "max_fused": ("auto", "auto or ")}
@@ -93,12 +98,13 @@ class PoolLauncher(Launcher):
                         integer(name, value, 1)
                 except OptionError as error:
                     raise OptionError(name, value, said + error.allowed, error.fix) from None
+            start_method(self.start_method)
 
     def warm_up(self) -> None:
         """Start what takes time to start."""
         from fanin.sweep.worker_process import warm_up
 
-        warm_up()
+        warm_up(self.start_method)
 
     def launch_runs(self, runs: list[Any]) -> list[dict[str, Any]]:
         """Run what fanin's sweeper has planned."""
@@ -111,10 +117,10 @@ class PoolLauncher(Launcher):
         wanted = [run.composed.plain["trainer"]["device"] for run in waiting]
         size, devices = pool_size(self.n_jobs, self.jobs_per_gpu, wanted)
         if self.fuse == "never":
-            return run_pool([[run] for run in waiting], size, devices, prepare_process)
+            return run_pool([[run] for run in waiting], size, devices, prepare_process, self.start_method)
         from fanin.sweep.fused_groups import fuse
 
         groups, alone = fuse(runs, self.max_fused, size, gpu=devices != [None])
         if alone and self.fuse == "always":
             print(f"{alone} of {len(waiting)} runs cannot be fused and go to the pool", file=sys.stderr)
-        return run_pool(groups, size, devices, prepare_process)
+        return run_pool(groups, size, devices, prepare_process, self.start_method)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from fanin.devices import widened
 from fanin.errors import integer, number
 from fanin.parts.initializers.base import Initializer, settle
 from fanin.parts.initializers.orthogonal import Orthogonal
@@ -94,5 +95,5 @@ def _output_variances(model: nn.Module, layers: Sequence[Named], inputs: Tensor)
         forward(model, inputs, tensors=copied_buffers(model))
     outputs: dict[Named, list[Tensor]] = {}
     for named, output in zip(seen.ran, seen.activations, strict=True):
-        outputs.setdefault(named, []).append(output.double().flatten())
+        outputs.setdefault(named, []).append(widened(output).flatten())
     return {named: torch.cat(calls).var(correction=0).item() for named, calls in outputs.items()}

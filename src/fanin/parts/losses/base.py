@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fanin.devices import widest
 from fanin.errors import OptionError, number
 from fanin.parts.per_run import stackable
 
@@ -54,7 +55,7 @@ def error(logits: Tensor, targets: Tensor) -> Tensor:
     >>> error(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0]))
     tensor(0.5000, dtype=torch.float64)
     """
-    return (logits.argmax(dim=-1) != targets).double().mean(-1)
+    return (logits.argmax(dim=-1) != targets).to(widest(logits.device)).mean(-1)
 
 
 class Loss(ABC):
@@ -238,7 +239,7 @@ class BinaryCrossEntropy(Loss):
         """The share of wrong answers; one output answers class 1 where it is positive, else class 0."""
         if outputs.shape[-1] > 1:
             return error(outputs, targets)
-        return ((outputs.squeeze(-1) > 0) != targets.bool()).double().mean(-1)
+        return ((outputs.squeeze(-1) > 0) != targets.bool()).to(widest(outputs.device)).mean(-1)
 
     def out_features(self, classes: int) -> int:
         """1 for two classes, K for more."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import torch.nn.functional as F
 from torch import Tensor
 
+from fanin.devices import widest
 from fanin.errors import OptionError, choice, number
 from fanin.parts.losses.base import Loss
 from fanin.parts.per_run import stackable
@@ -69,7 +70,8 @@ class Elbo(Loss):
         """
         x = inputs.flatten(targets.ndim)
         r = outputs[..., : x.shape[-1]]
-        return (x - (r.sigmoid() if self.reconstruction == "bernoulli" else r)).abs().double().mean((-2, -1))
+        difference = x - (r.sigmoid() if self.reconstruction == "bernoulli" else r)
+        return difference.abs().to(widest(x.device)).mean((-2, -1))
 
     def guess(self, classes: int) -> None:
         """None: it depends on the images."""

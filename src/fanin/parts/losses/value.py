@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
+from fanin.devices import widest
 from fanin.parts.losses.base import Loss
 from fanin.parts.per_run import stackable
 
@@ -34,7 +35,7 @@ class Value(Loss):
 
         It is 1 at the start and 0 in the lowest minimum, so that trainer.target_error ends a run near that one.
         """
-        return outputs[..., 1].double().mean(-1)
+        return outputs[..., 1].to(widest(outputs.device)).mean(-1)
 
     def out_features(self, classes: int) -> int:
         """2."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from fanin.devices import widened
 from fanin.errors import OptionError, choice, integer, number
 from fanin.parts.optimizers.derivatives import derivative
 from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
@@ -92,9 +93,9 @@ def newton_step(hessian: Tensor, gradient: Tensor) -> Tensor:
     >>> newton_step(torch.diag(torch.tensor([2.0, -4.0])), torch.tensor([2.0, 4.0]))
     tensor([-1., -1.])
     """
-    values, vectors = torch.linalg.eigh(hessian.double())
+    values, vectors = torch.linalg.eigh(widened(hessian))
     size = values.abs()
     rounding = 10 * len(size) * torch.finfo(hessian.dtype).eps * size.max()
     size = torch.where(size > rounding, size, 1.0)
-    step: Tensor = -vectors @ (vectors.T @ gradient.double() / size)
-    return step.to(gradient.dtype)
+    step: Tensor = -vectors @ (vectors.T @ widened(gradient) / size)
+    return step.to(gradient.device, gradient.dtype)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from fanin.devices import widened
 from fanin.errors import flag, number
 from fanin.parts.optimizers.adam import moment_numbers, moments, scales
 from fanin.parts.optimizers.base import GroupOptimizer
@@ -91,9 +92,9 @@ def momentum_product(beta1: Number, decay: Number, steps: int) -> Number:
     >>> round(momentum_product(0.9, 0.0, steps=3), 9)  # (0.9 / 2)^3
     0.091125
     """
-    psi = torch.as_tensor(decay, dtype=torch.float64)
+    psi = widened(torch.as_tensor(decay))
     k = torch.arange(1, 53, dtype=torch.float64, device=psi.device)
     exponents = k * (psi * math.log(0.96)).unsqueeze(-1)
     lengths = (torch.expm1(steps * exponents) / torch.expm1(exponents)).nan_to_num(nan=steps)  # 0/0 where psi = 0
     warming = (-(exponents.exp() * lengths / (k * 2**k)).sum(-1)).exp()
-    return beta1**steps * (warming if isinstance(decay, Tensor) else warming.item())
+    return beta1**steps * (warming.to(decay) if isinstance(decay, Tensor) else warming.item())

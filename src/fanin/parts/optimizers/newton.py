@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
+from fanin.devices import widened
 from fanin.errors import OptionError, integer, number
 from fanin.parts.optimizers.derivatives import Product, dense
 from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
@@ -55,10 +56,10 @@ class Newton(ObjectiveOptimizer):
             OptionError: the system is singular.
         """
         theta, gradient = objective.vector(), objective.pass_gradient()
-        matrix = dense(self.curvature(objective), gradient).double()
+        matrix = widened(dense(self.curvature(objective), gradient))
         matrix.diagonal().add_(group["damping"])
-        solution, singular = torch.linalg.solve_ex(matrix, gradient.double())
+        solution, singular = torch.linalg.solve_ex(matrix, widened(gradient))
         if singular:
             fix = f"for the {self.matrix} plus damping is singular"
             raise OptionError("damping", group["damping"], "larger", fix).within("optimizer")
-        objective.place(theta - group["lr"] * solution.to(theta.dtype))
+        objective.place(theta - group["lr"] * solution.to(theta.device, theta.dtype))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch.optim.optimizer import ParamsT
 
+from fanin.devices import widest
 from fanin.errors import OptionError, integer, number
 from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
 
@@ -55,7 +55,7 @@ class SAGA(ObjectiveOptimizer):
         new = objective.example_gradients(objective.inputs, objective.targets)
         step = objective.pass_gradient() - old.mean(0) + mean.to(theta.dtype)
         table[rows] = new
-        mean += (new - old).double().sum(0) / len(table)  # float64: its roundings add up over the whole training
+        mean += (new - old).to(mean.dtype).sum(0) / len(table)  # float64: its roundings add up over the whole training
         objective.place(theta - group["lr"] * step)
 
     def _start(self, objective: Objective) -> None:
@@ -64,4 +64,4 @@ class SAGA(ObjectiveOptimizer):
         for first in range(0, len(x), objective.chunk):
             some = slice(first, first + objective.chunk)
             table[some] = objective.example_gradients(x[some], y[some])
-        self.memory |= {"table": table, "mean": table.mean(0, dtype=torch.float64)}
+        self.memory |= {"table": table, "mean": table.mean(0, dtype=widest(table.device))}

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fanin.devices import exact
 from fanin.errors import number
 from fanin.parts.per_run import Number, stackable
 from fanin.parts.regularizers.base import Regularizer
@@ -53,9 +54,9 @@ class MaxNorm(Regularizer):
             bound: a float, or one per run: [R].
         """
         for weight in weights:
-            radius = bound.view(-1, *[1] * (weight.ndim - 1)) if isinstance(bound, Tensor) else bound
+            radius = exact(bound).view(-1, *[1] * (weight.ndim - 1)) if isinstance(bound, Tensor) else bound
             # In float64: the squares of large or small weights leave float32's range long before the norm does.
             incoming = torch.linalg.vector_norm(
-                weight, dim=tuple(range(2, weight.ndim)), keepdim=True, dtype=torch.float64
+                exact(weight), dim=tuple(range(2, weight.ndim)), keepdim=True, dtype=torch.float64
             )
-            weight.mul_((radius / incoming).clamp_(max=1).to(weight.dtype))
+            weight.mul_((radius / incoming).clamp_(max=1).to(weight.device, weight.dtype))
