@@ -7,18 +7,13 @@ written, and what is not current makes the command fail.
 from __future__ import annotations
 
 import argparse
-import inspect
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
+import experiment_page
+import option_pages
 from fanin.catalogue import GROUPS, config_folder
-from fanin.cli.help import description
 from fanin.record import columns
-from fanin.targets import find
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -29,16 +24,27 @@ def main() -> int:
     """Write all pages, or check that they are current."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail where something is not current")
-    check = parser.parse_args().check
-    stale = [path for path, text in contents().items() if not path.is_file() or path.read_text() != text]
-    unknown = sorted(set(PAGES.glob("*.md")) - contents().keys()) if PAGES.is_dir() else []
+    parser.add_argument("--claims", action="store_true", help="ask the studies for their claims as well: half a minute")
+    given = parser.parse_args()
+    check = given.check
+    if given.claims:
+        import study_claims
+
+        said = study_claims.text()
+        if check and said != experiment_page.CLAIMS.read_text():
+            print(f"{experiment_page.CLAIMS.relative_to(ROOT)}: not current; make reference ARGS=--claims")
+            return 1
+        experiment_page.CLAIMS.write_text(said)
+    wanted = contents()
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
+    unknown = sorted(set(PAGES.glob("*.md")) - wanted.keys()) if PAGES.is_dir() else []
     for path in (*stale, *unknown):
         print(f"{path.relative_to(ROOT)}: not current; make reference" if check else path.relative_to(ROOT))
     if check:
         return 1 if stale or unknown else 0
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(contents()[path])
+        path.write_text(wanted[path])
     for path in unknown:
         path.unlink()
     return 0
@@ -46,7 +52,8 @@ def main() -> int:
 
 def contents() -> dict[Path, str]:
     """Every file that this script writes, with its text."""
-    pages = {PAGES / f"{group}.md": page(group) for group in groups()}
+    pages = {PAGES / f"{group}.md": option_pages.page(group) for group in groups() if group != "experiment"}
+    pages[PAGES / "experiment.md"] = experiment_page.page()
     return pages | {PAGES / "index.md": table(), FILES: files()}
 
 
@@ -55,18 +62,13 @@ def groups() -> list[str]:
     return [group for group in GROUPS if (config_folder() / group).is_dir()]
 
 
-def options(group: str) -> list[Path]:
-    """The YAML files of a group."""
-    return sorted((config_folder() / group).glob("*.yaml"))
-
-
 def table() -> str:
     """The table of all groups, with the number of options of each."""
     lines = ["# Reference\n", "Each group links to its page: formulas, keys, sources. Written by `make reference`.\n"]
     lines += ["| group | | options | |", "|---|---|---|---|"]
     total = 0
     for group in groups():
-        names = [path.stem for path in options(group)]
+        names = [path.stem for path in option_pages.options(group)]
         total += len(names)
         told = ", ".join(f"`{name}`" for name in names)
         lines.append(f"| [`{group}`]({group}.md) | {len(names)} | {told} | {GROUPS[group].words} |")
@@ -106,62 +108,6 @@ TABLES = (
         "A row for each run of a grid; after the first four, a column for every key that varies, its seed last.",
     ),
 )
-
-
-def page(group: str) -> str:
-    """The page of a group."""
-    parts = [f"# {group}: {GROUPS[group].words}\n", f"{len(options(group))} options; written by `make reference`.\n"]
-    for path in options(group):
-        text = path.read_text()
-        keys = "".join(f"{line}\n" for line in text.splitlines() if not re.match(r"#|\s*_partial_", line))
-        typed = f"{group}=[{path.stem}]" if GROUPS[group].several else f"{group}={path.stem}"
-        parts.append(f"## `{typed}`\n")
-        parts.append(f"{description(path)}\n")
-        parts += [f"```yaml\n{keys.strip()}\n```\n"] if keys.strip(" {}\n") else []
-        parts += [f"{told(target)}\n" for target in targets(yaml.safe_load(text))]
-    return "\n".join(parts)
-
-
-def targets(node: object) -> Iterator[str]:
-    """Every `_target_` in a YAML."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "_target_":
-                yield str(value)
-            else:
-                yield from targets(value)
-
-
-def told(target: str) -> str:
-    """A target's docstring as Markdown: its sentence, its formulas as they stand, its arguments as a list."""
-    text = inspect.getdoc(find(target)) or ""
-    body, *sections = re.split(r"^(Args|Returns|Raises|Attributes):\n", text, flags=re.MULTILINE)
-    sentence, _, formulas = body.strip().partition("\n\n")
-    parts = [f"`{target}`", sentence]
-    if formulas.strip():
-        parts.append(f"```text\n{formulas.strip()}\n```")
-    for name, listing in zip(sections[::2], sections[1::2], strict=True):
-        indented, _, rest = re.sub(r"\n(?=\S)", "\0", listing, count=1).partition("\0")
-        items = re.sub(r"\n\s{5,}", " ", inspect.cleandoc(indented)).splitlines()
-        parts.append(f"*{name}*\n\n" + "\n".join(_item(item) for item in re.split(r"\n(?=\S)", _joined(items))))
-        parts += [f"```text\n{rest.strip()}\n```"] if rest.strip() else []
-    return "\n\n".join(parts)
-
-
-def _joined(lines: list[str]) -> str:
-    """Lines of a docstring's section, each item on one line."""
-    items: list[str] = []
-    for line in lines:
-        if line.startswith(" ") and items:
-            items[-1] += " " + line.strip()
-        elif line.strip():
-            items.append(line.strip())
-    return "\n".join(items)
-
-
-def _item(line: str) -> str:
-    name, colon, rest = line.partition(": ")
-    return f"- `{name}`: {rest}" if colon else f"- {line}"
 
 
 if __name__ == "__main__":

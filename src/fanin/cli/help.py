@@ -70,18 +70,33 @@ def _keys_of(folders: Sequence[Path], group: str, name: str) -> str:
             lines = [wrapped(f"  {one:21} {words}", " " * 24) for one, words in _options(folders, group).items()]
             return "\n".join([f"{group}: {GROUPS[group].words if group in GROUPS else ''}".rstrip(": "), *lines])
         raise OptionError(group, name, f"one of {', '.join(sorted(files))}", did_you_mean(name, files))
-    text = files[name].read_text()
-    above = [line.lstrip("# ") for line in text.split("\n\n")[0].splitlines() if re.match(r"# *[^@ ]", line)]
-    package = "" if re.search(r"^# @package _global_", text, re.MULTILINE) else f"{group}."
-    with files[name].open() as file:  # an error in it names the file
-        node = yaml.safe_load(file) or {}
-    rows = [(f"{key}={value}", said) for key, value, said in _rows(node, _comments(text), package)]
+    above = [line.lstrip("# ") for line in header(files[name]) if re.match(r"# *[^@ ]", line)]
+    node = content(files[name])
+    rows = [(f"{key}={value}", said) for key, value, said in option_keys(files[name], group)]
     params = ((node.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
     rows += [(f"{key}={value}", "an axis of its grid") for key, value in params.items() if "=" not in str(key)]
     broad = min(34, max((len(row) for row, _ in rows), default=0))
     told = [wrapped(f"{group}={name}: {above[0] if above else ''}".rstrip(": "), "  ")]
     told += [wrapped(f"  {line}", "    ") for line in above[1:]]
     return "\n".join([*told, *(wrapped(f"  {row:{broad}}  {said}".rstrip(), " " * (broad + 4)) for row, said in rows)])
+
+
+def header(path: Path) -> list[str]:
+    """The lines at the top of an option's YAML, where its comment stands."""
+    return path.read_text().split("\n\n")[0].splitlines()
+
+
+def content(path: Path) -> dict[str, Any]:
+    """What an option's YAML says."""
+    with path.open() as file:  # an error in it names the file
+        return yaml.safe_load(file) or {}
+
+
+def option_keys(path: Path, group: str) -> list[tuple[str, str, str]]:
+    """The keys of an option as they are typed, each with its default and what its comment says."""
+    text = path.read_text()
+    package = "" if re.search(r"^# @package _global_", text, re.MULTILINE) else f"{group}."
+    return list(_rows(content(path), _comments(text), package))
 
 
 def _rows(

@@ -34,7 +34,7 @@ def law_of(activation: nn.Module) -> ActivationLaw | None:
 def identity() -> nn.Module:
     """No nonlinearity: deep linear networks.
 
-    f(z) = z, f'(z) = 1. Source: Saxe et al. 2014.
+    $f(z) = z$, $f'(z) = 1$. Source: Saxe et al. 2014.
 
     >>> import torch
     >>> identity()(torch.tensor([-1.0, 2.0]))
@@ -47,7 +47,7 @@ def identity() -> nn.Module:
 def sigmoid() -> nn.Module:
     """Logistic sigmoid, between 0 and 1.
 
-    f(z) = S(z) = 1 / (1 + e^-z), f'(z) = f(z) (1 - f(z)), at most 1/4. Source: Rumelhart, Hinton & Williams 1986.
+    $f(z) = S(z) = 1 / (1 + e^-z)$, $f'(z) = f(z) (1 - f(z))$, at most 1/4. Source: Rumelhart, Hinton & Williams 1986.
 
     >>> import math, torch
     >>> sigmoid()(torch.tensor([0.0, math.log(3)]))
@@ -60,7 +60,7 @@ def sigmoid() -> nn.Module:
 def tanh() -> nn.Module:
     """Hyperbolic tangent.
 
-    f(z) = (e^z - e^-z) / (e^z + e^-z), f'(z) = 1 - f(z)^2. Source: LeCun et al. 1998.
+    $f(z) = (e^z - e^-z) / (e^z + e^-z)$, $f'(z) = 1 - f(z)^2$. Source: LeCun et al. 1998.
 
     >>> import math, torch
     >>> tanh()(torch.tensor([math.log(2)]))
@@ -73,7 +73,7 @@ def tanh() -> nn.Module:
 def hardtanh() -> nn.Module:
     """Piecewise linear hyperbolic tangent.
 
-    f(z) = max(-1, min(1, z)), f'(z) = 1 for |z| < 1 and 0 elsewhere. Source: Collobert 2004.
+    $f(z) = max(-1, min(1, z))$, $f'(z) = 1$ for $|z| < 1$ and 0 elsewhere. Source: Collobert 2004.
 
     >>> import torch
     >>> hardtanh()(torch.tensor([-3.0, 0.5]))
@@ -86,7 +86,7 @@ def hardtanh() -> nn.Module:
 def softsign() -> nn.Module:
     """A sigmoid that approaches its bounds -1 and 1 polynomially, not exponentially.
 
-    f(z) = z / (1 + |z|), f'(z) = 1 / (1 + |z|)^2. Source: Bergstra et al. 2009; Glorot & Bengio 2010.
+    $f(z) = z / (1 + |z|)$, $f'(z) = 1 / (1 + |z|)^2$. Source: Bergstra et al. 2009; Glorot & Bengio 2010.
 
     >>> import torch
     >>> softsign()(torch.tensor([-1.0, 3.0]))
@@ -99,7 +99,7 @@ def softsign() -> nn.Module:
 def relu() -> nn.Module:
     """Rectified linear unit.
 
-    f(z) = max(0, z), f'(z) = 1 for z > 0 and 0 for z <= 0. Source: Nair & Hinton 2010.
+    $f(z) = max(0, z)$, $f'(z) = 1$ for $z > 0$ and 0 for $z <= 0$. Source: Nair & Hinton 2010.
 
     >>> import torch
     >>> relu()(torch.tensor([-1.0, 2.0]))
@@ -112,7 +112,7 @@ def relu() -> nn.Module:
 def leaky_relu(*, slope: float = 0.01) -> nn.Module:
     """Rectified linear unit that lets some of the negative side through.
 
-    f(z) = z for z > 0 and slope z for z <= 0, f'(z) = 1 and slope. Source: Maas, Hannun & Ng 2013.
+    $f(z) = z$ for $z > 0$ and $slope z$ for $z <= 0$, $f'(z) = 1$ and slope. Source: Maas, Hannun & Ng 2013.
 
     Args:
         slope: for z <= 0; 0 is relu, 1 identity.
@@ -131,7 +131,7 @@ def leaky_relu(*, slope: float = 0.01) -> nn.Module:
 def elu(*, alpha: float = 1.0) -> nn.Module:
     """Exponential linear unit: saturates at -alpha, so that means come nearer to 0 than with relu.
 
-    f(z) = z for z > 0 and alpha (e^z - 1) for z <= 0, f'(z) = 1 and alpha e^z.
+    $f(z) = z$ for $z > 0$ and $alpha (e^z - 1)$ for $z <= 0$, $f'(z) = 1$ and $alpha e^z$.
     Source: Clevert, Unterthiner & Hochreiter 2016.
 
     Args:
@@ -151,8 +151,8 @@ def elu(*, alpha: float = 1.0) -> nn.Module:
 def selu() -> nn.Module:
     """Scaled elu, under which mean 0 and variance 1 reproduce themselves with weights of variance 1/fan_in.
 
-    f(z) = l z for z > 0 and l a (e^z - 1) for z <= 0, f'(z) = l and l a e^z, with l = 1.0507009873554805,
-    a = 1.6732632423543772. Source: Klambauer et al. 2017.
+    $f(z) = l z$ for $z > 0$ and $l a (e^z - 1)$ for $z <= 0$, $f'(z) = l$ and $l a e^z$, with $l = 1.0507009873554805$,
+    $a = 1.6732632423543772$. Source: Klambauer et al. 2017.
 
     >>> import torch
     >>> selu()(torch.tensor([1.0]))
@@ -165,9 +165,8 @@ def selu() -> nn.Module:
 def gelu() -> nn.Module:
     """Gaussian error linear unit: z times the probability that a standard normal is below z.
 
-    f(z) = z P(z), f'(z) = P(z) + z p(z), P(z) = (1 + erf(z / sqrt 2)) / 2, p(z) = e^(-z^2/2) / sqrt(2 pi); exact, not
-    the paper's approximation by tanh. Source: Hendrycks & Gimpel 2016.
-
+    $f(z) = z P(z)$, $f'(z) = P(z) + z p(z)$, $P(z) = (1 + erf(z / sqrt 2)) / 2$, $p(z) = e^(-z^2/2) / sqrt(2 pi)$;
+    exact, not the paper's approximation by tanh. Source: Hendrycks & Gimpel 2016.
     >>> import torch
     >>> gelu()(torch.tensor([2.0])) - gelu()(torch.tensor([-2.0]))
     tensor([2.])
@@ -179,7 +178,7 @@ def gelu() -> nn.Module:
 def silu() -> nn.Module:
     """Sigmoid linear unit, also swish.
 
-    f(z) = z S(z), f'(z) = S(z) (1 + z (1 - S(z))). Source: Elfwing, Uchibe & Doya 2018; Ramachandran et al. 2017.
+    $f(z) = z S(z)$, $f'(z) = S(z) (1 + z (1 - S(z)))$. Source: Elfwing, Uchibe & Doya 2018; Ramachandran et al. 2017.
 
     >>> import math, torch
     >>> silu()(torch.tensor([math.log(3)])) / math.log(3)
@@ -192,7 +191,7 @@ def silu() -> nn.Module:
 def mish() -> nn.Module:
     """A smooth unit close to silu.
 
-    f(z) = z tanh(q), f'(z) = tanh(q) + z S(z) (1 - tanh(q)^2), q = ln(1 + e^z). Source: Misra 2019.
+    $f(z) = z tanh(q)$, $f'(z) = tanh(q) + z S(z) (1 - tanh(q)^2)$, $q = ln(1 + e^z)$. Source: Misra 2019.
 
     >>> import math, torch
     >>> mish()(torch.tensor([math.log(3)])) / math.log(3)  # tanh(ln 4) = 15/17
@@ -205,8 +204,8 @@ def mish() -> nn.Module:
 def softplus(*, beta: float = 1.0) -> nn.Module:
     """Smooth rectified linear unit, always positive.
 
-    f(z) = ln(1 + e^(beta z)) / beta, f'(z) = S(beta z). Source: Dugas et al. 2001.
-    From beta z = 40 on f(z) = z, which there is the same to the last bit of float64 (the library's own 20 is not).
+    $f(z) = ln(1 + e^(beta z)) / beta$, $f'(z) = S(beta z)$. Source: Dugas et al. 2001.
+    From $beta z = 40$ on $f(z) = z$, which there is the same to the last bit of float64 (the library's own 20 is not).
 
     Args:
         beta: sharpness, > 0; relu is its limit.

@@ -48,7 +48,7 @@ class Augmentation(ABC):
 
 @dataclass(kw_only=True)
 class Rotate(Augmentation):
-    """Each image turned about its centre by an angle uniform in [-degrees, degrees].
+    """Each image turned about its centre by an angle $angle ~ U(-degrees, degrees)$.
 
     Args:
         degrees: largest angle, in [0, 180].
@@ -96,7 +96,7 @@ class Flip(Augmentation):
 
 @dataclass(kw_only=True)
 class Scale(Augmentation):
-    """Each image enlarged about its centre by a factor uniform in [low, high]; below 1 it shrinks, with 0 around it.
+    """Each image enlarged about its centre by a $factor ~ U(low, high)$; below 1 it shrinks, with 0 around it.
 
     Args:
         low: smallest factor, > 0.
@@ -120,7 +120,7 @@ class Scale(Augmentation):
 
 @dataclass(kw_only=True)
 class Translate(Augmentation):
-    """Each image moved, right or left and up or down, by distances uniform in [-share, share] of its width and height.
+    """Each image moved, right or left and up or down, by shares $U(-share, share)$ of its width and height.
 
     Distances are not rounded to whole pixels, which `Crop` moves by.
 
@@ -144,7 +144,9 @@ class Translate(Augmentation):
 
 @dataclass(kw_only=True)
 class Noise(Augmentation):
-    """Independent normal noise of mean 0 added to every entry, of images or vectors. Source: Bishop 1995.
+    """Independent normal noise in every entry, of images or vectors.
+
+    $x <- x + std eps$, $eps ~ N(0, 1)$. Source: Bishop 1995.
 
     Args:
         std: standard deviation in units of the inputs, >= 0.

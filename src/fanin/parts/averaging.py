@@ -48,7 +48,7 @@ class NoAveraging(Averaging):
 class Polyak(Averaging):
     """The plain mean of all iterates from one on.
 
-    average = 1/n sum_(i=start)^(start+n-1) theta_(i+1), that is weight(t) = 1 / (t - start + 1).
+    $average = 1/n sum_(i=start)^(start+n-1) theta_(i+1)$, that is $weight(t) = 1 / (t - start + 1)$.
     Source: Polyak & Juditsky 1992.
 
     Args:
@@ -73,9 +73,9 @@ class Polyak(Averaging):
 
 @dataclass(kw_only=True)
 class Ema(Averaging):
-    """An average with a memory of about 1 / (1 - decay) steps.
+    """An average with a memory of about $1 / (1 - decay)$ steps.
 
-    average <- decay * average + (1 - decay) * theta from the second update on; the first sets it to the weights, so
+    $average <- decay * average + (1 - decay) * theta$ from the second update on; the first sets it to the weights, so
     that no zeros are in it and nothing is to be corrected. Source: Tarvainen & Valpola 2017.
 
     Args:
@@ -102,8 +102,9 @@ class Ema(Averaging):
 class Swa(Averaging):
     """Stochastic weight averaging: the mean of regularly spaced iterates of the last part of a run.
 
-    Iterates after the updates start, start + every, start + 2 every, ... count alike. The paper takes one an epoch at
-    a learning rate that is high or cyclic there, which the schedule is to give. Source: Izmailov et al. 2018.
+    $average = 1/n sum_(k=0)^(n-1) theta_(start + k every + 1)$: iterates after the updates start, start + every, start
+    + 2 every, ... count alike. The paper takes one an epoch at a learning rate that is high or cyclic there, which the
+    schedule is to give. Source: Izmailov et al. 2018.
 
     Args:
         start: the first update whose result counts, >= 0; null: after 3/4 of the run, rounded down.

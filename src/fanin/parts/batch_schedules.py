@@ -53,9 +53,9 @@ class Constant(BatchSchedule):
 class Growing(BatchSchedule):
     """Dynamic sampling: the batch grows geometrically up to a cap.
 
-    size(t) = min(cap, floor(base * factor^floor(t / every))). The gradient's noise falls with the batch as a falling
-    learning rate would have it: on a strongly convex problem geometric growth keeps gradient descent's linear rate
-    at a number of gradients like that of sgd. Source: Byrd, Chin, Nocedal & Wu 2012.
+    $size(t) = min(cap, floor(base * factor^(floor(t / every))))$. The gradient's noise falls with the batch as a
+    falling learning rate would have it: on a strongly convex problem geometric growth keeps gradient descent's linear
+    rate at a number of gradients like that of sgd. Source: Byrd, Chin, Nocedal & Wu 2012.
 
     Args:
         factor: of each growth, >= 1.

@@ -102,7 +102,7 @@ class BoundedClipping(Clipping):
 @stackable
 @dataclass(kw_only=True)
 class ClipValue(BoundedClipping):
-    """Each entry of the gradient into [-bound, bound]: g <- min(max(g, -bound), bound), which bends its direction.
+    """Each entry of the gradient into [-bound, bound]: $g <- min(max(g, -bound), bound)$, which bends its direction.
 
     Infinite entries become +-bound, NaN stays. Source: Mikolov 2012.
 
@@ -124,7 +124,7 @@ class ClipValue(BoundedClipping):
 @stackable
 @dataclass(kw_only=True)
 class ClipNorm(BoundedClipping):
-    """A run's whole gradient into the ball of radius bound: g <- g min(1, bound / ||g||_2), which keeps its direction.
+    """A run's gradient into the ball of radius bound: $g <- g min(1, bound / ||g||_2)$, which keeps its direction.
 
     The norm is over all parameters of the run at once. torch.nn.utils.clip_grad_norm_ divides by ||g|| + 1e-6 instead,
     and so leaves a gradient a little inside the ball. A gradient that is not finite is of no use before or after:

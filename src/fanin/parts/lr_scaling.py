@@ -33,7 +33,7 @@ class NoScaling(Scaling):
 
 @dataclass(kw_only=True)
 class Linear(Scaling):
-    """factor = batch_size / base_batch_size: k times the batch in one step moves as far as k steps of one each.
+    """$factor = batch_size / base_batch_size$: k times the batch in one step moves as far as k steps of one each.
 
     Source: Goyal et al. 2017.
 
@@ -59,7 +59,7 @@ class Linear(Scaling):
 
 @dataclass(kw_only=True)
 class Sqrt(Linear):
-    """factor = sqrt(batch_size / base_batch_size): keeps the variance of a step, a^2 sigma^2 / batch_size.
+    """$factor = sqrt(batch_size / base_batch_size)$: keeps the variance of a step, $a^2 sigma^2 / batch_size$.
 
     The rule for steps whose length does not follow the gradient's, as Adam's. Source: Krizhevsky 2014.
 

@@ -56,7 +56,7 @@ class NoPreprocess(Preprocess):
 
 @dataclass(kw_only=True)
 class Center(Preprocess):
-    """x <- x - mean, for each feature by itself. Source: LeCun, Bottou, Orr & Müller 1998.
+    """$x <- x - mean$, for each feature by itself. Source: LeCun, Bottou, Orr & Müller 1998.
 
     >>> import torch
     >>> x, y = torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])
@@ -74,7 +74,7 @@ class Center(Preprocess):
 
 @dataclass(kw_only=True)
 class MinMax(Preprocess):
-    """Each feature scaled to [low, high]: x <- low + (high - low) (x - min) / (max - min).
+    """Each feature scaled to [low, high]: $x <- low + (high - low) (x - min) / (max - min)$.
 
     A feature that never changes is shifted to low.
 
@@ -108,7 +108,7 @@ class MinMax(Preprocess):
 
 @dataclass(kw_only=True)
 class Standardize(Preprocess):
-    """x <- (x - mean) / std, with std^2 the mean square deviation, divided by N as scikit-learn has it.
+    """$x <- (x - mean) / std$, with $std^2$ the mean square deviation, divided by N as scikit-learn has it.
 
     What never changes in the training part (the margin of MNIST's images) is only shifted, not divided. A pixel that
     is set in one training image alone is divided by its small std all the same: per=channel has no such pixels.
@@ -146,8 +146,8 @@ class Standardize(Preprocess):
 class PcaWhiten(Preprocess):
     """Principal components, each divided by its standard deviation: uncorrelated, of variance 1, the largest first.
 
-    x <- (x - mean) V diag(lambda + eps lambda_1)^(-1/2), where the training part's covariance, divided by N - 1, is
-    V diag(lambda) V^T. The covariance is then I for eps = 0, and diag(lambda / (lambda + eps lambda_1)) otherwise:
+    $x <- (x - mean) V diag(lambda + eps lambda_1)^(-1/2)$, where the training part's covariance, divided by N - 1, is
+    $V diag(lambda) V^T$. The covariance is then I for eps = 0, and $diag(lambda / (lambda + eps lambda_1))$ otherwise:
     directions in which the training examples hardly differ stay small, where eps = 0 would blow up the test part.
     Directions without variance are left out. Source: LeCun, Bottou, Orr & Müller 1998.
 
@@ -209,10 +209,9 @@ class PcaWhiten(Preprocess):
 class ZcaWhiten(PcaWhiten):
     """Whitening that changes the inputs least: the whitened principal components rotated back.
 
-    x <- (x - mean) V diag(lambda + eps lambda_1)^(-1/2) V^T, with the names of `PcaWhiten`: a symmetric matrix, of all
-    that whiten the one with the smallest mean square change of x. What is left out, is left out here as well: the
+    $x <- (x - mean) V diag(lambda + eps lambda_1)^(-1/2) V^T$, with the names of `PcaWhiten`: a symmetric matrix, of
+    all that whiten the one with the smallest mean square change of x. What is left out, is left out here as well: the
     result lies in the space that the components span. Images stay images. Source: Bell & Sejnowski 1997.
-
     Args:
         components: how many are kept, at most the rank of the training part; null: as many as that.
         eps: regularization as a share of the largest variance, >= 0.

@@ -11,11 +11,11 @@ from fanin.streams import generator
 
 
 class Gaussian(Source):
-    """One Gaussian cloud a class: x = separation * mu_y + noise, noise ~ N(0, I), ||mu_y|| = 1.
+    """One Gaussian cloud a class: $x = separation * mu_y + noise$, $noise ~ N(0, I)$, $||mu_y|| = 1$.
 
     The directions mu_y are independent and uniform on the unit sphere; with many features they are nearly
-    orthogonal, and two classes lie about separation * sqrt(2) apart. The best possible error of two classes
-    alone is Phi(-separation ||mu_1 - mu_2|| / 2). Labels are balanced: the class sizes of a part (training
+    orthogonal, and two classes lie about $separation * sqrt(2)$ apart. The best possible error of two classes
+    alone is $Phi(-separation ||mu_1 - mu_2|| / 2)$. Labels are balanced: the class sizes of a part (training
     with validation, test) differ by one at most.
 
     Args:

@@ -24,17 +24,17 @@ BESIDE = 0.1
 
 @dataclass(kw_only=True)
 class Critical(Independent):
-    """Var = v / fan_in at the edge of chaos, chi_perp = 1: small angles and gradients neither vanish nor explode.
+    """$Var = v / fan_in$ at the edge of chaos, $chi_perp = 1$: small angles and gradients neither vanish nor explode.
 
-    v = 1 / D(q*) with q* = V(q*) / D(q*) + s; V and D are the means of phi^2 and phi'^2 under a normal of variance q*
-    and come from the activation itself by quadrature, a user's own too: v = 2 for ReLU, 1 for tanh, and 1.76 for tanh
-    with s = 0.05. Dropout that keeps a share k takes v k. A normalization between the layers restores the lengths, and
-    v is where gradients keep theirs with it. It is the rule of a chain: shortcuts and gates add to it.
+    $v = 1 / D(q*)$ with $q* = V(q*) / D(q*) + s$; V and D are the means of $phi^2$ and $phi'^2$ under a normal of
+    variance $q*$ and come from the activation itself by quadrature, a user's own too: $v = 2$ for ReLU, 1 for tanh,
+    and 1.76 for tanh with $s = 0.05$. Dropout that keeps a share k takes $v k$. A normalization between the layers
+    restores the lengths, and v is where gradients keep theirs with it. It is the rule of a chain: shortcuts and gates
+    add to it.
 
     Some activations have no such v (softplus; ReLU with biases), which is told; at those of others (SiLU, GELU) the
-    lengths leave q* by a factor chi_par > 1 a layer, which is told as a remark. Source: Poole et al. 2016; Schoenholz
-    et al. 2017; for dropout Schoenholz et al. 2017; for normalizations Doshi, He & Gromov 2023.
-
+    lengths leave $q*$ by a factor $chi_par > 1$ a layer, which is told as a remark. Source: Poole et al. 2016;
+    Schoenholz et al. 2017; for dropout Schoenholz et al. 2017; for normalizations Doshi, He & Gromov 2023.
     Args:
         bias_variance: s, variance of a bias, >= 0; above 0 only for models with biases.
         distribution: normal, uniform or truncated_normal.

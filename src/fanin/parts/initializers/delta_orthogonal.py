@@ -18,10 +18,9 @@ from fanin.theory.weights import Weights
 class DeltaOrthogonal(Orthogonal):
     """Kernels that are gain times an orthogonal matrix at their centre, and 0 around it.
 
-    W[:, :, k // 2, k // 2] = gain H with H^T H = I, which asks for at least as many output channels as input channels:
-    the convolution keeps the norm of every map, whatever the padding. Matrices are those of initializer=orthogonal.
-    Source: Xiao et al. 2018.
-
+    `W[:, :, k // 2, k // 2] = gain H` with $H^T H = I$, which asks for at least as many output channels as input
+    channels: the convolution keeps the norm of every map, whatever the padding. Matrices are those of
+    initializer=orthogonal. Source: Xiao et al. 2018.
     Args:
         gain: factor on the matrices, > 0.
         bias_variance: variance of a bias, drawn normal, >= 0; above 0 only for models with biases.

@@ -19,10 +19,10 @@ MODES = ("fan_in", "fan_out", "fan_avg")
 
 @dataclass(kw_only=True)
 class VarianceScaling(Independent):
-    """Var = c / fan, the study's option: c = 2 with fan_in keeps the mean square of ReLU activations.
+    """$Var = c / fan$, the study's option: $c = 2$ with fan_in keeps the mean square of ReLU activations.
 
-    normal: N(0, c/fan); uniform: bound sqrt(3 c/fan); truncated_normal: a normal cut off at 2 of its own
-    standard deviations, and widened so that the variance after the cut is c/fan. Source: He et al. 2015.
+    normal: $N(0, c/fan)$; uniform: bound $sqrt(3 c/fan)$; truncated_normal: a normal cut off at 2 of its own
+    standard deviations, and widened so that the variance after the cut is $c/fan$. Source: He et al. 2015.
 
     Args:
         c: > 0.
@@ -55,7 +55,7 @@ class VarianceScaling(Independent):
 
 @dataclass(kw_only=True)
 class KaimingNormal(Independent):
-    """Var = 2 / ((1 + slope^2) fan): keeps the mean square through leaky ReLUs. Source: He et al. 2015.
+    """$Var = 2 / ((1 + slope^2) fan)$: keeps the mean square through leaky ReLUs. Source: He et al. 2015.
 
     Args:
         mode: fan_in keeps activations, fan_out gradients.
@@ -83,14 +83,14 @@ class KaimingNormal(Independent):
 
 
 class KaimingUniform(KaimingNormal):
-    """KaimingNormal's variance from a uniform law: bound sqrt(6 / ((1 + slope^2) fan)). Source: He et al. 2015."""
+    """KaimingNormal's variance from a uniform law: bound $sqrt(6 / ((1 + slope^2) fan))$. Source: He et al. 2015."""
 
     distribution = "uniform"
 
 
 @dataclass(kw_only=True)
 class XavierNormal(Independent):
-    """Var = gain^2 * 2 / (fan_in + fan_out): a compromise between activations and gradients.
+    """$Var = gain^2 * 2 / (fan_in + fan_out)$: a compromise between activations and gradients.
 
     Source: Glorot & Bengio 2010.
 
@@ -117,13 +117,13 @@ class XavierNormal(Independent):
 
 
 class XavierUniform(XavierNormal):
-    """XavierNormal's variance from a uniform law: bound gain sqrt(6 / (fan_in + fan_out)), as its source has it."""
+    """XavierNormal's variance from a uniform law: bound $gain sqrt(6 / (fan_in + fan_out))$, as its source has it."""
 
     distribution = "uniform"
 
 
 class LecunNormal(Independent):
-    """Var = 1 / fan_in: keeps the mean square through linear layers, and through SELU's self-normalizing ones.
+    """$Var = 1 / fan_in$: keeps the mean square through linear layers, and through SELU's self-normalizing ones.
 
     Some libraries cut this normal off at 2 standard deviations; this one is whole, as in Klambauer et al. 2017.
     Source: LeCun, Bottou, Orr & Mueller 1998.
@@ -144,7 +144,7 @@ class LecunNormal(Independent):
 
 
 class TorchDefault(Initializer):
-    """What torch.nn.Linear does by itself: uniform within 1/sqrt(fan_in), Var 1/(3 fan_in), biases too."""
+    """What torch.nn.Linear does by itself: uniform within $1/sqrt(fan_in)$, Var $1/(3 fan_in)$, biases too."""
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         """1 / (3 fan_in), of biases too."""

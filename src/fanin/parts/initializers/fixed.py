@@ -14,7 +14,7 @@ from fanin.parts.initializers.draws import write
 
 @dataclass(kw_only=True)
 class Constant(Initializer):
-    """All weights equal, so that all units of a layer are alike and stay alike.
+    """All weights equal, $w = value$, so that all units of a layer are alike and stay alike.
 
     The gradient is the same for all units of a layer: training moves a network that is one unit wide.
 
@@ -46,7 +46,7 @@ class Constant(Initializer):
 
 
 class Zeros(Initializer):
-    """All weights 0; the example of what not to do.
+    """All weights 0, $w = 0$; the example of what not to do.
 
     No gradient passes through a layer whose weights are 0, so every layer but the last has none; and the last has
     none either where the activation is 0 at 0, as relu and tanh are, for then its inputs are 0: only its bias learns.
@@ -62,7 +62,7 @@ class Zeros(Initializer):
 
 
 class Identity(Initializer):
-    """Each layer hands its input on: W x = x for a square matrix, its first entries or zeros beside it otherwise.
+    """Each layer hands its input on: $W x = x$ for a square matrix, its first entries or zeros beside it otherwise.
 
     A kernel has the same identity from channel i to channel i at its centre k // 2, zeros around: with the usual
     padding its output is its input. Source: Le, Jaitly & Hinton 2015.

@@ -18,8 +18,8 @@ from fanin.theory.weights import Weights
 class Fixup(Initializer):
     """Residual branches that start at 0 and whose first step is as large whatever the depth.
 
-    With L branches of m weight layers each: std = sqrt(2 / fan_in) L^(-1/(2m-2)) in a branch, but 0 in its last
-    layer (the only one where m = 1) and in the classifier, the model's last weight layer; sqrt(2 / fan_in) in all
+    With L branches of m weight layers each: $std = sqrt(2 / fan_in) L^(-1/(2m-2))$ in a branch, but 0 in its last
+    layer (the only one where m = 1) and in the classifier, the model's last weight layer; $sqrt(2 / fan_in)$ in all
     others. The authors' code takes fan_out in place of fan_in; their scalar biases and multipliers are not part of
     this rule. Source: Zhang, Dauphin & Ma 2019.
     """

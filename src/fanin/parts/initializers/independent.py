@@ -44,7 +44,7 @@ class Independent(DrawnBiases):
 
 @dataclass(kw_only=True)
 class Normal(Independent):
-    """w ~ N(0, std^2), whatever the size of the layer: what was usual before variances followed the fans.
+    """$w ~ N(0, std^2)$, whatever the size of the layer: what was usual before variances followed the fans.
 
     Args:
         std: standard deviation of a weight, > 0.
@@ -70,7 +70,7 @@ class Normal(Independent):
 
 @dataclass(kw_only=True)
 class Uniform(Independent):
-    """w ~ U(-bound, bound), Var = bound^2 / 3, whatever the size of the layer.
+    """$w ~ U(-bound, bound)$, $Var = bound^2 / 3$, whatever the size of the layer.
 
     Args:
         bound: largest absolute value of a weight, > 0.
@@ -97,7 +97,7 @@ class Uniform(Independent):
 
 @dataclass(kw_only=True)
 class TruncatedNormal(Independent):
-    """w ~ N(0, std^2) given abs(w) <= 2 std: Var = 0.77374 std^2.
+    """$w ~ N(0, std^2)$ given $|w| <= 2 std$: $Var = 0.77374 std^2$.
 
     std is that of the normal before it is cut; VarianceScaling's truncated normal is widened to make up for the
     cut. torch.nn.init.trunc_normal_ takes its bounds as weights, not in standard deviations: the same law is

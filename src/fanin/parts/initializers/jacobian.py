@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Jacobian(Initializer):
-    """Normal weights of variance 1 / fan_in, then layer after layer W <- W / sqrt(J) until J is 1: LSUV backwards.
+    """Normal weights of variance $1 / fan_in$, then layer after layer $W <- W / sqrt(J)$ until J is 1: LSUV backwards.
 
-    J = E ||dx_(l+1) / dx_l||_F^2 / n_(l+1), the averaged partial Jacobian norm from a weight layer's input to that of
+    $J = E ||dx_(l+1) / dx_l||_F^2 / n_(l+1)$, the averaged partial Jacobian norm from a weight layer's input to that of
     the next one, the last one's to the output; estimated on one batch with a few random vectors. Where J is 1 at every
     layer gradients keep their size on their way down. The layers come in the order of the forward pass; where a
     rescaling goes too far, it is taken back or the square root gives way to ever smaller powers. Dropout draws the same

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Lsuv(Initializer):
-    """Orthogonal weights, then layer after layer W <- W / sqrt(Var(output)) until the output has variance 1.
+    """Orthogonal weights, then layer after layer $W <- W / sqrt(Var(output))$ until the output has variance 1.
 
     The layers come in the order of the forward pass. The variance is over all entries of a weight layer's output
     (before normalization and activation) on one batch, of all its calls where it is called more than once.

@@ -18,7 +18,7 @@ from fanin.theory.weights import Weights
 class Orthogonal(DrawnBiases):
     """A random matrix with orthogonal rows or columns, whichever are fewer.
 
-    W W^T = gain^2 I for out <= in, W^T W = gain^2 I otherwise; Q of the QR decomposition of standard normals,
+    $W W^T = gain^2 I$ for $out <= in$, $W^T W = gain^2 I$ otherwise; Q of the QR decomposition of standard normals,
     its signs such that Q is uniform over the orthogonal matrices. Kernels count as [out, in * receptive].
     Source: Saxe et al. 2014.
 

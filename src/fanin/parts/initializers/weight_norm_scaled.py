@@ -17,13 +17,12 @@ from fanin.parts.normalization.weight import Gained
 
 @dataclass(kw_only=True)
 class WeightNormScaled(Initializer):
-    """Weight normalization's g = sqrt(gamma fan_in / fan_out), its directions v orthogonal: for normalization=weight.
+    """Weight normalization's $g = sqrt(gamma fan_in / fan_out)$, its directions v orthogonal: for normalization=weight.
 
-    A layer W_i = g v_i / ||v_i|| multiplies squared norms by g^2 fan_out / fan_in = gamma, of which ReLU leaves half:
-    gamma = 2 keeps them. Of B residual branches the last layer of each has 1/B in place of gamma, so that all of them
-    together add as much as comes in. Layers that are not normalized, such as the classifier, are orthogonal.
-    Source: Arpit, Campos & Bengio 2019.
-
+    A layer $W_i = g v_i / ||v_i||$ multiplies squared norms by $g^2 fan_out / fan_in = gamma$, of which ReLU leaves
+    half: $gamma = 2$ keeps them. Of B residual branches the last layer of each has $1/B$ in place of gamma, so that
+    all of them together add as much as comes in. Layers that are not normalized, such as the classifier, are
+    orthogonal. Source: Arpit, Campos & Bengio 2019.
     Args:
         gamma: of all layers but the last of a residual branch, > 0; 2 suits ReLU, 1 no activation.
 

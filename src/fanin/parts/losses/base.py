@@ -20,7 +20,7 @@ from fanin.parts.per_run import stackable
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Softmax cross-entropy, in nats, as a mean over the batch.
 
-    loss = 1/B sum_b [ln sum_k exp(s_bk) - s_(b, y_b)]; equal logits give ln K.
+    $loss = 1/B sum_b [ln sum_k exp(s_bk) - s_(b, y_b)]$; equal logits give $ln K$.
 
     Args:
         logits: s [..., B, K], unnormalized; leading axes are runs.
@@ -124,9 +124,9 @@ class Loss(ABC):
 
 @stackable
 class CrossEntropy(Loss):
-    """Softmax cross-entropy; see `cross_entropy`.
+    """Softmax cross-entropy; see `cross_entropy`. Source: Bridle 1990.
 
-    With smoothing: 1/B sum_b sum_k -t_bk ln softmax(s_b)_k, t = (1 - eps) onehot + eps/K.
+    With smoothing: $1/B sum_b sum_k -t_bk ln softmax(s_b)_k$, $t = (1 - eps) onehot + eps/K$.
 
     >>> import torch
     >>> CrossEntropy().smoothed(0.5)(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 3))
@@ -152,9 +152,8 @@ class CrossEntropy(Loss):
 class Hinge(Loss):
     """Multi-class margin loss: every wrong class whose score comes within the margin of the right one's counts.
 
-    loss = 1/B sum_b sum_{j != y_b} max(0, s_bj - s_(b, y_b) + margin). torch's multi_margin_loss is this divided by K.
-    Source: Weston & Watkins 1999.
-
+    $loss = 1/B sum_b sum_(j != y_b) max(0, s_bj - s_(b, y_b) + margin)$. torch's multi_margin_loss is this divided by
+    K. Source: Weston & Watkins 1999.
     Args:
         margin: > 0.
 
@@ -192,9 +191,8 @@ class Hinge(Loss):
 class Squared(Loss):
     """Squared error between the outputs themselves and the one-hot targets.
 
-    loss = 1/B sum_b sum_k (s_bk - t_bk)^2, t = onehot, or (1 - eps) onehot + eps/K. No factor 1/2, and a sum over the
-    classes, where torch's mse_loss has the mean: that is this divided by K. Source: Bishop 2006, section 4.1.3.
-
+    $loss = 1/B sum_b sum_k (s_bk - t_bk)^2$, t = onehot, or $(1 - eps) onehot + eps/K$. No factor 1/2, and a sum over
+    the classes, where torch's mse_loss has the mean: that is this divided by K. Source: Bishop 2006, section 4.1.3.
     >>> import torch
     >>> Squared()(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), torch.zeros(1, 3))
     tensor(0.5000)
@@ -215,8 +213,8 @@ class Squared(Loss):
 class BinaryCrossEntropy(Loss):
     """Logistic loss: one output, the log-odds of class 1, for two classes; for more one output each, one vs. rest.
 
-    loss = 1/B sum_b sum_k [ln(1 + exp(s_bk)) - t_bk s_bk], t the target's probability; one output: t = y, or
-    (1 - eps) y + eps/2. A sum over the outputs, as K independent answers have; torch's
+    $loss = 1/B sum_b sum_k [ln(1 + exp(s_bk)) - t_bk s_bk]$, t the target's probability; one output: $t = y$, or
+    $(1 - eps) y + eps/2$. A sum over the outputs, as K independent answers have; torch's
     binary_cross_entropy_with_logits takes the mean over them: that is this divided by K.
     Source: Cox 1958; one vs. rest: Rifkin & Klautau 2004.
 

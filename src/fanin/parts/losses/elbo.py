@@ -21,10 +21,10 @@ RECONSTRUCTIONS = ("bernoulli", "gaussian")
 class Elbo(Loss):
     """The negative evidence lower bound of a variational autoencoder: reconstruction and divergence.
 
-    loss = 1/B sum_b [R(x_b, r_b) + beta KL_b], KL = 1/2 sum_z (mu^2 + sigma^2 - 1 - ln sigma^2) between
-    N(mu, sigma^2) and N(0, 1). R is a sum over the D entries of an example:
-    bernoulli: ln(1 + exp(r)) - x r, in nats, r the log-odds of a pixel, x in [0, 1] (not clamped: see `check`);
-    gaussian: 1/2 (x - r)^2, the normal law of variance 1 without its constant 1/2 ln(2 pi).
+    $loss = 1/B sum_b [R(x_b, r_b) + beta KL_b]$, $KL = 1/2 sum_z (mu^2 + sigma^2 - 1 - ln sigma^2)$ between
+    $N(mu, sigma^2)$ and $N(0, 1)$. R is a sum over the D entries of an example:
+    bernoulli: $ln(1 + exp(r)) - x r$, in nats, r the log-odds of a pixel, x in [0, 1] (not clamped);
+    gaussian: $1/2 (x - r)^2$, the normal law of variance 1 without its constant $1/2 ln(2 pi)$.
     Outputs [..., B, D + 2 Z] are r, mu and ln sigma^2, one after the other. Targets are not used.
     Source: Kingma & Welling 2014; beta: Higgins et al. 2017.
 

@@ -15,7 +15,7 @@ from fanin.parts.per_run import stackable
 class Value(Loss):
     """The first of the model's outputs itself, which model=surface has for a height: nothing is compared.
 
-    loss = 1/B sum_b s_b1. Targets are not used.
+    $loss = 1/B sum_b s_b1$. Targets are not used.
 
     >>> import torch
     >>> Value()(torch.tensor([[3.0, 1.0]]), torch.tensor([0]), torch.zeros(1, 1))

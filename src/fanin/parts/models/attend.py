@@ -14,7 +14,7 @@ from fanin.parts.models.layers import empty_linear
 class SoftmaxAttention(nn.Module):
     """Scaled dot-product attention, n^2 d operations a head.
 
-    softmax(Q K^T / sqrt(d)) V, the softmax over the tokens that K is of. Source: Vaswani et al. 2017.
+    $softmax((Q K^T)/sqrt(d)) V$, the softmax over the tokens that K is of. Source: Vaswani et al. 2017.
     """
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -26,8 +26,8 @@ class SoftmaxAttention(nn.Module):
 class LinearAttention(nn.Module):
     """Attention by a kernel of its own, n d^2 operations a head: sums over the tokens are made once for all.
 
-    a_i = phi(q_i)^T S / (phi(q_i)^T s), S = sum_j phi(k_j) v_j^T, s = sum_j phi(k_j), phi(x) = elu(x) + 1, which is
-    x + 1 for x > 0 and exp(x) otherwise. Source: Katharopoulos et al. 2020.
+    $a_i = (phi(q_i)^T S) / (phi(q_i)^T s)$, $S = sum_j phi(k_j) v_j^T$, $s = sum_j phi(k_j)$, $phi(x) = elu(x) + 1$,
+    which is $x + 1$ for $x > 0$ and $exp(x)$ otherwise. Source: Katharopoulos et al. 2020.
     """
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class LinearAttention(nn.Module):
 class LowRankAttention(nn.Module):
     """Softmax attention to `rank` mixtures of the tokens, n rank d operations a head.
 
-    softmax(Q (E K)^T / sqrt(d)) (F V), E and F learned, [rank, n] each, shared by the heads of one layer and without
+    $softmax((Q (E K)^T)/sqrt(d)) (F V)$, E and F learned, [rank, n] each, shared by the heads of one layer and without
     biases. Source: Wang et al. 2020 (Linformer).
 
     Args:
@@ -62,7 +62,8 @@ class LowRankAttention(nn.Module):
 class MultiHead(nn.Module):
     """Attention of all tokens to all in `heads` subspaces of width / heads dimensions each.
 
-    x -> concat_h(attend(x Wq_h, x Wk_h, x Wv_h)) Wo. Source: Vaswani et al. 2017.
+    $x -> concat_h(attend(x W_(Q h), x W_(K h), x W_(V h))) W_O$ (see `SoftmaxAttention`, `LowRankAttention` and
+    `LinearAttention`). Source: Vaswani et al. 2017.
 
     Args:
         width: entries of a token; a multiple of heads.

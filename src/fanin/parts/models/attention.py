@@ -24,10 +24,10 @@ KINDS = ("softmax", "low_rank", "linear")
 class Attention(nn.Module):
     """Rows as tokens, blocks of attention and of a feed-forward network, the mean over the tokens, a classifier.
 
-    x_t = W (row t, all channels) + b + position_t;  twice a block: x <- x + scale branch(norm(x)), the branch attention
-    over all rows (see `MultiHead`) first, then W2 f(W1 x + b1) + b2 on each row. placement=pre_activation has the
-    normalization before each branch, as above, and once more before the mean (Xiong et al. 2020); post_activation has
-    x <- norm(x + scale branch(x)) (Vaswani et al. 2017).
+    $x_t = W row_t + b + position_t$, a row with all channels; twice a block: $x <- x + scale branch(norm(x))$, the
+    branch attention over all rows (see `MultiHead`) first, then $W2 f(W1 x + b1) + b2$ on each row.
+    placement=pre_activation has the normalization before each branch, as above, and once more before the mean (Xiong
+    et al. 2020); post_activation has $x <- norm(x + scale branch(x))$ (Vaswani et al. 2017).
 
     Without a normalization the weights decide how tokens grow: branches of variance 2/fan_in multiply their squares by
     4 (attention) and 2 (feed-forward), so that with scale=1 two blocks end at 225 times the square that they start
@@ -36,7 +36,7 @@ class Attention(nn.Module):
     Args:
         input_shape: (C, H, W) of an image: H tokens.
         out_features: outputs.
-        kind: softmax, low_rank or linear; see attend.py.
+        kind: softmax, low_rank or linear.
         layers: blocks.
         width: entries of a token, a multiple of heads.
         heads: of the attention.

@@ -84,7 +84,7 @@ class RecurrentLayer(nn.Module):
 
 
 class RnnLayer(RecurrentLayer):
-    """h_t = f(norm(W x_t + U h_(t-1) + b)). Source: Elman 1990; normalization: Ba et al. 2016."""
+    """$h_t = f(norm(W x_t + U h_(t-1) + b))$. Source: Elman 1990; normalization: Ba et al. 2016."""
 
     def build(self, activation: Callable[[], nn.Module], normalization: Normalization) -> None:
         """See RecurrentLayer."""
@@ -114,9 +114,9 @@ class GatedLayer(RecurrentLayer):
 class LstmLayer(GatedLayer):
     """Long short-term memory: a memory c behind an input gate i, a forget gate f and an output gate o.
 
-    (i, f, o, g) = norm(W x_t + b) + norm(U h_(t-1));  c_t = s(f) c_(t-1) + s(i) f(g);  h_t = s(o) tanh(norm(c_t)),
-    s(z) = 1/(1 + exp(-z)), f the activation: tanh in the textbook's. The outer tanh is one whatever f is: a state that
-    feeds itself unbounded through four gates explodes within some steps. torch stacks its gates as i, f, g, o.
+    $(i, f, o, g) = norm(W x_t + b) + norm(U h_(t-1))$; $c_t = s(f) c_(t-1) + s(i) f(g)$; $h_t = s(o) tanh(norm(c_t))$,
+    $s(z) = 1/(1 + exp(-z))$, f the activation: tanh in the textbook's. The outer tanh is one whatever f is: a state
+    that feeds itself unbounded through four gates explodes within some steps. torch stacks its gates as i, f, g, o.
     Source: Hochreiter & Schmidhuber 1997, Gers et al. 2000; normalization: Ba et al. 2016, appendix.
     """
 
@@ -140,11 +140,11 @@ class LstmLayer(GatedLayer):
 class GruLayer(GatedLayer):
     """Gated recurrent unit: a reset gate r on what is remembered, an update gate z between old and new.
 
-    a = norm(W x_t + b), u = norm(U h_(t-1)), each in three parts;  r = s(a_r + u_r);  z = s(a_z + u_z);
-    n = f(a_n + r u_n);  h_t = (1 - z) n + z h_(t-1), s(z) = 1/(1 + exp(-z)), f the activation: tanh in the textbook's.
-    The reset gate acts after the product with U, as in torch and in cuDNN; Cho et al. 2014 have U (r h), before it, and
-    some texts exchange z and 1 - z. Ba et al. 2016 normalize the gates and the candidate each on their own, here all
-    three parts are one vector.
+    $a = norm(W x_t + b)$, $u = norm(U h_(t-1))$, each in three parts;  $r = s(a_r + u_r)$;  $z = s(a_z + u_z)$;
+    $n = f(a_n + r u_n)$;  $h_t = (1 - z) n + z h_(t-1)$, $s(z) = 1/(1 + exp(-z))$, f the activation: tanh in the
+    textbook's. The reset gate acts after the product with U, as in torch and in cuDNN; Cho et al. 2014 have U (r h),
+    before it, and some texts exchange z and 1 - z. Ba et al. 2016 normalize the gates and the candidate each on their
+    own, here all three parts are one vector.
     """
 
     gates = 3

@@ -13,7 +13,7 @@ from fanin.parts.per_run import stackable
 
 @stackable
 class LinearModel(nn.Sequential):
-    """Logits that are linear in the inputs, z = W x + b.
+    """Logits that are linear in the inputs, $z = W x + b$.
 
     With loss=cross_entropy softmax regression; with one output and loss=binary_cross_entropy the logistic neuron.
     Its only child is linear_1. Source: Cox 1958.

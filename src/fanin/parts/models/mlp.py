@@ -21,7 +21,7 @@ from fanin.parts.regularizers import Dropout
 class Mlp(nn.Sequential):
     """A chain of `depth` weight matrices with an activation after each but the last.
 
-    h_0 = x;  z_l = W_l h_(l-1) + b_l;  h_l = dropout(f(norm(z_l))) or dropout(norm(f(z_l)));  logits = z_L.
+    $h_0 = x$;  $z_l = W_l h_(l-1) + b_l$;  $h_l = dropout(f(norm(z_l)))$ or $dropout(norm(f(z_l)))$;  logits = $z_L$.
     depth=1 is softmax regression (in -> out), depth=2 has one hidden layer (in -> width -> out). After the
     last matrix comes nothing.
 

@@ -20,9 +20,9 @@ from fanin.parts.regularizers import Dropout
 class Recurrent(nn.Module):
     """`layers` recurrent layers, each reading the hidden states of the one below, and a classifier on the last state.
 
-    x_t = row t of the image, all channels: T = H vectors of C * W entries;  h_t^(l) = cell(h_t^(l-1), h_(t-1)^(l));
-    outputs = V h_T^(layers) + b. The cells' equations are those of `RnnLayer`, `LstmLayer` and `GruLayer`.
-    Initializers set the biases to 0, that of the forget gate too: no part of it starts at 1.
+    x_t = row t of the image, all channels: T = H vectors of C * W entries; $h_t^(l) = cell(h_t^(l-1), h_(t-1)^(l))$;
+    outputs = $V h_T^(layers) + b$. Initializers set the biases to 0, that of the forget gate too: no part of it starts
+    at 1.
 
     Args:
         input_shape: (C, H, W) of an image.
@@ -134,7 +134,7 @@ class Last(nn.Module):
 
 @stackable
 class Rnn(Recurrent):
-    """The plain recurrent network: h_t = f(W x_t + U h_(t-1) + b); see `Recurrent` and `RnnLayer`."""
+    """The plain recurrent network: $h_t = f(W x_t + U h_(t-1) + b)$; see `Recurrent` and `RnnLayer`."""
 
     layer = RnnLayer
 

@@ -20,11 +20,11 @@ from fanin.parts.regularizers import Dropout
 class ResidualMlp(nn.Sequential):
     """A chain of `depth` weight matrices, all but the first and the last in residual branches of m matrices each.
 
-    h_0 = W_1 x;  h_l = S_l(h_(l-1)) + scale * F_l(h_(l-1));  logits = W_depth s(h_L);  with F_l(h) = W s(... W s(h)) of
-    m matrices, s(z) = dropout(f(norm(z))) or dropout(norm(f(z))) and L = (depth - 2) / m branches. S is the identity
-    or, where a block's output is not as wide as its input, a matrix. This is the pre-activation form: nothing but sums
-    lies on the path from h_0 to h_L. Without branches (depth=2) it is the mlp of that depth. Source: He et al. 2016,
-    Identity mappings in deep residual networks.
+    $h_0 = W_1 x$;  $h_l = S_l(h_(l-1)) + scale * F_l(h_(l-1))$;  logits = $W_depth s(h_L)$;  with $F_l(h) = W s(... W
+    s(h))$ of m matrices, $s(z) = dropout(f(norm(z)))$ or $dropout(norm(f(z)))$ and $L = (depth - 2) / m$ branches. S
+    is the identity or, where a block's output is not as wide as its input, a matrix. This is the pre-activation form:
+    nothing but sums lies on the path from h_0 to h_L. Without branches (depth=2) it is the mlp of that depth. Source:
+    He et al. 2016, Identity mappings in deep residual networks.
 
     The pieces: linear_1, then block_1 with relu_1, linear_2, relu_2, linear_3, [projection], add, then block_2 with
     relu_3, linear_4, ..., at last relu_<depth-1>, linear_<depth>: a relu has the number of the matrix before it, and

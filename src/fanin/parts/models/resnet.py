@@ -20,10 +20,11 @@ from fanin.parts.regularizers import Dropout
 class Resnet(nn.Sequential):
     """Stages of residual blocks of two convolutions, then the mean of each map and one matrix.
 
-    h_0 = W_1 * x;  h_l = S_l(h_(l-1)) + F_l(h_(l-1)),  F_l(h) = W * s(W * s(h));  logits = W mean(s(h_L)) + b;  with
-    s(z) = f(norm(z)) or norm(f(z)): the pre-activation form. The first block of each stage but the first has stride 2
-    in its first convolution: it halves the maps' sides, rounded up. S is the identity, or, where the shape changes, a
-    convolution of 1 x 1 with the block's stride. Source: He et al. 2016, Identity mappings in deep residual networks.
+    $h_0 = W_1 x$; $h_l = S_l(h_(l-1)) + F_l(h_(l-1))$, $F_l(h) = W s(W s(h))$, each W a convolution; logits = $W
+    mean(s(h_L)) + b$; with $s(z) = f(norm(z))$ or $norm(f(z))$: the pre-activation form. The first block of each stage
+    but the first has stride 2 in its first convolution: it halves the maps' sides, rounded up. S is the identity, or,
+    where the shape changes, a convolution of 1 x 1 with the block's stride. Source: He et al. 2016, Identity mappings
+    in deep residual networks.
 
     The pieces: conv_1, then block_1 with relu_1, conv_2, relu_2, conv_3, [projection], add, then block_2 with relu_3,
     ..., at last a relu, averagepool and linear_<n>; numbers are those of the weight layers, projections left out.

@@ -17,7 +17,7 @@ from fanin.theory.surfaces import surface
 class Surface(nn.Module):
     """A point (x, y) on a surface; the outputs are its height f(x, y) and how much of the descent is left.
 
-    share = (f(x, y) - f*) / (f(start) - f*), at most 1, f* the surface's least height; the inputs do not matter.
+    $share = (f(x, y) - f*) / (f(start) - f*)$, at most 1, f* the surface's least height; the inputs do not matter.
 
     Its one parameter is `point` [2]. It is no weight layer: no initializer moves it off its start, no seed matters, and
     probes and regularizers see nothing. What is minimized is the height itself, by loss=value; data=point gives it

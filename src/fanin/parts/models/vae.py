@@ -18,7 +18,7 @@ from fanin.parts.noise import NoiseModule
 class Vae(nn.Module):
     """An encoder to a normal law over codes, a draw from it, and a decoder back to the example.
 
-    (mu, ln sigma^2) = encoder(x);  z = mu + sigma eps, eps ~ N(0, I);  r = decoder(z). Encoder and decoder are
+    $(mu, ln sigma^2) = encoder(x)$;  $z = mu + sigma eps$, $eps ~ N(0, I)$;  $r = decoder(z)$. Encoder and decoder are
     multilayer perceptrons of `depth` weight matrices. The outputs are [r, mu, ln sigma^2] one after the other, as the
     loss elbo wants them; r is what that takes it for: log-odds of pixels, or the pixels. Source: Kingma & Welling 2014.
 

@@ -17,9 +17,9 @@ from fanin.parts.per_run import stackable
 class BatchNorm(Statistics):
     """Each unit to mean 0 and variance 1 over the batch; each channel over the batch and the places of its map.
 
-    y = gamma (z - mean) / sqrt(var + eps) + beta, with mean and var (divided by B, or B H W) over the batch in
-    training; at evaluation the running ones: running <- (1 - momentum) running + momentum batch, where the
-    running variance takes the unbiased var (divided by B - 1). Source: Ioffe & Szegedy 2015.
+    $y = gamma (z - mean) / sqrt(var + eps) + beta$, with mean and var (divided by B, or B H W) over the batch in
+    training; at evaluation the running ones: $running <- (1 - momentum) running + momentum batch$, where the
+    running variance takes the unbiased var (divided by $B - 1$). Source: Ioffe & Szegedy 2015.
 
     Args:
         placement: pre_activation (the paper's) or post_activation.

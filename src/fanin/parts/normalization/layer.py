@@ -18,7 +18,7 @@ from fanin.parts.per_run import stackable
 class LayerNorm(Statistics):
     """Each example to mean 0 and variance 1 over its units, or over all channels and places of its maps.
 
-    y = gamma (z - mean) / sqrt(var + eps) + beta, with mean and var (divided by their number) over the units of
+    $y = gamma (z - mean) / sqrt(var + eps) + beta$, with mean and var (divided by their number) over the units of
     one example: rescaling z changes y only through eps. gamma and beta are one per unit; for maps one per channel,
     where the paper has one per entry. Source: Ba, Kiros & Hinton 2016.
 
@@ -50,7 +50,7 @@ class LayerNorm(Statistics):
 class GroupNorm(Statistics):
     """Groups of neighbouring units, or channels, of each example to mean 0 and variance 1.
 
-    y = gamma (z - mean) / sqrt(var + eps) + beta, with mean and var (divided by their number) over the
+    $y = gamma (z - mean) / sqrt(var + eps) + beta$, with mean and var (divided by their number) over the
     features / groups units of a group, and all places of their maps. One group is layer normalization, as many as
     channels instance normalization. Source: Wu & He 2018.
 
@@ -93,7 +93,7 @@ class GroupNorm(Statistics):
 class InstanceNorm(Statistics):
     """Each channel of each example to mean 0 and variance 1 over the places of its map.
 
-    y = gamma (z - mean) / sqrt(var + eps) + beta, with mean and var (divided by H W) over one map; for images only.
+    $y = gamma (z - mean) / sqrt(var + eps) + beta$, with mean and var (divided by H W) over one map; for images only.
     Source: Ulyanov, Vedaldi & Lempitsky 2016.
 
     Args:
@@ -124,7 +124,7 @@ class InstanceNorm(Statistics):
 class RMSNorm(Statistics):
     """Each example to mean square 1 over its units, or over all channels and places of its maps; no mean is removed.
 
-    y = gamma z / sqrt(mean z^2 + eps); gamma is one per unit, for maps one per channel. The paper has no eps.
+    $y = gamma z / sqrt(mean z^2 + eps)$; gamma is one per unit, for maps one per channel. The paper has no eps.
     Source: Zhang & Sennrich 2019.
 
     Args:

@@ -17,7 +17,7 @@ from fanin.parts.per_run import stackable
 class LocalResponseNorm(Normalization):
     """Each unit divided by the activity of the channels around it, at the same place; no mean is removed.
 
-    y_i = a_i / (k + alpha sum_j a_j^2)^beta, j from max(0, i - size // 2) to min(features - 1, i + size // 2).
+    $y_i = a_i / (k + alpha sum_j a_j^2)^beta$, j from max(0, i - size // 2) to min(features - 1, i + size // 2).
     torch.nn.LocalResponseNorm divides alpha by size; here it is the paper's. Nothing is learned.
     Source: Krizhevsky, Sutskever & Hinton 2012, whose values are the defaults.
 

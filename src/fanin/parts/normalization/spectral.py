@@ -27,13 +27,12 @@ WARM_UP = 20
 class SpectralNorm(Normalization):
     """Hidden weight layers that multiply no vector's length by more than 1.
 
-    W / sigma(W), with sigma = u^T W v by power iteration: v = W^T u / ||W^T u||, u = W v / ||W v||, some iterations at
-    each training pass, none at evaluation; u is kept from pass to pass and no gradient flows through u and v. A kernel
-    counts as the matrix [out, in * receptive], so a convolution is bounded only up to the overlap of its places. W is
-    the layer's parameter `weight`. W = 0 is left as it is. The last layer stays plain (the paper normalizes all, and
-    sets u once from a draw; here that draw is the same for every layer and 20 iterations follow).
+    $W / sigma(W)$, with $sigma = u^T W v$ by power iteration: $v = W^T u / ||W^T u||$, $u = W v / ||W v||$, some
+    iterations at each training pass, none at evaluation; u is kept from pass to pass and no gradient flows through u
+    and v. A kernel counts as the matrix [out, in * receptive], so a convolution is bounded only up to the overlap of
+    its places. W is the layer's parameter `weight`. $W = 0$ is left as it is. The last layer stays plain (the paper
+    normalizes all, and sets u once from a draw; here that draw is the same for every layer and 20 iterations follow).
     Source: Miyato et al. 2018.
-
     Args:
         placement: accepted, so that a sweep over it may include this option; nothing is placed.
         iterations: power iterations at each training pass.

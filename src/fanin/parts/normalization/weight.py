@@ -24,9 +24,9 @@ from fanin.parts.per_run import stackable
 class WeightNorm(Normalization):
     """Hidden weight layers whose rows are a learned length times a learned direction.
 
-    W_i = g_i v_i / ||v_i|| for each unit i, over all its incoming weights. v is the layer's parameter `weight`, which
+    $W_i = g_i v_i / ||v_i||$ for each unit i, over all its incoming weights. v is the layer's parameter `weight`, which
     initializers, penalties and probes see, g [units] its parameter `gain`. g starts as ||v||, so that the initial W is
-    the draw itself (the paper sets g and the biases from a first batch). Of v_i = 0 comes W_i = 0, for good.
+    the draw itself (the paper sets g and the biases from a first batch). Of $v_i = 0$ comes $W_i = 0$, for good.
     The last layer stays plain. Source: Salimans & Kingma 2016.
 
     Args:

@@ -17,10 +17,9 @@ from fanin.torch_internals import foreach_add, foreach_div_, foreach_mul_, forea
 class Adadelta(GroupOptimizer):
     """Each parameter's step is its gradient times the ratio of two running root mean squares: steps over gradients.
 
-    v <- rho v + (1 - rho) g^2;  d = g sqrt(s + eps)/sqrt(v + eps);  s <- rho s + (1 - rho) d^2;  theta <- theta - a d;
-    v = s = 0 at first. The paper has a = 1; the very first step is about sqrt(eps/(1 - rho)) long.
+    $v <- rho v + (1 - rho) g^2$;  $d = g sqrt(s + eps)/sqrt(v + eps)$;  $s <- rho s + (1 - rho) d^2$;  $theta <- theta
+    - a d$; $v = s = 0$ at first. The paper has $a = 1$; the very first step is about $sqrt(eps/(1 - rho))$ long.
     Source: Zeiler 2012.
-
     Args:
         params: what to optimize.
         lr: a, >= 0, without unit.

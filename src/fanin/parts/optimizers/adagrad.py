@@ -17,7 +17,7 @@ from fanin.torch_internals import foreach_add, foreach_add_, foreach_sqrt_
 class Adagrad(GroupOptimizer):
     """Each parameter's step is its gradient over the root of the sum of all its squared gradients.
 
-    s <- s + g^2;  theta <- theta - a g / (sqrt(s) + eps);  s = `initial` at first.
+    $s <- s + g^2$;  $theta <- theta - a g / (sqrt(s) + eps)$;  s = `initial` at first.
 
     As in torch.optim.Adagrad, but for its lr_decay, which is a schedule here (inverse_time).
     Source: Duchi, Hazan & Singer 2011.

@@ -57,10 +57,12 @@ def adam_step(optimizer: GroupOptimizer, numbers: dict[str, Any], params: list[T
 class Adam(GroupOptimizer):
     """Each parameter's step is its mean gradient over its root mean square gradient.
 
-    m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;  m = v = 0 at first; t counts from 1.
-    bias_correction:    theta <- theta - a m/(1 - beta1^t) / (sqrt(v/(1 - beta2^t)) + eps)
-    without:            theta <- theta - a m / (sqrt(v) + eps), which starts with steps up to
-                        (1 - beta1)/sqrt(1 - beta2) = 3.2 times as long
+    $m <- beta1 m + (1 - beta1) g$;  $v <- beta2 v + (1 - beta2) g^2$;  $m = v = 0$ at first; t counts from 1.
+
+    - bias_correction: $theta <- theta - a (m/(1 - beta1^t)) / (sqrt(v/(1 - beta2^t)) + eps)$
+    - without: $theta <- theta - a m / (sqrt(v) + eps)$, which starts with steps up to
+      $(1 - beta1)/sqrt(1 - beta2) = 3.2$ times as long
+
     Source: Kingma & Ba 2015.
 
     Args:

@@ -17,7 +17,7 @@ from fanin.parts.per_run import shrink, stackable
 class AdamW(GroupOptimizer):
     """Adam, and every parameter shrinks by the same share each step, whatever its gradients are.
 
-    theta <- (1 - a lambda) theta, then Adam's step with the gradient g of the loss alone.
+    $theta <- (1 - a lambda) theta$, then Adam's step with the gradient g of the loss alone.
 
     As torch.optim.AdamW, the decay takes all parameters, biases and normalization's too, and goes with the learning
     rate. The option regularizer=weight_decay decays weights only, by a share that no schedule changes.

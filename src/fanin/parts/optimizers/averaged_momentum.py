@@ -17,12 +17,11 @@ from fanin.torch_internals import foreach_div, foreach_lerp_
 class EmaMomentum(GroupOptimizer):
     """A step along the exponential moving average u of the gradients.
 
-    u <- beta u + (1 - beta) g;  theta <- theta - a u;  u = 0 at first.
+    $u <- beta u + (1 - beta) g$;  $theta <- theta - a u$;  $u = 0$ at first.
 
-    The weights of the past gradients sum to 1 - beta^(t+1), t from 0: under a constant gradient the steps grow from
-    (1 - beta) a g to a g. Heavy-ball momentum (the option `momentum`) has steps that grow from a g to a g/(1 - beta).
-    Source: the first moment of Kingma & Ba 2015.
-
+    The weights of the past gradients sum to $1 - beta^(t+1)$, t from 0: under a constant gradient the steps grow from
+    $(1 - beta) a g$ to a g. Heavy-ball momentum (the option `momentum`) has steps that grow from a g to $a g/(1 -
+    beta)$. Source: the first moment of Kingma & Ba 2015.
     Args:
         params: what to optimize.
         lr: a, >= 0.
@@ -57,7 +56,7 @@ class EmaMomentum(GroupOptimizer):
 class UnbiasedMomentum(EmaMomentum):
     """A step along the moving average of the gradients, divided by the sum of its weights.
 
-    u <- beta u + (1 - beta) g;  theta <- theta - a u/(1 - beta^(t+1));  u = 0 at first; t counts from 0.
+    $u <- beta u + (1 - beta) g$;  $theta <- theta - a u/(1 - beta^(t+1))$;  $u = 0$ at first; t counts from 0.
 
     A weighted mean of all gradients so far: its expected size is that of the gradient from the first step on.
     Source: the bias-corrected first moment of Kingma & Ba 2015.

@@ -11,14 +11,13 @@ from fanin.parts.optimizers.quasi_newton import QuasiNewton
 
 
 class BFGS(QuasiNewton):
-    """An inverse Hessian B [P, P] learned from the steps, and a line search along -B g.
+    """An inverse Hessian B [P, P] learned from the steps, and a line search along $-B g$.
 
-    B <- (I - r s y^T) B (I - r y s^T) + r s s^T,  r = 1/(y^T s), for a step s that changed the gradient by y.
-    B = I at first, so that the first search is along -g; before the first update B = y^T s / y^T y I, which gives it
+    $B <- (I - r s y^T) B (I - r y s^T) + r s s^T$,  $r = 1/(y^T s)$, for a step s that changed the gradient by y. $B =
+    I$ at first, so that the first search is along -g; before the first update $B = (y^T s)/(y^T y) I$, which gives it
     the problem's scale (Nocedal & Wright 2006, (6.20)). The searches take place on the step's batch: with the whole
     training set as the batch it is the textbook's method. On a quadratic in n parameters, with exact searches
     (curvature near 0), it ends in n steps. Source: Broyden 1970; Fletcher 1970; Goldfarb 1970; Shanno 1970.
-
     Args:
         params: what to optimize.
         lr: the first trial of each search, in units of -B g, >= 0; at 0 the parameters stay.

@@ -18,7 +18,7 @@ from fanin.streams import generator
 class CoordinateDescent(ObjectiveOptimizer):
     """Each step changes one block of coordinates, by a Newton step within the block.
 
-    theta_C <- theta_C - a 2^-k H_CC^-1 g_C for a block C of consecutive parameters, with the gradient g and the
+    $theta_C <- theta_C - a 2^-k H_CC^-1 g_C$ for a block C of consecutive parameters, with the gradient g and the
     Hessian H of the batch's objective. On a quadratic, a = 1 is the exact minimum along the block; in cyclic order,
     with blocks of one, that is the method of Gauss and Seidel. Where H_CC is not positive definite its eigenvalues
     are replaced by their absolute values, or by 1 where they vanish; k is the number of halvings, at most 30, until

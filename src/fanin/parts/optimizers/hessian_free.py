@@ -16,12 +16,11 @@ from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
 class HessianFree(ObjectiveOptimizer):
     """Gauss-Newton steps for models of any size, because the matrix G is used only in products.
 
-    (G + lambda I) d = -g by conjugate gradients, from the last step's d;  theta <- theta + a d.
-    G = J^T H_L J + H_p as in gauss_newton, and g, are those of the batch. `adapt` is Levenberg's and Marquardt's rule:
-    with r = (f(theta + a d) - f(theta)) / q, where q = a g^T d + a^2/2 d^T G d is the change that the quadratic
-    predicts, lambda <- 3/2 lambda if r < 1/4 and 2/3 lambda if r > 3/4. A step that would raise f is not taken then,
+    $(G + lambda I) d = -g$ by conjugate gradients, from the last step's d;  $theta <- theta + a d$. $G = J^T H_L J +
+    H_p$ as in gauss_newton, and g, are those of the batch. `adapt` is Levenberg's and Marquardt's rule: with $r =
+    (f(theta + a d) - f(theta)) / q$, where $q = a g^T d + a^2/2 d^T G d$ is the change that the quadratic predicts,
+    $lambda <- 3/2 lambda$ if $r < 1/4$ and $2/3 lambda$ if $r > 3/4$. A step that would raise f is not taken then,
     where Martens looks for a shorter one; his preconditioner is left out. Source: Martens 2010.
-
     Args:
         params: what to optimize.
         lr: a, >= 0.

@@ -13,10 +13,10 @@ from fanin.parts.optimizers.quasi_newton import QuasiNewton
 class LBFGS(QuasiNewton):
     """BFGS that remembers the last steps s and changes of the gradient y instead of a matrix.
 
-    B g is what the BFGS updates by the remembered pairs make of (y^T s / y^T y) I, with the newest pair's scale,
+    B g is what the BFGS updates by the remembered pairs make of $(y^T s)/(y^T y) I$, with the newest pair's scale,
     computed by the two-loop recursion in 4 P products a pair. The searches take place on the step's batch: with the
     whole training set as the batch it is the textbook's method. torch.optim.LBFGS is the same iteration, but takes up
-    to 20 of them a step and shortens the very first trial to min(1, 1/|g|_1); here a step is one iteration.
+    to 20 of them a step and shortens the very first trial to $min(1, 1/|g|_1)$; here a step is one iteration.
     Source: Nocedal 1980; Liu & Nocedal 1989.
 
     Args:

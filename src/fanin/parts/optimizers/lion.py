@@ -17,8 +17,8 @@ from fanin.torch_internals import foreach_lerp, foreach_lerp_, foreach_sign_
 class Lion(GroupOptimizer):
     """Every parameter moves by the learning rate, against the sign of a mean of momentum and gradient.
 
-    c = sign(beta1 m + (1 - beta1) g), which is 0 at 0;  theta <- (1 - a lambda) theta - a c;
-    m <- beta2 m + (1 - beta2) g;  m = 0 at first. Source: Chen et al. 2023.
+    $c = sign(beta1 m + (1 - beta1) g)$, which is 0 at 0;  $theta <- (1 - a lambda) theta - a c$;
+    $m <- beta2 m + (1 - beta2) g$;  $m = 0$ at first. Source: Chen et al. 2023.
 
     Args:
         params: what to optimize.

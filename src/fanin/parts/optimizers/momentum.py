@@ -17,9 +17,9 @@ from fanin.torch_internals import foreach_add_, foreach_mul_
 class Momentum(GroupOptimizer):
     """Heavy-ball momentum: the velocity v is a decaying sum of past steps.
 
-    v <- rho v - a g;  theta <- theta + v;  v = 0 at first. Source: Polyak 1964.
+    $v <- rho v - a g$;  $theta <- theta + v$;  $v = 0$ at first. Source: Polyak 1964.
 
-    torch.optim.SGD keeps the learning rate out of the velocity: v <- rho v + g; theta <- theta - a v.
+    torch.optim.SGD keeps the learning rate out of the velocity: $v <- rho v + g$; $theta <- theta - a v$.
     At a constant learning rate the two are the same; when a schedule lowers it, here the steps already in v
     keep the size they were taken with, there they shrink at once.
 

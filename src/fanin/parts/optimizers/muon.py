@@ -25,11 +25,11 @@ VECTORS = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "bias_correction": True}
 class Muon(GroupOptimizer):
     """The momentum of each weight matrix made nearly orthogonal, so that steps are equally long in all directions.
 
-    W [A, B]:  u <- mu u + (1 - mu) g;  n = mu u + (1 - mu) g with nesterov, else u;  u = 0 at first
-    W <- (1 - a lambda) W - a sqrt(max(1, A/B)) O(n)
-    O, the Newton-Schulz iteration: X = n/||n||_F, then 5 times X <- p X + q (X X^T) X + r (X X^T)^2 X with
-    (p, q, r) = (3.4445, -4.7750, 2.0315), which leaves the singular vectors and drives the singular values (above some
-    1e-3 of ||n||_F) to between 0.7 and 1.2.
+    Of a matrix W [A, B]: $u <- mu u + (1 - mu) g$;  $n = mu u + (1 - mu) g$ with nesterov, else u;  $u = 0$ at first;
+    $W <- (1 - a lambda) W - a sqrt(max(1, A/B)) O(n)$.
+    O, the Newton-Schulz iteration: $X = n/||n||_F$, then 5 times $X <- p X + q (X X^T) X + r (X X^T)^2 X$ with
+    $(p, q, r) = (3.4445, -4.7750, 2.0315)$, which leaves the singular vectors and drives the singular values (above
+    some 1e-3 of $||n||_F$) to between 0.7 and 1.2.
 
     The same as torch.optim.Muon, which iterates in bfloat16; here it is done in the parameters' own type.
     torch.optim.Muon refuses what is not a matrix. Here a kernel [out, in, k, k] is the matrix [out, in k k], and

@@ -20,10 +20,11 @@ from fanin.parts.per_run import Number, add_ratio, stackable
 class NAdam(GroupOptimizer):
     """Adam whose step already uses the momentum of the step to come, with a momentum that warms up.
 
-    m, v as in Adam; mu_t = beta1 (1 - 0.96^(t psi)/2); P_t = mu_1 mu_2 ... mu_t; t counts from 1.
-    bias_correction:    theta <- theta - a [(1 - mu_t) g/(1 - P_t) + mu_(t+1) m/(1 - P_(t+1))]
-                                           / (sqrt(v/(1 - beta2^t)) + eps)
-    without:            theta <- theta - a [(1 - mu_t) g + mu_(t+1) m] / (sqrt(v) + eps)
+    m, v as in Adam; $mu_t = beta1 (1 - 0.96^(t psi)/2)$; $P_t = mu_1 mu_2 ... mu_t$; t counts from 1.
+
+    - bias_correction:
+      $theta <- theta - a [(1 - mu_t) g/(1 - P_t) + mu_(t+1) m/(1 - P_(t+1))] / (sqrt(v/(1 - beta2^t)) + eps)$
+    - without: $theta <- theta - a [(1 - mu_t) g + mu_(t+1) m] / (sqrt(v) + eps)$
 
     As torch.optim.NAdam, m averages with the constant beta1; in the paper it does with mu_t.
     Source: Dozat 2016.

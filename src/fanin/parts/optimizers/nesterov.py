@@ -17,13 +17,13 @@ from fanin.torch_internals import foreach_mul_
 class Nesterov(GroupOptimizer):
     """Momentum with the gradient at the point that the velocity leads to.
 
-    At a point phi with velocity v:  v <- rho v - a grad(phi + rho v);  phi <- phi + v;  v = 0 at first.
+    At a point phi with velocity v:  $v <- rho v - a grad(phi + rho v)$;  $phi <- phi + v$;  $v = 0$ at first.
 
-    The parameters kept here are the look-ahead point theta = phi + rho v, so that the gradient g at hand is the one
-    of the formula. Put phi = theta - rho v into the two lines:
-        v <- rho v - a g;  theta <- theta - a g + rho v, with the new v,
+    The parameters kept here are the look-ahead point $theta = phi + rho v$, so that the gradient g at hand is the one
+    of the formula. Put $phi = theta - rho v$ into the two lines:
+    $v <- rho v - a g$;  $theta <- theta - a g + rho v$, with the new v,
     for theta_new = phi_new + rho v_new = (theta - rho v) + v_new + rho v_new, and v_new - rho v = -a g. The two agree
-    at the start, where v = 0; what is evaluated and stored is theta, not phi.
+    at the start, where $v = 0$; what is evaluated and stored is theta, not phi.
 
     torch.optim.SGD(nesterov=True) keeps the learning rate out of the velocity (see `momentum`): the same at a constant
     learning rate; when it changes, the lines above remain the look-ahead form exactly, torch's do not.

@@ -16,10 +16,11 @@ from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
 class Newton(ObjectiveOptimizer):
     """Each step goes to the stationary point of the objective's local quadratic.
 
-    theta <- theta - a (H + damping I)^-1 g, with the gradient g and the Hessian H [P, P] of the batch's objective;
-    with the whole training set as the batch it is the textbook's method. a = 1 without damping solves a quadratic in
+    $theta <- theta - a (H + damping I)^-1 g$, with the gradient g and the Hessian H [P, P] of the batch's objective;
+    with the whole training set as the batch it is the textbook's method. $a = 1$ without damping solves a quadratic in
     one step. Where H is not positive definite the point aimed at is a saddle or a maximum, unless the damping is
     larger than the most negative eigenvalue. The system is solved in float64; H costs P backward passes.
+    Source: Nocedal & Wright 2006, chapter 3.
 
     Args:
         params: what to optimize.

@@ -18,13 +18,14 @@ from fanin.torch_internals import foreach_add_, foreach_mul_, foreach_sqrt
 class RAdam(GroupOptimizer):
     """Adam whose first steps do without the scale, and whose next ones are shortened by how uncertain it is.
 
-    m, v as in Adam; m' = m/(1 - beta1^t); t counts from 1.
-    L = 2/(1 - beta2) - 1;  L_t = L - 2 t beta2^t/(1 - beta2^t), the number of gradients that v speaks for
-    L_t > 5:    theta <- theta - a r m' sqrt(1 - beta2^t)/(sqrt(v) + eps),
-                r^2 = (L_t - 4)(L_t - 2) L / ((L - 4)(L - 2) L_t)
-    else:       theta <- theta - a m', the units of which are others: a of the gradient
+    m, v as in Adam; $m' = m/(1 - beta1^t)$; t counts from 1.
+    $L = 2/(1 - beta2) - 1$;  $L_t = L - 2 t beta2^t/(1 - beta2^t)$, the number of gradients that v speaks for.
 
-    The paper changes over at L_t > 4, torch.optim.RAdam and this at 5. There is no form without bias correction: the
+    - $L_t > 5$: $theta <- theta - a r m' sqrt(1 - beta2^t)/(sqrt(v) + eps)$ with
+      $r^2 = (L_t - 4)(L_t - 2) L / ((L - 4)(L - 2) L_t)$
+    - else: $theta <- theta - a m'$, the units of which are others: a of the gradient
+
+    The paper changes over at $L_t > 4$, torch.optim.RAdam and this at 5. There is no form without bias correction: the
     rectification r stands in for it. Source: Liu et al. 2020.
 
     Args:

@@ -27,13 +27,14 @@ from fanin.torch_internals import (
 class Rmsprop(GroupOptimizer):
     """Each parameter's step is its gradient over the running root mean square of its gradients.
 
-    v <- rho v + (1 - rho) g^2;  theta <- theta - a g / (sqrt(v) + eps);  v = 0 at first.
-    momentum mu > 0:    b <- mu b + g / (sqrt(v) + eps);  theta <- theta - a b
-    centered:           m <- rho m + (1 - rho) g;  v - m^2, the variance, in the place of v, and 0 where rounding
-                        makes it negative (torch.optim.RMSprop gives NaN there)
+    $v <- rho v + (1 - rho) g^2$;  $theta <- theta - a g / (sqrt(v) + eps)$;  $v = 0$ at first.
 
-    The textbook has sqrt(eps + v) (Goodfellow, Bengio & Courville 2016), here as in torch eps lies outside the root.
-    Nothing divides out the zero at the start: the first steps are up to 1/sqrt(1 - rho) = 10 times as long as later.
+    - momentum, $mu > 0$: $b <- mu b + g / (sqrt(v) + eps)$;  $theta <- theta - a b$
+    - centered: $m <- rho m + (1 - rho) g$;  $v - m^2$, the variance, in the place of v, and 0 where rounding
+      makes it negative (torch.optim.RMSprop gives NaN there)
+
+    The textbook has $sqrt(eps + v)$ (Goodfellow, Bengio & Courville 2016), here as in torch eps lies outside the root.
+    Nothing divides out the zero at the start: the first steps are up to $1/sqrt(1 - rho) = 10$ times as long as later.
     Source: Tieleman & Hinton 2012; centered: Graves 2013.
 
     Args:

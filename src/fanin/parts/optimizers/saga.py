@@ -14,12 +14,11 @@ from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
 class SAGA(ObjectiveOptimizer):
     """Noise reduced by a table with one gradient for each training example, as of the last time it was seen.
 
-    v = mean_B (g_i(theta) - T_i) + mean_N T_i + gradient of the penalty;  theta <- theta - a v;  T_i <- g_i for i in B.
-    g_i is the gradient of one example's loss; T starts with the gradients at the starting point, as the paper has it,
-    which costs a pass over the training set. E v is the full gradient, and on a strongly convex problem a constant a
-    leads to the minimum itself. The penalty, known exactly, needs no table. The table has the parameters' precision
-    and goes into every checkpoint. Source: Defazio, Bach & Lacoste-Julien 2014.
-
+    $v = mean_B (g_i(theta) - T_i) + mean_N T_i$ + gradient of the penalty;  $theta <- theta - a v$;  $T_i <- g_i$ for
+    i in B. g_i is the gradient of one example's loss; T starts with the gradients at the starting point, as the paper
+    has it, which costs a pass over the training set. E v is the full gradient, and on a strongly convex problem a
+    constant a leads to the minimum itself. The penalty, known exactly, needs no table. The table has the parameters'
+    precision and goes into every checkpoint. Source: Defazio, Bach & Lacoste-Julien 2014.
     Args:
         params: what to optimize.
         lr: a, >= 0.

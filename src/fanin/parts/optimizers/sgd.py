@@ -16,7 +16,7 @@ from fanin.parts.per_run import add_multiple, stackable
 class SGD(GroupOptimizer):
     """Plain gradient descent on the batch's gradient g.
 
-    theta <- theta - a g. Source: Robbins & Monro 1951.
+    $theta <- theta - a g$. Source: Robbins & Monro 1951.
 
     Args:
         params: what to optimize.
@@ -45,7 +45,7 @@ class SGD(GroupOptimizer):
 class GD(SGD):
     """Gradient descent on the gradient g over the whole training set: the same step as SGD on a batch of everything.
 
-    theta <- theta - a g. Source: Cauchy 1847.
+    $theta <- theta - a g$. Source: Cauchy 1847.
 
     Args:
         params: what to optimize.

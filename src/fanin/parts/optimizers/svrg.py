@@ -13,12 +13,11 @@ from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
 class SVRG(ObjectiveOptimizer):
     """Stochastic variance reduced gradient: noise that vanishes as theta and a snapshot s of it near the minimum.
 
-    v = g_B(theta) - g_B(s) + g(s);  theta <- theta - a v;  s <- theta every so many steps, beginning with the first.
-    g_B is the gradient of the batch's objective and g that of the whole training set's, so that E v = g(theta), and
-    on a strongly convex problem a constant a leads to the minimum itself, by a constant factor each snapshot.
-    A step costs two batch gradients; a snapshot costs a pass over the training set.
-    Source: Johnson & Zhang 2013, with the last step of each round as the next snapshot (their option I).
-
+    $v = g_B(theta) - g_B(s) + g(s)$;  $theta <- theta - a v$;  $s <- theta$ every so many steps, beginning with the
+    first. g_B is the gradient of the batch's objective and g that of the whole training set's, so that E v = g(theta),
+    and on a strongly convex problem a constant a leads to the minimum itself, by a constant factor each snapshot. A
+    step costs two batch gradients; a snapshot costs a pass over the training set. Source: Johnson & Zhang 2013, with
+    the last step of each round as the next snapshot (their option I).
     Args:
         params: what to optimize.
         lr: a, >= 0.

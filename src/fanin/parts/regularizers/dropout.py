@@ -18,8 +18,9 @@ from fanin.parts.regularizers.base import Regularizer
 @stackable
 @dataclass(kw_only=True)
 class Dropout(Regularizer):
-    """Which share of the units is dropped where; `make` gives the module for one place.
+    """Units set to 0 at random in training, the others scaled up.
 
+    $y = x m / (1 - p)$ with a mask $m ~ Bernoulli(1 - p)$ for each entry, so that $E y = x$; at evaluation $y = x$.
     Source: Srivastava et al. 2014.
 
     Args:

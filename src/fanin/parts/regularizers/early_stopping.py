@@ -18,7 +18,7 @@ MONITORS = ("val_loss", "val_error", "batch_loss", "batch_error", "train_loss", 
 @stackable
 @dataclass(kw_only=True)
 class EarlyStopping(Regularizer):
-    """Stop when the monitored number has not improved for a while; `new` gives the counter of one run.
+    """Stop when the monitored number has not improved for a while.
 
     The run ends with the weights of its best evaluation, whatever ended it: patience, the last step or a target. One
     that diverged ends with what it diverged to.

@@ -15,9 +15,9 @@ from fanin.parts.regularizers.base import Regularizer
 @stackable
 @dataclass(kw_only=True)
 class LabelSmoothing(Regularizer):
-    """Targets (1 - eps) one-hot + eps/K in place of one-hot ones, K classes; the loss does it: `Loss.smoothed(eps)`.
+    """Targets $(1 - eps) onehot + eps/K$ in place of one-hot ones, of K classes.
 
-    Logits then have a finite best value: the target's lies ln(1 + K (1 - eps)/eps) above the others.
+    Logits then have a finite best value: the target's lies $ln(1 + K (1 - eps)/eps)$ above the others.
     Source: Szegedy et al. 2016.
 
     Args:

@@ -20,7 +20,7 @@ from fanin.parts.regularizers.base import Regularizer
 class MaxNorm(Regularizer):
     """Each neuron's incoming weights are kept in a ball: after a step, what left it goes back along its radius.
 
-    w <- w * min(1, bound / ||w||_2) for each row w of a matrix, or each output's kernel. Weights inside the ball keep
+    $w <- w * min(1, bound / ||w||_2)$ for each row w of a matrix, or each output's kernel. Weights inside the ball keep
     every bit. Source: Srebro & Shraibman 2005; with dropout, Srivastava et al. 2014.
 
     Args:

@@ -54,10 +54,9 @@ class Penalty(Regularizer, ABC):
 class L1(Penalty):
     """Absolute-value penalty added to the loss; it pulls every weight towards 0 equally hard.
 
-    penalty = strength * sum |w|, gradient strength * sign(w), taken as 0 at w = 0. Under gradient descent a weight
-    that the loss holds with less than `strength` ends within a step, lr * 2 strength, of 0, seldom at 0 itself: the
-    soft threshold of a proximal method is reached up to that. Source: Tibshirani 1996.
-
+    penalty = $strength * sum |w|$, gradient $strength * sign(w)$, taken as 0 at $w = 0$. Under gradient descent a
+    weight that the loss holds with less than `strength` ends within a step, lr * 2 strength, of 0, seldom at 0 itself:
+    the soft threshold of a proximal method is reached up to that. Source: Tibshirani 1996.
     >>> import torch
     >>> L1(strength=2.0).penalty([torch.tensor([-3.0])]), L1.pull([torch.tensor([-3.0])], 2.0)
     (tensor(6.), [tensor([-2.])])
@@ -82,7 +81,7 @@ class L1(Penalty):
 class L2(Penalty):
     """Squared-norm penalty added to the loss; its gradient is strength * w.
 
-    penalty = strength / 2 * sum w^2. The factor 1/2 is the textbook's. Source: Krogh & Hertz 1991.
+    penalty = $strength / 2 * sum w^2$. The factor 1/2 is the textbook's. Source: Krogh & Hertz 1991.
 
     >>> import torch
     >>> L2(strength=2.0).penalty([torch.tensor([-3.0])]), L2.pull([torch.tensor([-3.0])], 2.0)

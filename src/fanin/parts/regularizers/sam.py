@@ -20,8 +20,8 @@ from fanin.torch_internals import foreach_mul
 class SAM(Regularizer):
     """Each step takes the gradient not at theta but a distance rho uphill, so that sharp minima are left.
 
-    e = rho g / ||g||_2 with g the gradient at theta, and the norm over all parameters at once; then any optimizer
-    takes its step from theta with the gradient at theta + e, on the same batch: two passes a step.
+    $e = rho g / ||g||_2$ with g the gradient at theta, and the norm over all parameters at once; then any optimizer
+    takes its step from theta with the gradient at $theta + e$, on the same batch: two passes a step.
     Source: Foret et al. 2021.
 
     Args:

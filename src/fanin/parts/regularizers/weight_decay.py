@@ -20,8 +20,8 @@ from fanin.torch_internals import foreach_mul_
 class WeightDecay(Regularizer):
     """Decoupled weight decay: every weight shrinks by a share of itself in each step, whatever the gradient.
 
-    theta <- (1 - rate) theta - step, weight matrices only: never biases or normalization parameters. Under plain
-    gradient descent of learning rate a the same as the L2 penalty with strength = rate / a. Not so under Adam: it
+    $theta <- (1 - rate) theta - step$, weight matrices only: never biases or normalization parameters. Under plain
+    gradient descent of learning rate a the same as the L2 penalty with $strength = rate / a$. Not so under Adam: it
     divides the penalty's gradient by the size of past gradients, and in its very first step, whose length is a for
     every weight, L2 shrinks nothing.
 

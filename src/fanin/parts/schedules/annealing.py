@@ -73,7 +73,7 @@ class Falling(Timed):
 
 
 class Cosine(Falling):
-    """Half a cosine from a down to min: alpha_t = min + (a - min)/2 (1 + cos(pi t/T)), and min from T on.
+    """Half a cosine from a down to min: $alpha_t = min + (a - min)/2 (1 + cos(pi t/T))$, and min from T on.
 
     Source: Loshchilov & Hutter 2017.
 
@@ -87,7 +87,7 @@ class Cosine(Falling):
 
 
 class Linear(Falling):
-    """A straight line from a down to min: alpha_t = min + (a - min) (1 - t/T), and min from T on.
+    """A straight line from a down to min: $alpha_t = min + (a - min) (1 - t/T)$, and min from T on.
 
     >>> [Linear(total_steps=4)(t, 1.0) for t in range(6)]
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
@@ -100,7 +100,7 @@ class Linear(Falling):
 
 @dataclass(kw_only=True)
 class Polynomial(Falling):
-    """A power of the line from a down to min: alpha_t = min + (a - min) (1 - t/T)^power, and min from T on.
+    """A power of the line from a down to min: $alpha_t = min + (a - min) (1 - t/T)^power$, and min from T on.
 
     Args:
         total_steps: T, not counting the warm-up; null: all of the run after the warm-up.
@@ -130,7 +130,7 @@ class OneCycle(Timed):
     """Up to a along half a cosine, then down to almost nothing along another: for training at large rates.
 
     From a / start_factor at t = 0 to a at r = peak_share T - 1, then to a / start_factor / end_factor at T - 1,
-    the run's last step: alpha_t = y + (x - y)/2 (1 + cos(pi u)), from x to y with u from 0 to 1.
+    the run's last step: $alpha_t = y + (x - y)/2 (1 + cos(pi u))$, from x to y with u from 0 to 1.
     torch.optim.lr_scheduler.OneCycleLR is the same (its div_factor and final_div_factor), but also cycles the
     momentum by default. Source: Smith & Topin 2018.
 

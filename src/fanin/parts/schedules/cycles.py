@@ -12,8 +12,8 @@ from fanin.parts.schedules.base import Schedule, half_cosine
 class Triangular(Schedule):
     """Linear rises and falls between min and max, with peaks that decay from cycle to cycle.
 
-    In cycle m = floor(1 + t / (2 half_cycle)), b = abs(t / half_cycle - 2m + 1):
-    alpha_t = min + (max_m - min) max(0, 1 - b), where max_m = max decay^(m-1), but no less than min.
+    In cycle $m = floor(1 + t / (2 half_cycle))$, $b = abs(t / half_cycle - 2m + 1)$:
+    $alpha_t = min + (max_m - min) max(0, 1 - b)$, where $max_m = max decay^(m-1)$, but no less than min.
     It starts at min, as if warmed up already. Source: Smith 2017.
 
     Args:
@@ -54,9 +54,8 @@ class Triangular(Schedule):
 class WarmRestarts(Schedule):
     """Half cosines from a down to min, each T_mult times as long as the one before.
 
-    alpha_t = min + (a - min)/2 (1 + cos(pi T_cur / T_i)), with T_i = T0 T_mult^i and T_cur < T_i the steps since the
-    last restart: a again at each restart, and never quite min. Source: Loshchilov & Hutter 2017.
-
+    $alpha_t = min + (a - min)/2 (1 + cos(pi T_cur / T_i))$, with $T_i = T0 T_mult^i$ and $T_cur < T_i$ the steps since
+    the last restart: a again at each restart, and never quite min. Source: Loshchilov & Hutter 2017.
     Args:
         T0: steps of the first cycle, >= 1.
         T_mult: factor of the length from one cycle to the next, an integer >= 1.

@@ -13,7 +13,7 @@ from fanin.parts.schedules.base import Schedule
 
 @dataclass(kw_only=True)
 class Constant(Schedule):
-    """alpha_t = a.
+    """$alpha_t = a$.
 
     >>> Constant()(7, 0.1)
     0.1
@@ -26,7 +26,7 @@ class Constant(Schedule):
 
 @dataclass(kw_only=True)
 class Step(Schedule):
-    """A staircase: alpha_t = a gamma^floor(t / size).
+    """A staircase: $alpha_t = a gamma^(floor(t / size))$.
 
     Args:
         size: steps between two drops, >= 1.
@@ -54,7 +54,7 @@ class Step(Schedule):
 
 @dataclass(kw_only=True)
 class Piecewise(Schedule):
-    """A staircase of steps of any length: alpha_t = a times the factors of all milestones <= t.
+    """A staircase of steps of any length: $alpha_t = a prod_(m_i <= t) f_i$, m milestones, f factors.
 
     Args:
         milestones: steps after the warm-up, >= 1 and rising.
@@ -87,7 +87,7 @@ class Piecewise(Schedule):
 
 @dataclass(kw_only=True)
 class InverseTime(Schedule):
-    """alpha_t = a / (1 + beta t): falls ever more slowly, to no limit but 0. Source: Robbins & Monro 1951.
+    """$alpha_t = a / (1 + beta t)$: falls ever more slowly, to no limit but 0. Source: Robbins & Monro 1951.
 
     Args:
         beta: after 1/beta steps half of the learning rate is left, >= 0.
@@ -112,7 +112,7 @@ class InverseTime(Schedule):
 
 @dataclass(kw_only=True)
 class Exponential(Schedule):
-    """alpha_t = a beta^t.
+    """$alpha_t = a beta^t$.
 
     Args:
         beta: factor of each step, > 0; a little above 1 for a search of the largest learning rate that works.
@@ -137,7 +137,7 @@ class Exponential(Schedule):
 
 @dataclass(kw_only=True)
 class NaturalExponential(Schedule):
-    """alpha_t = a exp(-beta t): Exponential with the factor exp(-beta).
+    """$alpha_t = a exp(-beta t)$: Exponential with the factor $exp(-beta)$.
 
     Args:
         beta: rate of the decay per step, >= 0.
