@@ -83,18 +83,18 @@ def _keys_of(folders: Sequence[Path], group: str, name: str) -> str:
 
 def header(path: Path) -> list[str]:
     """The lines at the top of an option's YAML, where its comment stands."""
-    return path.read_text().split("\n\n")[0].splitlines()
+    return path.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
 
 
 def content(path: Path) -> dict[str, Any]:
     """What an option's YAML says."""
-    with path.open() as file:  # an error in it names the file
+    with path.open(encoding="utf-8") as file:  # an error in it names the file
         return yaml.safe_load(file) or {}
 
 
 def option_keys(path: Path, group: str) -> list[tuple[str, str, str]]:
     """The keys of an option as they are typed, each with its default and what its comment says."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     package = "" if re.search(r"^# @package _global_", text, re.MULTILINE) else f"{group}."
     return list(_rows(content(path), _comments(text), package))
 
