@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-all lint bench bench-grid report tensorboard reference figures clean
+.PHONY: help setup study test test-all lint bench bench-grid report tensorboard reference docs figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ tensorboard: $(READY)  ## TensorBoard on everything in outputs/
 
 reference: $(READY)  ## docs/reference/ and docs/files.md, from conf/ and docstrings
 	$(BIN)/python scripts/reference.py $(ARGS)
+
+docs: $(READY)  ## the pages of docs/ as a site, build/site/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet $(ARGS)
+	@echo build/site/index.html
 
 figures: $(READY)  ## the pictures of the README, from a real MNIST run (needs MNIST and Chromium)
 	$(BIN)/python scripts/readme_figures.py $(ARGS)
