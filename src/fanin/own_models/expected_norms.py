@@ -155,8 +155,7 @@ class Answering:
     def __call__(self, rows: NDArray[np.intp]) -> Residuals | None:
         """The residuals of these examples; None where the loss is no mean over examples of two or more axes."""
         loss = self.loss
-        if loss is None:
-            self.why = "nobody says what the loss of its outputs is"
+        if loss is None:  # and no gradients
             return None
         if self.targets is not None and not (
             isinstance(self.targets, Tensor) and self.targets.ndim > 0 and len(self.targets) == len(self.inputs)

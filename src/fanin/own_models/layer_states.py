@@ -94,35 +94,36 @@ def _critical_variances(model: nn.Module, inputs: Tensor) -> Mapping[str, float 
     return found
 
 
-def _block(walked: Walked, place: int, takers: Sequence[Sequence[int]]) -> list[Step] | None:
-    """What runs from a weight layer to the next, which takes nothing else; None where something goes past it."""
+def _block(walked: Walked, place: int, takers: Sequence[Sequence[int]]) -> list[Step] | str:
+    """What runs from a weight layer to the next or to the end, or why that is no chain."""
     block: list[Step] = []
-    while True:
-        above = takers[place]
-        if not above:
-            return block
+    while above := takers[place]:
         if len(above) > 1 or len(walked.steps[above[0]].sources) > 1:
-            return None
+            return "another branch goes past it"
         place = above[0]
-        step = walked.steps[place]
-        if isinstance(step.stage, (Linear, Convolution)):
+        if isinstance(walked.steps[place].stage, (Linear, Convolution)):
             return block
-        block.append(step)
+        block.append(walked.steps[place])
+    if walked.outputs is not None and place == len(walked.steps) - 1:
+        return block
+    return "what the model itself does with its output, between its modules, has no rule"
 
 
-def _of_block(block: Sequence[Step] | None, known: dict[int, float | str]) -> float | str:
-    if block is None:
-        return "another branch goes past it"
+def _of_block(block: Sequence[Step] | str, known: dict[int, float | str]) -> float | str:
+    """The critical variance of the weights before a block's parts; 1 of none, which are a linear map."""
+    if isinstance(block, str):
+        return block
     if any(isinstance(step.stage, (Normalized, BatchNormalized)) for step in block):
         return "a normalization in its block takes the size of its weights out again"
-    acts = [step.stage for step in block if isinstance(step.stage, Activated)]
-    others = [step.stage for step in block if not isinstance(step.stage, (Activated, Dropped, Passed, Flattened))]
-    if others or len(acts) != 1:
+    acts = [step.stage.activation for step in block if isinstance(step.stage, Activated)]
+    others = [step for step in block if not isinstance(step.stage, (Activated, Dropped, Passed, Flattened))]
+    if others or len(acts) > 1:
         return "there is more in its block than weights and one activation"
-    (act,) = acts
-    if id(act.activation) not in known:
-        known[id(act.activation)] = _critical(act.activation)
-    variance = known[id(act.activation)]
+    variance: float | str = 1.0
+    for act in acts:
+        if id(act) not in known:
+            known[id(act)] = _critical(act)
+        variance = known[id(act)]
     if isinstance(variance, str):
         return variance
     return variance * math.prod(step.stage.keep for step in block if isinstance(step.stage, Dropped))
