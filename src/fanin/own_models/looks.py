@@ -50,13 +50,16 @@ class Looks:
     ) -> None:
         self._model, self._probe, self._fixed = model, probe, fixed
         self._chosen, self._blind, self._scaler, self._tell = chosen, blind, scaler, tell
-        self._of = needs(probe.curves)
+        # What a point's quantities are of, by whether the update has been made.
+        self._of = {
+            after: needs(one for one in probe.curves if after or "updated" not in one.of) for after in (False, True)
+        }
         layers = weight_layers(model)
         self.weights = {name: layer.get_parameter("weight") for name, layer in layers}
         self.biases = biases(model)
         self._fan_ins = {name: fans(layer)[0] for name, layer in layers}
         self._initial = {}
-        if fixed is not None or "initial" in self._of:
+        if fixed is not None or "initial" in self._of[True]:
             self._initial = {name: one.detach().clone().unsqueeze(0) for name, one in self.weights.items()}
         self._copies = copies_of(self.weights)
         self._numbers: dict[str, int] = {}
@@ -73,15 +76,16 @@ class Looks:
         if self._blind:
             return
         copies = None
-        if after is not False and not self._of.isdisjoint(("weight", "updated")):
+        of = self._of[after is not False]
+        if after is not False and not of.isdisjoint(("weight", "updated")):
             copies = self._copies
         scaler = self._scaler
         scale = (lambda: 1.0) if scaler is None else (lambda: float(scaler.get_scale()))
-        self.training.arm(gradients="activation_gradient" in self._of, copies=copies, scale=scale)
+        self.training.arm(gradients="activation_gradient" in of, copies=copies, scale=scale)
 
     def keep_gradients(self) -> None:
         """Keep the gradients as they are now for the next point."""
-        self._kept = self._slopes(factor_of(self._scaler), copy=True)
+        self._kept = self._slopes(self._of[True], factor_of(self._scaler), copy=True)
 
     def point(self, *, after: bool) -> Measured:
         """The curves' quantities in the pass that was recorded.
@@ -93,6 +97,7 @@ class Looks:
             UserError: there was no backward pass.
         """
         kept, self._kept = self._kept, None
+        of = self._of[after]
         before, scale = self.training.before, self.training.scale
         seen = self.training.read()
         if kept is None and all(one.grad is None for one in self._model.parameters()):
@@ -101,7 +106,7 @@ class Looks:
                 "optimizer.zero_grad()"
             )
         if seen is None:
-            seen = self._unseen()
+            seen = self._unseen(of)
         else:
             if self._fixed is not None:
                 self._fixed.modes = modes_of(self._model)
@@ -111,13 +116,14 @@ class Looks:
         self._number(seen)
         old = before if after and before is not None else self.weights
         observer = Observer(old, self._initial, 1, self._fan_ins, self.biases)
-        observer.add_weights(seen, copy=False)
-        weights, of_biases = kept or self._slopes(1.0 if after else factor_of(self._scaler))
+        if not of.isdisjoint(("weight", "fan_in", "initial", "initial_norm")):
+            observer.add_weights(seen, copy=False)
+        weights, of_biases = kept or self._slopes(of, 1.0 if after else factor_of(self._scaler))
         if weights:
             observer.add_gradients(seen, weights, copy=False)
         if of_biases:
             observer.add_bias_gradients(seen, of_biases, copy=False)
-        if after and before is not None:
+        if before is not None and "updated" in of:
             Observer(self.weights, {}, 1, {}).add_updated(seen)
         return measure_curves(seen, self._probe.curves)
 
@@ -130,13 +136,12 @@ class Looks:
         self._number(seen)
         return measure_profile(seen, self._probe.measures)
 
-    def _slopes(self, factor: float, *, copy: bool = False) -> tuple[Gradients, Gradients]:
-        """The gradients of weights and biases that are wanted."""
-        of = (("gradient", self.weights), ("bias_gradient", self.biases))
-        weights, of_biases = (gradients_of(one if name in self._of else {}, factor, copy=copy) for name, one in of)
-        return weights, of_biases
+    def _slopes(self, of: frozenset[str], factor: float, *, copy: bool = False) -> tuple[Gradients, Gradients]:
+        """The gradients of weights and biases, where quantities are of them."""
+        weights = gradients_of(self.weights if "gradient" in of else {}, factor, copy=copy)
+        return weights, gradients_of(self.biases if "bias_gradient" in of else {}, factor, copy=copy)
 
-    def _unseen(self) -> Observation:
+    def _unseen(self, of: frozenset[str]) -> Observation:
         """What is known where no pass was seen: a look at the fixed batch, or the weights alone."""
         if self.training.compiled:  # since it is watched
             self._blind = COMPILED
@@ -145,8 +150,8 @@ class Looks:
             why = self._blind or "no call of the model with gradients was seen since the last step"
             instead = "are those of inputs=" if self._fixed else "are left out; inputs= gives a batch to take them on"
             self._tell(f"{why}: activations {instead}")
-        if self._fixed is not None and not self._of.isdisjoint(("activation", "activation_gradient")):
-            return self._fixed.observe(gradients="activation_gradient" in self._of)[0]
+        if self._fixed is not None and not of.isdisjoint(("activation", "activation_gradient")):
+            return self._fixed.observe(gradients="activation_gradient" in of)[0]
         return Observation(weight_names=list(self.weights))
 
     def _number(self, seen: Observation) -> None:

@@ -85,14 +85,14 @@ class TrainingPass:
         if recording is None:
             return None
         seen = recording.end(blocks=True)
-        self._capture.changing.learn(seen.modules, seen.changed)
+        self._capture.learn(seen)
         return seen
 
     def _begin(self) -> None:
         """Start afresh: what an earlier pass has left is dropped."""
         if self._recording is not None:
             self._recording.end()
-        self._recording = Recording(self._capture.modules, gradients=self._gradients, changing=self._capture.changing)
+        self._recording = Recording(self._capture.modules, gradients=self._gradients, steady=self._capture.steady)
         self.before = self._copies() if self._copies is not None else None
         self.scale = self._scale()
 

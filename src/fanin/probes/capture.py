@@ -7,8 +7,7 @@ first look at a model copies all of them, and later ones those that changed.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanin.probes.modules import InPlace, Named, first_tensor, inner, watched
+from fanin.probes.modules import Named, first_tensor, inner, watched
 
 
 @dataclass
@@ -72,19 +71,18 @@ class Recording:
     Args:
         modules: the modules to look at.
         gradients: whether to record the gradients with respect to the outputs.
-        changing: names of the outputs that later modules work on in place, which have to be copied; None if they are
-            not known, and all are.
+        steady: names of the outputs that no later module works on in place; all others are copied.
     """
 
     def __init__(
-        self, modules: Sequence[Named], *, gradients: bool = False, changing: Container[str] | None = None
+        self, modules: Sequence[Named], *, gradients: bool = False, steady: Collection[str] = frozenset()
     ) -> None:
-        self.modules, self.gradients, self.changing = modules, gradients, changing
+        self.modules, self.gradients, self.steady = modules, gradients, steady
         self.seen = Observation()
         self._given: list[tuple[Tensor, int, Tensor | None]] = []  # an output, how often it had been changed, a copy
         self._flowed: dict[int, Tensor] = {}
         self._handles: list[Any] = []
-        self._calls: Counter[str] = Counter()
+        self._calls: dict[str, int] = {}
 
     def hook(self, named: Named) -> Callable[[nn.Module, Any, Any], None]:
         """What is to be called with (module, inputs, output) after each pass of a module."""
@@ -97,16 +95,15 @@ class Recording:
         if tensor is None or (inside and any(one in calls for one in inside)):
             return
         name = label = named[0]
-        calls[name] += 1
-        if calls[name] > 1:  # a module used several times (recurrence, shared weights) gets a number per call
-            label = f"{name}.{calls[name]}"
+        calls[name] = call = calls.get(name, 0) + 1
+        if call > 1:  # a module used several times (recurrence, shared weights) gets a number per call
+            label = f"{name}.{call}"
         if self.gradients and tensor.requires_grad:
             place = len(self._given)
             self._handles.append(tensor.register_hook(partial(self._flowed.__setitem__, place)))  # type: ignore[no-untyped-call]
         self.seen.ran.append(named)
         self.seen.modules.append(label)
-        changes = self.changing is None or label in self.changing
-        self._given.append((tensor, tensor._version, tensor.detach().clone() if changes else None))
+        self._given.append((tensor, tensor._version, None if label in self.steady else tensor.detach().clone()))
 
     def end(self, *, blocks: bool = False) -> Observation:
         """Take the hooks off the tensors, and fill the observation in.
@@ -124,8 +121,7 @@ class Recording:
             find_blocks(seen)
             places, seen.block_ends = seen.block_ends, list(range(len(seen.block_ends)))
         wanted = [self._given[place] for place in places]
-        kept = [tensor.detach() if copy is None else copy for tensor, _, copy in wanted]
-        seen.activations = [one.unsqueeze(0) for one in kept]
+        seen.activations = [(tensor.detach() if copy is None else copy).unsqueeze(0) for tensor, _, copy in wanted]
         seen.activation_gradients = [flowed[place].unsqueeze(0) if place in flowed else None for place in places]
         return seen
 
@@ -136,7 +132,7 @@ def capturing(
     x: Tensor | None = None,
     *,
     gradients: bool = False,
-    changing: Container[str] | None = None,
+    steady: Collection[str] = frozenset(),
 ) -> Iterator[Observation]:
     """Record the outputs of modules while the block runs; the observation is filled in as the block ends.
 
@@ -147,10 +143,10 @@ def capturing(
         x: the network's input [B, ...], to be recorded as the module "input", where `modules` are all that run; the
             observation then also says which of them own a weight and where blocks end. None if that is known.
         gradients: whether to record the gradients with respect to the outputs.
-        changing: see `Recording`.
+        steady: see `Recording`.
     """
-    recording = Recording(modules, gradients=gradients, changing=changing)
-    start = None if x is None else (_kept(x, "input", changing), x._version)
+    recording = Recording(modules, gradients=gradients, steady=steady)
+    start = None if x is None else (x.detach() if "input" in steady else x.detach().clone(), x._version)
     handles = [named[1].register_forward_hook(recording.hook(named)) for named in modules]
     try:
         yield recording.seen
@@ -176,39 +172,41 @@ class Capture:
 
     Attributes:
         modules: those that are looked at; see `watched`.
-        changing: what has to be copied.
+        steady: names of the outputs that were seen, and never worked on in place.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.modules = watched(model)
-        self.changing = InPlace()
+        self.steady: set[str] = set()
+        self._changed: set[str] = set()
+
+    def learn(self, seen: Observation) -> None:
+        """Learn which outputs were seen, and which of them changed."""
+        self._changed |= seen.changed
+        self.steady |= set(seen.modules)
+        self.steady -= self._changed
 
     @contextmanager
     def everything(self, x: Tensor, *, gradients: bool = False) -> Iterator[Observation]:
         """Record all that runs on inputs [B, ...] while the block runs; see `capturing`."""
-        with capturing(self.modules, x, gradients=gradients, changing=self.changing) as seen:
+        with capturing(self.modules, x, gradients=gradients, steady=self.steady) as seen:
             yield seen
-        self.changing.learn(seen.modules, seen.changed)
+        self.learn(seen)
 
     @contextmanager
     def only(self, modules: Sequence[Named], *, gradients: bool = False) -> Iterator[Observation]:
         """Record some of the modules."""
-        with capturing(modules, gradients=gradients, changing=self.changing) as seen:
+        with capturing(modules, gradients=gradients, steady=self.steady) as seen:
             yield seen
-
-
-def _kept(tensor: Tensor, label: str, changing: Container[str] | None) -> Tensor:
-    """A tensor as it is now, a copy of it where it may be changed later."""
-    return tensor.detach().clone() if changing is None or label in changing else tensor.detach()
 
 
 def find_blocks(seen: Observation, first: int = 0) -> None:
     """Find the weights of what ran, and the ends of their blocks; `first` is the place of what ran first."""
-    weights_at: list[int] = []
+    found: dict[str, int] = {}
     for place, (name, module) in enumerate(seen.ran, start=first):
         weight = module._parameters.get("weight")
-        if weight is not None and weight.ndim >= 2 and name not in seen.weight_names:
-            weights_at.append(place)
-            seen.weight_names.append(name)
+        if weight is not None and weight.ndim >= 2 and name not in found:
+            found[name] = place
+    seen.weight_names, weights_at = list(found), list(found.values())
     ends = [position - 1 for position in weights_at[1:]] + [len(seen.modules) - 1]
     seen.block_ends = ends if weights_at or first else []

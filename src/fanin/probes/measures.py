@@ -110,9 +110,14 @@ def quick_norms(tensors: Sequence[Tensor]) -> Tensor:
     precise = all(tensor.dtype.itemsize >= 4 for tensor in tensors)
     if precise and tensors[0].shape[0] == 1 and tensors[0].device.type == "cpu":
         quick = torch.stack(foreach_norm(list(tensors), 2))
-        if SAFE[0] < quick.min() and quick.max() < SAFE[1]:
+        if _is_safe(quick):
             return quick.double().unsqueeze(1)
     return norms(tensors)
+
+
+def _is_safe(quick: Tensor) -> bool:
+    low, high = torch.aminmax(quick)
+    return SAFE[0] < float(low) and float(high) < SAFE[1]
 
 
 def stacked_norms(tensors: Sequence[Tensor]) -> Tensor:
@@ -120,7 +125,7 @@ def stacked_norms(tensors: Sequence[Tensor]) -> Tensor:
     if tensors[0].shape[0] == 1 or tensors[0].device.type != "cpu" or any(one.dtype.itemsize < 4 for one in tensors):
         return quick_norms(tensors)
     quick = torch.stack([torch.linalg.vector_norm(tensor.flatten(1), dim=1) for tensor in tensors])
-    return quick.double() if SAFE[0] < quick.min() and quick.max() < SAFE[1] else norms(tensors)
+    return quick.double() if _is_safe(quick) else norms(tensors)
 
 
 def differences(after: Sequence[Tensor], before: Sequence[Tensor]) -> Sequence[Tensor]:

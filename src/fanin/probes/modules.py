@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -51,19 +51,3 @@ def first_tensor(output: Any) -> Tensor | None:
     elif not isinstance(output, (tuple, list)):
         output = vars(output).values() if hasattr(output, "__dict__") else ()
     return next((found for one in output if (found := first_tensor(one)) is not None), None)
-
-
-class InPlace:
-    """The names of outputs that later modules work on in place, and of those that were never seen."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-        self._changed: set[str] = set()
-
-    def __contains__(self, label: object) -> bool:
-        return label in self._changed or label not in self._seen
-
-    def learn(self, seen: Iterable[str], changed: Iterable[str]) -> None:
-        """Learn which outputs were seen, and which of them changed."""
-        self._seen.update(seen)
-        self._changed.update(changed)

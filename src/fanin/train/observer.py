@@ -64,8 +64,8 @@ class Observer:
         seen.updated = [self._stacked(self.weights[name]) for name in seen.weight_names]
 
     def _held(self, parameter: Tensor, gradient: Tensor | None, copy: bool) -> Tensor:
-        held = zeros_like(parameter) if gradient is None else gradient
-        return self._stacked(held.clone() if copy else held)
+        held = zeros_like(parameter) if gradient is None else gradient.clone() if copy else gradient
+        return held if self.runs > 1 else held.unsqueeze(0)
 
     def _stacked(self, tensor: Tensor) -> Tensor:
         return tensor.detach() if self.runs > 1 else tensor.detach().unsqueeze(0)
