@@ -103,8 +103,6 @@ def _line(error: Exception) -> str:
 
 def _look(arguments: argparse.Namespace) -> _Looked:
     _check(arguments)
-    import torch
-
     from fanin.own_models.audit import audit
     from fanin.own_models.named_batch import arrays_in, batch_of_arrays, named_loss, normal_batch, token_batch
     from fanin.own_models.named_model import named_model
@@ -117,8 +115,7 @@ def _look(arguments: argparse.Namespace) -> _Looked:
     elif arguments.tokens is not None:
         inputs = token_batch(arguments.tokens, arguments.seed)
     arrays = {} if arguments.data is None else arrays_in(arguments.data)
-    torch.manual_seed(arguments.seed)
-    model, make = named_model(arguments.model)
+    model, make = named_model(arguments.model, arguments.seed)
     if arrays:
         inputs, targets = batch_of_arrays(arguments.data, arrays, model)
     if arguments.eval:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
 
 from fanin.errors import UserError, did_you_mean
@@ -16,13 +17,14 @@ Made = tuple[nn.Module, Callable[[], Any] | None]
 """A model, and what makes another one; None where the name is that of a model itself."""
 
 
-def named_model(text: str) -> Made:
+def named_model(text: str, seed: int | None = None) -> Made:
     """The model that a name stands for: what a function or class without arguments makes, or a model itself.
 
     Modules of the current folder are found.
 
     Args:
         text: module:function.
+        seed: of torch's stream as the module is imported, and again as the function is called; None leaves it alone.
 
     Raises:
         UserError: there is no such thing, or it makes no model.
@@ -31,11 +33,13 @@ def named_model(text: str) -> Made:
     Traceback (most recent call last):
     fanin.errors.UserError: torch.nn:Linear: needs arguments; name a function without any that makes the model
     """
+    _sow(seed)
     found = named(text, "my_module:make_model")
     if isinstance(found, nn.Module):
         return found, None
     if not callable(found):
         raise UserError(f"{text}: is no function that makes a model, but a {type(found).__name__}")
+    _sow(seed)
     try:
         made = found()
     except TypeError as error:
@@ -47,6 +51,11 @@ def named_model(text: str) -> Made:
     if not isinstance(made, nn.Module):
         raise UserError(f"{text}: makes a {type(made).__name__}, and no torch.nn.Module")
     return made, found
+
+
+def _sow(seed: int | None) -> None:
+    if seed is not None:
+        torch.manual_seed(seed)
 
 
 def named(text: str, example: str) -> Any:

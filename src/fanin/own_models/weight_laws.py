@@ -60,6 +60,8 @@ class Law:
         """Of one entry."""
         if self.kind == "uniform":
             return self.scale / math.sqrt(3)
+        if self.kind == "normal":  # without scipy, whose import takes longer than a look at a small model
+            return self.scale
         return float(self.distribution.std()) if self.drawn else 0.0
 
 
