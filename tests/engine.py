@@ -19,7 +19,7 @@ from fanin.parts.initializers import Initializer, VarianceScaling
 from fanin.parts.models import Mlp
 from fanin.parts.normalization import NoNorm
 from fanin.parts.optimizers import SGD
-from fanin.parts.regularizers import Dropout, Penalty
+from fanin.parts.regularizers import Penalty
 from fanin.parts.schedules import Constant
 from fanin.probes import NoProbe
 from fanin.record.recorder import Recorder
@@ -112,7 +112,6 @@ def recipe(**changes: Any) -> Recipe:
     }
     trainer = {"steps": 30, "batch_size": 20, "log_every": 4, "device": "cpu", **changes.pop("trainer", {})}
     optimizer, keys, lr = changes.pop("optimizer", SGD), changes.pop("optimizer_keys", {}), changes.pop("lr", 0.05)
-    plain = isinstance(model["normalization"], NoNorm) and not isinstance(model["dropout"], Dropout)
     settings = {
         "seed": 0,
         "trainer": Trainer(**trainer),
@@ -126,7 +125,6 @@ def recipe(**changes: Any) -> Recipe:
         "dropout": None,
         "early_stopping": None,
         "probe": NoProbe(),
-        "law": activations.law_of(model["activation"]()) if plain else None,
         **changes,
     }
     return Recipe(**settings)

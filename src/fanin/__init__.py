@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from fanin.own_models.transformers_watch import TransformersWatch as TransformersWatch
     from fanin.own_models.watcher import Watch as Watch
     from fanin.own_models.watcher import watch as watch
-    from fanin.parts.activations import law_of as law_of
     from fanin.parts.augmentations import Augmentation as Augmentation
     from fanin.parts.averaging import Averaging as Averaging
     from fanin.parts.batch_schedules import BatchSchedule as BatchSchedule
@@ -72,7 +71,6 @@ if TYPE_CHECKING:
     from fanin.report.studies.base import Claim as Claim
     from fanin.report.studies.base import Evidence as Evidence
     from fanin.report.studies.base import Study as Study
-    from fanin.theory import ActivationLaw as ActivationLaw
 
 ROOMS = {
     "fanin.api": ("plots",),
@@ -88,7 +86,6 @@ ROOMS = {
     "fanin.own_models.profile": ("Profile", "profile"),
     "fanin.own_models.transformers_watch": ("TransformersWatch",),
     "fanin.own_models.watcher": ("Watch", "watch"),
-    "fanin.parts.activations": ("law_of",),
     "fanin.parts.augmentations": ("Augmentation",),
     "fanin.parts.averaging": ("Averaging",),
     "fanin.parts.batch_schedules": ("BatchSchedule",),
@@ -108,7 +105,6 @@ ROOMS = {
     "fanin.parts.schedules": ("Schedule", "Timed"),
     "fanin.probes": ("Probe",),
     "fanin.report.studies.base": ("Claim", "Evidence", "Study"),
-    "fanin.theory": ("ActivationLaw",),
 }
 """Where each name lies."""
 

@@ -14,8 +14,6 @@ from torch import nn
 
 from fanin.errors import OptionError
 from fanin.parts import activations
-from fanin.parts.activations import law_of
-from fanin.theory import IDENTITY, RELU
 
 EPS = 2.0**-52
 H = 3e-5  # step of the central differences
@@ -180,20 +178,3 @@ def test_bad_values_give_one_line(make: Callable[[], nn.Module], message: str) -
     with pytest.raises(OptionError) as caught:
         make()
     assert str(caught.value) == message
-
-
-def test_a_law_goes_with_the_class_itself() -> None:
-    """Not with a name: what derives from a class may compute anything, and a class of one's own may say its law."""
-
-    class Shifted(nn.ReLU):
-        pass
-
-    class Rectifier(nn.Module):
-        law = RELU
-
-    def relu() -> nn.Module:
-        return nn.Tanh()
-
-    laws = [law_of(made) for made in (activations.relu(), nn.ReLU(inplace=True), activations.identity(), Rectifier())]
-    assert laws == [RELU, RELU, IDENTITY, RELU]
-    assert [law_of(made) for made in (relu(), Shifted(), activations.leaky_relu(slope=0.0))] == [None, None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +183,56 @@ def test_nothing_is_expected_where_no_band_is_wanted(tmp_path: Path, changes: di
     ids=lambda value: type(value).__name__,
 )
 def test_every_independent_law_has_its_c(tmp_path: Path, initializer: Any, c: list[float]) -> None:
-    rows, _ = annotated(tmp_path, initializer=initializer)
-    assert [row.theory for row in pick(rows, "weight", "weight_variance").values()] == pytest.approx(c)
+    """Whatever the activation; the sample variance of N uniform weights strays by sqrt(2 / (N - 1) - 1.2 / N)."""
+    rows, _ = annotated(tmp_path, initializer=initializer, model={"activation": activations.tanh})
+    found = pick(rows, "weight", "weight_variance")
+    assert [row.theory for row in found.values()] == pytest.approx(c)
+    entries, low = WIDTH * WIDTH, found[2].band_low
+    fourth = -1.2 if isinstance(initializer, TorchDefault) else 0.0
+    assert low == pytest.approx(c[1] * (1 - math.sqrt(2 / (entries - 1) + fourth / entries)))
+
+
+@pytest.mark.parametrize(
+    ("activation", "c", "words"),
+    [(activations.relu, 2.0, ("critical", "critical")), (activations.relu, 1.0, ("vanishing", "vanishing")),
+     (activations.leaky_relu, 2.0, ("critical", "critical")), (activations.tanh, 1.0, ("stable", "stable"))],
+)  # fmt: skip
+def test_a_verdict_needs_no_band(tmp_path: Path, activation: Any, c: float, words: tuple[str, str]) -> None:
+    """20 layers at c = 1 are 18 ln 2 = 12.5 off in ln norm^2, at a standard deviation of sqrt(18 * .177) = 1.8."""
+    probe = Probe(batch_size=20, every=0, curves=(), band="off")
+    model = {"depth": 20, "width": 32, "activation": activation}
+    _, overlay = annotated(tmp_path, probe=probe, initializer=VarianceScaling(c=c), model=model)
+    assert overlay.analysis is not None
+    assert (overlay.analysis.forward, overlay.analysis.backward) == words
+    assert overlay.analysis.z is None
+
+
+def test_a_chain_is_what_runs_as_one(tmp_path: Path) -> None:
+    """A model of one's own that runs one layer after the other is as much a chain as the mlp: widths are divided out.
+
+    Its activation is known by what it computes.
+    """
+
+    class Rectifier(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            return z.clamp(min=0)
+
+    def make(shape: Any, outputs: int) -> nn.Module:
+        widths = [FEATURES, 8, 32, 128]
+        pairs = [[nn.Linear(*pair, bias=False), Rectifier()] for pair in pairwise(widths)]
+        return nn.Sequential(*(part for pair in pairs for part in pair), nn.Linear(128, outputs, bias=False))
+
+    rows, overlay = annotated(tmp_path, make_model=make)
+    assert overlay.analysis is not None
+    assert overlay.expected is not None
+    chain = overlay.expected.layout.chain
+    assert chain is not None
+    assert chain.critical is not None
+    assert chain.critical.law == "relu"
+    assert overlay.analysis.verdict == "critical"
+    norms = pick(rows, "weight", "activation_norm")
+    per_unit = norms[3].value / math.sqrt(128) / (norms[1].value / math.sqrt(8))  # type: ignore[operator]
+    assert overlay.analysis.factor_per_layer == pytest.approx(math.sqrt(per_unit))
 
 
 def test_rows_are_sorted_by_axis_quantity_and_index(tmp_path: Path) -> None:
@@ -221,7 +270,8 @@ def test_parameters_without_a_row_are_named_once(tmp_path: Path, caplog: pytest.
         "lstm",
         "head",
     ]
-    assert overlay.law is None
+    assert overlay.expected is not None
+    assert overlay.expected.layout.chain is None
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 import engine
+from closed_forms import forward_theory
 from fanin.parts import activations
 from fanin.parts.initializers import Constant, Orthogonal, VarianceScaling
 from fanin.run.recipe import Recipe
 from fanin.run.recipe_law import RecipeLaw, recipe_law
 from fanin.theory.bands import EXACT
-from fanin.theory.forward import Layer, forward_theory
+from fanin.theory.chain_layer import ChainLayer
 
 FEATURES, CLASSES = 12, 4
 
@@ -37,7 +38,7 @@ def test_relu_and_one_example_give_the_law_in_closed_form(c: float) -> None:
     torch.manual_seed(1)
     norm = float(torch.randn(1, FEATURES).norm())
     widths = [FEATURES, 16, 16, CLASSES]
-    layers = [Layer(f"linear_{place}", *pair, c) for place, pair in enumerate(pairwise(widths), 1)]
+    layers = [ChainLayer(f"linear_{place}", *pair, c) for place, pair in enumerate(pairwise(widths), 1)]
     exact = forward_theory(layers, norm)
     for place, known in enumerate(exact.post, 1):
         band = law.bands["weight", f"linear_{place}", "activation_norm"]

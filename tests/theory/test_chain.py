@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from closed_forms import forward_theory
 from fanin.theory.chain import ChainLaw, chain_law
 from fanin.theory.chain_layer import ChainLayer
-from fanin.theory.forward import Layer, forward_theory
 from fanin.theory.gaussian_maps import Activation
 from fanin.theory.log_moments import log_gradient_factor_moments, log_mean_square_moments
 from fanin.theory.ratio import log_ratio_moments
@@ -58,7 +58,7 @@ def test_relu_gives_the_law_in_closed_form(c: float) -> None:
     """Means, spreads and mean squares of every layer, before and after the activation, widths that differ."""
     widths = [784, 100, 64, 100, 100, 32, 10]
     law = chain_law(chain(widths, c), 0.3, activation(F.relu))
-    layers = [Layer(one.name, one.fan_in, one.fan_out, c) for one in chain(widths, c)]
+    layers = [ChainLayer(one.name, one.fan_in, one.fan_out, c) for one in chain(widths, c)]
     exact = forward_theory(layers, math.sqrt(0.3 * 784))
     for found, known in zip((*law.pre, *law.post), (*exact.pre, *exact.post), strict=True):
         assert found.mean == pytest.approx(known.log_mean, abs=1e-6)

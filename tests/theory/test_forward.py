@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
+from closed_forms import IDENTITY, RELU, ActivationLaw, forward_theory
 from fanin.errors import OptionError
-from fanin.theory import IDENTITY, RELU, ActivationLaw, Layer, forward_theory
+from fanin.theory.chain_layer import ChainLayer
 
 
-def chain(widths: list[int], c: float) -> list[Layer]:
-    return [Layer(f"linear_{index}", fan_in, fan_out, c) for index, (fan_in, fan_out) in enumerate(pairwise(widths), 1)]
+def chain(widths: list[int], c: float) -> list[ChainLayer]:
+    return [
+        ChainLayer(f"linear_{index}", fan_in, fan_out, c) for index, (fan_in, fan_out) in enumerate(pairwise(widths), 1)
+    ]
 
 
 STUDY = [784, *[100] * 49, 10]
@@ -51,7 +54,7 @@ def test_first_linear_layer_by_hand() -> None:
 
 
 @given(layers=NETWORKS, law=LAWS, input_norm=st.floats(1e-3, 1e3))
-def test_lines_agree_with_the_moments(layers: list[Layer], law: ActivationLaw, input_norm: float) -> None:
+def test_lines_agree_with_the_moments(layers: list[ChainLayer], law: ActivationLaw, input_norm: float) -> None:
     found = forward_theory(layers, input_norm, law)
     assert found.post[-1] == found.pre[-1]  # no nonlinearity after the last layer
     for norm in (*found.pre, *found.post):
@@ -61,9 +64,9 @@ def test_lines_agree_with_the_moments(layers: list[Layer], law: ActivationLaw, i
 
 
 @given(layers=NETWORKS, law=LAWS, scale=st.floats(0.5, 4.0))
-def test_networks_are_homogeneous(layers: list[Layer], law: ActivationLaw, scale: float) -> None:
+def test_networks_are_homogeneous(layers: list[ChainLayer], law: ActivationLaw, scale: float) -> None:
     """Every c times s moves the lines after l layers by s^(l/2) and leaves the width of the band."""
-    scaled = forward_theory([replace(layer, c=layer.c * scale) for layer in layers], 1.0, law)
+    scaled = forward_theory([replace(layer, variance=layer.variance * scale) for layer in layers], 1.0, law)
     for depth, (after, before) in enumerate(zip(scaled.post, forward_theory(layers, 1.0, law).post, strict=True), 1):
         for line in ("mean_square", "median", "low", "high"):
             assert getattr(after, line) == pytest.approx(getattr(before, line) * scale ** (depth / 2), rel=1e-9)
@@ -71,7 +74,7 @@ def test_networks_are_homogeneous(layers: list[Layer], law: ActivationLaw, scale
 
 
 @given(layers=NETWORKS, law=LAWS)
-def test_band_widens_and_median_stays_below_mean_square(layers: list[Layer], law: ActivationLaw) -> None:
+def test_band_widens_and_median_stays_below_mean_square(layers: list[ChainLayer], law: ActivationLaw) -> None:
     found = forward_theory(layers, 1.0, law)
     spreads = [norm.log_sd for norm in found.post[:-1]]
     assert spreads == sorted(spreads)
@@ -97,10 +100,10 @@ def test_lines_beyond_the_floats_saturate() -> None:
 
 
 def test_layers_that_do_not_follow_on_one_another() -> None:
-    with pytest.raises(ValueError, match="b has fan_in 5 but a has fan_out 4"):
-        forward_theory([Layer("a", 3, 4, 2.0), Layer("b", 5, 4, 2.0)], 1.0)
+    with pytest.raises(ValueError, match="b takes 5 inputs, but a gives 4"):
+        forward_theory([ChainLayer("a", 3, 4, 2.0), ChainLayer("b", 5, 4, 2.0)], 1.0)
 
 
 def test_weights_without_variance_have_no_theory() -> None:
-    with pytest.raises(OptionError, match=r"c=0\.0: must be a finite number > 0"):
-        Layer("a", 3, 4, 0.0)
+    with pytest.raises(OptionError, match=r"variance=0\.0: must be a finite number > 0"):
+        ChainLayer("a", 3, 4, 0.0)

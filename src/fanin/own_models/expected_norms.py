@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,32 +17,15 @@ from fanin.own_models.fresh_draws import Redraw, fresh_draws
 from fanin.own_models.probe_pass import Loss, arguments
 from fanin.own_models.rules import Rules
 from fanin.parts.models.layers import weight_layers
-from fanin.run.expected import expected
+from fanin.run.expected import expected, expected_layout
+from fanin.run.layout import Layout, model_layout
 from fanin.run.recipe_law import RecipeLaw, model_law
 from fanin.run.redraws import Redraws
-from fanin.run.theory_overlay import Expected, Overlay
+from fanin.run.theory_overlay import Expected
 from fanin.streams import undisturbed
 from fanin.theory.answers import Residuals
 from fanin.theory.bands import Key
 from fanin.theory.gaussian_maps import FloatArray
-
-
-def overlay_of(
-    model: nn.Module, expect: Callable[[Collection[Key]], Expected] | None = None, no_law: str = ""
-) -> Overlay:
-    """What lies over the profiles of a model of one's own.
-
-    Args:
-        model: the network itself.
-        expect: what is expected of its norms at init; None expects nothing.
-        no_law: why, where that is known beforehand.
-    """
-    return Overlay(
-        expect=expect,
-        frozen=frozen_of(model),
-        matrices=[name for name, one in model.named_parameters() if one.ndim >= 2],
-        no_law=no_law,
-    )
 
 
 def frozen_of(model: nn.Module) -> list[str]:
@@ -75,7 +58,11 @@ class ExpectedNorms:
 
     def __call__(self, keys: Collection[Key]) -> Expected:
         """What is expected of the norms that have been measured."""
-        return expected(keys, self.band, frozen_of(self.model), law=self.law, draw=self._draw)
+        batch = batch_of(self.inputs)
+        layout = Layout()
+        if batch is not None and not self.drawn.why:
+            layout = expected_layout(batch.device, lambda: model_layout(self.drawn.weights, self.model, batch))
+        return expected(keys, self.band, frozen_of(self.model), layout, law=self.law, draw=self._draw)
 
     @cached_property
     def drawn(self) -> DrawnBy:

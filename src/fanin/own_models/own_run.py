@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from fanin.devices import widened
 from fanin.errors import UserError, did_you_mean
-from fanin.own_models.expected_norms import overlay_of
 from fanin.record.columns import METRICS, names
 from fanin.record.outcome import outcome
 from fanin.record.recorder import ProfileRow, Recorder
 from fanin.record.run_folder import FolderBusy, RunFolder
 from fanin.run.result import git_state, initial, versions
+from fanin.run.theory_overlay import Overlay
 
 COLUMNS = names(METRICS)
 POSITIONS = ("step", "epoch", "lr", "seconds")
@@ -44,7 +44,7 @@ class OwnRun:
 
     def __init__(self, folder: Path, model: nn.Module, config: Mapping[str, Any], *, overwrite: bool) -> None:
         parameters = dict(model.named_parameters())
-        self.overlay = overlay_of(model, no_law="a model of one's own")
+        self.overlay = Overlay.over(model, no_law="a model of one's own")
         self.config, self._device = dict(config), str(next(iter(parameters.values())).device)
         self._parameters = sum(one.numel() for one in parameters.values())
         text = json.dumps([self.config, self._parameters], sort_keys=True, default=str)

@@ -12,7 +12,7 @@ from torch import nn
 
 from fanin.errors import UserError, choice, integer
 from fanin.own_models.advice import advise
-from fanin.own_models.expected_norms import ExpectedNorms, batch_of, overlay_of
+from fanin.own_models.expected_norms import ExpectedNorms, batch_of
 from fanin.own_models.fresh_draws import Redraw
 from fanin.own_models.layer_states import layer_states
 from fanin.own_models.patterns import chosen_modules
@@ -27,6 +27,7 @@ from fanin.probes.capture import Capture
 from fanin.probes.probe import Probe, measure_profile
 from fanin.probes.quantities import Measures
 from fanin.record.columns import PROFILES, TEXT, names
+from fanin.run.theory_overlay import Overlay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ def profile(
     expect = ExpectedNorms(
         inner, inputs, targets, loss, autocast=autocast, redraws=redraws, redraw=redraw, rules=rules, band=band
     )
-    overlay = overlay_of(inner, expect)
+    overlay = Overlay.over(inner, expect=expect)
     rows = overlay.annotate("init", labels, values[0].tolist())
     found, batch = overlay.expected, batch_of(inputs)
     start = math.nan if batch is None else float(batch.detach().double().square().mean().sqrt())

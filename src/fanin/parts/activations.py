@@ -10,24 +10,6 @@ from torch import nn
 
 from fanin.errors import number
 from fanin.parts.per_run import stackable
-from fanin.theory import IDENTITY, RELU, ActivationLaw
-
-LAWS: dict[type[nn.Module], ActivationLaw] = {nn.Identity: IDENTITY, nn.ReLU: RELU}
-"""Modules whose law is known."""
-
-
-def law_of(activation: nn.Module) -> ActivationLaw | None:
-    """The law of what a module computes, None if none is known.
-
-    It goes with the class itself: what derives from it may compute anything. One's own class has the law that it names
-    in an attribute `law`.
-
-    >>> law_of(relu()) is RELU, law_of(tanh()) is None
-    (True, True)
-    """
-    kind = type(activation)
-    found: ActivationLaw | None = vars(kind).get("law", LAWS.get(kind))
-    return found
 
 
 @stackable

@@ -19,7 +19,6 @@ from torch import nn
 
 from fanin.catalogue import GROUPS, KEYS, PARTS
 from fanin.errors import OptionError, UserError, flag, integer, told_of
-from fanin.parts.activations import law_of
 from fanin.parts.data import Dataset
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import is_stackable
@@ -28,10 +27,9 @@ from fanin.report.studies import load_study
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.compatibility import TRIAL, check_together
 from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
-from fanin.run.make_option import Options, UnknownKey, find, is_neutral, make
+from fanin.run.make_option import Options, UnknownKey, find, make
 from fanin.run.objective import check_objective
 from fanin.run.recipe import Recipe
-from fanin.theory import ActivationLaw
 from fanin.train.settings import Trainer
 from fanin.train.step import Method
 
@@ -167,7 +165,6 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         early_stopping=next((item for item in regularizers if item.acts("new")), None),
         probe=parts["probe"],
         normalization=parts["normalization"],
-        law=_law(parts, dropout),
         make_activation=parts["activation"],
         batch=parts["batch"],
         lr_scaling=parts["lr_scaling"],
@@ -205,12 +202,6 @@ def _stackable(options: Options, dropout: Regularizer | None) -> bool:
     """Whether what a network computes may be computed for many at once, see `stackable`."""
     nodes = _drawing_options(options, dropout).items()
     return all(is_stackable(find(str(node["_target_"]), GROUPS[group].bases, group)) for group, node in nodes)
-
-
-def _law(parts: dict[str, Any], dropout: Regularizer | None) -> ActivationLaw | None:
-    """The law of the activation where scaled weights scale every norm, if nothing between the layers is in its way."""
-    plain = is_neutral(parts["normalization"]) and dropout is None
-    return law_of(parts["activation"]()) if plain else None
 
 
 def _make_model(

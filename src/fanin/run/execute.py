@@ -16,7 +16,6 @@ from fanin.record.recorder import Recorder
 from fanin.run.build import load_data, recipe
 from fanin.run.expected import Expecting
 from fanin.run.networks import initialized, trained_model
-from fanin.run.phase_point import phase_point
 from fanin.run.recipe import Recipe
 from fanin.run.request import ONCE, Request
 from fanin.run.result import result_of
@@ -185,9 +184,8 @@ def assemble(
     for one, *batch in zip(begun, *fixed, strict=True):
         model = initialized(one.recipe, data, batch[0])
         runs.append(run_of(one, model, batches, steps))
-        if one.recipe.probe.band != "off":
-            overlay = runs[-1].overlay
-            overlay.expect = Expecting(one.recipe, model, (batch[0], batch[1]), data, steps, overlay.frozen)
+        overlay = runs[-1].overlay
+        overlay.expect = Expecting(one.recipe, model, (batch[0], batch[1]), data, steps, overlay.frozen)
         trained.append(trained_model(one.recipe, model, batches))
     learner = FusedLearner(trained) if len(trained) > 1 else SingleLearner(trained[0])
     classifies = first.method.loss.classification
@@ -199,8 +197,7 @@ def assemble(
 def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> RequestedRun:
     """The state of a run of so many steps, at its start."""
     request, made = begun.request, begun.recipe
-    overlay, stopping = made.overlay(model), made.early_stopping
-    overlay.point = phase_point(made, model)
+    overlay, stopping = Overlay.over(model), made.early_stopping
     made.schedule.set_length(steps)
     made.method.averaging.set_length(steps)
     made.probe.set_length(steps)

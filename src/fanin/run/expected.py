@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from fanin.parts.data import Dataset
+from fanin.run.layout import Layout, layout_of
 from fanin.run.recipe import Recipe
 from fanin.run.recipe_law import RecipeLaw, recipe_law
 from fanin.run.redraws import Redraws, redraw_seed, redrawn
@@ -27,6 +29,7 @@ def expected(
     keys: Collection[Key],
     wanted: str,
     frozen: Collection[str],
+    layout: Layout,
     *,
     law: Callable[[], RecipeLaw],
     draw: Callable[[bool], Redraws],
@@ -37,6 +40,7 @@ def expected(
         keys: the norms that have been measured.
         wanted: auto, law, redraw, both or off; see `fanin.Probe`.
         frozen: names of the weight layers that are not trained, whose gradients have no band.
+        layout: what the network is to theory.
         law: gives the law.
         draw: gives the redraws; told whether they were asked for by name.
     """
@@ -51,7 +55,18 @@ def expected(
     if wanted in ("redraw", "both") or (wanted == "auto" and any(key not in bands for key in needed)):
         drawn = draw(wanted != "auto")
     beside: Mapping[Key, Band] = drawn.bands if wanted == "both" else {}
-    return Expected({**drawn.bands, **bands}, beside, found.no_law, found.stopped_at, drawn.why, found.cosines)
+    variances = layout.variances if wanted != "off" else {}
+    told = (found.no_law, found.stopped_at, drawn.why)
+    return Expected({**drawn.bands, **bands}, beside, *told, found.cosines, layout, variances)
+
+
+def expected_layout(device: torch.device, find: Callable[[], Layout]) -> Layout:
+    """What a network is to theory; nothing where its parts cannot be walked, which a law tells that is wanted."""
+    try:
+        with undisturbed(device):
+            return find()
+    except (Exception, SystemExit):  # of a user's part
+        return Layout()
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,8 @@ class Expecting:
 
     def __call__(self, keys: Collection[Key]) -> Expected:
         """What is expected of the norms that have been measured."""
-        return expected(keys, self.made.probe.band, self.frozen, law=self._law, draw=self._draw)
+        layout = expected_layout(self.made.device, lambda: layout_of(self.made, self.model, self.batch[0]))
+        return expected(keys, self.made.probe.band, self.frozen, layout, law=self._law, draw=self._draw)
 
     def _draw(self, asked: bool) -> Redraws:
         drawn = redrawn(self.made, self.data, asked=asked, steps=self.steps)

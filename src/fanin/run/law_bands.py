@@ -13,7 +13,8 @@ from fanin.theory.bands import Band, Key
 from fanin.theory.batch import Batch
 from fanin.theory.composition import Composition, Step, compose
 from fanin.theory.gaussian_maps import FloatArray
-from fanin.theory.refinement import chain_of, plain, refined
+from fanin.theory.plain_chain import chain_of
+from fanin.theory.refinement import plain, refined
 from fanin.theory.signals import correlation
 
 COSINE = "activation_cosine"

@@ -1,17 +1,12 @@
-"""Where a run's recipe stands between order and chaos, as result.json has it."""
+"""Where a recipe stands between order and chaos, as result.json has it."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from torch import nn
-
-from fanin.parts.activation_maps import activation_map
-from fanin.parts.models.layers import fans, weight_layers
-from fanin.run.make_option import is_neutral
-from fanin.run.recipe import Recipe
 from fanin.theory.gaussian_maps import Activation
 from fanin.theory.phase import LARGEST, SMALLEST, FixedPoint, critical_point, fixed_point
+from fanin.theory.plain_chain import Chain
 
 NUMBERS = (
     "point_variance", "point_bias_variance", "point_q", "point_chi_par", "point_chi_perp", "point_spread",
@@ -20,25 +15,15 @@ NUMBERS = (
 Point = dict[str, float | None]
 
 
-def phase_point(made: Recipe, model: nn.Module) -> Point:
-    """The fixed point that lengths of order 1 go to in the model's inner layers, its slopes, and the critical variance.
+def phase_point(chain: Chain | None) -> Point:
+    """The fixed point that lengths of order 1 go to in a chain's inner layers, its slopes, and the critical variance.
 
-    Every number is None unless the model is a chain of fully connected layers without normalization and dropout, whose
-    inner weights are independent draws of one variance, with an activation that acts on every entry alone.
+    Every number is None without a chain, and where its inner layers do not share one variance of weights and biases.
     """
-    nothing: Point = dict.fromkeys(NUMBERS)
-    plain = getattr(model, "is_chain", False) and is_neutral(made.normalization) and made.dropout is None
-    if not plain or not made.probe.profile_due(0):
-        return nothing
-    inner = {fans(layer) for _, layer in weight_layers(model)[1:-1]}
-    variances = [(fan_in, made.initializer.variance(fan_in, fan_out)) for fan_in, fan_out in inner]
-    scaled = {round(fan_in * (variance or 0.0), 12) for fan_in, variance in variances} - {0.0}
-    biased = any(getattr(layer, "bias", None) is not None for _, layer in weight_layers(model))
-    spreads = {made.initializer.bias_variance_of(fan_in) if biased else 0.0 for fan_in, _ in inner}
-    phi = activation_map(made.make_activation())
-    if len(scaled) != 1 or len(spreads) != 1 or phi is None:
-        return nothing
-    return dict(zip(NUMBERS, _point(phi, scaled.pop(), spreads.pop()), strict=True))
+    inner = set() if chain is None else {(round(one.variance, 12), one.bias_variance) for one in chain.layers[1:-1]}
+    if chain is None or len(inner) != 1:
+        return dict.fromkeys(NUMBERS)
+    return dict(zip(NUMBERS, _point(chain.activation, *inner.pop()), strict=True))
 
 
 @lru_cache(maxsize=256)

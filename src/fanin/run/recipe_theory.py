@@ -24,7 +24,7 @@ from fanin.theory.log_law import LogLaw
 from fanin.theory.logs import exp
 from fanin.theory.normalized_phase import normalized_slope
 from fanin.theory.phase import FixedPoint, NoCriticalPoint, fixed_point
-from fanin.theory.refinement import chain_of
+from fanin.theory.plain_chain import chain_of
 from fanin.theory.stages import Activated, Convolution, Linear
 from fanin.theory.weights import Weights
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fanin.parts.data import Dataset
@@ -17,8 +18,9 @@ from fanin.process import typed_path
 from fanin.record.columns import FINAL, names
 from fanin.record.outcome import outcome
 from fanin.run.identity import Identity
+from fanin.run.phase_point import phase_point
 from fanin.run.recipe import Recipe
-from fanin.run.theory_overlay import Overlay
+from fanin.run.theory_overlay import Expected, Overlay
 from fanin.streams import stream_seed
 from fanin.train.run_state import Run
 
@@ -59,7 +61,7 @@ def result_of(
         "seconds": one.seconds,
         "metrics": metrics,
         "evaluation": None if one.evaluation is None else {"test": one.evaluation},
-        "init": initial(overlay),
+        "init": initial(overlay, one.spectrum),
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
         "choices": identity.choices,
@@ -89,19 +91,20 @@ def _final_metrics(one: Run) -> dict[str, float | None]:
     return found | {"generalization_gap": None if test is None or training is None else test - training}
 
 
-def initial(overlay: Overlay) -> dict[str, Any] | None:
+def initial(overlay: Overlay, spectrum: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any] | None:
     """What the profile at init says; None without a probe."""
     if overlay.analysis is None:
         return None
-    spectrum = dict.fromkeys(SPECTRUM) | dict(overlay.spectrum)
-    expected = overlay.expected
+    expected = overlay.expected or Expected()
+    chain = expected.layout.chain
     law = {
-        "law": overlay.law.name if overlay.law else None,
+        "law": chain.critical.law if chain and chain.critical else None,
         "no_law": overlay.no_law or None,
-        "stopped_at": (expected.stopped_at if expected else "") or None,
-        "no_redraw": (expected.no_redraw if expected else "") or None,
+        "stopped_at": expected.stopped_at or None,
+        "no_redraw": expected.no_redraw or None,
     }
-    return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen, **overlay.point} | spectrum
+    measured = {name: spectrum.get(name) for name in SPECTRUM}
+    return asdict(overlay.analysis) | overlay.ends | law | {"unseen": overlay.unseen, **phase_point(chain)} | measured
 
 
 @lru_cache(maxsize=1)

@@ -6,11 +6,15 @@ import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from fanin.probes.jacobians import SPECTRUM
+from torch import nn
+
+from fanin.parts.models.layers import weight_layers
 from fanin.probes.probe import QUANTITIES, Label
 from fanin.record.recorder import ProfileRow
-from fanin.theory import ActivationLaw, Critical, Expectation, Gradients, InitAnalysis, Layer, analyse
+from fanin.run.layout import Layout
+from fanin.theory import Expectation, Gradients, InitAnalysis, analyse
 from fanin.theory.bands import EXACT, MEAN_FIELD, Band, Bands, Key
 
 log = logging.getLogger(__name__)
@@ -27,6 +31,8 @@ class Expected:
         stopped_at: the part that ended it.
         no_redraw: why there are no redraws, where some were wanted.
         cosines: the law's mean correlation between examples, at infinite width.
+        layout: what the network is to theory.
+        variances: what its weight layers' variances are to be, as the layout has them; empty where no band is wanted.
     """
 
     bands: Bands = field(default_factory=dict)
@@ -35,6 +41,8 @@ class Expected:
     stopped_at: str = ""
     no_redraw: str = ""
     cosines: Mapping[Key, float] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
+    variances: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def along(self, layers: Collection[str], quantity: str) -> list[Band | None]:
         """The bands of a quantity of some weight layers."""
@@ -47,9 +55,6 @@ class Overlay:
 
     Args:
         expect: from the keys of the norms that were measured to what is expected of them; None expects nothing.
-        layers: the weight layers of a chain with their c, where weights are independent normal draws; else None.
-        law: the activation's law, where scaled weights scale every norm of that chain.
-        widths: how many outputs each weight layer of a chain has; none of other models.
         frozen: names of the weight layers that are not trained: their gradients say nothing.
         matrices: names of the model's parameters of two axes or more.
         no_law: why no law reaches all norms, where none does.
@@ -60,14 +65,9 @@ class Overlay:
         ends: gradient and activation norms of the first and the last layer at init.
         unseen: those of the matrices that the look at init did not come by: parameters that a module uses without
             being a layer of its own (nn.LSTM, the projections of nn.MultiheadAttention), or does not use at all.
-        spectrum: of the whole network's Jacobian, by the names of SPECTRUM; empty where nobody asked.
-        point: where the recipe stands between order and chaos, see `phase_point`.
     """
 
     expect: Callable[[Collection[Key]], Expected] | None = None
-    layers: Sequence[Layer] | None = None
-    law: ActivationLaw | None = None
-    widths: Sequence[int] = ()
     frozen: Collection[str] = ()
     matrices: Sequence[str] = ()
     no_law: str = ""
@@ -75,15 +75,19 @@ class Overlay:
     analysis: InitAnalysis | None = None
     ends: dict[str, float] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
-    point: Mapping[str, float | None] = field(default_factory=dict)
-    spectrum: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, model: nn.Module, **known: Any) -> Overlay:
+        """What lies over the profiles of a model."""
+        weights = ((name, layer.get_parameter("weight")) for name, layer in weight_layers(model))
+        frozen = [name for name, weight in weights if not weight.requires_grad]
+        return cls(frozen=frozen, matrices=[name for name, one in model.named_parameters() if one.ndim >= 2], **known)
 
     def annotate(self, snapshot: str, labels: Sequence[Label], values: Sequence[float]) -> list[ProfileRow]:
         """The rows of a snapshot, sorted by axis, quantity and index; theory speaks of init only."""
         table = dict(zip(labels, values, strict=True))
         rows = [ProfileRow(*label, value) for label, value in table.items()]
         if snapshot == "init":
-            self.spectrum = {label[3]: value for label, value in table.items() if label[3] in SPECTRUM}
             self._tell_unseen(labels)
             rows = self._with_theory(rows, table)
         order = {name: place for place, name in enumerate((*QUANTITIES, "activation_norm_mean_square"))}
@@ -105,15 +109,13 @@ class Overlay:
 
     def _expectation(self, table: dict[Label, float]) -> Expectation:
         """What is expected along the weight layers."""
-        hidden, widths = self.widths[:-1], 0.0
-        if hidden:
-            widths = math.log(hidden[-1] / hidden[0])
         if self.expected is None:
-            return Expectation(log_widths=widths)
-        layers = _layers(table)
-        critical = None if self.layers is None or self.law is None else Critical.of_chain(self.layers, self.law)
+            return Expectation()
+        layout, layers = self.expected.layout, _layers(table)
+        hidden = layout.widths[:-1]
+        widths = math.log(hidden[-1] / hidden[0]) if hidden else 0.0
         norms, gradients = (self.expected.along(layers, name) for name in ("activation_norm", "gradient_norm"))
-        return Expectation(norms, gradients, widths, critical)
+        return Expectation(norms, gradients, widths, layout.chain.critical if layout.chain else None)
 
     def _with_bands(self, rows: list[ProfileRow]) -> list[ProfileRow]:
         """The rows with the bands that they have, and rows of the mean squares that laws know."""
@@ -131,8 +133,9 @@ class Overlay:
                     squares.append(square)
             elif key in self.expected.cosines:
                 row.theory, row.source = self.expected.cosines[key], MEAN_FIELD
-            elif row.quantity == "weight_variance" and self.layers is not None:
-                row.theory, row.band_low, row.band_high = _variance_band(self.layers[row.index - 1])
+            elif row.quantity == "weight_variance" and row.layer in self.expected.variances:
+                variance, sd = self.expected.variances[row.layer]
+                row.theory, row.band_low, row.band_high = variance, variance - sd, variance + sd
                 row.source = EXACT
             if (drawn := self.expected.redraws.get(key)) is not None:
                 row.redraw_median, row.redraw_low, row.redraw_high = drawn.median, drawn.low, drawn.high
@@ -175,10 +178,3 @@ def _series(table: dict[Label, float], axis: str, quantity: str) -> list[float]:
 def _or_infinite(norm: float) -> float:
     """The norm; inf where it is not finite."""
     return norm if math.isfinite(norm) else math.inf
-
-
-def _variance_band(layer: Layer) -> tuple[float, float, float]:
-    """fan_in Var(W) is c within its sampling error: one standard deviation is c sqrt(2 / (entries - 1))."""
-    entries = layer.fan_in * layer.fan_out
-    error = layer.c * math.sqrt(2 / (entries - 1)) if entries > 1 else math.nan
-    return layer.c, layer.c - error, layer.c + error

@@ -71,7 +71,7 @@ def chain_law(
     """
     check_chain(layers)
     y, chance = np.array([math.log(max(input_mean_square, 1e-300))]), np.ones(1)
-    moments = vars(activation).setdefault("layer_moments", LayerMoments(activation))
+    moments = LayerMoments.of(activation)
     share = _share(activation)
     log_square: float | None = float(y[0]) if share is not None else None  # ln E m_l, where it has a recursion
     steps, pre, post = [], [], []

@@ -33,6 +33,11 @@ class ChainLayer:
         number("bias_variance", self.bias_variance, low=0)
 
 
+def fit_together(layers: Sequence[ChainLayer]) -> bool:
+    """Whether every layer takes what the one before gives."""
+    return all(below.fan_out == above.fan_in for below, above in pairwise(layers))
+
+
 def check_chain(layers: Sequence[ChainLayer]) -> None:
     """Raises ValueError unless every layer takes what the one before gives.
 

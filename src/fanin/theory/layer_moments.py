@@ -39,6 +39,12 @@ class LayerMoments:
         self.activation = activation
         self.rows: dict[tuple[int, float], tuple[float, ...]] = {}
 
+    @classmethod
+    def of(cls, activation: Activation) -> LayerMoments:
+        """Those of an activation, which keeps them."""
+        known: LayerMoments = vars(activation).setdefault("layer_moments", cls(activation))
+        return known
+
     def __call__(self, n: int, q: FloatArray) -> LayerNumbers:
         """A layer's numbers at the variances q of its pre-activations, [points]."""
         logs = np.log(q)

@@ -7,70 +7,18 @@ variance. So the chain's deviations from infinite width are taken over, and shru
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from fanin.theory.bands import EXACT, FIRST_ORDER, SIGMA, Band
 from fanin.theory.chain import chain_law
-from fanin.theory.chain_layer import ChainLayer
-from fanin.theory.composition import Composition, Step
-from fanin.theory.gaussian_maps import Activation
+from fanin.theory.composition import Composition
 from fanin.theory.log_law import LogLaw
 from fanin.theory.logs import exp
 from fanin.theory.norm_law import NormLaw
-from fanin.theory.stages import Activated, Flattened, Linear, Passed
+from fanin.theory.plain_chain import Chain
 
 LONG = 1e-12
 """Variances below count as none."""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A composition's steps that form a plain chain.
-
-    Args:
-        activation: the one between its layers.
-        layers: of the chain.
-        linear: places of the weight layers among the steps.
-        activated: places of the activations, one fewer.
-        normal: whether all weights are normal.
-    """
-
-    activation: Activation
-    layers: tuple[ChainLayer, ...]
-    linear: tuple[int, ...]
-    activated: tuple[int, ...]
-    normal: bool
-
-
-def chain_of(steps: Sequence[Step]) -> Chain | None:
-    """The chain that steps are, if they are one: weight layers with one activation between each two of them."""
-    places = [at for at, step in enumerate(steps) if step.sources and not isinstance(step.stage, (Flattened, Passed))]
-    if any(len(step.sources) > 1 or (step.sources and step.sources[0] != at - 1) for at, step in enumerate(steps)):
-        return None
-    stages = [steps[place].stage for place in places]
-    linear, between = stages[::2], stages[1::2]
-    layers, activation, normal = [], None, True
-    for place, stage in zip(places[::2], linear, strict=True):
-        if not isinstance(stage, Linear) or stage.weights.kind == "orthogonal" or stage.weights.calibrated is not None:
-            return None
-        if stage.weights.variance <= 0:
-            return None
-        normal = normal and stage.weights.kind == "normal"
-        layers.append(
-            ChainLayer(
-                steps[place].name, stage.fan_in, stage.fan_out, stage.weights.variance, stage.weights.bias_variance
-            )
-        )
-    for stage in between:
-        if not isinstance(stage, Activated) or activation not in (None, stage.activation):
-            return None
-        activation = stage.activation
-    fits = all(below.fan_out == above.fan_in for below, above in pairwise(layers))
-    if activation is None or not fits or len(linear) != len(between) + 1:
-        return None
-    return Chain(activation, tuple(layers), tuple(places[::2]), tuple(places[1::2]), normal)
 
 
 @dataclass(frozen=True)

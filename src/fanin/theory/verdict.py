@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from fanin.theory.bands import Band
 from fanin.theory.expectation import Critical, Expectation, band_at
 from fanin.theory.logs import exp, log
+from fanin.theory.ratio import Moments
 
 CRITICAL_Z = 3.0
 """Largest deviation from the critical variance's law that still counts as critical, in standard deviations."""
@@ -108,7 +109,8 @@ def analyse(
     """Compares the measured norms with what a fresh draw is expected to show, and names the regime of either pass.
 
     Where there is a critical variance the forward pass is "critical" while the last hidden norm is one that it would
-    give, within `CRITICAL_Z` standard deviations of the band: in a shallow network a c beside it may pass. Elsewhere
+    give, within `CRITICAL_Z` standard deviations of the band, or without a band one that it would make of the first:
+    in a shallow network a c beside it may pass. Elsewhere
     the total change of the norm from layer 1 to layer L-1 decides, widths left as they are. A last norm of 0 is
     vanishing, any hidden norm that is not finite is exploding; a network without hidden layers is "stable".
     For the backward pass see `judge_backward`.
@@ -164,7 +166,7 @@ def judge_backward(gradients: Gradients, critical: Critical | None = None) -> tu
     change = _change(gradients.outputs)
     z = None
     if critical is not None and critical.flow is not None and not math.isnan(change):
-        z = (2 * change - critical.flow.mean) / math.sqrt(critical.flow.variance)
+        z = _deviation(change, critical.flow)
     known = [one for one in gradients.weights if not math.isnan(one)]
     pairs = zip(gradients.weights, gradients.weight_norms, strict=True)
     if math.inf in known:
@@ -191,8 +193,10 @@ def _forward(post_norms: Sequence[float], expected: Expectation) -> InitAnalysis
     word = _verdict_of_change(_log_ratio(end, hidden[0])) if hidden else "stable"
     if critical is not None and band is not None:
         z_critical = replace(band, log_mean=band.log_mean + critical.log_changes[last]).deviation(end)
-        if not math.isnan(z_critical):
-            word = _verdict_of_deviation(z_critical)
+    elif critical is not None and critical.rise is not None:
+        z_critical = _deviation(_log_ratio(end, hidden[0]), critical.rise)
+    if z_critical is not None and not math.isnan(z_critical):
+        word = _verdict_of_deviation(z_critical)
     theory_factor, expected_factor = _band_factors(bands[: last + 1], expected.log_widths)
     return InitAnalysis(
         factor_per_layer=_factor(hidden, end, expected.log_widths),
@@ -213,6 +217,11 @@ def _place(band: Band | None, norm: float) -> tuple[float | None, float | None, 
         return None, None, None
     z, quantile = band.deviation(norm), band.quantile(norm)
     return None if math.isnan(z) else z, None if math.isnan(quantile) else quantile, band.source
+
+
+def _deviation(change: float, law: Moments) -> float:
+    """That of a norm's change, as a logarithm, from the law of its square's."""
+    return (2 * change - law.mean) / math.sqrt(law.variance)
 
 
 def _band_factors(hidden: Sequence[Band | None], log_widths: float) -> tuple[float | None, float | None]:

@@ -15,9 +15,11 @@ class Weights:
         bias_variance: s = Var(b).
         calibrated: the tolerance within which the output's variance over the probe batch is then set to 1; None where
             it is not.
+        kurtosis: E w^4 / (E w^2)^2 of one weight.
     """
 
     variance: float
     kind: str = "normal"
     bias_variance: float = 0.0
     calibrated: float | None = None
+    kurtosis: float = 3.0

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fanin.parts.data import Dataset
+from fanin.probes.jacobians import SPECTRUM
 from fanin.probes.probe import Label, Measured, Probe, curve_tags, measure_curves, measure_profile
 from fanin.train import checkpoints
 from fanin.train.batches import Batches
@@ -129,6 +130,8 @@ class Loop(Generic[R]):
             more, others = self.learner.jacobians(self.probe_data[0], **of)
             labels, values = [*labels, *more], torch.cat([values, others], dim=1)
         for index, (run, row) in enumerate(zip(self.runs, values.tolist(), strict=True)):
+            if snapshot == "init":
+                run.spectrum = {name: row[at] for at, (*_, name) in enumerate(labels) if name in SPECTRUM}
             rows = run.annotate(snapshot, labels, row)
             if write and (snapshot == "final" or self.trains(index)):
                 run.recorder.profile(snapshot, rows)

@@ -33,6 +33,7 @@ class Run:
         config_hash: of its configuration; a checkpoint bears it, so that only the same run resumes from it.
         scale: factor of the learning rate at a step, for the size of its batch.
         first_loss: that of the first step's batch, before its update.
+        spectrum: of the network's Jacobian at init, by the names of SPECTRUM; empty where nobody asked for it.
         shown: called at every logged row with (step, loss, error): the progress bar.
         told: called with anything else that there is to say, a line each.
     """
@@ -59,6 +60,7 @@ class Run:
     seconds: float = 0.0
     diverged: tuple[int, Culprit] | None = None
     evaluation: dict[str, Any] | None = None
+    spectrum: dict[str, float] = field(default_factory=dict)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""

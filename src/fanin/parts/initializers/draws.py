@@ -13,6 +13,14 @@ DISTRIBUTIONS = ("normal", "uniform", "truncated_normal")
 _WITHIN_2 = math.erf(math.sqrt(2))
 TRUNCATED_VARIANCE = 1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / _WITHIN_2
 
+KURTOSIS = {
+    "normal": 3.0,
+    "uniform": 1.8,
+    "truncated_normal": (3 * TRUNCATED_VARIANCE - 16 * math.exp(-2) / math.sqrt(2 * math.pi) / _WITHIN_2)
+    / TRUNCATED_VARIANCE**2,
+}
+"""E w^4 / (E w^2)^2 of the distributions."""
+
 
 def draw(shape: torch.Size, variance: float, distribution: str, generator: torch.Generator) -> Tensor:
     """I.i.d. draws of mean 0 and the given variance, float32 on the CPU.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fanin.errors import choice, number
 from fanin.parts.initializers.base import Initializer
-from fanin.parts.initializers.draws import DISTRIBUTIONS, draw, write
+from fanin.parts.initializers.draws import DISTRIBUTIONS, KURTOSIS, draw, write
 from fanin.parts.initializers.independent import Independent
 from fanin.parts.models.layers import fans
 from fanin.theory.weights import Weights
@@ -160,7 +160,7 @@ class TorchDefault(Initializer):
 
     def weight_law(self, layer: nn.Module) -> Weights:
         """Independent weights of v = 1/3, and biases of s = 1 / (3 fan_in)."""
-        return Weights(1 / 3, "independent", self.bias_variance_of(fans(layer)[0]))
+        return Weights(1 / 3, "independent", self.bias_variance_of(fans(layer)[0]), kurtosis=KURTOSIS["uniform"])
 
     def fill_bias(self, bias: Tensor, fan_in: int, generator: torch.Generator) -> None:
         """Overwrite a bias [out] with uniform draws within 1/sqrt(fan_in)."""

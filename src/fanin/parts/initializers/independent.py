@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin.errors import number
 from fanin.parts.initializers.biases import DrawnBiases
-from fanin.parts.initializers.draws import TRUNCATED_VARIANCE, draw, write
+from fanin.parts.initializers.draws import KURTOSIS, TRUNCATED_VARIANCE, draw, write
 from fanin.parts.models.layers import fans
 from fanin.theory.weights import Weights
 
@@ -35,7 +35,8 @@ class Independent(DrawnBiases):
         fan_in, fan_out = fans(layer)
         variance = fan_in * self.variance(fan_in, fan_out)
         kind = "normal" if self.distribution == "normal" else "independent"
-        return Weights(variance, kind, self.bias_variance_of(fan_in)) if variance > 0 else None
+        kurtosis = KURTOSIS[self.distribution]
+        return Weights(variance, kind, self.bias_variance_of(fan_in), kurtosis=kurtosis) if variance > 0 else None
 
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
         """Overwrite a weight with draws of `variance(fan_in, fan_out)`."""

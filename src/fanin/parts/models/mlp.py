@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -50,9 +49,6 @@ class Mlp(nn.Sequential):
     >>> [name for name, _ in model.named_children()], [tuple(weight.shape) for weight in model.parameters()]
     (['linear_1', 'relu_1', 'linear_2'], [(3, 4), (2, 3)])
     """
-
-    is_chain: ClassVar[bool] = True
-    """Each weight layer's input is the activation of the one before: what the theory of depth is for."""
 
     def __init__(
         self,

@@ -31,8 +31,8 @@ from fanin.report.read.series import Floats
 from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
 from fanin.report.studies.drawing import DASHES, colours_of, entry, own_legend
 from fanin.theory.gaussian_maps import Activation
-from fanin.theory.laws import RELU
 from fanin.theory.phase import fixed_point
+from fanin.theory.ratio import log_ratio_moments
 
 MAPS = {
     "relu": Activation(lambda z: np.maximum(z, 0.0), lambda z: (z > 0).astype(float)),
@@ -150,7 +150,7 @@ def law(group: Group) -> Law | None:
     before = np.array([number(group.run, "data.features") or math.inf, *widths[:-1]])
     steps = share / widths - kept / np.maximum(before, widths)
     if exact:
-        steps = np.array([RELU.moments(int(width), int(width), scale).variance for width in widths])
+        steps = np.array([log_ratio_moments(int(width), int(width), scale).variance for width in widths])
     total = [0.0]
     for step in steps:
         total.append(point.chi_par**2 * total[-1] + float(step))
