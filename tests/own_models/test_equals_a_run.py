@@ -27,7 +27,6 @@ def test_values_are_those_of_a_run(tmp_path: Path, after: bool) -> None:
         make_model=mixed,
         probe=Probe(every=1, curves=QUANTITIES, steps=[3], band="off"),
         trainer={"steps": 8},
-        law=None,
         stackable=False,
     )
     one, _ = loop(tmp_path / "run", made)

@@ -16,7 +16,7 @@ from closed_forms import forward_theory
 from fanin.theory.chain import ChainLaw, chain_law
 from fanin.theory.chain_layer import ChainLayer
 from fanin.theory.gaussian_maps import Activation
-from fanin.theory.log_moments import log_gradient_factor_moments, log_mean_square_moments
+from fanin.theory.log_moments import few_nodes, log_gradient_factor_moments, log_mean_square_moments
 from fanin.theory.ratio import log_ratio_moments
 from of_torch import activation
 
@@ -29,12 +29,12 @@ def chain(widths: Sequence[int], variance: float, bias_variance: float = 0.0) ->
 
 @pytest.mark.parametrize("n", [2, 10, 32, 100, 1024])
 def test_log_moments_of_relu_are_the_binomial_law(n: int) -> None:
-    found, exact = log_mean_square_moments(activation(F.relu), 2.0, n), log_ratio_moments(n, n, 2.0)
+    found, exact = log_mean_square_moments(activation(F.relu).at(2.0, *few_nodes(n)), n), log_ratio_moments(n, n, 2.0)
     assert found == pytest.approx(exact, abs=1e-6)
 
 
 def test_known_log_moments() -> None:
-    found = log_mean_square_moments(activation(torch.tanh), 0.57, 100)
+    found = log_mean_square_moments(activation(torch.tanh).at(0.57, *few_nodes(100)), 100)
     assert (found.mean, found.variance) == (pytest.approx(-1.22386, abs=1e-5), pytest.approx(0.00830, abs=1e-5))
 
 
@@ -45,8 +45,8 @@ def test_log_moments_against_draws(function: Callable[[Tensor], Tensor]) -> None
     z, h = rng.normal(size=(20_000, n)) * math.sqrt(q), rng.normal(size=(20_000, n))
     phi = activation(function)
     for found, drawn in (
-        (log_mean_square_moments(phi, q, n), np.log((phi.phi(z) ** 2).mean(1))),
-        (log_gradient_factor_moments(phi, q, n), np.log(((phi.derivative(z) * h) ** 2).mean(1))),
+        (log_mean_square_moments(phi.at(q, *few_nodes(n)), n), np.log((phi.phi(z) ** 2).mean(1))),
+        (log_gradient_factor_moments(phi.at(q, *few_nodes(n)), n), np.log(((phi.derivative(z) * h) ** 2).mean(1))),
     ):
         assert abs(found.mean - drawn.mean()) < 4 * drawn.std() / math.sqrt(len(drawn))
         kurtosis = ((drawn - drawn.mean()) ** 4).mean() / drawn.var() ** 2

@@ -209,7 +209,8 @@ def test_hooks_exist_at_recorded_steps_only(tmp_path: Path) -> None:
     model.forward, one.learner.step = counting, stepping  # type: ignore[method-assign]
     one.train()
     # Profiles (40 examples) before steps 0 and 12 and at the end, curves (20 examples) at every seventh step.
-    assert hooked == [(-1, 40), (0, 20), (7, 20), (11, 40), (14, 20), (21, 20), (28, 20), (29, 40)]
+    # Before the first step 2 examples show theory in which order the parts run.
+    assert hooked == [(-1, 40), (-1, 2), (0, 20), (7, 20), (11, 40), (14, 20), (21, 20), (28, 20), (29, 40)]
 
 
 # ---- randomness

@@ -41,11 +41,12 @@ def _map_of(module: nn.Module) -> Activation | None:
             return np.asarray(module(torch.tensor(z, dtype=torch.float64)).numpy())
 
     def derivative(z: FloatArray) -> FloatArray:
-        x = torch.tensor(z, dtype=torch.float64, requires_grad=True)
-        y = module(x)
-        if not y.requires_grad:  # a constant, or a step
-            return np.zeros_like(z)
-        return np.asarray(torch.autograd.grad(y.sum(), x)[0].numpy())
+        with torch.inference_mode(False), torch.enable_grad():  # whoever asks: weights are drawn without gradients
+            x = torch.tensor(z, dtype=torch.float64, requires_grad=True)
+            y = module(x)
+            if not y.requires_grad:  # a constant, or a step
+                return np.zeros_like(z)
+            return np.asarray(torch.autograd.grad(y.sum(), x)[0].numpy())
 
     try:
         together, apart = phi(TRIED), np.array([phi(one[None])[0] for one in TRIED])

@@ -48,16 +48,16 @@ def expected(
     def is_frozen(key: Key) -> bool:
         return key[2] == "gradient_norm" and key[1] in frozen
 
-    found = law() if wanted in ("auto", "law", "both") else RecipeLaw({}, "", "", "")
+    by_law = wanted in ("auto", "law", "both")
+    found = law() if by_law else RecipeLaw({}, "", "", "")
     bands = {key: band for key, band in found.bands.items() if not is_frozen(key)}
     needed = (key for key in keys if key[0] == "weight" and key[2] in NEEDED and not is_frozen(key))
     drawn = Redraws()
     if wanted in ("redraw", "both") or (wanted == "auto" and any(key not in bands for key in needed)):
         drawn = draw(wanted != "auto")
     beside: Mapping[Key, Band] = drawn.bands if wanted == "both" else {}
-    variances = layout.variances if wanted != "off" else {}
     told = (found.no_law, found.stopped_at, drawn.why)
-    return Expected({**drawn.bands, **bands}, beside, *told, found.cosines, layout, variances)
+    return Expected({**drawn.bands, **bands}, beside, *told, found.cosines, layout, layout.variances if by_law else {})
 
 
 def expected_layout(device: torch.device, find: Callable[[], Layout]) -> Layout:

@@ -32,7 +32,7 @@ class Expected:
         no_redraw: why there are no redraws, where some were wanted.
         cosines: the law's mean correlation between examples, at infinite width.
         layout: what the network is to theory.
-        variances: what its weight layers' variances are to be, as the layout has them; empty where no band is wanted.
+        variances: what its weight layers' variances are to be, as the layout has them; empty where no law is wanted.
     """
 
     bands: Bands = field(default_factory=dict)

@@ -9,6 +9,7 @@ around 0, and each panel is integrated by Gauss-Legendre with nodes inside it, w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -27,6 +28,15 @@ NODES = 12
 
 SEARCHED = 40.0
 """Kinks are looked for between pre-activations -40 and 40."""
+
+LATTICE = 0.25
+"""Distance in ln q of the variances at which means are computed to be interpolated."""
+
+BLOCK = 8
+"""Places of the lattice that an activation is asked for at once."""
+
+PARTS = 512
+"""Into which an interval with a jump is cut, again and again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,49 +61,53 @@ class Activation:
         return np.unique(np.concatenate([_jumps(self.phi), _jumps(self.derivative)]))
 
     @cached_property
+    def rises(self) -> FloatArray:
+        """What phi^2 jumps by at each of the kinks; 0 where only the derivative does."""
+        step = 1e-9 * np.maximum(1, np.abs(self.kinks))
+        below, above = np.split(self.phi(np.concatenate([self.kinks - step, self.kinks + step])) ** 2, 2)
+        return np.where(np.abs(above - below) > 1e-6, above - below, 0.0)
+
+    @cached_property
     def slopes(self) -> tuple[float, float] | None:
         """The slopes left and right of 0 of a function that has two; None for any other."""
-        phi, z = self.phi, np.array([1e-3, 0.3, 1.0, 7.0, 40.0])
-        right, left = phi(z) / z, phi(-z) / -z
+        z = np.array([1e-3, 0.3, 1.0, 7.0, 40.0])
+        above, below, (middle,) = np.split(self.phi(np.concatenate([z, -z, np.zeros(1)])), [5, 10])
+        right, left = above / z, below / -z
         straight = np.ptp(right) <= 1e-12 * (1 + abs(right[0])) and np.ptp(left) <= 1e-12 * (1 + abs(left[0]))
-        return (float(left[2]), float(right[2])) if straight and abs(float(phi(np.zeros(1))[0])) < 1e-300 else None
+        return (float(left[2]), float(right[2])) if straight and abs(middle) < 1e-300 else None
 
-    def expectation(self, function: Function, q: float) -> float:
-        """E f(sqrt(q) g) for a function of the pre-activation that is smooth where the activation is.
+    def at(self, q: float, nodes: int = NODES, halvings: int = 0) -> Nodes:
+        """The nodes of the mean over N(0, q), and the activation's values there.
 
         Args:
-            function: f, entry by entry.
             q: variance of the pre-activation, >= 0.
-        """
-        nodes, weights = self.quadrature(q)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return float(weights @ function(nodes))
-
-    def quadrature(self, q: float, nodes: int = NODES, halvings: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Nodes z and weights w such that sum_i w_i f(z_i) = E f(sqrt(q) g).
-
-        Args:
-            q: variance of the pre-activation.
             nodes: of a panel.
             halvings: how often the panels beside 0 are halved, for functions that are narrow there.
         """
-        if q <= 0:
-            return np.zeros(1), np.ones(1)
-        return _quadrature(float(q), self.kinks.tobytes(), nodes, halvings)
+        return _at(self, float(q), nodes, halvings)
+
+    def on_lattice(self, place: int, nodes: int = NODES, halvings: int = 0) -> Nodes:
+        """The same at ln q = LATTICE place: a call of the activation for a block of places, always of the same ones."""
+        return _block(self, place // BLOCK, nodes, halvings)[place % BLOCK]
 
     def mean(self, q: float) -> float:
         """E phi(sqrt(q) g)."""
-        return self.expectation(self.phi, q)
+        return self._mean(q, lambda at: at.phi)
 
     def mean_square(self, q: float) -> float:
         """V(q) = E phi(sqrt(q) g)^2."""
-        return self.expectation(lambda z: self.phi(z) ** 2, q)
+        return self._mean(q, lambda at: at.phi**2)
 
     def derivative_mean_square(self, q: float) -> float:
         """D(q) = E phi'(sqrt(q) g)^2."""
-        return self.expectation(lambda z: self.derivative(z) ** 2, q)
+        return self._mean(q, lambda at: at.slope**2)
 
-    def mean_square_slope(self, q: float) -> float:
+    def _mean(self, q: float, function: Callable[[Nodes], FloatArray]) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            at = self.at(q)
+            return at.mean(function(at))
+
+    def mean_square_slope(self, q: float, at: Nodes | None = None) -> float:
         """V'(q) = E phi phi' g / sqrt(q) (by the derivative of phi(sqrt(q) g)^2 with respect to q); at q = 0 its limit.
 
         >>> tanh = Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2)
@@ -102,31 +116,83 @@ class Activation:
         True
         """
         q = max(q, 1e-12)
-        slope = self.expectation(lambda z: self.phi(z) * self.derivative(z) * z, q) / q
-        at = self.kinks[np.abs(self.kinks) < REACH * np.sqrt(q)]
-        if at.size:  # a jump of phi itself adds its own share: d/dq of the probability of lying beyond it
-            step = 1e-9 * np.maximum(1, np.abs(at))
-            rise = self.phi(at + step) ** 2 - self.phi(at - step) ** 2
-            rise = np.where(np.abs(rise) > 1e-6, rise, 0.0)
-            density = np.exp(-(at**2) / (2 * q)) / np.sqrt(2 * np.pi * q)
-            slope += float((rise * density * at).sum() / (2 * q))
+        at, near = at or self.at(q), np.abs(self.kinks) < REACH * np.sqrt(q)
+        with np.errstate(over="ignore", invalid="ignore"):
+            slope = at.mean(at.phi * at.slope * at.z) / q
+        if near.any():  # a jump of phi itself adds its own share: d/dq of the probability of lying beyond it
+            places = self.kinks[near]
+            density = np.exp(-(places**2) / (2 * q)) / np.sqrt(2 * np.pi * q)
+            slope += float((self.rises[near] * density * places).sum() / (2 * q))
         return slope
 
     def fourth_moment(self, q: float) -> float:
         """E phi(sqrt(q) g)^4."""
-        return self.expectation(lambda z: self.phi(z) ** 4, q)
+        return self._mean(q, lambda at: at.phi**4)
 
     def derivative_fourth_moment(self, q: float) -> float:
         """E phi'(sqrt(q) g)^4."""
-        return self.expectation(lambda z: self.derivative(z) ** 4, q)
+        return self._mean(q, lambda at: at.slope**4)
 
     def joint_square(self, q: float) -> float:
         """E phi(sqrt(q) g)^2 phi'(sqrt(q) g)^2."""
-        return self.expectation(lambda z: (self.phi(z) * self.derivative(z)) ** 2, q)
+        return self._mean(q, lambda at: (at.phi * at.slope) ** 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """Nodes z and weights w such that sum_i w_i f(z_i) = E f(sqrt(q) g), and an activation's values at them.
+
+    Args:
+        activation: which is asked for its values when they are first wanted.
+        z, weights: of the quadrature.
+    """
+
+    activation: Activation
+    z: FloatArray
+    weights: FloatArray
+
+    @cached_property
+    def phi(self) -> FloatArray:
+        """phi(z)."""
+        return self.activation.phi(self.z)
+
+    @cached_property
+    def slope(self) -> FloatArray:
+        """phi'(z)."""
+        return self.activation.derivative(self.z)
+
+    def mean(self, values: FloatArray) -> float:
+        """E f(sqrt(q) g), of f(z)."""
+        return float(self.weights @ values)
+
+
+@lru_cache(maxsize=512)
+def _at(activation: Activation, q: float, nodes: int, halvings: int) -> Nodes:
+    return Nodes(activation, *_quadrature(q, activation.kinks.tobytes(), nodes, halvings))
+
+
+@lru_cache(maxsize=64)
+def _block(activation: Activation, number: int, nodes: int, halvings: int) -> list[Nodes]:
+    kinks = activation.kinks.tobytes()
+    places = [LATTICE * (number * BLOCK + place) for place in range(BLOCK)]
+    found = [Nodes(activation, *_quadrature(math.exp(place), kinks, nodes, halvings)) for place in places]
+    whole = np.concatenate([one.z for one in found])
+    ends = np.cumsum([one.z.size for one in found])[:-1]
+    values = (np.split(function(whole), ends) for function in (activation.phi, activation.derivative))
+    for one, phi, slope in zip(found, *values, strict=True):
+        vars(one).update(phi=phi, slope=slope)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _panel(nodes: int) -> tuple[FloatArray, FloatArray]:
+    return np.polynomial.legendre.leggauss(nodes)
 
 
 @lru_cache(maxsize=512)
 def _quadrature(q: float, kinks: bytes, count: int, halvings: int) -> tuple[FloatArray, FloatArray]:
+    if q <= 0:
+        return np.zeros(1), np.ones(1)
     scale = np.sqrt(q)
     reach = REACH * scale
     # Panels half a standard deviation wide, and around 0, where activations bend, no wider than they bend.
@@ -135,7 +201,7 @@ def _quadrature(q: float, kinks: bytes, count: int, halvings: int) -> tuple[Floa
     bends = np.concatenate([-fine, fine, np.linspace(-4, 4, 33) if scale > 0.5 else np.zeros(1), np.zeros(1)])
     edges = np.concatenate([coarse, bends, np.frombuffer(kinks)])
     edges = np.unique(edges[np.abs(edges) <= reach])
-    points, shares = np.polynomial.legendre.leggauss(count)
+    points, shares = _panel(count)
     half = np.diff(edges)[:, None] / 2
     nodes = (edges[:-1, None] + half * (points + 1)).ravel()
     weights = (half * shares).ravel() * np.exp(-(nodes**2) / (2 * q))
@@ -145,7 +211,7 @@ def _quadrature(q: float, kinks: bytes, count: int, halvings: int) -> tuple[Floa
 
 
 def _jumps(function: Function) -> FloatArray:
-    """Where a function jumps, by bisection of the steepest intervals of a grid.
+    """Where a function jumps, by cutting the steepest intervals of a grid to where they are steepest.
 
     >>> _jumps(lambda z: (z > 1.25).astype(float) + np.tanh(z)).round(9)
     array([1.25])
@@ -159,17 +225,18 @@ def _jumps(function: Function) -> FloatArray:
     # Of a smooth stretch neighbours rise alike; a jump stands out among them.
     beside = np.maximum(np.roll(rises, 1), np.roll(rises, -1))[likely]
     likely = likely[(rises[likely] > 1.5 * beside) | (rises[likely] > 0.2)]
+    if not likely.size:
+        return np.zeros(0)
     low, high = grid[likely], grid[likely + 1]
-    for _ in range(60):
-        middle = (low + high) / 2
-        at_low, at_middle, at_high = function(low), function(middle), function(high)
-        left = np.abs(at_middle - at_low) >= np.abs(at_high - at_middle)
-        low, high = np.where(left, low, middle), np.where(left, middle, high)
+    for _ in range(6):  # PARTS^6 parts of an interval are more than there are numbers in it
+        cut = np.linspace(low, high, PARTS + 1)
+        steepest = np.abs(np.diff(function(cut.ravel()).reshape(cut.shape), axis=0)).argmax(0)
+        low, high = (np.take_along_axis(cut, (steepest + more)[None], 0)[0] for more in (0, 1))
     jumps = np.abs(function(high) - function(low)) > 0.5 * rises[likely]
     return np.asarray(_rounded((low + high)[jumps] / 2))
 
 
 def _rounded(places: FloatArray) -> FloatArray:
-    """A place that bisection found, as the number with few digits that it is within rounding."""
+    """A place that was found, as the number with few digits that it is within rounding."""
     near = np.round(places, 9)
     return np.where(np.abs(near - places) < 1e-11, near, places)

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fanin.theory.cubic_spline import CubicSpline
-from fanin.theory.gaussian_maps import Activation, FloatArray
-from fanin.theory.log_moments import log_gradient_factor_moments, log_mean_square_moments
-
-LATTICE = 0.25
-"""Distance in ln q of the variances at which a layer's exact moments are computed."""
+from fanin.theory.gaussian_maps import LATTICE, Activation, FloatArray, Nodes
+from fanin.theory.log_moments import few_nodes, log_gradient_factor_moments, log_mean_square_moments
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ class LayerMoments:
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
         self.rows: dict[tuple[int, float], tuple[float, ...]] = {}
+        self.lattice: dict[tuple[int, int], tuple[float, ...]] = {}
 
     @classmethod
     def of(cls, activation: Activation) -> LayerMoments:
@@ -51,22 +49,33 @@ class LayerMoments:
         low, high = float(logs.min()), float(logs.max())
         if high - low < 1e-9:
             return LayerNumbers(*np.repeat(np.array([self.row(n, low)]).T, len(q), axis=1))
-        lattice = LATTICE * np.arange(math.floor(low / LATTICE) - 1, math.ceil(high / LATTICE) + 2)
-        rows = np.array([self.row(n, float(log_q)) for log_q in lattice])
-        return LayerNumbers(*CubicSpline(float(lattice[0]), LATTICE, rows)(logs).T)
+        places = range(math.floor(low / LATTICE) - 1, math.ceil(high / LATTICE) + 2)
+        rows = np.array([self._on_lattice(n, place) for place in places])
+        return LayerNumbers(*CubicSpline(LATTICE * places[0], LATTICE, rows)(logs).T)
 
     def row(self, n: int, log_q: float) -> tuple[float, ...]:
         """The moments at one variance."""
         key = (n, round(log_q, 12))
         if key not in self.rows:
-            activation, q = self.activation, math.exp(log_q)
-            forward = log_mean_square_moments(activation, q, n)
-            backward = log_gradient_factor_moments(activation, q, n)
-            square, slope = activation.mean_square(q), activation.derivative_mean_square(q)
-            joint = activation.joint_square(q) / (square * slope) if square * slope > 0 else 1.0
-            length = activation.mean_square_slope(q)
-            reach = activation.expectation(lambda z: (z * activation.derivative(z)) ** 2, q)
-            along = q * length**2 / (square * slope) if square * slope > 0 else 0.0
-            across = reach / (q * slope) - along if slope > 0 else 0.0
-            self.rows[key] = (*forward, *backward, joint, square, along, across)
+            q = math.exp(log_q)
+            self.rows[key] = _row(q, n, self.activation.at(q), self.activation.at(q, *few_nodes(n)))
         return self.rows[key]
+
+    def _on_lattice(self, n: int, place: int) -> tuple[float, ...]:
+        if (n, place) not in self.lattice:
+            nodes = (self.activation.on_lattice(place, *of) for of in ((), few_nodes(n)))
+            self.lattice[n, place] = _row(math.exp(LATTICE * place), n, *nodes)
+        return self.lattice[n, place]
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _row(q: float, n: int, at: Nodes, few: Nodes) -> tuple[float, ...]:
+    phi, slope = at.phi, at.slope
+    square, steep = at.mean(phi**2), at.mean(slope**2)
+    both = square * steep
+    joint = at.mean((phi * slope) ** 2) / both if both > 0 else 1.0
+    length = at.activation.mean_square_slope(q, at)
+    along = q * length**2 / both if both > 0 else 0.0
+    across = at.mean((at.z * slope) ** 2) / (q * steep) - along if steep > 0 else 0.0
+    forward, backward = log_mean_square_moments(few, n), log_gradient_factor_moments(few, n)
+    return (*forward, *backward, joint, square, along, across)

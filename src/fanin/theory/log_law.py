@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -12,6 +13,12 @@ from fanin.theory.normal import normal_probability
 
 LEVELS = (0.025, 0.16, 0.5, 0.84, 0.975)
 """Probabilities of the quantiles."""
+
+NORMAL = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
+"""The same of N(0, 1)."""
+
+PRECISION = 1e-8
+"""How closely quantiles of a logarithm are found."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +56,24 @@ def mixture(mean: FloatArray, sd: FloatArray, chance: FloatArray, log_mean_squar
     variance = float(chance @ (sd**2 + (mean - centre) ** 2))
     if log_mean_square is None:
         log_mean_square = log_sum(mean + sd**2 / 2, chance)
-    some = chance > 1e-10
-    quantiles = _quantiles(mean[some], np.maximum(sd[some], 1e-9), chance[some] / chance[some].sum())
+    some, start = chance > 1e-10, centre + NORMAL * math.sqrt(variance)
+    quantiles = _quantiles(mean[some], np.maximum(sd[some], 1e-9), chance[some] / chance[some].sum(), start)
     return LogLaw(centre, variance, quantiles, log_mean_square)
 
 
-def _quantiles(mean: FloatArray, sd: FloatArray, chance: FloatArray) -> tuple[float, ...]:
-    """Of a mixture of normals, at LEVELS: by halving, and where that has come near by Newton's rule."""
+def _quantiles(mean: FloatArray, sd: FloatArray, chance: FloatArray, start: FloatArray) -> tuple[float, ...]:
+    """Of a mixture of normals, at LEVELS: by Newton's rule, and by halving where that would lead outside."""
     low = np.full(len(LEVELS), float((mean - 9 * sd).min()))
     high = np.full(len(LEVELS), float((mean + 9 * sd).max()))
-    for _ in range(22):
-        middle = (low + high) / 2
-        below = normal_probability((middle[:, None] - mean) / sd) @ chance < LEVELS
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    at = (low + high) / 2
-    for _ in range(2):
+    at = np.clip(start, low, high)
+    for _ in range(60):
         z = (at[:, None] - mean) / sd
+        over = normal_probability(z) @ chance - LEVELS
         density = np.exp(-(z**2) / 2) @ (chance / sd) / math.sqrt(2 * math.pi)
-        step = (normal_probability(z) @ chance - LEVELS) / np.maximum(density, 1e-300)
-        at = np.clip(at - step, low, high)
+        low, high = np.where(over < 0, at, low), np.where(over < 0, high, at)
+        there = at - over / np.maximum(density, 1e-300)
+        there = np.where((there > low) & (there < high), there, (low + high) / 2)
+        moved, at = float(np.abs(there - at).max()), there
+        if moved < PRECISION:
+            break
     return tuple(map(float, at))

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from fanin.theory.gaussian_maps import Activation, FloatArray
+from fanin.theory.gaussian_maps import FloatArray, Nodes
 from fanin.theory.ratio import Moments
 
 LOW, HIGH, STEP = -22.0, 45.0, 0.2
@@ -28,37 +28,41 @@ WIDE = 40
 """Units from which on the smallest activations do not count: a mean of few squares can be small."""
 
 
-def log_mean_square_moments(activation: Activation, q: float, n: int) -> Moments:
+def few_nodes(n: int) -> tuple[int, int]:
+    """Nodes of a panel and halvings beside 0 that the moments of a layer of n units need."""
+    return FEW, 0 if n >= WIDE else 32
+
+
+def log_mean_square_moments(at: Nodes, n: int) -> Moments:
     """Mean and variance of ln((1/n) sum_i phi(sqrt(q) g_i)^2), g_i ~ N(0, 1) independent.
 
     Args:
-        activation: phi.
-        q: variance of the pre-activations, > 0.
+        at: the activation phi at `few_nodes(n)` of N(0, q).
         n: units of the layer, >= 1.
 
+    >>> from fanin.theory.gaussian_maps import Activation
     >>> relu = Activation(lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float))
-    >>> [round(moment, 6) for moment in log_mean_square_moments(relu, 2.0, 100)]
+    >>> [round(moment, 6) for moment in log_mean_square_moments(relu.at(2.0, *few_nodes(100)), 100)]
     [-0.025421, 0.05194]
     """
-    nodes, weights = activation.quadrature(q, FEW, 0 if n >= WIDE else 32)
-    squares = activation.phi(nodes) ** 2
+    squares, weights = at.phi**2, at.weights
     scale = float(weights @ squares)
     return _moments(_laplace(squares / scale if scale else squares, weights, n), scale, squares, weights, n)
 
 
-def log_gradient_factor_moments(activation: Activation, q: float, n: int) -> Moments:
+def log_gradient_factor_moments(at: Nodes, n: int) -> Moments:
     """Mean and variance of ln((1/n) sum_i phi'(z_i)^2 h_i^2), z_i ~ N(0, q) and h_i ~ N(0, 1) independent.
 
     The mean over h is in closed form: E exp(-t phi'^2 h^2) = (1 + 2 t phi'^2)^(-1/2).
 
+    >>> from fanin.theory.gaussian_maps import Activation
     >>> identity = Activation(lambda z: z, np.ones_like)
     >>> from scipy.special import digamma, polygamma
-    >>> mean, variance = log_gradient_factor_moments(identity, 1.0, 100)
+    >>> mean, variance = log_gradient_factor_moments(identity.at(1.0, *few_nodes(100)), 100)
     >>> bool(abs(mean - digamma(50) - np.log(2 / 100)) < 1e-8), bool(abs(variance - polygamma(1, 50)) < 1e-7)
     (True, True)
     """
-    nodes, weights = activation.quadrature(q, FEW, 0 if n >= WIDE else 32)
-    squares = activation.derivative(nodes) ** 2
+    squares, weights = at.slope**2, at.weights
     scale = float(weights @ squares)
     t = np.exp(_grid(n))[:, None] / n
     transform = (1 / np.sqrt(1 + 2 * t * (squares / scale if scale else squares))) @ weights

@@ -16,13 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fanin.theory.cubic_spline import CubicSpline
-from fanin.theory.gaussian_maps import Activation, FloatArray
+from fanin.theory.gaussian_maps import LATTICE, Activation, FloatArray
 
 TERMS = 32
 """Powers of the correlation that are carried one by one."""
-
-LATTICE = 0.25
-"""Distance in ln q of the variances at which coefficients are computed; between them they are interpolated."""
 
 LEAST = 1e-20
 """Variances below count as this one."""
@@ -182,13 +179,13 @@ class PairMaps:
     def _row(self, place: int) -> FloatArray:
         if place not in self._rows:
             q = math.exp(LATTICE * place)
-            z, weights = self.activation.quadrature(q)
+            at = self.activation.on_lattice(place)
             with np.errstate(over="ignore", invalid="ignore"):
-                phi, slope = self.activation.phi(z), self.activation.derivative(z)
-                functions = np.stack([phi, slope, phi**2, slope**2])
-                moments = [weights @ one for one in (phi**2, slope**2, phi**4, slope**4, (phi * slope) ** 2)]
-            polynomials = hermite(z / math.sqrt(q), TERMS)
-            self._rows[place] = np.concatenate([moments, ((functions * weights) @ polynomials.T).ravel()])
+                functions = np.stack([at.phi, at.slope, at.phi**2, at.slope**2])
+                moments = (functions[2:] @ at.weights, functions[2:] ** 2 @ at.weights)
+                mixed = at.mean((at.phi * at.slope) ** 2)
+            coefficients = (functions * at.weights) @ hermite(at.z / math.sqrt(q), TERMS).T
+            self._rows[place] = np.concatenate([*moments, [mixed], coefficients.ravel()])
         return self._rows[place]
 
 

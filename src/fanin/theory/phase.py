@@ -145,20 +145,30 @@ def critical_point(activation: Activation, bias_variance: float = 0.0) -> FixedP
 
 
 def crossing(gap: Callable[[float], float], here: float, there: float) -> float:
-    """Where a function changes its sign between two places, by bisection.
+    """Where a function changes its sign between two places, by the ITP method: fast, and never slower than bisection.
 
-    scipy's brentq needs a fifth of the steps, but importing scipy.optimize takes longer than a short run.
+    Source: Oliveira & Takahashi 2021; importing scipy.optimize takes longer than a short run.
+
+    >>> round(crossing(lambda x: x**3 - 2, 0.0, 2.0), 12)
+    1.259921049895
     """
-    side = gap(here) > 0
-    while abs(there - here) > PRECISION * max(1.0, abs(here)):
-        middle = (here + there) / 2
-        if middle in (here, there):
-            break
-        if (gap(middle) > 0) == side:
-            here = middle
-        else:
-            there = middle
-    return (here + there) / 2
+    low, high = min(here, there), max(here, there)
+    sign = 1.0 if gap(high) > 0 else -1.0
+    at_low, at_high = sign * gap(low), sign * gap(high)
+    reach, width = PRECISION * max(1.0, abs(low), abs(high)), high - low
+    left = math.ceil(math.log2(max(width / reach, 1.0))) + 1  # halvings that bisection needs, and one more
+    while high - low > reach and left > 0:
+        middle, half = (low + high) / 2, (high - low) / 2
+        straight = (at_high * low - at_low * high) / (at_high - at_low) if at_high - at_low < math.inf else middle
+        nearer = math.copysign(min(0.2 / width * (high - low) ** 2, abs(middle - straight)), middle - straight)
+        slack = max(reach / 2 * 2.0**left - half, 0.0)
+        place = min(max(straight + nearer, middle - slack), middle + slack)
+        value = sign * gap(place)
+        if value == 0:
+            return place
+        low, at_low, high, at_high = (low, at_low, place, value) if value > 0 else (place, value, high, at_high)
+        left -= 1
+    return (low + high) / 2
 
 
 def _at(activation: Activation, variance: float, bias_variance: float, q: float) -> FixedPoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from torch import nn
 
@@ -73,7 +73,7 @@ class Critical(Independent):
 
     def remarks(self) -> Sequence[str]:
         """That lengths leave the critical point, where they do."""
-        point, phi = self._found()
+        point, phi = self._found
         q = point.q + BESIDE
         normalized = point.chi_par == 0
         if normalized or point.variance * phi.mean_square(q) + point.bias_variance < q * (1 + 1e-9):
@@ -85,8 +85,9 @@ class Critical(Independent):
         )
 
     def _point(self) -> FixedPoint:
-        return self._found()[0]
+        return self._found[0]
 
+    @cached_property
     def _found(self) -> tuple[FixedPoint, Activation]:
         """The critical point, and the activation as theory sees it.
 
