@@ -111,7 +111,20 @@ def _rows(
             yield from _rows(value, comments, prefix, f"{here}.")
         else:
             shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
-            yield f"{prefix}{here}", shown, comments.get(here, "")
+            value, before = _looked_up(shown)
+            yield f"{prefix}{here}", value, "; ".join(filter(None, (comments.get(here, ""), before)))
+
+
+def _looked_up(shown: str) -> tuple[str, str]:
+    """A default as a reader needs it: its value and, where that is looked up first, what is looked at.
+
+    >>> _looked_up("${oc.env:FANIN_DATA,data}"), _looked_up("${fanin.depth:5}"), _looked_up("0.1")
+    (('data', 'or what the environment variable FANIN_DATA says'), ('5', ''), ('0.1', ''))
+    """
+    if found := re.fullmatch(r"\$\{oc\.env:(\w+),(.*)\}", shown):
+        return found[2], f"or what the environment variable {found[1]} says"
+    found = re.fullmatch(r"\$\{fanin\.depth:(\d+)\}", shown)  # of which the comment says what else decides it
+    return (found[1] if found else shown), ""
 
 
 def _comments(text: str) -> dict[str, str]:
