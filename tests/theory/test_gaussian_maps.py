@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from scipy.special import erf
 from torch import Tensor
 
+from fanin.theory.chain import chain_law
+from fanin.theory.chain_layer import ChainLayer
+from fanin.theory.phase import fixed_point
 from of_torch import activation
 
 KNOWN = {  # at q = 1: E phi^2, E phi'^2
@@ -76,3 +79,36 @@ def test_sampled_moments() -> None:
         (phi.mean(1.3), phi.phi(z)),
     ):
         assert abs(found - drawn.mean()) < 4 * drawn.std() / 1000
+
+
+def test_an_activation_is_asked_seldom() -> None:
+    """A user's may be slow: the law of 30 layers asks for all values of eight lengths at once, and for none twice."""
+    asked = []
+
+    def counted(z: Tensor) -> Tensor:
+        asked.append(z.numel())
+        return torch.tanh(z)
+
+    phi = activation(counted)
+    layers = [ChainLayer(f"linear_{place}", 40, 40, 1.5, 0.02) for place in range(30)]
+    first = chain_law(layers, 1.0, phi)
+    assert fixed_point(phi, 1.5, 0.02).chi_perp == pytest.approx(
+        fixed_point(activation(torch.tanh), 1.5, 0.02).chi_perp
+    )
+    found = len(asked)
+    assert found < 60
+    assert chain_law(layers, 1.0, phi) == first
+    assert len(asked) == found
+
+
+def test_values_do_not_depend_on_what_was_asked_before() -> None:
+    """To the last bit: a run's files would say which runs came before it in its process."""
+    alone, after = activation(torch.tanh), activation(torch.tanh)
+    for q in (0.3, 1.0, math.exp(0.25), 7.0):
+        after.mean_square(q)
+    after.on_lattice(3)
+    for place in (0, 1, 2):
+        one, other = alone.on_lattice(place), after.on_lattice(place)
+        assert np.array_equal(one.phi, other.phi)
+        assert np.array_equal(one.slope, other.slope)
+        assert one.mean(one.phi**2) == pytest.approx(alone.mean_square(math.exp(place / 4)), rel=1e-14)

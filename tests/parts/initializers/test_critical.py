@@ -56,6 +56,20 @@ def test_variances_of_the_literature(activation, bias_variance: float, variance:
     assert same.variance(50, 20) == drawn.variance(50, 20)
 
 
+def test_weights_that_are_drawn_have_the_variance_that_is_told() -> None:
+    """Gradients are switched off while weights are drawn, but not for the derivative of the activation."""
+
+    class Mine(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(0.5 * z)
+
+    drawn, model = Critical(activation=Mine), nn.Sequential(nn.Linear(300, 200, bias=False))
+    drawn(model, lambda name: generator(0, name))
+    assert drawn.variance(300, 200) == pytest.approx(4 / 300)
+    error = 4 * math.sqrt(2 / (300 * 200))
+    assert 300 * float(model[0].get_parameter("weight").detach().var()) == pytest.approx(4, abs=4 * error)
+
+
 def gradient_factor(made: Critical, activation, norm: Normalization, q: float, seed: int) -> float:  # type: ignore[no-untyped-def]
     """||dL/dz_2||^2 / ||dL/dz_6||^2 of a network of 7 layers, for examples whose first layer has variance q."""
     width, bias = 200, made.bias_variance > 0
