@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import Tensor
 from closed_forms import forward_theory
 from fanin.theory.chain import ChainLaw, chain_law
 from fanin.theory.chain_layer import ChainLayer
-from fanin.theory.gaussian_maps import Activation
+from fanin.theory.gaussian_maps import FloatArray
+from fanin.theory.layer_moments import LayerMoments, LayerNumbers
 from fanin.theory.log_moments import few_nodes, log_gradient_factor_moments, log_mean_square_moments
 from fanin.theory.ratio import log_ratio_moments
 from of_torch import activation
@@ -165,11 +167,13 @@ def test_the_coupling_is_needed() -> None:
     law = chain_law(layers, 0.307, phi).gradient[1]
     assert within(deltas, law.mean, law.variance)
 
-    class Apart(Activation):
-        def joint_square(self, q: float) -> float:
-            return self.mean_square(q) * self.derivative_mean_square(q)
+    class Apart(LayerMoments):
+        def __call__(self, n: int, q: FloatArray) -> LayerNumbers:
+            return replace(super().__call__(n, q), joint=np.ones_like(q))
 
-    apart = chain_law(layers, 0.307, Apart(phi.phi, phi.derivative)).gradient[1]
+    other = activation(torch.tanh)
+    vars(other)["layer_moments"] = Apart(other)
+    apart = chain_law(layers, 0.307, other).gradient[1]
     assert not within(deltas, apart.mean, apart.variance)
 
 

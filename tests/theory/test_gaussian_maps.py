@@ -75,7 +75,6 @@ def test_sampled_moments() -> None:
     for found, drawn in (
         (phi.fourth_moment(1.3), phi.phi(z) ** 4),
         (phi.derivative_fourth_moment(1.3), phi.derivative(z) ** 4),
-        (phi.joint_square(1.3), (phi.phi(z) * phi.derivative(z)) ** 2),
         (phi.mean(1.3), phi.phi(z)),
     ):
         assert abs(found - drawn.mean()) < 4 * drawn.std() / 1000

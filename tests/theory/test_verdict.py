@@ -200,7 +200,9 @@ def test_backward_with_a_law(c: float, z: float, verdict: str) -> None:
     seen = gradients([first, *[math.nan] * 48, 1.0])
     found = analyse(layers, 92.0, norms_at(layers, 0.0), gradients=seen)
     assert found.backward == verdict
-    assert found.backward_z_critical == pytest.approx(z + 49 * math.log(c / 2) / math.sqrt(49 * VARIANCE), abs=1e-6)
+    assert found.backward_z_critical == pytest.approx(
+        z + 49 * math.log(c / 2) / math.sqrt(49 * VARIANCE), rel=1e-6, abs=1e-6
+    )
     assert found.backward_factor_per_layer == pytest.approx(first ** (1 / 49))
 
 

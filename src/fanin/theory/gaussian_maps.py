@@ -133,10 +133,6 @@ class Activation:
         """E phi'(sqrt(q) g)^4."""
         return self._mean(q, lambda at: at.slope**4)
 
-    def joint_square(self, q: float) -> float:
-        """E phi(sqrt(q) g)^2 phi'(sqrt(q) g)^2."""
-        return self._mean(q, lambda at: (at.phi * at.slope) ** 2)
-
 
 @dataclass(frozen=True, eq=False)
 class Nodes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fanin.theory.gaussian_maps import FloatArray
 
-REACH, PIECES = 9, 64
+REACH, PIECES = 9, 256
 """Standard deviations that the table reaches to either side, and its pieces in each of them."""
 
 _knots = np.arange(-REACH * PIECES, REACH * PIECES + 1) / PIECES
@@ -20,7 +20,7 @@ _twists = _slopes[:-1] + _slopes[1:] - 2 * _rises
 
 
 def normal_probability(z: FloatArray) -> FloatArray:
-    """P(g < z) of g ~ N(0, 1), within 1e-10: cubic between the knots of a table, with the density as slope.
+    """P(g < z) of g ~ N(0, 1), within 1e-12: cubic between the knots of a table, with the density as slope.
 
     >>> normal_probability(np.array([-40.0, -1.959964, 0.0, 40.0])).round(8)
     array([0.   , 0.025, 0.5  , 1.   ])
