@@ -72,7 +72,7 @@ def _quantiles(mean: FloatArray, sd: FloatArray, chance: FloatArray, start: Floa
         density = np.exp(-(z**2) / 2) @ (chance / sd) / math.sqrt(2 * math.pi)
         low, high = np.where(over < 0, at, low), np.where(over < 0, high, at)
         there = at - over / np.maximum(density, 1e-300)
-        there = np.where((there > low) & (there < high), there, (low + high) / 2)
+        there = np.where((there >= low) & (there <= high), there, (low + high) / 2)
         moved, at = float(np.abs(there - at).max()), there
         if moved < PRECISION:
             break
