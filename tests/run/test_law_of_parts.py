@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import engine
 from fanin.parts import activations
+from fanin.parts.data import Digits
 from fanin.parts.initializers import Fixup, Initializer, Lsuv, Orthogonal, TorchDefault, VarianceScaling
 from fanin.parts.models import Cnn, Mlp, ResidualMlp
 from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
@@ -27,6 +28,7 @@ from fanin.run.recipe_law import RecipeLaw, recipe_law
 from fanin.streams import generator
 from fanin.theory.stages import Dropped, Linear, Stage
 from fanin.theory.weights import Weights
+from fanin.train.batches import probe_batch
 
 FEATURES, CLASSES, EXAMPLES, DRAWS = 40, 4, 24, 60
 Key = tuple[str, str, str]
@@ -185,8 +187,45 @@ def test_convolution_with_pooling() -> None:
             normalization=NoNorm(),
         )  # fmt: skip
 
-    told = "the law ends at maxpool_2: gradients: theory has no law for the gradients of a map"
-    assert_holds(make, shape=(2, 8, 8), apart=0.1, quantities=["activation_norm"], ends=told)
+    law = assert_holds(make, shape=(2, 8, 8), apart=0.1)
+    assert ("weight", "conv_1", "gradient_norm") in law.bands
+
+
+def test_convolutions_with_strides_and_other_ends() -> None:
+    """Gradients of weights that all places share, below the mean of a map, whose places all have one gradient."""
+
+    def make() -> nn.Module:
+        layers: list[nn.Module] = [nn.Conv2d(2, 32, 3, padding=1, stride=2, bias=False), nn.Tanh()]
+        layers += [nn.Conv2d(32, 32, 3, padding=1, padding_mode="circular", bias=False), nn.ReLU(), nn.AvgPool2d(4)]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, CLASSES, bias=False))
+
+    law = assert_holds(make, shape=(2, 8, 8), apart=0.1, gradients=0.3, spreads=False)
+    assert [key[1] for key in law.bands if key[2] == "gradient_norm"] == ["0", "2", "6"]
+
+
+@pytest.mark.slow
+def test_the_gradients_of_the_convolutional_network_on_digits() -> None:
+    """The line within a factor 1.3 of the geometric mean, the band with the share of draws that it is to have."""
+    data, made = Digits().load(), engine.recipe()
+    inputs, targets = probe_batch(data.train_x, data.train_y, 100, range(DRAWS))
+
+    def make() -> nn.Module:
+        return Cnn(input_shape=data.input_shape, out_features=10, activation=activations.relu, normalization=NoNorm())
+
+    inside: dict[str, list[bool]] = {}
+    off: dict[str, list[float]] = {}
+    for seed in range(DRAWS):
+        law = recipe_law(made, make(), inputs[seed], targets[seed], same=f"digits {seed % 4}")
+        for key, log in drawn(made, make, inputs[seed], targets[seed], seed).items():
+            if key[2] == "gradient_norm":
+                band = law.bands[key]
+                off.setdefault(key[1], []).append((log - band.log_mean) / 2)
+                inside.setdefault(key[1], []).append(band.low < math.exp(log / 2) < band.high)
+    for name in ("conv_1", "conv_2"):
+        logs = torch.tensor(off[name])
+        assert abs(float(logs.mean())) < math.log(1.3) + 2 * float(logs.std()) / math.sqrt(DRAWS)
+        share = sum(inside[name]) / DRAWS
+        assert abs(share - 0.68) < 4 * math.sqrt(0.68 * 0.32 / DRAWS)
 
 
 @pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.MaxPool2d(2)], ids=["average", "largest"])
@@ -197,13 +236,9 @@ def test_pooling(pool: nn.Module) -> None:
         layers = [nn.Conv2d(2, 64, 3, padding=1, bias=False), nn.ReLU(), pool, nn.Flatten()]
         return nn.Sequential(*layers, nn.Linear(64 * 16, CLASSES, bias=False))
 
-    told = "the law ends at 2: gradients: "
-    told += {
-        nn.AvgPool2d: "the gradients of the places that it averages are one",
-        nn.MaxPool2d: "theory has no law for the gradients of a map",
-    }[type(pool)]  # type: ignore[index]
-    law = assert_holds(make, shape=(2, 8, 8), apart=0.05, quantities=["activation_norm"], spreads=False, ends=told)
+    law = assert_holds(make, shape=(2, 8, 8), apart=0.05, spreads=False)
     assert ("module", "2", "activation_norm") in law.bands
+    assert ("weight", "0", "gradient_norm") in law.bands
 
 
 def test_the_average_of_a_window_has_the_mean_of_its_pairs() -> None:

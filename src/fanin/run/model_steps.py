@@ -12,6 +12,7 @@ from fanin.run.part_rules import Maps, stages_of
 from fanin.run.recipe import Recipe
 from fanin.run.walk import INPUT, Ran, Taken, walk
 from fanin.theory.composition import Step
+from fanin.theory.drawn_maps import single
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.stages import Convolution, Data, Flattened, Linear, Stage, Unknown
 from fanin.theory.weights import Weights
@@ -136,7 +137,8 @@ def _data(inputs: FloatArray, shape: tuple[int, ...]) -> Data:
     if len(across) > 1:
         some = places[: max(1, SITES // len(across))].reshape(-1, places.shape[2])
         field = some @ some.T / some.shape[1]
-    return Data(gram, places.shape[2], kurtosis, size, field)
+    maps = single(across) if size is not None else None
+    return Data(gram, places.shape[2], kurtosis, size, field, maps)
 
 
 def one_example(steps: Sequence[Step], example: FloatArray) -> list[Step]:

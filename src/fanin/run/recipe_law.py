@@ -145,7 +145,7 @@ def _composed(
     most = max([most, *(stage.least_examples for stage in stages)])
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     if labels is not None and len(rows) < count:
-        rows = np.argsort(labels, kind="stable")[rows]  # of each class as large a part as the batch has
+        rows = _of_each_class(labels, len(rows))
     some = inputs[rows].detach().double().cpu().numpy()
     scale = math.sqrt(exp(log_square) / max(float((some**2).sum()) * count / len(rows), 1e-300))
     some = some * scale  # as long as the whole batch's are
@@ -165,6 +165,22 @@ def _composed(
     source = weakest([band.source for band in bands.values()]) if bands else ""
     cosines = cosines_of(walked, found)
     return RecipeLaw(bands, _told(at, why), source, at, cosines), by_input
+
+
+def _of_each_class(labels: NDArray[np.int64], most: int) -> NDArray[np.intp]:
+    """Rows of a batch: of each class as large a part as the batch has, and two if there is room for two of each."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, having = np.unique(labels[order], return_index=True, return_counts=True)
+    least = np.minimum(having, 2)
+    if least.sum() > most:
+        return np.asarray(order[np.linspace(0, len(labels) - 1, most).round().astype(int)])
+    taken = least.copy()
+    for _ in range(most - int(least.sum())):
+        taken[np.argmax(np.where(taken < having, having / taken, 0))] += 1
+    each = [
+        start + np.linspace(0, n - 1, k).round().astype(int) for start, n, k in zip(starts, having, taken, strict=True)
+    ]
+    return np.asarray(order[np.concatenate(each)])
 
 
 def _told(part: str, why: str) -> str:

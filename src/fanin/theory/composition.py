@@ -17,10 +17,12 @@ import numpy as np
 from fanin.theory.answers import Answers, Residuals, answers_to
 from fanin.theory.bands import FIRST_ORDER
 from fanin.theory.batch import Batch
+from fanin.theory.drawn_maps import channels
 from fanin.theory.gradient_spread import Node
+from fanin.theory.map_gradients import MapGradient, of_map, with_map_spread
 from fanin.theory.norm_law import NormLaw, of_flow, of_signal
 from fanin.theory.signals import Flow, Noises, Signal
-from fanin.theory.stages import Linear, NoRule, Place, Stage, meet
+from fanin.theory.stages import Convolution, Linear, NoRule, Place, Stage, meet
 from fanin.theory.weight_gradients import of_weights, with_own_spread
 
 
@@ -73,6 +75,7 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
         classes: outputs of an example.
     """
     noises = Noises(len(steps) + 1, len(batch.counted), max((step.stage.draws for step in steps), default=2))
+    noises.channels = channels(sum(isinstance(step.stage, Convolution) for step in steps))
     nothing: list[None] = [None] * len(steps)
     found = Composition([*nothing], [*nothing], [*nothing], [*nothing], [*nothing])
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -114,6 +117,7 @@ def _run_backwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: C
     arriving: list[list[Flow]] = [[] for _ in steps]
     arriving[-1].append(_answered(answers, top))
     leaving: dict[int, Sequence[Flow]] = {}
+    maps: dict[int, MapGradient] = {}
     for place in range(len(steps) - 1, -1, -1):
         step, signal, taken = steps[place], found.signals[place], _inputs(steps[place], found.signals)
         if not arriving[place] or signal is None or taken is None:
@@ -125,6 +129,10 @@ def _run_backwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: C
             found.output_gradients[place] = of_flow(flow, answers, noises, batch)
             if isinstance(step.stage, Linear):
                 found.weight_gradients[place] = of_weights(flow, taken[0], answers, noises, batch)
+            elif isinstance(step.stage, Convolution):
+                maps[place] = of_map(step.stage, taken[0], flow)
+                if not any(steps[source].sources for source in step.sources):
+                    continue  # nobody asks for the gradient of data, which takes a convolution's time
             leaving[place] = step.stage.backward(taken, signal, flow, at)
         except NoRule as reason:
             found.flows_stopped_at, found.flows_why = step.name, str(reason)
@@ -138,6 +146,8 @@ def _run_backwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: C
         for place, (step, signal, flow) in enumerate(zip(steps, found.signals, found.flows, strict=True))
     ]
     found.weight_gradients = with_own_spread(found.weight_gradients, nodes, found.signals, noises, batch, answers)
+    for place, law in with_map_spread(maps, nodes, noises, batch, answers).items():
+        found.weight_gradients[place] = law
 
 
 def _answered(answers: Answers, top: Signal) -> Flow:

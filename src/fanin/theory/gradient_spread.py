@@ -10,7 +10,7 @@ with gradients delta_i there its noise has n times the variance of delta_i^T M d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,21 @@ class Node:
     below: Sequence[Flow]
 
 
+@dataclass(frozen=True)
+class Forms:
+    """Sums over pairs of a gradient at some places.
+
+    Args:
+        own: weights of the pairs in each, [B, B], n K of what a weight layer takes; 0 for examples that do not count.
+        along: the same for the part of the gradient that lies along the signals, where it differs.
+        tied: weights of the pairs of o_a R_a in each, where there are some.
+    """
+
+    own: Sequence[FloatArray]
+    along: Sequence[FloatArray | None] | None = None
+    tied: Sequence[FloatArray] | None = None
+
+
 @dataclass
 class Spread:
     """Of one layer's squared gradient, relative to its mean.
@@ -63,30 +78,33 @@ class Spread:
 def spreads(
     nodes: Sequence[Node | None],
     layers: Sequence[int],
-    own: Sequence[FloatArray],
+    forms: Forms,
     noises: Noises,
     answers: FloatArray,
     along: FloatArray,
-) -> dict[int, Spread]:
+) -> list[Spread | None]:
     """The spread of some layers' gradients.
 
     Args:
         nodes: all steps, the last one giving the outputs; None where nothing is known.
-        layers: places of weight layers.
-        own: n K of what each of them takes, [B, B], 0 for examples that do not count.
+        layers: places whose gradient's pairs each of some forms is of.
+        forms: these.
         noises: of all stages.
         answers: R R^T of drawn outputs, [draws, B, B].
         along: o_a R_a of these, [draws, B].
 
     Returns:
-        Of each layer whose gradient follows pair by pair up to the outputs.
+        Of each layer; None where its gradient does not follow pair by pair up to the outputs.
     """
-    count, examples = len(layers), noises.examples
+    count, examples, own = len(layers), noises.examples, forms.own
+    differing = _differing(layers, forms.along)
     carried: dict[int, FloatArray] = {}
     totals = np.array([_total(nodes[place], pairs) for place, pairs in zip(layers, own, strict=True)])
     backward, mixed = np.zeros(count), np.zeros((count, noises.rows // 3, examples))
     lost = np.zeros(count, dtype=bool)
     coupled = np.zeros((count, examples, examples))
+    if forms.tied is not None:
+        coupled += np.stack(forms.tied)
     for place, node in enumerate(nodes):
         if node is None:
             continue
@@ -99,34 +117,51 @@ def spreads(
             else:
                 noise, cross = _noise(node, below, pairs, [nodes[source] for source in node.sources])
                 backward += noise
-                bound = _along(node, place, nodes, carried, noises)
-                if bound is not None and isinstance(node.stage, Linear):
-                    coupled += bound
-                    pairs = pairs - (bound * node.stage.free(node.signal, Place(place + 1, noises)))[:, None]
+                tied = _along(node, place, nodes, carried, noises, differing)
+                if tied is not None and isinstance(node.stage, Linear):
+                    coupled += tied
+                    pairs = pairs - (tied * node.stage.free(node.signal, Place(place + 1, noises)))[:, None]
                 if cross is not None:
                     mixed[:, place + 1] += cross / totals[:, None]
         if place in layers:
             if pairs is None:
                 pairs = np.zeros((count, 1, examples, examples))
-            pairs[layers.index(place)] = own[layers.index(place)]
+            for number, layer in enumerate(layers):
+                if layer == place:
+                    pairs[number] = own[number]
         if pairs is not None:
             carried[place] = pairs
             if len(node.met) > 1:
                 backward += _meeting(node, pairs)
     top = carried.get(len(nodes) - 1)
     if top is None:
-        return {}
+        return [None] * count
     draws = top[:, 0].reshape(count, -1) @ answers.reshape(len(answers), -1).T + _forms(along, coupled)
-    found = {}
-    for number, place in enumerate(layers):
+    found: list[Spread | None] = [None] * count
+    for number in range(count):
         if not lost[number] and totals[number] > 0:
             variance = max(float(backward[number]) / totals[number] ** 2, 0.0)
-            found[place] = Spread(variance, mixed[number], draws[number])
+            found[number] = Spread(variance, mixed[number], draws[number])
+    return found
+
+
+def _differing(
+    layers: Sequence[int], along: Sequence[FloatArray | None] | None
+) -> dict[int, list[tuple[int, FloatArray]]]:
+    found: dict[int, list[tuple[int, FloatArray]]] = {}
+    for number, (layer, one) in enumerate(zip(layers, along or [None] * len(layers), strict=True)):
+        if one is not None:
+            found.setdefault(layer, []).append((number, one))
     return found
 
 
 def _along(
-    node: Node, place: int, nodes: Sequence[Node | None], carried: dict[int, FloatArray], noises: Noises
+    node: Node,
+    place: int,
+    nodes: Sequence[Node | None],
+    carried: dict[int, FloatArray],
+    noises: Noises,
+    differing: Mapping[int, Sequence[tuple[int, FloatArray]]],
 ) -> FloatArray | None:
     """How each layer's form follows the pairs of o_a R_a that the gradients have along the signals, [layers, B, B]."""
     source = nodes[node.sources[0]]
@@ -134,6 +169,10 @@ def _along(
         return None
     pattern = node.stage.along(source.signal, node.signal, Place(place + 1, noises))
     pairs = carried.get(node.sources[0])
+    if pairs is not None and node.sources[0] in differing:
+        pairs = pairs.copy()
+        for number, one in differing[node.sources[0]]:
+            pairs[number] = one
     if isinstance(source.stage, Activated) and source.sources[0] in carried:
         below = nodes[source.sources[0]]
         if below is not None and below.signal.normal:

@@ -54,6 +54,7 @@ class Signal(Products):
         size: height and width of the map, whose places these are; None for no map.
         field: E x x' of one unit at any two places of some of the examples, [E P, E P]; None for one place, or where
             it is not known.
+        maps: drawn units at all places, [P, B, draws]; None for one place, or where nobody knows how to draw them.
         before: what an activation made this of, and the activation; None where something else did.
         source: of this knowledge.
     """
@@ -69,8 +70,37 @@ class Signal(Products):
     draw: Sampler | None = None
     size: tuple[int, int] | None = None
     field: FloatArray | None = None
+    maps: Sampler | None = None
     before: tuple[Signal, Activation] | None = None
     source: str = EXACT
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """The gradient above maps, in parts: pairs of examples of which the gradients in the maps follow.
+
+    Args:
+        place: of the step that gives the vector above them.
+        grams: of each part, [k, B, B]. The first does not depend on the signals, the others lie along them: the second
+            along the vector itself, one more along what each convolution since then took.
+        tied: of each of these, how its pairs follow E o_a R_a o_b R_b, [B, B], and how many of these the parts before
+            it have without it, [k, B, B].
+    """
+
+    place: int
+    grams: FloatArray
+    tied: tuple[tuple[FloatArray, FloatArray], ...] = ()
+
+    def followed(self, parts: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What follows the parts, [k, B, B], as what follows the first ones and E o_a R_a o_b R_b, [B, B]."""
+        parts, along = parts.copy(), np.zeros(parts.shape[1:])
+        first = len(self.grams) - len(self.tied)
+        for number in reversed(range(len(self.tied))):
+            pattern, free = self.tied[number]
+            one = parts[first + number] * pattern
+            along += one
+            parts[: first + number] -= one * free
+        return parts[:first], along
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +114,8 @@ class Flow(Products):
         peak: E delta^4 / (E delta^2)^2 of one unit over 3, [B].
         along: what of G lies along the signals of the place themselves, [P, B, B]; None for nothing.
         draw: as of a Signal.
+        maps: of maps, drawn units where the gradient above them is 1, in each of its parts, [k, P, B, draws].
+        base: the gradient above the maps.
         source: of this knowledge.
     """
 
@@ -93,6 +125,8 @@ class Flow(Products):
     peak: FloatArray
     along: FloatArray | None = None
     draw: Sampler | None = None
+    maps: Sampler | None = None
+    base: Base | None = None
     source: str = EXACT
 
 
@@ -104,6 +138,7 @@ class Noises:
         stages: how many.
         examples: B.
         samples: units that are drawn where no formula is known.
+        channels: of maps, that are drawn.
 
     Attributes:
         along: E o_a R_a o_b R_b of the outputs and of what the loss answers to them, [B, B].
@@ -113,6 +148,7 @@ class Noises:
     stages: int
     examples: int
     samples: int = 2000
+    channels: int = 192
     forward: FloatArray = field(init=False)
     mixed: FloatArray = field(init=False)
     backward: FloatArray = field(init=False)

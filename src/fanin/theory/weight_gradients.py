@@ -12,7 +12,7 @@ from fanin.theory.answers import Answers, of_draws
 from fanin.theory.bands import weakest
 from fanin.theory.batch import Batch
 from fanin.theory.gaussian_maps import FloatArray
-from fanin.theory.gradient_spread import MOST, Node, Spread, spreads
+from fanin.theory.gradient_spread import MOST, Forms, Node, Spread, spreads
 from fanin.theory.norm_law import NormLaw, sum_law
 from fanin.theory.signals import Flow, Noises, Signal
 
@@ -21,7 +21,20 @@ def of_weights(flow: Flow, x: Signal, answers: Answers, noises: Noises, batch: B
     if flow.gram.shape[0] > 1:
         return None
     gram = x.units * x.gram[0]
-    pairs = flow.gram[0] * gram
+    return of_pairs(flow.gram[0] * gram, gram, flow, x, answers, noises, batch)
+
+
+def of_pairs(
+    pairs: FloatArray, gram: FloatArray, flow: Flow, x: Signal, answers: Answers, noises: Noises, batch: Batch
+) -> NormLaw | None:
+    """The law of a gradient's square.
+
+    Args:
+        pairs: what two examples' gradients have in common, [B, B].
+        gram: by how much these follow the pairs of the answers, [B, B].
+        flow, x: the gradient behind the weights and what they take.
+        answers, noises, batch: as of `with_own_spread`.
+    """
     total, moved, more = batch.over_batches(pairs)
     pairs = pairs * batch.whole
     if not 0 < total < math.inf or not pairs.sum() > 0:
@@ -62,11 +75,17 @@ def with_own_spread(
     chosen = sorted({layers[round(at)] for at in np.linspace(0, len(layers) - 1, min(MOST, len(layers)))})
     inputs = {place: x for place, (_, _, x) in known.items()}
     own = [inputs[place].units * inputs[place].gram[0] * batch.whole for place in chosen]
-    worked = spreads(nodes, chosen, own, noises, answers.grams, answers.along)
-    if not worked:
+    worked = spreads(nodes, chosen, Forms(own), noises, answers.grams, answers.along)
+    places = [place for place, one in zip(chosen, worked, strict=True) if one is not None]
+    if not places:
         return found
-    places = list(worked)
-    rows = [_numbers(worked[place], known[place][1], inputs[place], noises, batch, answers) for place in places]
+    rows = [
+        numbers(
+            one, known[place][1].gram[0] * inputs[place].gram[0], known[place][1], inputs[place], noises, batch, answers
+        )
+        for place, one in zip(chosen, worked, strict=True)
+        if one is not None
+    ]
     columns = np.array(rows).T
     for place, (law, _, _) in known.items():
         if places[0] <= place <= places[-1]:
@@ -77,8 +96,9 @@ def with_own_spread(
     return found
 
 
-def _numbers(
+def numbers(
     spread: Spread,
+    pairs: FloatArray,
     flow: Flow,
     x: Signal,
     noises: Noises,
@@ -86,7 +106,7 @@ def _numbers(
     answers: Answers,
 ) -> tuple[float, float, float, float]:
     """Variance by the network's noises, what drawn outputs add, their mean logarithm, and how it follows the input."""
-    pairs = flow.gram[0] * x.gram[0] * batch.whole
+    pairs = pairs * batch.whole
     weights = pairs.sum(1) / pairs.sum()
     ahead = flow.elasticity + x.elasticity
     ahead[noises.rows // 3 :] = 0.0

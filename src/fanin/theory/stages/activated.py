@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fanin.theory.bands import MEAN_FIELD, weakest
+from fanin.theory.drawn_maps import entries, gram_at, scaled, spread
 from fanin.theory.gaussian_maps import Activation, FloatArray
 from fanin.theory.pairs import PairMaps
 from fanin.theory.signals import Flow, Signal, correlation
-from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, of_map, outer, set_diagonal
+from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, of_map, outer, set_diagonal, then
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Activated(Stage):
             fresh=False,
             centred=False,
             draw=lazy(lambda: self.activation.phi(drawn(z))),
+            maps=then(z.maps, lambda units: scaled(entries(self.activation.phi, units), one.square)),
         )
 
     def _squares(self, field: FloatArray) -> FloatArray:
@@ -131,6 +133,8 @@ class Activated(Stage):
         """See Stage."""
         (z,) = inputs
         n = z.units
+        if z.maps is not None and flow.maps is not None and z.normal:
+            return [self._of_maps(z, z.maps(), flow, flow.maps(), at)]
         draw = lazy(lambda: self.activation.derivative(drawn(z)) * drawn(flow))
         if not z.normal:
             delta = draw()
@@ -168,3 +172,18 @@ class Activated(Stage):
         if flow.along is not None:
             gram = gram + (self.along(z) - slopes) * flow.along
         return [Flow(gram, elasticity, shift, slopes, peak, draw=draw, source=flow.source)]
+
+    def _of_maps(self, z: Signal, units: FloatArray, flow: Flow, deltas: FloatArray, at: Place) -> Flow:
+        """Of drawn channels."""
+        after = entries(self.activation.derivative, units) * deltas
+        assert flow.base is not None
+        noise = (spread(after, flow.base.grams) - spread(deltas, flow.base.grams)) / z.units
+        at.noises.backward[at.index] = noise
+        one, squares = self.maps.lengths(z.squares), np.maximum(flow.squares, 1e-300)
+        rate = (one.slope * one.slope_rate * squares).sum(0) / (one.slope * squares).sum(0)
+        elasticity = flow.elasticity + rate * z.elasticity
+        elasticity[at.above] = 1.0
+        shift, peak = flow.shift + rate * z.shift - np.diagonal(noise) / 2, np.ones_like(flow.shift)
+        gram = z.units * gram_at(after, flow.base.grams)
+        maps = lambda: after  # noqa: E731
+        return Flow(gram, elasticity, shift, None, peak, maps=maps, base=flow.base, source=flow.source)

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from fanin.theory.drawn_maps import single, white
 from fanin.theory.gaussian_maps import FloatArray
-from fanin.theory.signals import Flow, Noises, Sampler, Signal
+from fanin.theory.signals import Base, Flow, Noises, Sampler, Signal
 
 PLACES = 100
 """Places of a map between which noises are compared."""
@@ -41,6 +42,24 @@ class Place:
         """Draws of its own, [samples, B]."""
         half = np.random.default_rng(self.index).standard_normal((self.noises.samples // 2, self.noises.examples))
         return np.concatenate([half, -half])
+
+    def above_maps(self, x: Signal, flow: Flow) -> tuple[Sampler | None, Base | None]:
+        """A gradient of one place, of a vector of all entries of the maps x, as `maps` and `base` of a Flow."""
+        if x.maps is None:
+            return None, None
+        units, places = x.maps, len(x.gram)
+        grams = [flow.gram[0]]
+        if flow.along is not None:
+            whole = x.gram.sum(0) * x.units
+            along = np.divide(flow.along[0], whole, out=np.zeros_like(whole), where=np.abs(whole) > 0)
+            grams = [flow.gram[0] - flow.along[0], along]
+
+        def draw() -> FloatArray:
+            free = white(np.random.default_rng([self.index, 4]).standard_normal((self.noises.channels, places)))
+            free = np.repeat(free.T[:, None] / np.sqrt(places * x.units), self.noises.examples, axis=1)
+            return single(np.stack([free, units()] if len(grams) == 2 else [free]))
+
+        return lazy(draw), Base(self.index - 1, np.stack(grams))
 
 
 def of_map(
@@ -128,6 +147,11 @@ def lazy(make: Sampler) -> Sampler:
         return made[0]
 
     return draw
+
+
+def then(of: Sampler | None, change: Callable[[FloatArray], FloatArray]) -> Sampler | None:
+    """Draws that are changed, where there are some."""
+    return None if of is None else lazy(lambda: change(of()))
 
 
 def root(gram: FloatArray) -> FloatArray:

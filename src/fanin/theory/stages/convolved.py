@@ -9,10 +9,17 @@ from typing import ClassVar
 import numpy as np
 
 from fanin.theory.bands import MEAN_FIELD, weakest
+from fanin.theory.drawn_maps import mixed, mixed_back, scaled, spread
 from fanin.theory.gaussian_maps import FloatArray
-from fanin.theory.signals import Flow, Signal, correlation
-from fanin.theory.stages.base import NoRule, Place, Stage, of_map
+from fanin.theory.signals import Base, Flow, Sampler, Signal, correlation
+from fanin.theory.stages.base import NoRule, Place, Stage, lazy, of_map, root, then
 from fanin.theory.weights import Weights
+
+TAKEN = 32
+"""Drawn channels of the input with which gradients of weights are looked at, at most."""
+
+MOST_PARTS = 4
+"""Parts that a gradient is carried in, at most: below that convolutions' own weights count as independent of it."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +27,9 @@ class Convolution(Stage):
     """z(p) = sum_d W_d x(p + d) + b:  K'(p) = v mean_d K(p + d) + s, beyond the map x is 0 or the map goes on.
 
     Of one example all places are kept, and of two examples the same place of both, for which the rule is closed; so it
-    is for any two places of a few examples, which decide how much their noises have in common. Gradients have no rule.
-    Source: Novak et al. 2019; Xiao et al. 2018.
+    is for any two places of a few examples, which decide how much their noises have in common.
+    Backwards each place gives to those that it took from: G'(q) = (v/kernel) sum_d G(q - d); drawn channels know what
+    the gradients of different places have in common. Source: Novak et al. 2019; Xiao et al. 2018.
 
     Args:
         fan_in: of the kernel, channels times its places.
@@ -33,7 +41,7 @@ class Convolution(Stage):
         weights: W and b.
     """
 
-    most_examples: ClassVar[int] = 16
+    most_examples: ClassVar[int] = 20
 
     fan_in: int
     channels: int
@@ -52,6 +60,7 @@ class Convolution(Stage):
         near, size = self._near(x.size)
         gram = v * _mean(x.gram, near) + s
         field = None if x.field is None else v * _mean_of_two(x.field, near, len(x.gram)) + s
+        squares = np.diagonal(gram, axis1=1, axis2=2)
         after = _trace(gram)
         share = np.divide(after - s * len(gram), after, out=np.ones_like(after), where=after > 0)
         spread = at.noises.variances(x.elasticity)
@@ -66,6 +75,9 @@ class Convolution(Stage):
             fresh=True,
             size=size,
             field=field,
+            maps=then(
+                x.maps, lambda units: scaled(mixed(units, near, v, s, at.noises.channels, [at.index, 2]), squares)
+            ),
             source=weakest([x.source, MEAN_FIELD]),
         )
         if len(gram) == 1:
@@ -80,7 +92,90 @@ class Convolution(Stage):
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
-        raise NoRule("theory has no law for the gradients of a map")
+        (x,) = inputs
+        if flow.maps is None or flow.base is None or x.size is None:
+            raise NoRule("theory has no law for the gradients of such a map")
+        near, _ = self._near(x.size)
+        places, v = len(x.gram), self.weights.variance
+        gram = np.zeros((places + 1, *flow.gram.shape[1:]))
+        for column in near.T:
+            gram[column] += flow.gram * (v / near.shape[1])
+        gram = gram[:-1]
+        deltas = flow.maps() * np.sqrt(self.channels / x.units)
+        deltas = mixed_back(deltas, near, places, v, [at.index, 3])
+        noise = spread(deltas, flow.base.grams) / x.units
+        at.noises.backward[at.index] = noise
+        elasticity = flow.elasticity.copy()
+        elasticity[at.above] = 1.0
+        maps, base = self._along(x, output, flow, deltas, at)
+        if base is not flow.base:
+            gram = gram + base.grams[-1] * x.gram * x.units
+        return [
+            Flow(
+                gram,
+                elasticity,
+                flow.shift - np.diagonal(noise) / 2,
+                None,
+                np.ones_like(flow.shift),
+                maps=maps,
+                base=base,
+                source=weakest([flow.source, MEAN_FIELD]),
+            )
+        ]
+
+    def _along(self, x: Signal, z: Signal, flow: Flow, deltas: FloatArray, at: Place) -> tuple[Sampler, Base]:
+        """The gradient with what it has along x because the loss's answers follow from this W, too (see Linear)."""
+        base, above = flow.base, flow.maps
+        assert base is not None
+        if len(base.grams) == MOST_PARTS:
+            return lambda: deltas, base
+        if at.noises.along is None or at.noises.follows is None or x.maps is None or z.maps is None or above is None:
+            return lambda: deltas, base
+        follows = np.maximum(at.noises.follows[at.index], 1e-12)
+        length = np.maximum(_trace(x.gram) * x.units, 1e-300)
+        pattern = np.outer(follows / length, follows / length)
+        units = np.ascontiguousarray(z.maps()[:, :, :TAKEN].transpose(1, 0, 2))
+        taken = np.ascontiguousarray(above().transpose(0, 2, 3, 1)) @ units  # [k, B, draws, channels]
+        flat = taken.reshape(*taken.shape[:2], -1)
+        free = (flat @ flat.transpose(0, 2, 1)).astype(float) * (self.channels / (taken.shape[2] * taken.shape[3]))
+        free /= np.outer(follows, follows)
+        more = pattern * (at.noises.along - (free * base.grams).sum(0))
+        made = x.maps
+        maps = lazy(lambda: np.concatenate([deltas, made()[None]]))
+        return maps, Base(base.place, np.concatenate([base.grams, more[None]]), (*base.tied, (pattern, free)))
+
+    def products(self, x: Signal, flow: Flow) -> tuple[FloatArray, float]:
+        """By how much two examples' gradients of W follow the gradient above the maps, and how the squared norm strays.
+
+        With a gradient above that is the same for all examples, one of a channel's weights is T_a = sum over places of
+        delta_a(p) x_a(p + d). With G it is normal with covariance C = sum_ab G_ab T_a T_b over the kernel and the
+        channels of x, so that the squares of a channel vary by 2 tr C^2.
+
+        Returns:
+            Of each part of the gradient above, [k, B, B], and the variance of the squared norm's logarithm.
+
+        Raises:
+            NoRule: nothing knows the gradients at two places of the map.
+        """
+        if flow.maps is None or flow.base is None or x.maps is None or x.size is None:
+            raise NoRule("theory has no law for the gradients of such a map")
+        near, _ = self._near(x.size)
+        units = x.maps()[:, :, :TAKEN].transpose(1, 0, 2)
+        units = np.concatenate([units, np.zeros_like(units[:, :1])], axis=1)
+        deltas = np.ascontiguousarray(flow.maps().transpose(0, 2, 3, 1))
+        taken = np.stack([deltas @ units[:, column] for column in near.T], axis=3)  # [k, B, draws, kernel, channels]
+        parts, examples, draws = taken.shape[:3]
+        flat = taken.reshape(parts, examples, -1)
+        pairs = (flat @ flat.transpose(0, 2, 1)).astype(float) * (self.channels * x.units / (draws * units.shape[2]))
+        some = taken[:, :, : 2 * TAKEN].reshape(parts, examples, -1)
+        by = np.stack([root(gram).T for gram in flow.base.grams]).astype(np.float32)
+        mixed = (by @ some).reshape(-1, near.shape[1] * units.shape[2])
+        noise = _normal_forms(mixed)
+        # Channels differ in how far their own signals let gradients through: what the forms vary more than normal ones.
+        alike = taken[0].sum(0).reshape(draws, -1)
+        squares = (alike**2).sum(1)
+        noise += max(float(squares.var() / squares.mean() ** 2) - _normal_forms(alike), 0.0)
+        return pairs, noise / self.channels
 
     def _near(self, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
         """The places that each place of the output takes, [P, kernel]; as many as there are for one outside."""
@@ -93,6 +188,12 @@ class Convolution(Stage):
         outside = (rows[:, None, :, None] < 0) | (columns[None, :, None, :] < 0)
         at = np.where(outside, size[0] * size[1], at)
         return at.reshape(height * width, -1), (height, width)
+
+
+def _normal_forms(vectors: FloatArray) -> float:
+    """The variance of the squared length of normal vectors, relative to its mean squared, from draws [draws, n]."""
+    common = vectors.T @ vectors
+    return 2 * float((common**2).sum() / max(float(np.trace(common)) ** 2, 1e-300))
 
 
 def _taken(side: int, kernel: int, stride: int, pad: int, circular: bool) -> np.ndarray:

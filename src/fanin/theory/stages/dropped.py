@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fanin.theory.bands import FIRST_ORDER, weakest
-from fanin.theory.signals import Flow, Signal
-from fanin.theory.stages.base import Place, Stage, drawn, lazy
+from fanin.theory.gaussian_maps import FloatArray
+from fanin.theory.signals import Flow, Sampler, Signal
+from fanin.theory.stages.base import Place, Stage, drawn, lazy, then
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Dropped(Stage):
             normal=False,
             centred=False,
             draw=None if x.draw is None else lazy(lambda: drawn(x) * self._masks(at) / self.keep),
+            maps=self._maps(x.maps, at),
             source=weakest([x.source, FIRST_ORDER]),
         )
 
@@ -59,8 +61,24 @@ class Dropped(Stage):
         draw = None if flow.draw is None else lazy(lambda: drawn(flow) * self._masks(at) / self.keep)
         shift = flow.shift - np.diagonal(noise) / 2
         return [
-            Flow(factor * flow.gram, elasticity, shift, factor, flow.peak / self.keep, draw=draw, source=flow.source)
+            Flow(
+                factor * flow.gram,
+                elasticity,
+                shift,
+                factor,
+                flow.peak / self.keep,
+                draw=draw,
+                maps=self._maps(flow.maps, at),
+                base=flow.base,
+                source=flow.source,
+            )
         ]
+
+    def _maps(self, maps: Sampler | None, at: Place) -> Sampler | None:
+        def masks(units: FloatArray) -> FloatArray:
+            return np.asarray(np.random.default_rng([at.index, 1]).random(units.shape) < self.keep) / self.keep
+
+        return then(maps, lambda units: units * masks(units))
 
     def _thinned(self, gram: np.ndarray) -> np.ndarray:
         return gram * (1 + (1 / self.keep - 1) * np.eye(gram.shape[-1]))

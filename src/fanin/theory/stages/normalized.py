@@ -11,7 +11,7 @@ import numpy as np
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal
-from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, outer
+from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, outer, then
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Normalized(Stage):
             before=None,
             fresh=x.fresh,
             draw=draw,
+            maps=then(x.maps, lambda units: (units - x.mean[..., None] * self.centres) / sigma[..., None]),
             source=weakest([x.source, MEAN_FIELD]),
         )
 
@@ -68,6 +69,7 @@ class Normalized(Stage):
         number = x.units * (len(x.gram) if self.over_places else 1) / self.groups
         by = (1 - (1 + self.centres) / number) / outer(self._sigma(gram))
         draw = None if flow.draw is None else lazy(lambda: drawn(flow) * np.sqrt(np.diagonal(by[0])))
+        each = np.diagonal(by, axis1=1, axis2=2)
         return [
             Flow(
                 flow.gram * by,
@@ -76,6 +78,8 @@ class Normalized(Stage):
                 by,
                 flow.peak,
                 draw=draw,
+                maps=then(flow.maps, lambda units: units * np.sqrt(each)[..., None]),
+                base=flow.base,
                 source=weakest([flow.source, MEAN_FIELD]),
             )
         ]

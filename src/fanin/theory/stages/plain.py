@@ -22,6 +22,7 @@ class Data(Stage):
         kurtosis: mean x^4 / (mean x^2)^2 over an example's entries, [B].
         size: of the map whose places these are; None for other places.
         field: x x' over the units, of any two places of some of the examples, [E P, E P]; None for one place.
+        maps: of a map, its units, [P, B, units].
     """
 
     gram: FloatArray
@@ -29,6 +30,7 @@ class Data(Stage):
     kurtosis: FloatArray
     size: tuple[int, int] | None = None
     field: FloatArray | None = None
+    maps: FloatArray | None = None
 
     def forward(self, inputs: Sequence[Signal], at: Place) -> Signal:
         """See Stage."""
@@ -44,11 +46,16 @@ class Data(Stage):
             self.kurtosis,
             size=self.size,
             field=self.field,
+            maps=None if self.maps is None else self._units,
         )
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
         return []
+
+    def _units(self) -> FloatArray:
+        assert self.maps is not None
+        return self.maps
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Flattened(Stage):
             units=x.units * len(x.gram),
             size=None,
             field=None,
+            maps=None,
             before=None,
             normal=False,
             draw=None,
@@ -73,9 +81,11 @@ class Flattened(Stage):
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
-        places = len(inputs[0].gram)
+        (x,) = inputs
+        places = len(x.gram)
         gram = np.repeat(flow.gram / places, places, axis=0)
-        return [replace(flow, gram=gram, factor=None, along=None, draw=None)]
+        maps, base = at.above_maps(x, flow)
+        return [replace(flow, gram=gram, factor=None, along=None, draw=None, maps=maps, base=base)]
 
     def adjoint(self, below: Sequence[FloatArray | None], flows: Sequence[Flow]) -> FloatArray | None:
         """See Stage: each place has an equal share of the vector."""

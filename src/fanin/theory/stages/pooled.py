@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fanin.theory.bands import MEAN_FIELD, weakest
+from fanin.theory.drawn_maps import gram_at, scaled, single
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal
-from fanin.theory.stages.base import NoRule, Place, Stage, outer, set_diagonal
+from fanin.theory.stages.base import NoRule, Place, Stage, outer, set_diagonal, then
 
 DRAWN = 400
 """Maps that are drawn, in pairs of opposite sign."""
@@ -52,12 +53,25 @@ class Averaged(Stage):
             normal=x.normal,
             before=None,
             draw=None,
+            maps=then(x.maps, lambda units: units[windows].mean(1)),
             source=weakest([x.source, MEAN_FIELD]),
         )
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
-        raise NoRule("the gradients of the places that it averages are one")
+        (x,) = inputs
+        windows, _ = _windows(x, self.kernel)
+        flow = _of_windows(output, flow, at)
+        each = windows.shape[1]
+
+        def spread_out(deltas: FloatArray) -> FloatArray:
+            maps = np.zeros((len(deltas), len(x.gram), *deltas.shape[2:]), np.float32)
+            maps[:, windows] = deltas[:, :, None] / each
+            return single(maps)
+
+        gram = np.zeros((len(x.gram), *flow.gram.shape[1:]))
+        gram[windows] = flow.gram[:, None] / each**2
+        return [replace(flow, gram=gram, factor=None, along=None, draw=None, maps=then(flow.maps, spread_out))]
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,7 @@ class Largest(Stage):
         first = largest.mean(0).reshape(-1, len(windows)).mean(0)
         mean = first[:, None] * np.sqrt(squares * level[:, None] / np.maximum(whole[:, None], 1e-300))
         field = largest.T @ largest / len(largest)
+        squares_now = squares * level[:, None]
         return replace(
             x,
             gram=gram,
@@ -100,12 +115,26 @@ class Largest(Stage):
             before=None,
             normal=False,
             draw=None,
+            maps=then(x.maps, lambda units: scaled(units[windows].max(1), squares_now)),
             source=weakest([x.source, MEAN_FIELD]),
         )
 
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
-        raise NoRule("theory has no law for the gradients of a map")
+        (x,) = inputs
+        windows, _ = _windows(x, self.kernel)
+        flow = _of_windows(output, flow, at)
+        assert flow.maps is not None
+        assert flow.base is not None
+        assert x.maps is not None
+        deltas = flow.maps()
+        units = x.maps()[windows]
+        largest = units.argmax(1)
+        maps = np.zeros((len(deltas), len(x.gram), *deltas.shape[2:]), np.float32)
+        for number, column in enumerate(windows.T):
+            maps[:, column] = deltas * (largest == number)
+        gram = x.units * gram_at(maps, flow.base.grams)
+        return [replace(flow, gram=gram, factor=None, along=None, draw=None, maps=lambda: single(maps))]
 
     def _drawn(self, x: Signal, at: Place) -> tuple[FloatArray, tuple[np.ndarray, tuple[int, int]], FloatArray]:
         """Means of products of two examples' largest, [windows, knots], the windows, and one example's in each draw."""
@@ -126,6 +155,20 @@ class Largest(Stage):
             other = activation.phi(mixed.ravel()).reshape(mixed.shape)[:, every].max(2)
             products[number] = (one * other).mean(0).reshape(-1, len(windows)).mean(0)
         return products.T, (windows, size), one
+
+
+def _of_windows(output: Signal, flow: Flow, at: Place) -> Flow:
+    """The gradient of the windows with drawn units of it: that of the whole map is one of one place.
+
+    Raises:
+        NoRule: nothing knows the gradients of different windows.
+    """
+    if flow.maps is not None and output.maps is not None:
+        return flow
+    maps, base = at.above_maps(output, flow) if len(flow.gram) == 1 else (None, None)
+    if maps is None:
+        raise NoRule("theory has no law for the gradients of such maps")
+    return replace(flow, maps=maps, base=base)
 
 
 def _of_all(windows: np.ndarray, places: int, sites: int) -> np.ndarray:

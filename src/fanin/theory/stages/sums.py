@@ -65,8 +65,8 @@ class Added(Stage):
         draw = None if flow.draw is None else lazy(lambda: self.scale * drawn(flow))
         one = np.ones((1, 1, 1))
         return [
-            replace(flow, factor=one, along=None),
-            replace(flow, gram=square * flow.gram, factor=square * one, along=None, draw=draw),
+            replace(flow, factor=one, along=None, maps=None),
+            replace(flow, gram=square * flow.gram, factor=square * one, along=None, draw=draw, maps=None),
         ]
 
 
