@@ -16,6 +16,15 @@ ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHA
 """Files at the top of the repository, with their names in the site."""
 
 
+def on_config(config: Any) -> Any:
+    """Add what mkdocs.yml does not name to the list of pages: notebooks, and whatever page is new."""
+    listed = json.dumps(config.nav)
+    new = [path.name for path in sorted((ROOT / "docs").glob("*.md")) if f'"{path.name}"' not in listed]
+    notebooks = [f"notebooks/{path.stem}.md" for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))]
+    config.nav += [{title: pages} for title, pages in (("Notebooks", notebooks), ("More", new)) if pages]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that lie outside of docs/, and the notebooks."""
     for name, page in ELSEWHERE.items():

@@ -30,8 +30,8 @@ def commands(text: str) -> list[list[str]]:
 
 
 def files(text: str) -> dict[str, str]:
-    """The files that a text shows: each block that follows a line which says nothing but a name and a colon."""
-    found = re.findall(r"^`([^`\n]+)`[^`\n]*:\n+```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    """The files that a text shows: each block below a line that ends with a colon, under the last name in that line."""
+    found = re.findall(r"`([\w/.]+\.(?:py|yaml))`[^`\n]*:\n+```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return dict(found)
 
 
