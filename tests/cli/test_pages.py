@@ -20,7 +20,10 @@ from fanin.run.identity import identify, without_hydra
 from fanin.sweep.grid_axes import jobs_of
 from pages import PAGES, commands, sections, write_files
 
-MODULES = {"fanin": "fanin.cli.main", "fanin-report": "fanin.report.cli", "fanin-theory": "fanin.cli.theory"}
+MODULES = {
+    "fanin": "fanin.cli.main", "fanin-report": "fanin.report.cli", "fanin-theory": "fanin.cli.theory",
+    "fanin-probe": "fanin.cli.probe",
+}  # fmt: skip
 OWN = sections("docs/own_parts.md")
 SHOWN = [
     ("docs/grids.md", "One run, and grids"),

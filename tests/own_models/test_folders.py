@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,30 +121,3 @@ def test_reports_show_it_beside_runs(tmp_path: Path) -> None:
     table = (tmp_path / "lab" / "summary.csv").read_text().splitlines()
     assert len(table) == 3
     assert all(",done," in line for line in table[1:])
-
-
-def test_the_lines_of_the_readme(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As they stand there, in a loop of 60 steps."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (section,) = re.findall(r"^## A loop of your own\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
-    loop, audit = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(30, 40), nn.ReLU(), nn.Linear(40, 3))
-    optimizer = torch.optim.Adam(model.parameters())
-    batches = [(torch.randn(8, 30), torch.randint(3, (8,))) for _ in range(60)]
-    given = {
-        "fanin": fanin,
-        "model": model,
-        "optimizer": optimizer,
-        "batches": batches,
-        "loss_of": nn.CrossEntropyLoss(),
-    }
-    exec(audit, given)
-    assert "0.weight: follows torch_default: nobody has drawn it from kaiming_normal" in capsys.readouterr().out
-    exec(loop, given)
-    folder = tmp_path / "outputs" / "mine" / "adam"
-    assert said(folder)["steps"] == 60
-    assert [step for step, _ in scalars(folder)["layers/gradient_norm/1_0"]] == [0, 50]
