@@ -23,7 +23,7 @@ from fanin.record.overrides import display
 from fanin.report.figures.lines import draw_profile, mark_handles
 from fanin.report.figures.style import Sheet, log_axis, panel
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, numbers_of, spread
 from fanin.report.studies.drawing import DASHES, colours_of, draw_chance, draw_curves, entry, own_legend
 from fanin.report.studies.gradients import draw_gradients, gradient_factor, slack_of
 from fanin.report.studies.tuning import best_runs, best_value
@@ -162,9 +162,9 @@ class ActivationStudy(Study):
         "thick: their mean; dashed: the most that sigmoid layers leave of a gradient."
     )
     columns = (
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
-        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
-        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
+        column("gradient_first"),
+        column("gradient_last"),
+        column("train_loss"),
     )
     profiles = False
 

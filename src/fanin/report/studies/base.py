@@ -26,7 +26,22 @@ if TYPE_CHECKING:
 
 VERDICTS = {True: "holds", False: "does not hold", None: "cannot be judged"}
 ENDED = ("done", "diverged")
-Columns = Sequence[tuple[str, Callable[[list[Run]], str]]]
+Column = tuple[str, Callable[[list[Run]], str]]
+Columns = Sequence[Column]
+
+HEADERS = {
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+    "train_error": "training error",
+    "test_error": "test error",
+    "factor_per_layer": "factor a layer",
+    "activation_last": "last activation",
+    "gradient_first": "gradient, first layer",
+    "gradient_last": "gradient, last layer",
+    "point_chi_perp": "χ⊥",
+    "critical_variance": "critical variance",
+}
+"""What numbers of result.json are called above a column."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +217,15 @@ def number(run: Run, key: str) -> float | None:
 def numbers_of(runs: Sequence[Run], name: str) -> list[float]:
     """A number of result.json for each run that has it, for the columns of a table; nan and inf stay."""
     return [number for number in (run.numbers.get(name) for run in runs) if number is not None]
+
+
+def column(name: str, digits: int = 3) -> Column:
+    """A column of a study's table: the range over seeds of a number of result.json, errors in percent.
+
+    >>> column("test_error")[0]
+    'test error'
+    """
+    return HEADERS.get(name, name), lambda runs: spread(numbers_of(runs, name), digits, name.endswith("_error"))
 
 
 def spread(values: Sequence[float], digits: int = 3, percent: bool = False) -> str:

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from fanin.report.figures.style import GREY, Sheet, panel
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
-from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, number, spread
 from fanin.report.studies.drawing import DASHES, colours_of, entry, own_legend
 from fanin.theory.gaussian_maps import Activation
 from fanin.theory.phase import fixed_point
@@ -257,9 +257,9 @@ class FiniteWidthStudy(Study):
         "in 1/n for tanh and for orthogonal weights."
     )
     columns = (
-        ("factor a layer", lambda runs: spread(numbers_of(runs, "factor_per_layer"))),
-        ("last activation", lambda runs: spread(numbers_of(runs, "activation_last"))),
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
+        column("factor_per_layer"),
+        column("activation_last"),
+        column("gradient_first"),
     )
     profiles = False
 

@@ -30,7 +30,7 @@ from fanin.record.overrides import display
 from fanin.report.figures.lines import mark_handles
 from fanin.report.figures.style import GREY, Sheet, panel
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, numbers_of, spread
 from fanin.report.studies.drawing import DOTS, chance_level, colours_of, draw_chance, draw_curves, entry, own_legend
 from fanin.report.studies.pairs import Pair, by_seed, gaps, log, nearly_all, number, tally
 from fanin.report.studies.tuning import best_value
@@ -180,14 +180,14 @@ class IsometryStudy(Study):
         "the spectrum of the input-output Jacobian is at init, a dot a seed."
     )
     columns = (
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
-        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
+        column("gradient_first"),
+        column("gradient_last"),
         (
             "spread of the spectrum",
             lambda runs: spread([one for run in runs if (one := spread_of(run)) is not None], 2),
         ),
-        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
-        ("training error", lambda runs: spread(numbers_of(runs, "train_error"), percent=True)),
+        column("train_loss"),
+        column("train_error"),
     )
     profiles = False
 

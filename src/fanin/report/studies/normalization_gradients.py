@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from fanin.report.figures.style import GREY, Sheet, log_axis, panel
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, number, numbers_of, spread
 from fanin.report.studies.drawing import DASHES, colours_of, draw_points, entry, own_legend
 from fanin.report.studies.gradients import draw_gradients, error_slack, errors, gradient_factor
 from fanin.report.studies.pairs import pairs
@@ -177,8 +177,8 @@ class NormalizationGradientsStudy(Study):
     )
     columns = (
         ("factor a layer", lambda runs: spread([one**2 for one in numbers_of(runs, "backward_factor_per_layer")])),
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
-        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
+        column("gradient_first"),
+        column("gradient_last"),
     )
     profiles = False
 

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from fanin.record.overrides import display
 from fanin.report.figures.style import GREY, Sheet, log_axis, panel
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, number, spread
 from fanin.report.studies.drawing import DASHES, colours_of, draw_heat, draw_points, entry, own_legend
 from fanin.report.studies.gradients import errors
 
@@ -217,10 +217,10 @@ class PhaseStudy(Study):
         "on which theory has 1; b: a dot is one seed, dashed is χ⊥; c: means over seeds."
     )
     columns = (
-        ("χ⊥", lambda runs: spread(numbers_of(runs, "point_chi_perp"))),
-        ("critical variance", lambda runs: spread(numbers_of(runs, "critical_variance"), 4)),
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
-        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
+        column("point_chi_perp"),
+        column("critical_variance", 4),
+        column("gradient_first"),
+        column("gradient_last"),
     )
     profiles = False
 

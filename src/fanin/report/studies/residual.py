@@ -29,7 +29,7 @@ from fanin.report.figures.steps import diverged_at
 from fanin.report.figures.style import Sheet, darker, log_axis, panel
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
-from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, number, spread
 from fanin.report.studies.drawing import DASHES, chance_level, colours_of, draw_chance, draw_curves, entry, own_legend
 
 SIGMAS = 4
@@ -225,10 +225,10 @@ class ResidualStudy(Study):
         "the training loss; a cross: runs that diverged."
     )
     columns = (
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
-        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
-        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
-        ("training error", lambda runs: spread(numbers_of(runs, "train_error"), percent=True)),
+        column("gradient_first"),
+        column("gradient_last"),
+        column("train_loss"),
+        column("train_error"),
     )
     profiles = False
 

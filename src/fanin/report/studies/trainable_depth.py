@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from fanin.report.figures.style import GREY, Sheet, panel
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, number, spread
 from fanin.report.studies.drawing import DASHES, DOTS, draw_heat, entry, own_legend
 from fanin.report.studies.pairs import MOST
 
@@ -170,10 +170,10 @@ class TrainableDepthStudy(Study):
         "ξc = 1/|ln χ⊥|. b: each run against its depth in such scales."
     )
     columns = (
-        ("χ⊥", lambda runs: spread(numbers_of(runs, "point_chi_perp"))),
-        ("training error", lambda runs: spread(numbers_of(runs, "train_error"), percent=True)),
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
-        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
+        column("point_chi_perp"),
+        column("train_error"),
+        column("gradient_first"),
+        column("gradient_last"),
     )
     profiles = False
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from fanin.report.compare.sides import same_value
 from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, numbers_of, spread
 from fanin.report.studies.noise_reduction.courses import AVERAGED, DEPTH, GROWING, PLAIN, Course, courses, lowest_loss
 from fanin.report.studies.noise_reduction.figure import noise_figure
 
@@ -127,7 +127,7 @@ class NoiseReductionStudy(Study):
     )
     columns = (
         ("loss, whole training set", _ends),
-        ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
+        column("test_error"),
     )
     profiles = False
 

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, number, numbers_of, spread
 from fanin.report.studies.drawing import chance_level
 from fanin.report.studies.gradients import gradient_factor, slack_of
 from fanin.report.studies.normalization.arms import (
@@ -143,9 +143,9 @@ class NormalizationStudy(Study):
         "mean. Dashed: what theory says of one layer, from the last layer on."
     )
     columns = (
-        ("gradient, first layer", lambda runs: spread(numbers_of(runs, "gradient_first"))),
-        ("gradient, last layer", lambda runs: spread(numbers_of(runs, "gradient_last"))),
-        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
+        column("gradient_first"),
+        column("gradient_last"),
+        column("train_loss"),
     )
     profiles = False
 

@@ -16,7 +16,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from fanin.report.figures.style import Sheet
-from fanin.report.studies.base import Claim, Evidence, Study, number, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, number, numbers_of, spread
 from fanin.report.studies.preprocessing.curvature import RATE, largest_curvature, squared_runs
 from fanin.report.studies.preprocessing.figure import NAMES, preprocessing_figure
 from fanin.report.studies.tuning import best_runs
@@ -116,8 +116,8 @@ class PreprocessingStudy(Study):
         "the loss of diverging runs grows."
     )
     columns = (
-        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
-        ("test loss", lambda runs: spread(numbers_of(runs, "test_loss"))),
+        column("train_loss"),
+        column("test_loss"),
     )
     profiles = False
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fanin.report.compare.sides import value_of
 from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, numbers_of, spread
 from fanin.report.studies.pairs import (
     LEAST_SEEDS,
     batch_loss,
@@ -195,9 +195,9 @@ class RegularizationStudy(Study):
         "apart, as a share of the loss: rounding under sgd, where the two are one; all of it under adam."
     )
     columns = (
-        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
-        ("test loss", lambda runs: spread(numbers_of(runs, "test_loss"))),
-        ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
+        column("train_loss"),
+        column("test_loss"),
+        column("test_error"),
     )
     profiles = False
 

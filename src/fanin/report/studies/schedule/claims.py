@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fanin.report.compare.sides import same_value
 from fanin.report.figures.style import Sheet
 from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Evidence, Study, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, column, numbers_of, spread
 from fanin.report.studies.pairs import LEAST_SEEDS, MOST, Pair, batch_loss, differences, factor, gaps, log, pairs
 from fanin.report.studies.schedule.figure import WARMUP, schedule_figure
 
@@ -127,8 +127,8 @@ class ScheduleStudy(Study):
         "the training loss is that of the final weights, of inputs without noise."
     )
     columns = (
-        ("training loss", lambda runs: spread(numbers_of(runs, "train_loss"))),
-        ("test error", lambda runs: spread(numbers_of(runs, "test_error"), percent=True)),
+        column("train_loss"),
+        column("test_error"),
     )
     profiles = False
 
