@@ -16,7 +16,7 @@ from fanin.process import collect_rarely, leave
 def main() -> None:
     """Run the command line: one run, or a grid with -m or an experiment.
 
-    Exits 0, 1 (mistake, failure), 120 (all went well, but output was lost) or 130 (stopped by the user).
+    Exits with 0, 1 (a mistake or a failure), 120 (all went well, but output was lost) or 130 (stopped by the user).
     """
     arguments = sys.argv[1:]
     if not {"--help", "-h"}.isdisjoint(arguments):
@@ -44,7 +44,7 @@ def _help(arguments: list[str]) -> int:
 
 
 def command() -> None:
-    """What the shell calls: `main`, and a quick end."""
+    """The entry point of the shell's command: `main`, and a quick exit."""
     forgive_output()
     code = 0
     try:
@@ -62,7 +62,7 @@ def _through_hydra() -> int:
     from fanin.api.hydra_errors import one_line
 
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
-    # Hydra prints errors in forms of its own and exits; with this it raises, and they are told here.
+    # Hydra prints errors in its own form and exits; with this it raises them, and they are printed here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         _dispatch(_parsed(sys.argv[1:]))
@@ -82,7 +82,7 @@ def _through_hydra() -> int:
 
 
 def _tell(mistakes: str) -> None:
-    """Print what is wrong, a line each; a terminal gets them broken between words."""
+    """Print mistakes to stderr, a line each; for a terminal they are wrapped between words."""
     from fanin.cli.help import wrapped
 
     for mistake in mistakes.splitlines():
@@ -91,7 +91,7 @@ def _tell(mistakes: str) -> None:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    """What was typed, options and overrides in any order.
+    """The parsed command line; options and overrides may stand in any order.
 
     Raises:
         UserError: an option that is not there, or that does not go with another.
@@ -121,7 +121,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
 
 
 def _dispatch(args: Any) -> None:
-    """Do what was asked for: run, run a grid, or tell."""
+    """Run, run a grid, or print what was asked for."""
     from hydra.types import RunMode
 
     from fanin.api.application import application

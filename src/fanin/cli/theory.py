@@ -1,4 +1,4 @@
-"""The command `fanin-theory`: what theory says of a recipe; nothing is trained and nothing written but a figure."""
+"""The command `fanin-theory`: what theory says of a recipe; nothing is trained, and nothing but a figure is written."""
 
 from __future__ import annotations
 

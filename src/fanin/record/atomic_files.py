@@ -20,10 +20,10 @@ from fanin import process
 from fanin.process import lock
 
 PATIENCE = 2.0
-"""Seconds that a file's readers are given, where what is open cannot be replaced."""
+"""Seconds to wait until readers have closed a file, on systems where an open file cannot be replaced."""
 
 LONGEST_INTEGER = 300
-"""Digits; floats end at 309."""
+"""Digits of the longest integer that is read as one; the largest float has 309."""
 
 LONG_INTEGER = re.compile(rb"\d{%d}" % LONGEST_INTEGER)
 
@@ -31,7 +31,7 @@ LONG_INTEGER = re.compile(rb"\d{%d}" % LONGEST_INTEGER)
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside its place and move it there: readers see the old file or the new one, never a part.
 
-    What an earlier writer of the file has left beside it when it was killed goes.
+    Temporary files that killed writers have left beside it are removed.
     """
     _remove_leftovers(path)
     handle, temporary = _new_file_beside(path)
@@ -50,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _replace_once_closed(temporary: str, path: Path) -> None:
-    """Move a file to its place as soon as no reader has that open any more."""
+    """Move a file to its place once no reader has the old file open."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -64,14 +64,14 @@ def _replace_once_closed(temporary: str, path: Path) -> None:
 
 @contextmanager
 def alone(lock: Path, patience: float) -> Iterator[None]:
-    """No other process is in such a block with the same lock file while this one runs.
+    """A lock between processes: at most one at a time runs a block with this lock file.
 
     Args:
-        lock: a file for nothing else.
-        patience: seconds to wait for another process.
+        lock: the file, which has no other use.
+        patience: seconds to wait for the lock.
 
     Raises:
-        TimeoutError: another process has been in it for so long.
+        TimeoutError: another process has held the lock for that long.
         OSError: the lock file cannot be made.
     """
     held = FileLock(lock)
@@ -86,14 +86,14 @@ def alone(lock: Path, patience: float) -> Iterator[None]:
 
 
 def _new_file_beside(path: Path) -> tuple[int, str]:
-    """A file that is locked as long as this process has it open: one that is not locked has no writer any more."""
+    """A new temporary file, locked while this process has it open: one without a lock was left by a killed writer."""
     while True:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with suppress(OSError):  # a file system without locks
             lock(handle, wait=True)
         if os.fstat(handle).st_nlink:
             return handle, temporary
-        os.close(handle)  # another writer took it for a leftover, before it was locked
+        os.close(handle)  # another writer removed it as a leftover before it was locked
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -135,7 +135,7 @@ def loaded(text: bytes) -> Any:
 
 
 def jsonable(value: Any) -> Any:
-    """The value with every non-finite float as a word."""
+    """The value with every float that is not finite as a word."""
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""A checksum in every checkpoint, in the comment that a zip archive ends with: torch.load passes over it.
+"""A checksum in every checkpoint, as the comment at the end of the zip archive, which torch.load ignores.
 
-torch itself checks no byte of what it loads: a flipped bit would become another number, and the run would go on. In
-the file itself, a checksum is replaced together with what it is of.
+torch does not check the bytes that it loads: a flipped bit would become another number, and the run would go on. As
+part of the file the checksum is always replaced together with the content.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ END = b"PK\x05\x06"
 
 
 def sealed(content: bytes | memoryview) -> bytes:
-    """A checkpoint with its checksum: CRC-32 of all that comes before it. What is no zip archive stays as it is."""
+    """A checkpoint with its checksum: CRC-32 of what comes before it. What is no zip archive stays as it is."""
     if content[-22:-18] != END or content[-2:] != b"\0\0":
         return bytes(content)
     body = bytes(content[:-2]) + struct.pack("<H", LENGTH)
@@ -27,10 +27,10 @@ def sealed(content: bytes | memoryview) -> bytes:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint, None if they are as they were written.
+    """What is wrong with the bytes of a checkpoint; None if they are as they were written.
 
-    One without a checksum, of an older version or another program, is judged by those that a zip archive has of its
-    parts.
+    A file without this checksum, of an older version or another program, is checked by the checksums that a zip archive
+    has of its parts.
 
     Raises:
         OSError: the file cannot be read.

@@ -12,17 +12,17 @@ from typing import Any
 from fanin.record.atomic_files import write_atomically
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula, and calculates it."""
+"""Spreadsheets evaluate a cell that begins with one of these as a formula."""
 
 
 class CsvFile:
-    """A CSV file that grows row by row, each handed to the system at once, so that a kill loses nothing.
+    """A CSV file that grows row by row; each row is handed to the system at once, so that a killed process loses none.
 
     Args:
         path: the file; it appears at once, with its header.
         header: the columns; rows may leave some out (empty) but may not add any.
-        keep: when given, rows of an earlier attempt for which it is true stay, the others are dropped. It may raise
-            ValueError or KeyError for a row that it cannot read, which is dropped, too.
+        keep: whether a row of an earlier attempt stays; a row for which it raises ValueError or KeyError is dropped.
+            None drops all of them.
 
     Attributes:
         kept: the rows that stayed.
@@ -61,7 +61,7 @@ class CsvFile:
 
 
 def _rows_to_keep(path: Path, header: tuple[str, ...], keep: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
-    """The whole rows of a file that are wanted; damaged ones are none."""
+    """The complete rows of a file that `keep` wants, without damaged ones."""
     # A kill can cut the last row short, within a number too: only what ends with a newline is whole.
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -92,7 +92,7 @@ def lines_of(rows: Iterable[Sequence[object]]) -> str:
 
 
 def cells_of(line: str) -> list[str]:
-    """The cells of a line, none of one that is no line of a table."""
+    """The cells of a line; an empty list if it is no line of CSV."""
     try:
         return next(csv.reader([line]), [])
     except csv.Error:
@@ -100,7 +100,7 @@ def cells_of(line: str) -> list[str]:
 
 
 def read_table(path: Path) -> list[dict[str, str]] | None:
-    """The rows of a CSV file whatever its bytes, those without a name for each cell cut; None if there are none.
+    """The rows of a CSV file, damaged or not, without cells beyond the header; None without a file, or of no CSV.
 
     Raises:
         OSError: it is there and cannot be read.
@@ -115,7 +115,7 @@ def read_table(path: Path) -> list[dict[str, str]] | None:
 def as_text(value: object) -> str:
     """A value as it stands in a CSV file: None empty, whole floats without ".0", lists as JSON.
 
-    A text that a spreadsheet would calculate gets an apostrophe in front; numbers stay numbers.
+    A text that a spreadsheet would evaluate gets an apostrophe in front; numbers stay numbers.
 
     >>> [as_text(value) for value in (None, 2.0, 0.1, [1, "a"], "-0.5", "=1+1")]
     ['', '2', '0.1', '[1, "a"]', '-0.5', "'=1+1"]

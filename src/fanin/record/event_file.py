@@ -1,4 +1,4 @@
-"""TensorBoard event files, written without TensorFlow, without a thread and many values an event.
+"""TensorBoard event files, written without TensorFlow and without a thread, with many values in one event.
 
 torch's SummaryWriter starts a thread per run and writes one event per scalar (about 60 us each); a recorded step
 of a 50-layer net has hundreds of values. Here one step is one event.
@@ -22,10 +22,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 NORMS = ("activation_norm", "gradient_norm")
 
 BUFFER = 1 << 20
-"""Bytes held back before they go to the system; `flush` is called often enough for a reader to follow."""
+"""Bytes that are buffered before they go to the system; `flush` is called often enough for a reader to follow."""
 
 TEMPLATES = 64
-"""Sets of tags whose events are kept; a network that does not run the same layers at every step has many."""
+"""Sets of tags for which a prepared event is kept; a network that runs other layers at each step has many of them."""
 
 _serial = count()
 
@@ -39,8 +39,8 @@ def masked_crc(data: bytes) -> int:
 def with_log10(values: Mapping[str, float]) -> dict[str, float]:
     """The values, and beside each norm over depth its log10 under <tag>_log10, where it has one.
 
-    TensorBoard draws with a linear axis until it is told otherwise, and norms of 50 layers span 12 decades: the
-    logarithms make the published figure without a click.
+    TensorBoard's axes are linear until a user changes them, and norms of 50 layers span 12 decades: the logarithms show
+    the published figure without a click.
     """
     told = dict(values)
     for tag, value in values.items():

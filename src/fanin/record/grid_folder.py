@@ -1,4 +1,4 @@
-"""A grid's folder: the files that a grid writes beside its runs, and whether those that are there are a grid's."""
+"""A grid's folder: the files that a grid writes beside its runs, and a check that existing ones come from a grid."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fanin.record.columns import SUMMARY_FIRST, names
 SUMMARY, LOCK, MULTIRUN, REPORT = "summary.csv", ".summary.lock", "multirun.yaml", "report"
 START = ",".join(names(SUMMARY_FIRST)).encode()
 REPORT_FILES = (".figures.json", "index.html", "table.csv")
-"""A report has one of these, whichever of it is written last."""
+"""Every report has one of these, also one that was interrupted."""
 
 
 def stranger(grid: Path) -> str | None:
-    """The first of the files that a grid would write over and that no grid has written; None if there is none.
+    """The first file that a grid would overwrite and that no grid has written; None if there is none.
 
-    What lies beside them is nobody's business: a grid writes nothing but these and the folders of its runs.
+    Other files in the folder do not matter: a grid writes nothing but these and the folders of its runs.
 
     Raises:
         OSError: the folder cannot be looked into.
@@ -27,7 +27,7 @@ def stranger(grid: Path) -> str | None:
 
 
 def has_header(path: Path) -> bool:
-    """Whether a summary begins as summaries do."""
+    """Whether a file begins with the header of summary.csv."""
     with path.open("rb") as file:
         return file.read(len(START)) == START
 

@@ -11,10 +11,10 @@ LEAST_CHANGE = 0.02
 """A loss or an error within this share of where it would be without training counts as no change."""
 
 EXPLODED = 10.0
-"""A final loss of so many times what it was at the start, and so many times that of guessing, has exploded."""
+"""A final loss has exploded if it is this many times that at the start and this many times that of guessing."""
 
 STANDARD_ERRORS = 3.0
-"""By so many standard errors of guessing an error has to lie below that of guessing, to count as learned."""
+"""An error counts as learned if it is this many standard errors below that of guessing."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ TASKS = {
     "descent": Task("value", "share of the descent left", "descends", "stands still", "climbs"),
     "other": Task("loss", "error", "improves", "no progress", "worsens", percent=False),
 }
-"""By the names that losses give (`Loss.task`): classes to tell apart, inputs to give back, a function to descend on."""
+"""By the names in `Loss.task`: classes to tell apart, inputs to reconstruct, a function to descend on."""
 
 
 def outcome(
@@ -99,10 +99,10 @@ def outcome(
 
 
 def outcome_of(result: Mapping[str, Any]) -> str:
-    """The outcome that result.json tells; one of an older version, that went by the loss alone, is judged again.
+    """The outcome in result.json; that of an older version, which went by the loss alone, is worked out again.
 
-    Such a file names no task. What it has of a classifier is the confusion matrix of the test part, and with it the
-    number of examples of each class.
+    Such a file names no task. Of a classifier it has the confusion matrix of the test part, and so the number of
+    examples of each class.
     """
     told = str(result.get("outcome") or "")
     if told != "no progress" or "task" in result:

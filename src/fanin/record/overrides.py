@@ -15,7 +15,7 @@ from fanin.record.atomic_files import LONGEST_INTEGER
 INCIDENTAL = re.compile(r"(experiment|force|data\.root|study(\..*)?|hydra(\..*)?)")
 
 LARGEST = 100_000
-"""Nodes of a YAML file; a larger one is no configuration."""
+"""Nodes of a YAML file; a larger one is not read as a configuration."""
 
 
 class RunConfig:
@@ -23,7 +23,7 @@ class RunConfig:
 
     Args:
         folder: the run's.
-        result: what result.json says; without one, or in one of an older version, Hydra's record is asked.
+        result: the content of result.json; if it is missing or of an older version, Hydra's record is read.
     """
 
     def __init__(self, folder: Path, result: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _size(node: Any, known: dict[int, int]) -> int:
-    """How many nodes a YAML document has, written out: a few aliases of aliases make billions."""
+    """How many nodes a YAML document has with its aliases expanded: a few aliases of aliases make billions."""
     if id(node) not in known:
         known[id(node)] = LARGEST  # one that holds itself has no end
         inner = node.value if isinstance(node.value, list) else []
@@ -123,10 +123,10 @@ def _size(node: Any, known: dict[int, int]) -> int:
 
 
 def named_overrides(folder: Path, config: RunConfig) -> dict[str, Any]:
-    """The overrides of a run that left no result: the folder's name tells which, its configuration their values.
+    """The overrides of a run without a result: the folder's name gives the keys, the configuration their values.
 
-    Long names are shortened, so a name that is not all key=value leaves what Hydra says was typed, without what is
-    incidental; the seed is always among them.
+    A long name is shortened and is not all key=value; then the keys are those that were typed according to Hydra,
+    without those that do not matter to the result, and the seed.
     """
     entries = read_yaml(folder / ".hydra" / "overrides.yaml")
     typed = _pairs([str(entry).lstrip("+~") for entry in entries] if isinstance(entries, list) else [])

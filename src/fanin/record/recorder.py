@@ -25,12 +25,12 @@ TAGS = {"lr": "optim/lr"} | {name: name.replace("_", "/") for name in names(PART
 
 
 NUMBERS = tuple(name for name in names(PROFILES) if name not in TEXT and name != "index")
-"""Of a row of profiles.csv: the measured one, its band's, and that of redraws beside it."""
+"""Numbers in a row of profiles.csv: what was measured, its theory and band, and the redraws beside it."""
 
 
 @dataclass(slots=True)  # not frozen: that takes three times as long to make, and a profile has a thousand
 class ProfileRow:
-    """One row of profiles.csv, without its snapshot; None if there is no value or no theory, no source either then."""
+    """One row of profiles.csv, without its snapshot; what is not known is None, or an empty source."""
 
     axis: str
     index: int
@@ -58,8 +58,8 @@ class Recorder:
 
     Args:
         folder: the run's folder, owned by this process.
-        resume_step: resume after this step: what earlier files say of later steps is dropped. None starts afresh.
-        rows: how many rows each table had at the checkpoint to resume from; lost ones are told in the log.
+        resume_step: resume after this step, without the rows of later steps; None begins with empty files.
+        rows: how many rows each table had at the checkpoint to resume from; the log says how many are missing.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Recorder:
         self._resume_step = resume_step
         self._flushed = time.monotonic()
         self.events = EventFile(folder.path, None if resume_step is None else resume_step + 1)
-        # The new file hides later "steps" of the old ones, and the step of a profile is a layer: told once more.
+        # The new file hides later "steps" of the old ones, and a profile's step is a layer: they are written again.
         for snapshot, told in groupby(self.profiles_file.kept, key=itemgetter("snapshot")):
             self._profile_events(snapshot, [_parsed(row) for row in told if int(row["index"]) > (resume_step or 0)])
 
@@ -99,7 +99,7 @@ class Recorder:
         self.metrics_file.write([{key: _number(value) for key, value in row.items()}])
         values = {TAGS[key]: value for key, value in row.items() if key in TAGS and value is not None}
         self.events.scalars(values, int(row["step"] or 0))
-        if time.monotonic() - self._flushed > 1:  # TensorBoard follows a running run; a kill loses a second
+        if time.monotonic() - self._flushed > 1:  # TensorBoard follows a running run; a killed one loses a second
             self.flush()
 
     def profile(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:
@@ -145,12 +145,12 @@ class Recorder:
         self.events.flush()
 
     def flush(self) -> None:
-        """Make what TensorBoard will read visible."""
+        """Hand buffered events to the system, for TensorBoard to read."""
         self.events.flush()
         self._flushed = time.monotonic()
 
     def close(self, state: str | None = None) -> None:
-        """Close the files; with the run's final state TensorBoard's hparams learn how it ended."""
+        """Close the files; the final state, if it is given, goes into TensorBoard's hparams."""
         if state is not None:
             self.events.plugin(*hparams_end(success=state in ("done", "pruned")))
         self.events.close()

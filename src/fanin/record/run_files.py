@@ -14,7 +14,7 @@ from fanin.record.outcome import outcome_of
 from fanin.record.overrides import RunConfig, named_overrides
 
 LARGEST = 1 << 20
-"""Classes; a larger number is garbage."""
+"""Classes; a larger number is damage."""
 
 
 @dataclass(eq=False)
@@ -107,23 +107,23 @@ class RunFiles:
 
     @property
     def outcome(self) -> str:
-        """What came of the training, or nothing for an unfinished run."""
+        """The outcome of the training, "" for an unfinished run."""
         return outcome_of(self.result)
 
     @property
     def verdict(self) -> str:
-        """The verdict on the initialization, or nothing."""
+        """The verdict on the initialization, or ""."""
         return str(_mapping(self.result.get("init")).get("verdict") or self.result.get("verdict") or "")
 
     @property
     def verdicts(self) -> tuple[str, str]:
-        """Those of the forward and of the backward pass; nothing where an older run has one for both."""
+        """Those of the forward and of the backward pass; "" in an older run, which has one for both."""
         init = _mapping(self.result.get("init"))
         return str(init.get("forward") or ""), str(init.get("backward") or "")
 
     @property
     def source(self) -> str:
-        """What its place among fresh draws goes by, a law or redraws; nothing where there is neither."""
+        """What its quantile among fresh draws comes from, a law or redraws; "" without either."""
         return str(_mapping(self.result.get("init")).get("source") or "")
 
     @property

@@ -19,7 +19,7 @@ from fanin.record.checkpoint_file import sealed
 from fanin.record.columns import CHECKPOINTS, FINISHED, RUN_FILES, STATES
 
 EVENTS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d{6}")
-"""The names of our event files; those of torch's SummaryWriter end in a number that is not filled up."""
+"""The names of our event files; those of torch's SummaryWriter end in a number without leading zeros."""
 
 
 class FolderBusy(Exception):
@@ -43,7 +43,7 @@ class RunFolder:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Own the folder while the block runs; the system gives the lock back when its owner dies.
+        """Own the folder while the block runs; the system releases the lock when its owner dies.
 
         Raises:
             FolderBusy: another process owns it.
@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def complete(self) -> dict[str, Any] | None:
-        """The result of a run that came to its end here; status.json may be lost, for the result is written last."""
+        """The result of a run that ended in this folder; status.json may be missing, as the result is written last."""
         result = self.result
         if result is None or not isinstance(result.get("config_hash"), str):
             return None
@@ -79,11 +79,11 @@ class RunFolder:
         return result if (said if said in tuple(STATES) else result.get("state")) in FINISHED else None
 
     def finished(self, config_hash: str) -> bool:
-        """Whether this very configuration has been run to its end here."""
+        """Whether a run of this configuration has ended in this folder."""
         return (self.complete or {}).get("config_hash") == config_hash
 
     def edited(self, code: Mapping[str, str]) -> list[str]:
-        """The user's own files that are not what they were when the run here came to its end.
+        """The user's own files that have changed since the run in this folder ended.
 
         Args:
             code: the files that its configuration names parts of now, with their hashes.
@@ -148,9 +148,9 @@ class RunFolder:
         write_json(self.path / "status.json", content | self._position)
 
     def mark_dead(self, state: str, error: str) -> None:
-        """Say of a run whose process is gone what became of it; when it started and where it was stay as it said.
+        """Write the final state of a run whose process has died; its start and its position stay as they were written.
 
-        One that was complete stays complete: of runs that are trained together some end before the others.
+        A complete run stays complete: of runs that are trained together some end before the others.
         """
         if self.complete is not None:
             return
@@ -163,7 +163,7 @@ class RunFolder:
         write_json(self.path / "result.json", result)
 
     def clear(self) -> None:
-        """Remove what an earlier attempt left; Hydra's record, the log and whatever is not a run's stay."""
+        """Remove the files of an earlier attempt; Hydra's record, the log and files that are not a run's stay."""
         for name in ("result.json", "metrics.csv", "profiles.csv", "trajectory.csv"):
             (self.path / name).unlink(missing_ok=True)
         for path in self.path.glob("events.out.tfevents.*"):
@@ -179,7 +179,7 @@ class RunFolder:
         """Write a checkpoint atomically; `write` gets an open binary file."""
         self.checkpoints.mkdir(exist_ok=True)
         path = self.checkpoints / f"{name}.pt"
-        # In memory first: on a full disk torch's own writer says something about containers, this says what is wrong.
+        # In memory first: on a full disk torch's own writer complains of containers, this one says what is wrong.
         content = io.BytesIO()
         write(content)
         whole = sealed(content.getbuffer())

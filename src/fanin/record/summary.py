@@ -23,7 +23,7 @@ FIRST, LAST = names(columns.SUMMARY_FIRST), names(columns.SUMMARY_LAST)
 METRICS, INIT, EVALUATION = names(columns.FINAL), names(columns.INIT), names(columns.EVALUATION)
 
 PATIENCE = 60.0
-"""Seconds to wait for another process that writes the same summary: it takes it milliseconds."""
+"""Seconds to wait for another process that writes the same summary, which takes it milliseconds."""
 
 Row = dict[str, object]
 
@@ -75,7 +75,7 @@ def rows_of(runs: Sequence[RunFiles], grid: Path | None = None) -> list[Row]:
 def update_summary(grid: Path, folders: Sequence[Path]) -> None:
     """Put the rows of runs that ended into the grid's summary.csv, in place of earlier rows of those runs.
 
-    What cannot be written is no run's failure: a line in the log says so, and a report makes the table anew.
+    A summary that cannot be written fails no run: the log says so, and a report writes it again.
     """
     path = grid / SUMMARY
     try:
@@ -96,11 +96,11 @@ def update_summary(grid: Path, folders: Sequence[Path]) -> None:
 
 
 def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
-    """Write summary.csv of a whole grid as it is now: a run that was read on its way may have ended since.
+    """Write summary.csv of a whole grid as it is now: runs that were read before they ended are read again.
 
     Args:
         grid: the folder of the runs.
-        runs: in the order of their rows; those that others have added since come behind.
+        runs: in the order of their rows; rows that other processes have added come last.
 
     Raises:
         OSError: it cannot be written.
@@ -129,15 +129,15 @@ def write_summary(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _refuse_foreign(grid: Path) -> None:
-    """Raise FileExistsError where summary.csv is none of ours, but somebody's own."""
+    """Raise FileExistsError if summary.csv was not written by a grid."""
     if stranger(grid) == SUMMARY:
         raise FileExistsError(f"{grid / SUMMARY} is no summary of runs, and stays as it is")
 
 
 def _appended(path: Path, runs: Sequence[RunFiles]) -> bool:
-    """Put new runs that bring no new column behind the others, without a look at them; False where that is not so.
+    """Append the rows of new runs without parsing the others; False if they bring a new column or are there already.
 
-    It is the usual case, and takes a fraction of the time.
+    This is the usual case, and takes a fraction of the time.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -156,7 +156,7 @@ def _appended(path: Path, runs: Sequence[RunFiles]) -> bool:
 
 
 def _earlier_rows(path: Path, without: set[str]) -> list[Row]:
-    """The rows that are there, but for some runs; of a broken file, or one with other columns, those of the runs."""
+    """The rows of the file without those of some runs; made from the runs if it is damaged or has other columns."""
     table = read_table(path)
     whole = table is not None and has_header(path) and all(tuple(row)[-len(LAST) :] == LAST for row in table)
     if path.exists() and not whole:

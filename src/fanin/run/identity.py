@@ -27,7 +27,7 @@ from fanin.run.hydra_private import loader_of
 from fanin.targets import own_source
 
 NOT_IDENTITY = ("force", "data.root", "trainer.progress", "objective", "study")
-"""Keys that say where or how to run and what is made of it, not what is run; with all that is below them."""
+"""Keys about where and how a run is computed and reported, not about what is computed; with all keys below them."""
 
 LATER: dict[str, Any] = {
     "initializer.bias_variance": 0,
@@ -37,16 +37,16 @@ LATER: dict[str, Any] = {
     "probe.redraws": None,
     "probe.spectrum": False,
 }
-"""Keys that came later, with the value that changes nothing: a run that was made before them keeps its hash."""
+"""Keys of later versions, each with the value at which it leaves the hash as it was in earlier ones."""
 
 DELETED = "deleted"
-"""What stands in a run's name for the value of a key that was deleted, as by ~model.depth."""
+"""In a run's name the value of a key that was deleted, as by ~model.depth."""
 
 NO_EXPERIMENT = "runs"
 """The folder of runs that belong to no experiment."""
 
 LONGEST_NAME = 180
-"""Bytes of a folder's name; file systems end at 255, and others want to add endings to it."""
+"""Bytes of a folder's name; file systems allow 255, and some programs add an ending."""
 
 ALWAYS_SHOWN = ("model.depth", "model.width", "initializer.c", "optimizer.lr", "seed")
 
@@ -60,7 +60,7 @@ class Identity:
         name: of its folder.
         overrides: what the name lists, as values.
         config_hash: 16 hex digits of SHA-256 over the configuration.
-        hparams: what TensorBoard's table shows: choices, varied values and some that are always told.
+        hparams: what TensorBoard's table shows: choices, varied values and some that are always shown.
         choices: the chosen option of every group, "a+b" where several are taken.
         code: of each file of the user's own that the configuration names parts of, 16 hex digits of SHA-256. It is no
             part of the hash: an interrupted run resumes when a mistake in it is mended.
@@ -109,7 +109,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
 
 
 def _deleted(base: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-    """The keys that a base has and a configuration lacks; not those with a mapping for a value, or a value for one."""
+    """The keys of a base that a configuration lacks; not those that became a mapping, or a value where one was."""
     missing = [key for key in base if key not in values and not _incidental(key) and not _unused(key, base[key])]
     return [key for key in missing if not any(_is_below(key, one) or _is_below(one, key) for one in values)]
 
@@ -232,14 +232,14 @@ SearchPath = tuple[tuple[str, str], ...]
 
 
 def _search_path(hydra_cfg: DictConfig) -> SearchPath:
-    """Where a configuration was composed from; () where Hydra itself is there and knows."""
+    """Where a configuration was composed from; () if Hydra is initialized and knows it."""
     if GlobalHydra.instance().is_initialized():
         return ()
     return tuple((one.provider, f"{one.schema}://{one.path}") for one in hydra_cfg.runtime.config_sources)
 
 
 def _loader(search_path: SearchPath) -> ConfigLoader:
-    """Hydra's composing, also in a process that some launcher has started and Hydra does not run in."""
+    """Hydra's loader of configurations, also in a worker of a launcher, where Hydra itself is not initialized."""
     if not search_path:
         return GlobalHydra.instance().config_loader()
     Plugins.instance()  # whose modules bring entries of their own
@@ -262,5 +262,5 @@ def _base(
 
 
 def forget_bases() -> None:
-    """Compose them anew from now on: option files other than those before are read."""
+    """Forget the composed experiments: option files may have changed."""
     _base.cache_clear()

@@ -33,7 +33,7 @@ class UnknownKey(UserError):
 
 
 class Options:
-    """The options of a configuration as plain values by group, interpolations resolved; all are read at once.
+    """The options of a configuration as plain values by group, with interpolations resolved, all read at once.
 
     Args:
         cfg: without its hydra node.
@@ -60,7 +60,7 @@ class Options:
         """
         try:
             node = self.plain[group]
-        except OmegaConfBaseException:  # maybe in another group, and the error is to name the right one
+        except OmegaConfBaseException:  # the mistake may be in another group, which the error then names
             try:
                 node = _plain(self.cfg[group])
             except OmegaConfBaseException as error:
@@ -76,10 +76,10 @@ def _plain(cfg: Any) -> Any:
 
 
 def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:
-    """The object that a node's `_target_` makes from its keys and, of what is offered, what it asks for.
+    """The object that a node's `_target_` makes from its keys and from those offered arguments that it names.
 
-    For a group whose objects are made anew wherever they are needed, the object is made all the same, and what comes
-    back is a function of the arguments that were offered.
+    Objects of some groups are made anew at each use: one is made to check the keys, and a function that makes more of
+    them is returned.
 
     Args:
         key: of the node: its group or, where that takes several, group and name ("regularizer.l2").
@@ -116,7 +116,7 @@ def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def find(target: str, bases: tuple[str, ...], key: str) -> Callable[..., Any]:
-    """What a `_target_` names, judged once; see `fanin.targets.load`."""
+    """What a `_target_` names, checked once; see `fanin.targets.load`."""
     return load(target, *bases, key=key)
 
 
@@ -127,7 +127,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 @lru_cache(maxsize=256)
 def _plain_types(function: Callable[..., Any]) -> Mapping[str, tuple[type, ...]]:
-    """The arguments that are declared to be true or false, numbers, words or null, and nothing else."""
+    """The arguments that are declared as booleans, numbers, strings or None, and as nothing else."""
     own = vars(function).get("__init__", function) if isinstance(function, type) else function
     try:
         hints = typing.get_type_hints(own)
