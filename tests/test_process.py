@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 import pytest
 
@@ -169,6 +170,24 @@ def test_sockets_of_a_killed_command_are_removed_and_nothing_else(
     process.remove_sockets(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, notes.name])
     assert (notes / "mine.txt").read_text() == "mine"
+
+
+def test_files_are_utf_8_on_every_system() -> None:
+    """Windows has another encoding by default, in which no docstring's formula can be written."""
+    silent = []
+    for path in [*Path(process.__file__).parent.rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            words = [one.value for one in (*node.args, *(key.value for key in node.keywords)) if is_text(one)]
+            opens = node.func.attr == "open" and ast.unparse(node.func.value) not in ("os", "gzip", "Image")
+            if (opens and not any("b" in word for word in words)) or node.func.attr in ("read_text", "write_text"):
+                silent += [f"{path.name}:{node.lineno}"] * all(key.arg != "encoding" for key in node.keywords)
+    assert silent == []
+
+
+def is_text(node: ast.expr) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def test_pythons_private_names_are_not_used() -> None:

@@ -166,7 +166,7 @@ def _answer(request: dict[str, Any], *, verbose: bool) -> dict[str, Any]:
         if not path.exists():
             said = f": {last}" if last else ""
             raise UserError(f"the process of the grid ended with code {process.returncode}{said}")
-        answer: dict[str, Any] = json.loads(path.read_text())
+        answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return answer
 
 

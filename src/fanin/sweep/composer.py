@@ -206,7 +206,7 @@ def write_record(folder: Path, config: Plain, overrides: list[str], record: dict
         + "".join(_section(("hydra", key), pickle.dumps(node)) for key, node in record["hydra"].items()),
     }
     for name, text in texts.items():
-        (place / f"{name}.yaml").write_text(text)
+        (place / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 @lru_cache(maxsize=256)

@@ -199,7 +199,7 @@ def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool])
 def note(folder: RunFolder, text: str, level: int = logging.INFO) -> None:
     """A line in the log of this run alone, where it can be written."""
     record = logging.LogRecord(__name__, level, "", 0, text, None, None)
-    with suppress(OSError), (folder.path / "run.log").open("a") as file:
+    with suppress(OSError), (folder.path / "run.log").open("a", encoding="utf-8") as file:
         file.write(logging.Formatter(LOG_FORMAT).format(record) + "\n")
 
 
@@ -231,7 +231,7 @@ class _RunLog(logging.FileHandler):
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged while the block runs goes into a file, and to no other handler."""
-    handler = _RunLog(path, delay=True)
+    handler = _RunLog(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()
     level, others = root.level, list(root.handlers)
