@@ -46,7 +46,7 @@ report: $(READY)  ## tables, figures and a page from everything in outputs/
 tensorboard: $(READY)  ## TensorBoard on everything in outputs/
 	$(BIN)/tensorboard --logdir outputs --samples_per_plugin scalars=100000,images=100 $(ARGS)
 
-reference: $(READY)  ## docs/reference/ and docs/files.md, from conf/ and docstrings
+reference: $(READY)  ## docs/reference/, schemas/ and docs/files.md, from conf/ and docstrings
 	$(BIN)/python scripts/reference.py $(ARGS)
 
 docs: $(READY)  ## the pages of docs/ as a site, build/site/index.html

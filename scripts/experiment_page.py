@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from docstrings import markdown
+from fanin.api.option_files import description
 from fanin.catalogue import GROUPS
-from fanin.cli.help import description, header, option_keys
+from fanin.cli.help import header, option_keys
 from fanin.report.studies import load_study
 from fanin.report.studies.base import Study
 from option_pages import cell, content, option_names, options, sentence, typed

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from docstrings import arguments, markdown, told
+from fanin.api.option_files import description
 from fanin.catalogue import GROUPS, PARTS, config_folder
 from fanin.cli import help as told_by_help
-from fanin.cli.help import defaults, description, option_keys
+from fanin.cli.help import defaults, option_keys
 from fanin.targets import find
 
 content = cache(told_by_help.content)

@@ -1,4 +1,4 @@
-"""The generated reference: a page for each group, the table of all groups, and a page for the files of a run.
+"""The generated reference: a page a group, the table of all groups, a page for the files of a run, JSON schemas.
 
 `make reference` writes them from the YAML of conf/ and the docstrings of what it names; with --check nothing is
 written, and what is not current makes the command fail.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import experiment_page
 import option_pages
+import schemas
 from fanin.catalogue import GROUPS, config_folder
 from fanin.record import columns
 
@@ -36,15 +37,15 @@ def main() -> int:
             return 1
         experiment_page.CLAIMS.write_text(said)
     wanted = contents()
-    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
-    unknown = sorted(set(PAGES.glob("*.md")) - wanted.keys()) if PAGES.is_dir() else []
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    unknown = sorted(set(PAGES.glob("*.md")) - wanted.keys()) + schemas.unknown(wanted)
     for path in (*stale, *unknown):
         print(f"{path.relative_to(ROOT)}: not current; make reference" if check else path.relative_to(ROOT))
     if check:
         return 1 if stale or unknown else 0
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted[path])
+        path.write_text(wanted[path], encoding="utf-8")
     for path in unknown:
         path.unlink()
     return 0
@@ -54,7 +55,7 @@ def contents() -> dict[Path, str]:
     """Every file that this script writes, with its text."""
     pages = {PAGES / f"{group}.md": option_pages.page(group) for group in groups() if group != "experiment"}
     pages[PAGES / "experiment.md"] = experiment_page.page()
-    return pages | {PAGES / "index.md": table(), FILES: files()}
+    return schemas.contents() | pages | {PAGES / "index.md": table(), FILES: files()}
 
 
 def groups() -> list[str]:

@@ -53,8 +53,8 @@ def forgive_output() -> None:
         stream: TextIO | None = getattr(sys, name)
         if stream is None or stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
             continue
-        if not isinstance(stream.buffer.raw, io.FileIO):  # the terminal of Windows, which takes letters, not bytes
-            continue
+        if not isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO):
+            continue  # the terminal of Windows, which takes letters, not bytes
         raw = _Forgiving(stream.fileno(), "w", closefd=False)
         try:
             stream.flush()

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from command_line import Said, environment, fanin
 from fanin import __version__
+from fanin.api.option_files import description
 from fanin.catalogue import config_folder
-from fanin.cli.help import description
 
 HEAVY = ("torch", "torchvision", "hydra", "omegaconf", "numpy", "pandas", "matplotlib", "tensorboard", "sklearn")
 
@@ -53,7 +53,7 @@ def test_help_lists_every_option_with_its_description(tmp_path: Path) -> None:
         (path.parent.name, path.stem) for path in files
     }
     for path in files:
-        comments = [line for line in path.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
+        comments = [line for line in path.read_text().splitlines() if re.match(r"# (?!@package|yaml-)", line)]
         assert listed[path.parent.name][path.stem] == comments[0].removeprefix("# ")
     defaults = {
         key: value

@@ -107,6 +107,7 @@ OUT_OF_RANGE = {
 NOT_TOGETHER = {
     "seed=0,1": "seed=0,1: several values make a grid; add -m",
     "optimizer=sgd,adam": "optimizer=sgd,adam: several values make a grid; add -m",
+    "probe.steps=null": "probe.steps=null: must be a list of steps; type steps=[]",
     "probe.steps=5": "probe.steps=5: must be a list of steps; type steps=[5]",
     "probe.curves=gradient_norm": "probe.curves=gradient_norm: must be a list of quantities; type curves=[gr",
     "trainer.batch_size=5000": "trainer.batch_size=5000: must be at most the 1300 training examples",

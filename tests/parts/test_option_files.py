@@ -38,7 +38,8 @@ def options(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_each_line_says_what_it_is(path: Path) -> None:
-    first, *rest = path.read_text().splitlines()
+    schema, first, *rest = path.read_text().splitlines()
+    assert schema.startswith("# yaml-language-server: ")
     assert re.fullmatch(r"# \S.{5,85}", first)
     undocumented = [line for line in rest if not re.search(r"_target_:|^\w+:$|^\{\}$|\S  # \S", line)]
     assert undocumented == []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from fanin.catalogue import config_folder
+
+SAID = re.compile(r"# *(?!yaml-language-server:)[^@ ]")
+"""The beginning of a comment that is for people: not Hydra's `# @package`, nor an editor's line with the schema."""
 
 
 def group_options(group: str, arguments: Sequence[str] = ()) -> list[str]:
@@ -29,3 +33,21 @@ def user_folders(arguments: Sequence[str]) -> list[Path]:
 def option_files(folders: Sequence[Path], group: str) -> dict[str, Path]:
     """The file of each option; a user's own stands for one of the same name."""
     return {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
+
+
+def description(path: Path) -> str:
+    """The first comment of an option's YAML."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line.lstrip("# ").strip() for line in lines if SAID.match(line)), "")
+
+
+def comments_of(text: str) -> dict[str, str]:
+    """The comment at the end of each key's line, by the key with its parents."""
+    found, parents = dict[str, str](), list[tuple[int, str]]()
+    for line in text.splitlines():
+        if not (match := re.match(r"( *)([\w.]+):(?:\s|$)(?:.*?\s# ?(.*))?", line)):
+            continue
+        indent, key, said = len(match.group(1)), match.group(2), match.group(3)
+        parents = [(place, name) for place, name in parents if place < indent] + [(indent, key)]
+        found[".".join(name for _, name in parents)] = said or ""
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from fanin import __version__
-from fanin.api.option_files import option_files, user_folders
+from fanin.api.option_files import SAID, comments_of, description, option_files, user_folders
 from fanin.catalogue import GROUPS, config_folder
 from fanin.errors import OptionError, did_you_mean
 
@@ -70,7 +70,7 @@ def _keys_of(folders: Sequence[Path], group: str, name: str) -> str:
             lines = [wrapped(f"  {one:21} {words}", " " * 24) for one, words in _options(folders, group).items()]
             return "\n".join([f"{group}: {GROUPS[group].words if group in GROUPS else ''}".rstrip(": "), *lines])
         raise OptionError(group, name, f"one of {', '.join(sorted(files))}", did_you_mean(name, files))
-    above = [line.lstrip("# ") for line in header(files[name]) if re.match(r"# *[^@ ]", line)]
+    above = [line.lstrip("# ") for line in header(files[name]) if SAID.match(line)]
     node = content(files[name])
     rows = [(f"{key}={value}", said) for key, value, said in option_keys(files[name], group)]
     params = ((node.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
@@ -96,7 +96,7 @@ def option_keys(path: Path, group: str) -> list[tuple[str, str, str]]:
     """The keys of an option as they are typed, each with its default and what its comment says."""
     text = path.read_text(encoding="utf-8")
     package = "" if re.search(r"^# @package _global_", text, re.MULTILINE) else f"{group}."
-    return list(_rows(content(path), _comments(text), package))
+    return list(_rows(content(path), comments_of(text), package))
 
 
 def _rows(
@@ -127,18 +127,6 @@ def _looked_up(shown: str) -> tuple[str, str]:
     return (found[1] if found else shown), ""
 
 
-def _comments(text: str) -> dict[str, str]:
-    """The comment at the end of each key's line, by the key with its parents."""
-    found, parents = dict[str, str](), list[tuple[int, str]]()
-    for line in text.splitlines():
-        if not (match := re.match(r"( *)([\w.]+):(?:\s|$)(?:.*?\s# ?(.*))?", line)):
-            continue
-        indent, key, said = len(match.group(1)), match.group(2), match.group(3)
-        parents = [(place, name) for place, name in parents if place < indent] + [(indent, key)]
-        found[".".join(name for _, name in parents)] = said or ""
-    return found
-
-
 def wrapped(line: str, indent: str) -> str:
     """A line broken between words to the width of the terminal; what follows the first one is indented."""
     width = max(40, shutil.get_terminal_size().columns)
@@ -163,15 +151,6 @@ def _groups(folders: Sequence[Path]) -> list[str]:
 def _options(folders: Sequence[Path], group: str) -> dict[str, str]:
     """Each option with the first comment of its YAML."""
     return {name: description(path) for name, path in option_files(folders, group).items()}
-
-
-def description(path: Path) -> str:
-    """The first comment of an option's YAML."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        text = line.lstrip("# ").strip()
-        if line.startswith("#") and text and not text.startswith("@"):
-            return text
-    return ""
 
 
 def defaults(folder: Path) -> dict[str, str]:

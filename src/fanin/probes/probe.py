@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -71,13 +71,14 @@ class Probe:
         spectrum: bool = False,
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
-        if isinstance(steps, (str, int)):
-            raise OptionError("steps", steps, "a list of steps", f"type steps=[{steps}]")
+        if isinstance(steps, str) or not isinstance(steps, Collection):
+            raise OptionError("steps", steps, "a list of steps", f"type steps=[{'' if steps is None else steps}]")
         self.steps = frozenset(integer("steps", step, 1) for step in steps)
         self.every = None if every is None else integer("every", every, 0)
         self._cadence = WIDEST if self.every is None else self.every
-        if isinstance(curves, str):
-            raise OptionError("curves", curves, "a list of quantities", f"type curves=[{curves}]")
+        if isinstance(curves, str) or not isinstance(curves, Collection):
+            fix = f"type curves=[{curves if isinstance(curves, str) else ''}]"
+            raise OptionError("curves", curves, "a list of quantities", fix)
         self.measures = own_quantities(() if measures is None else measures)
         known = TABLE | {one.name: one for one in self.measures}
         self.curves = tuple(known[choice("curves", name, known)] for name in curves)

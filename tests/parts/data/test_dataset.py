@@ -96,7 +96,8 @@ def test_yaml_states_every_key_with_the_constructors_default(
 
 @pytest.mark.parametrize("file", OPTIONS)
 def test_yaml_starts_with_its_description_and_comments_each_key(file: str) -> None:
-    first, target, *keys = (CONF / f"{file}.yaml").read_text().splitlines()
+    schema, first, target, *keys = (CONF / f"{file}.yaml").read_text().splitlines()
+    assert schema.startswith("# yaml-language-server: ")
     assert first.startswith("# ")
     assert target.startswith("_target_: ")
     assert all("  # " in line for line in keys)
