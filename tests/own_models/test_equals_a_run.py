@@ -81,7 +81,7 @@ def trained(folder: Path | None, *, after: bool) -> tuple[dict[str, torch.Tensor
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     watch = None
     if folder is not None:
-        watch = fanin.watch(model, folder, every=1, curves=QUANTITIES, steps=[2], inputs=torch.ones(4, 12),
+        watch = fanin.watch(model, folder, every=1, curves=QUANTITIES, steps=[2], inputs=torch.ones(4, 12), redraws=8,
                             loss=lambda outputs: outputs.square().sum())  # fmt: skip
     for _ in range(4):
         optimizer.zero_grad()

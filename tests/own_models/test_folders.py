@@ -106,12 +106,12 @@ def test_a_loss_that_is_not_finite_is_divergence(tmp_path: Path) -> None:
 
 
 def test_reports_show_it_beside_runs(tmp_path: Path) -> None:
-    """One table with the configurations of a grid of one's own, and no complaint."""
+    """One table with the configurations of a grid of one's own, no complaint, and their bands in TensorBoard."""
     for seed, lr in enumerate((0.1, 0.2)):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         train(model, tmp_path / "lab" / f"{lr}", torch.randn(8, 3), inputs=torch.randn(8, 3), lr=lr,
-              loss=lambda outputs: outputs.square().mean(), config={"lr": lr, "seed": seed})  # fmt: skip
+              loss=lambda outputs: outputs.square().mean(), config={"lr": lr, "seed": seed}, redraws=8)  # fmt: skip
     told = end(start(tmp_path, str(tmp_path / "lab"), module="fanin.report.cli"))
     assert told.code == 0, told.err
     out = "\n".join(told.out)
@@ -121,3 +121,10 @@ def test_reports_show_it_beside_runs(tmp_path: Path) -> None:
     table = (tmp_path / "lab" / "summary.csv").read_text().splitlines()
     assert len(table) == 3
     assert all(",done," in line for line in table[1:])
+    low = scalars(tmp_path / "lab" / "report" / "tensorboard" / "theory_lr=0.2" / "band_low")[
+        "profile_init/gradient_norm"
+    ]
+    its = [(int(row["index"]), float(row["band_low"])) for row in rows(tmp_path / "lab" / "0.2")
+           if (row["snapshot"], row["axis"], row["quantity"]) == ("init", "weight", "gradient_norm")]  # fmt: skip
+    assert low == [(index, pytest.approx(value, rel=1e-6)) for index, value in its]
+    assert len(low) == 2

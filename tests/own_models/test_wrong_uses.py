@@ -50,6 +50,9 @@ MAKING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no batch": ({"inputs": 3}, "inputs: a batch is a tensor, a tuple or a mapping of tensors, not int"),
     "targets alone": ({"targets": torch.ones(2)}, "inputs: profiles need a batch to be taken on"),
+    "bands alone": ({"redraws": 8}, "inputs: profiles need a batch to be taken on"),
+    "few redraws": ({"inputs": torch.ones(2, 3), "redraws": 3}, "redraws=3: must be 8 or more, or 0 for no band"),
+    "band": ({"inputs": torch.ones(2, 3), "band": "laws"}, "band=laws: must be one of .* did you mean law?"),
     "steps alone": ({"steps": [4]}, "inputs: profiles need a batch to be taken on"),
     "loss": (
         {"inputs": torch.ones(2, 3), "loss": lambda outputs: outputs},

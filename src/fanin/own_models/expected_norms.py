@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fanin.errors import UserError, choice, integer
 from fanin.own_models.drawn_laws import DrawnBy, drawn_laws
 from fanin.own_models.fresh_draws import Redraw, fresh_draws
 from fanin.own_models.probe_pass import Loss, arguments
@@ -44,6 +45,9 @@ class ExpectedNorms:
         redraw: draws the model that it is given, or gives a new one; None for reset_parameters.
         rules: what its weights are drawn from, as `fanin.audit` takes it; None for what is found.
         band: auto, law, redraw, both or off, as `probe.band`.
+
+    Raises:
+        UserError: a band or a number of redraws that is not allowed.
     """
 
     model: nn.Module
@@ -55,6 +59,11 @@ class ExpectedNorms:
     redraw: Redraw | None = None
     rules: Rules | None = None
     band: str = "auto"
+
+    def __post_init__(self) -> None:
+        choice("band", self.band, ("auto", "law", "redraw", "both", "off"))
+        if integer("redraws", self.redraws, 0) and self.redraws < 8:
+            raise UserError(f"redraws={self.redraws}: must be 8 or more, or 0 for no band of fresh draws")
 
     def __call__(self, keys: Collection[Key]) -> Expected:
         """What is expected of the norms that have been measured."""

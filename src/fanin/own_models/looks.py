@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -66,6 +66,11 @@ class Looks:
         self.training = TrainingPass(model, capture)
         self._kept: tuple[Gradients, Gradients] | None = None
         self._told = False
+
+    def go_on(self, numbers: Mapping[str, int]) -> None:
+        """Be one of a run that goes on: its layers have numbers, and its weights at step 0 are not known any more."""
+        self._numbers.update(numbers)
+        self._initial = {}
 
     def arm(self, *, after: bool | None) -> None:
         """Record the next pass, for a point.

@@ -18,12 +18,15 @@ from torch import Tensor, nn
 
 from fanin.devices import widened
 from fanin.errors import UserError, did_you_mean
+from fanin.own_models.earlier_run import Earlier, step_to_resume
+from fanin.own_models.expected_norms import ExpectedNorms
+from fanin.parts.models.layers import weight_layers
 from fanin.record.columns import METRICS, names
 from fanin.record.outcome import outcome
 from fanin.record.recorder import ProfileRow, Recorder
 from fanin.record.run_folder import FolderBusy, RunFolder
 from fanin.run.result import git_state, initial, versions
-from fanin.run.theory_overlay import Overlay
+from fanin.run.theory_overlay import Expected, Overlay
 
 COLUMNS = names(METRICS)
 POSITIONS = ("step", "epoch", "lr", "seconds")
@@ -36,15 +39,29 @@ class OwnRun:
         folder: the run's folder; its name is the run's, that of the folder around it the experiment's.
         model: the network.
         config: what makes this run differ from its siblings, its seed too, by dotted keys.
-        overwrite: whether to replace a finished run.
+        overwrite: whether to replace what an earlier run has left.
+        resume: whether to go on from it, True or the step.
+        expect: what is expected of the norms at init; None expects nothing.
+
+    Attributes:
+        earlier: what is left of the run that this one goes on from; None of a new one.
 
     Raises:
         UserError: something else is in the folder, or somebody else owns it.
     """
 
-    def __init__(self, folder: Path, model: nn.Module, config: Mapping[str, Any], *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: nn.Module,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool,
+        resume: bool | int = False,
+        expect: ExpectedNorms | None = None,
+    ) -> None:
         parameters = dict(model.named_parameters())
-        self.overlay = Overlay.over(model, no_law="a model of one's own")
+        self.overlay = Overlay.over(model, expect=expect, no_law="a model of one's own")
         self.config, self._device = dict(config), str(next(iter(parameters.values())).device)
         self._parameters = sum(one.numel() for one in parameters.values())
         text = json.dumps([self.config, self._parameters], sort_keys=True, default=str)
@@ -60,18 +77,52 @@ class OwnRun:
         self._pending: list[tuple[Tensor | float | None, Tensor | float | None]] = []
         self._gives: tuple[bool, ...] = (False, False)  # whether steps say their loss, and their error
         self._closed = False
+        self._init: dict[str, Any] | None = None  # of a finished run that goes on
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: a file is in the place of a folder; choose another folder")
-        if refused := self.folder.refusal("", force=overwrite):
-            fix = "overwrite=True replaces it" if self.folder.complete else "choose another folder"
-            raise UserError(f"{folder} holds a finished run; {fix}" if self.folder.complete else refused)
+        if overwrite and resume is not False:
+            raise UserError("overwrite, resume: a run replaces what is in its folder, or goes on from it; give one")
+        complete = self.folder.complete
+        if refused := self.folder.refusal(self._hash if resume is not False else "", force=overwrite):
+            if complete and resume is False:
+                refused = f"{folder} holds a finished run; overwrite=True replaces it, resume=True goes on from its end"
+            elif complete:
+                refused = f"{folder} holds the finished run of another model or config; overwrite=True replaces it"
+            raise UserError(refused)
         try:
             self._owned.enter_context(self.folder.owned())
         except FolderBusy:
             raise UserError(f"{folder}: another run is writing this folder; close it, or choose another one") from None
-        self.recorder = Recorder(self.folder)
+        self.earlier: Earlier | None = None
+        try:
+            layers = [name for name, _ in weight_layers(model)]
+            step = None if overwrite else step_to_resume(self.folder, resume, layers)
+        except UserError:
+            self._owned.close()
+            raise
+        if step is None:
+            self.recorder = Recorder(self.folder)
+        else:
+            self._go_on(step, complete)
         self.recorder.describe(folder.name, {key: _plain(value) for key, value in self.config.items()})
         self.folder.write_status("running", **self.position)
+
+    def _go_on(self, step: int, complete: Mapping[str, Any] | None) -> None:
+        """Take up what was written up to a step."""
+        self.recorder = Recorder(self.folder, step, profiles_before=step + 1)
+        self.folder.resumed = True
+        (self.folder.path / "result.json").unlink(missing_ok=True)
+        self.earlier = earlier = Earlier(self.recorder.metrics_file.kept, self.recorder.profiles_file.kept)
+        self.step, self.epoch = step, earlier.last("epoch")
+        self.started -= earlier.last("seconds") or 0.0
+        self.first_loss, self.diverged = earlier.first_loss, earlier.diverged()
+        found = {name: earlier.last(name) for name in COLUMNS if name not in POSITIONS}
+        self.final = {name: value for name, value in found.items() if value is not None}
+        self._gives = "batch_loss" in self.final, "batch_error" in self.final
+        self._init = None if complete is None else complete.get("init")
+        self.overlay.expect = (lambda keys: Expected(earlier.bands)) if earlier.bands else None
+        if earlier.initial:
+            self.overlay.annotate("init", *earlier.initial)
 
     @property
     def position(self) -> dict[str, Any]:
@@ -191,7 +242,7 @@ class OwnRun:
             "seconds": self.seconds,
             "metrics": metrics | {"generalization_gap": None},
             "evaluation": None,
-            "init": initial(self.overlay),
+            "init": self._init or initial(self.overlay),
             "diverged": self.diverged,
             "overrides": self.config,
             "choices": {},

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from fanin.errors import UserError, choice, integer
 from fanin.own_models.advice import advise
 from fanin.own_models.expected_norms import ExpectedNorms, batch_of
 from fanin.own_models.fresh_draws import Redraw
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from fanin.record.recorder import ProfileRow
-
-BANDS = ("auto", "law", "redraw", "both", "off")
 
 
 class Profile(Found):
@@ -109,18 +106,15 @@ def profile(
     ('vanishing', '0', 2.0)
     """
     inner = checked(model)
-    choice("band", band, BANDS)
-    if integer("redraws", redraws, 0) and redraws < 8:
-        raise UserError(f"redraws={redraws}: must be 8 or more, or 0 for no band of fresh draws")
+    expect = ExpectedNorms(
+        inner, inputs, targets, loss, autocast=autocast, redraws=redraws, redraw=redraw, rules=rules, band=band
+    )
     chosen = chosen_modules(modules, [name for name, _ in inner.named_modules()])
     probe = Probe(measures=measures)
     fixed = ProbePass(inner, Capture(inner), inputs, targets, loss, seed=seed, autocast=autocast)
     seen = whole_look(fixed, observer_of(inner))
     seen.chosen = chosen
     labels, values = measure_profile(seen, probe.measures)
-    expect = ExpectedNorms(
-        inner, inputs, targets, loss, autocast=autocast, redraws=redraws, redraw=redraw, rules=rules, band=band
-    )
     overlay = Overlay.over(inner, expect=expect)
     rows = overlay.annotate("init", labels, values[0].tolist())
     found, batch = overlay.expected, batch_of(inputs)

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import UserError, integer
+from fanin.own_models.expected_norms import ExpectedNorms
+from fanin.own_models.fresh_draws import Redraw
 from fanin.own_models.looks import Looks
 from fanin.own_models.own_run import OwnRun
 from fanin.own_models.patterns import chosen_modules
 from fanin.own_models.probe_pass import Loss, ProbePass
+from fanin.own_models.rules import Rules
 from fanin.own_models.training_pass import TrainingPass
 from fanin.own_models.unwrapped import blind_spot, check_optimizer, checked, is_writer
 from fanin.probes.capture import Capture
@@ -56,7 +59,15 @@ class Watch:
         autocast: the lower precision in which profiles are taken; training's own is seen as it is.
         log_every: steps between two rows of metrics.csv.
         config: what makes this run differ from others, by dotted keys: {"optimizer.lr": 0.1, "seed": 0}.
-        overwrite: replace a finished run in the folder.
+        overwrite: replace what an earlier run has left in the folder.
+        resume: go on from what an earlier run of the same model has left in the folder, if it has: after its last step,
+            or after the step of your checkpoint; later rows are dropped then. What is measured against the weights at
+            step 0 (weight_movement) is left out from there on.
+        band: what lies behind the norms at init, as `fanin.profile` takes it: auto, law, redraw, both or off; by
+            default auto if one of the next three is given, else off. It needs `inputs`, and a fresh model.
+        redraws: how many fresh draws make a band, each a pass of `inputs`; 64 by default, 0 for none.
+        redraw: how the model is drawn; see `fanin.profile`.
+        rules: what its weights are drawn from; see `fanin.profile`.
 
     Attributes:
         steps: how many steps it was told of.
@@ -96,6 +107,11 @@ class Watch:
         log_every: int = 10,
         config: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        resume: bool | int = False,
+        band: str | None = None,
+        redraws: int | None = None,
+        redraw: Redraw | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.model, self.steps = checked(model), 0
         self._log_every = integer("log_every", log_every, 1)
@@ -104,11 +120,17 @@ class Watch:
             steps=steps, every=every, curves=(*CURVES, *own) if curves is None else curves, measures=measures
         )
         chosen = chosen_modules(modules, [name for name, _ in self.model.named_modules()])
-        capture, fixed = Capture(self.model), None
+        capture, fixed, expect = Capture(self.model), None, None
+        banded = any(one is not None for one in (redraws, redraw, rules)) if band is None else band != "off"
         if inputs is not None:
             seed = integer("config.seed", (config or {}).get("seed", 0))
             fixed = ProbePass(self.model, capture, inputs, targets, loss, seed=seed, autocast=autocast)
-        elif steps or targets is not None or loss is not None:
+            if banded:
+                expect = ExpectedNorms(
+                    self.model, inputs, targets, loss, autocast=autocast, redraw=redraw, rules=rules,
+                    band="auto" if band is None else band, redraws=64 if redraws is None else redraws,
+                )  # fmt: skip
+        elif steps or targets is not None or loss is not None or banded:
             raise UserError("inputs: profiles need a batch to be taken on; give inputs=")
         self._looks = Looks(
             self.model, capture, self._probe, fixed,
@@ -122,7 +144,10 @@ class Watch:
         self._run: OwnRun | None = None
         self._finalizer: Callable[[], object] = lambda: None
         if is_writer():
-            self._run = OwnRun(Path(folder), self.model, config or {}, overwrite=overwrite)
+            self._run = run = OwnRun(
+                Path(folder), self.model, config or {}, overwrite=overwrite, resume=resume, expect=expect
+            )
+            self.steps = run.step
             # At the end of the process, or as soon as nobody holds this object any more.
             self._finalizer = weakref.finalize(self, _end, self._run, self._looks.training)
         if not self._looks.weights:
@@ -131,7 +156,10 @@ class Watch:
                 "more): only what steps say is written"
             )
         try:
-            self._profile("init")
+            if self._run is None or self._run.earlier is None:
+                self._profile("init")
+            else:
+                self._looks.go_on(self._run.earlier.numbers)
             self._arm()
         except BaseException as error:
             self.close(error)
@@ -184,7 +212,8 @@ class Watch:
                 run.row(float(optimizer.param_groups[0]["lr"]) if lr is None and optimizer is not None else lr)
         # A snapshot is of the weights after so many updates: this step's own is made, or yet to come.
         updates = self.steps if after else self.steps - 1
-        if updates and self._probe.profile_due(updates):
+        earlier = run.earlier if run is not None else None
+        if updates and self._probe.profile_due(updates) and (earlier is None or str(updates) not in earlier.snapshots):
             self._profile(str(updates))
         self._arm()
 
@@ -239,11 +268,17 @@ class Watch:
         """Take a profile where there is a batch for it; every process makes the pass, one writes."""
         with nullcontext() if self._run is None else self._run.standing_still():
             measured = self._looks.profile()
-        if measured is not None and self._run is not None:
+            if measured is None or self._run is None:
+                return
             labels, values = measured
-            if snapshot == "init" and not any(label[3] == "gradient_norm" for label in labels):
-                _tell("profiles are without gradients; loss= says what the loss of outputs and targets= is")
             self._run.profile(snapshot, labels, values[0].tolist())
+        if snapshot == "init":
+            if not any(label[3] == "gradient_norm" for label in labels):
+                _tell("profiles are without gradients; loss= says what the loss of outputs and targets= is")
+            found = self._run.overlay.expected
+            if found is not None and not found.bands and (found.no_law or found.no_redraw):
+                why = "; ".join(one for one in (found.no_law, found.no_redraw) if one)
+                _tell(f"no band lies behind the norms at init: {why}")
 
 
 watch = Watch

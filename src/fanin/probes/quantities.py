@@ -126,7 +126,7 @@ def tensors_of(seen: Observation, name: str, places: Collection[int]) -> Any:
     if name == "activation_gradient":
         return [seen.activation_gradients[place] for place in places] or None
     if name == "initial_norm":
-        return seen.initial_norms()
+        return seen.initial_norms() if seen.initial else None
     return {
         "weight": seen.weights, "fan_in": seen.fan_ins, "gradient": seen.gradients, "initial": seen.initial,
         "updated": seen.updated, "bias_gradient": seen.bias_gradients,

@@ -60,6 +60,8 @@ class Recorder:
         folder: the run's folder, owned by this process.
         resume_step: resume after this step, without the rows of later steps; None begins with empty files.
         rows: how many rows each table had at the checkpoint to resume from; the log says how many are missing.
+        profiles_before: keep profiles of the steps before this one; None for `resume_step`, whose own is yet to come
+            where a profile is taken before the update of its step.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Recorder:
         resume_step: int | None = None,
         *,
         rows: Mapping[str, int] | None = None,
+        profiles_before: int | None = None,
     ) -> None:
         self.folder, self._expected = folder, rows or {}
         if resume_step is None:
@@ -77,10 +80,9 @@ class Recorder:
             return resume_step is not None and int(row["step"]) <= resume_step
 
         def kept_profiles(row: dict[str, str]) -> bool:
-            # A profile is taken before the update of its step: that of the step to resume from is yet to come.
-            snapshot = row["snapshot"]
+            snapshot, end = row["snapshot"], resume_step if profiles_before is None else profiles_before
             taken = {"init": 0, "final": sys.maxsize}
-            return resume_step is not None and (taken[snapshot] if snapshot in taken else int(snapshot)) < resume_step
+            return end is not None and (taken[snapshot] if snapshot in taken else int(snapshot)) < end
 
         self.metrics_file = CsvFile(folder.path / "metrics.csv", names(METRICS), kept_metrics)
         self.profiles_file = CsvFile(folder.path / "profiles.csv", names(PROFILES), kept_profiles)
