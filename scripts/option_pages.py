@@ -41,7 +41,7 @@ def typed(group: str, name: str) -> str:
 def sentence(text: str) -> str:
     """A text with a full stop, and a capital letter unless its first word is a name as it is typed."""
     first = text.split(" ")[0]
-    return (text[:1].upper() + text[1:] if first.isalpha() else text) + ("" if text.endswith(".") else ".")
+    return (text[:1].upper() + text[1:] if first.isalpha() else text) + ("" if text.endswith((".", "?")) else ".")
 
 
 def cell(text: str) -> str:

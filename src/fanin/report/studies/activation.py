@@ -1,9 +1,9 @@
 """activation_study: which activations let gradients reach the first layers of a net of a dozen.
 
-A layer passes the gradient back as  delta_(l-1) = W_l^T (phi'(z_l) delta_l). Weights of variance c/n multiply its mean
-square by c E phi'(z)^2. The slope of a sigmoid is s (1 - s) <= 1/4: with c = 1 each layer divides the gradient's
-norm by 4/sqrt(c), that is by four or more, and ten layers by a million. ReLU's slope is 1 for half of its inputs: with
-c = 2 the norm stays. tanh and SELU have slopes near 1 where c = 1 keeps their inputs.
+A layer passes the gradient back as $delta_(l-1) = W_l^T (phi'(z_l) delta_l)$. Weights of variance c/n multiply its mean
+square by $c E phi'(z)^2$. The slope of a sigmoid is $s (1 - s) <= 1/4$: with c = 1 each layer divides the gradient's
+norm by $4/sqrt(c)$, that is by four or more, and ten layers by a million. ReLU's slope is 1 for half of its inputs:
+with c = 2 the norm stays. tanh and SELU have slopes near 1 where c = 1 keeps their inputs.
 
 Source: Hochreiter (1991) on vanishing gradients; Glorot & Bengio, Understanding the difficulty of training deep
 feedforward neural networks (2010); He, Zhang, Ren & Sun (2015) for c = 2; Klambauer et al. (2017) for SELU.

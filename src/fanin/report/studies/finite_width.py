@@ -1,16 +1,17 @@
 """finite_width_study: how far freshly drawn nets of one recipe lie apart, for widths that differ from layer to layer.
 
-Layer l maps m_(l-1) = ||x_(l-1)||^2/n_(l-1) to m_l, whose logarithm varies by Var xi_l about its mean: for independent
-normal weights (E phi^4/(E phi^2)^2 - 1)/n_l, 5/n_l for ReLU. How much of an earlier change is left is a = chi_par:
+Layer l maps $m_(l-1) = ||x_(l-1)||^2/n_(l-1)$ to m_l, whose logarithm varies by $Var xi_l$ about its mean: for
+independent normal weights $(E phi^4/(E phi^2)^2 - 1)/n_l$, $5/n_l$ for ReLU. How much of an earlier change is left is
+$a = chi_par$:
 
-    Var ln m_l = a^2 Var ln m_(l-1) + Var xi_l
+$Var ln m_l = a^2 Var ln m_(l-1) + Var xi_l$
 
-ReLU keeps all of it (a = 1), so that only the sum of 1/n_l counts and not the order of the widths; tanh at its edge of
-chaos forgets, and its variance is that of the last few layers. Orthogonal weights keep ||z|| = ||x|| up to what a
-narrower layer leaves out, which takes 2 a^2/max(n_(l-1), n_l) away. These are first orders in 1/n; for ReLU with normal
-weights the steps' variances are exact. Sample variances of R seeds have a standard error of sqrt(2/R) of themselves; a
-mean of K of them is held to four of sqrt(2/(R K)), and where the law is of first order narrow layers' next order, of
-about 4/n_l of a step, is allowed beside that.
+ReLU keeps all of it (a = 1), so that only the sum of $1/n_l$ counts and not the order of the widths; tanh at its edge
+of chaos forgets, and its variance is that of the last few layers. Orthogonal weights keep $||z|| = ||x||$ up to what a
+narrower layer leaves out, which takes $2 a^2/max(n_(l-1), n_l)$ away. These are first orders in 1/n; for ReLU with
+normal weights the steps' variances are exact. Sample variances of R seeds have a standard error of $sqrt(2/R)$ of
+themselves; a mean of K of them is held to four of $sqrt(2/(R K))$, and where the law is of first order narrow layers'
+next order, of about $4/n_l$ of a step, is allowed beside that.
 
 Source: Hanin & Rolnick, How to start training (2018); Hanin & Nica (2019); orthogonal weights: derived here.
 """

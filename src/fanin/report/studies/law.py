@@ -1,12 +1,12 @@
 """law_study: whether the norms of fresh draws fall into the bands that theory draws behind them.
 
 Runs that differ in nothing but their seeds are fresh draws of one recipe. If the law is right, then layer by layer
-z = (ln norm^2 - its mean)/its standard deviation has mean 0 and variance 1 over R seeds, 68 % of the norms lie within
-the 16-84 % band, and the largest distance D of their distribution from the normal is of the order of 1/sqrt(R)
-(Kolmogorov and Smirnov). Means are held to 4/sqrt(R), variances to 4 sqrt(2/R), coverage to four binomial standard
+$z = (ln norm^2 - mu)/sigma$, by its mean and deviation, has mean 0 and variance 1 over R seeds, 68 % of the norms lie
+within the 16-84 % band, and the largest distance D of their distribution from the normal is of the order of $1/sqrt(R)$
+(Kolmogorov and Smirnov). Means are held to $4/sqrt(R)$, variances to $4 sqrt(2/R)$, coverage to four binomial standard
 errors, and D to the quantile that no more than one in 10,000 right laws exceeds, divided by the layers (Bonferroni).
 Where no law is known and the band is of redraws, these lie apart from the truth as far as the runs themselves do:
-bounds are sqrt(1 + R/redraws) times as wide.
+bounds are $sqrt(1 + R/redraws)$ times as wide.
 
 A law says of itself how exact it is, and an exact one has to pass all four at every layer. Of the others the table says
 which pass; claimed is an accuracy: the pilot (seeds 100 to 131, batches of 100) had activations within a factor 1.03 of

@@ -4,11 +4,11 @@ A normalization divides by a scale that the data have, so that activations keep 
 and the gradient is divided by the same scale. What is left is what the activation and the taking of means do:
   - rms normalization, and layer normalization before ReLU or of a linear net: forwards and backwards the same half of
     the energy gets through, and the factor is 1;
-  - layer normalization behind ReLU takes the mean of rectified values away, 1/(2 pi) of their mean square 1/2, which
-    the division puts back on the gradient: 1/2 / (1/2 - 1/(2 pi)) = pi/(pi - 1) = 1.467 a layer;
+  - layer normalization behind ReLU takes the mean of rectified values away, $1/(2 pi)$ of their mean square 1/2, which
+    the division puts back on the gradient: $1/2 / (1/2 - 1/(2 pi)) = pi/(pi - 1) = 1.467$ a layer;
   - batch normalization with ReLU the same in the limit of large batches, and more for smaller ones;
-  - batch normalization of a linear net (B - 2)/(B - 3), B the batch size, for the batch's mean and variance are made of
-    the very B numbers that they normalize. No choice of the weights' variance removes either.
+  - batch normalization of a linear net $(B - 2)/(B - 3)$, B the batch size, for the batch's mean and variance are made
+    of the very B numbers that they normalize. No choice of the weights' variance removes either.
 
 The inputs are Gaussian clouds of as many features as there are examples and more: batches that lie in few directions
 take many layers to forget them. Bounds are four standard deviations of a layer's factor at this width (error_slack).

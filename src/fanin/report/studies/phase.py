@@ -1,13 +1,13 @@
 """phase_study: where gradients shrink, stay and grow with depth, over weight and bias variances.
 
-At infinite width the lengths of a chain with weights of variance v/n and biases of variance s settle at a fixed point
-q*, and from then on each layer multiplies the squared gradient of one example by chi_perp = v E phi'(sqrt(q*) g)^2:
+At infinite width the lengths of a chain with weights of variance $v/n$ and biases of variance s settle at a fixed point
+q*, and from then on each layer multiplies the squared gradient of one example by $chi_perp = v E phi'(sqrt(q*) g)^2$:
 below 1 is order, where gradients vanish, above it chaos, where they explode, and the line between them is where deep
 networks train. Every run's result.json has its chi_perp and the critical variance, whatever its activation.
 
-At width n the logarithm of a layer's factor for one example has mean ln chi_perp - k/(2n) and variance k/n, with k =
-point_spread; a batch of examples varies less, and its mean lies between that and ln chi_perp. A mean over layers and
-seeds is held to four standard deviations beyond these two. Layers in which lengths still settle are left out; where
+At width n the logarithm of a layer's factor for one example has mean $ln chi_perp - k/(2n)$ and variance $k/n$, with k
+= point_spread; a batch of examples varies less, and its mean lies between that and $ln chi_perp$. A mean over layers
+and seeds is held to four standard deviations beyond these two. Layers in which lengths still settle are left out; where
 they settle slowly (chi_par near 1 or above) only the picture is drawn.
 
 Source: Poole et al. 2016; Schoenholz, Gilmer, Ganguli & Sohl-Dickstein, Deep information propagation (2017).

@@ -1,14 +1,14 @@
 """residual_study: what the scale of branches, fixup and normalization do to 50 residual blocks.
 
-A block h + a F(h), whose branch F has m ReLU layers with weights of variance v/n, multiplies mean squares by
-1 + a^2 (v/2)^m, forwards and backwards: with v = 2 by 2 for a = 1, so that 50 blocks make 2^50 = 1e15 of it, and by
-1 + 1/L for a = 1/sqrt(L), so that L of them make e. Fixup starts every branch at 0: no growth at all. A normalization
-at the head of each layer in the branch gives F a variance of its own, 1 for v = 2, whatever comes in: mean squares then
-grow by a^2 a block, along a line and not a power, and no branch scale is needed to train.
+A block $h + a F(h)$, whose branch F has m ReLU layers with weights of variance v/n, multiplies mean squares by $1 + a^2
+(v/2)^m$, forwards and backwards: with v = 2 by 2 for a = 1, so that 50 blocks make 2^50 = 1e15 of it, and by $1 + 1/L$
+for $a = 1/sqrt(L)$, so that L of them make e. Fixup starts every branch at 0: no growth at all. A normalization at the
+head of each layer in the branch gives F a variance of its own, 1 for v = 2, whatever comes in: mean squares then grow
+by a^2 a block, along a line and not a power, and no branch scale is needed to train.
 
-Growth varies with the draw. With p the branch's share of a block's square, ln ||h||^2 varies by
-(10 p^2 + 4 p (1 - p))/n a block: 5/n a ReLU layer, two of them in a branch, and the product of h and F. Growth is held
-to four standard deviations of the sum, and its mean to half the variance below the law.
+Growth varies with the draw. With p the branch's share of a block's square, $ln ||h||^2$ varies by $(10 p^2 + 4 p (1 -
+p))/n$ a block: 5/n a ReLU layer, two of them in a branch, and the product of h and F. Growth is held to four standard
+deviations of the sum, and its mean to half the variance below the law.
 
 Source: He, Zhang, Ren & Sun 2016; Zhang, Dauphin & Ma 2019 (fixup); Hanin & Rolnick 2018; De & Smith 2020.
 """

@@ -1,9 +1,9 @@
 """trainable_depth_study: how deep a net may be and still learn, against the depth scale of signal propagation.
 
 Two inputs whose angle is small come apart or together by chi_perp a layer, and gradients shrink or grow by as much
-(phase_study). After xi_c = 1/|ln chi_perp| layers a factor e is lost, after six of them e^6 = 400: what the output says
-of the input, and what the gradient says to the first layers, is then beyond what training finds. At the edge of chaos
-xi_c is infinite, and what limits depth is the noise of finite width and the learning rate.
+(phase_study). After $xi_c = 1/|ln chi_perp|$ layers a factor e is lost, after six of them $e^6 = 400$: what the output
+says of the input, and what the gradient says to the first layers, is then beyond what training finds. At the edge of
+chaos xi_c is infinite, and what limits depth is the noise of finite width and the learning rate.
 
 A net learns if its training error ends below half of that of guessing. That it does so up to 6 xi_c is Schoenholz's
 finding; that none does from 10 xi_c on is from a pilot on seed 100, at the study's budget, in which all nets of up to

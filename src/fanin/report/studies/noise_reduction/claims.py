@@ -1,4 +1,12 @@
-"""noise_reduction_study: the noise floor of sgd on a convex problem, and what happens to it on a deep one."""
+"""noise_reduction_study: the noise floor of sgd on a convex problem, and what happens to it on a deep one.
+
+On a strongly convex problem sgd at a fixed step a comes closer by a constant factor a step, down to a floor of the
+order of $a sigma^2 / B$, and stays there, with the variance sigma^2 of one example's gradient and
+the batch B. Averages of the iterates and growing batches lower it, and gradients whose variance falls on the way
+(SVRG, SAGA) have none. Where every example can be fitted, sigma vanishes at the minimum, and so does the floor.
+
+Source: Bottou, Curtis & Nocedal, Optimization methods for large-scale machine learning (2018).
+"""
 
 from __future__ import annotations
 

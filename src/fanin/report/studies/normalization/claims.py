@@ -1,12 +1,12 @@
 """normalization_study: what normalization does to 50 ReLU layers whose variance lets activations vanish or explode.
 
 A normalization divides by the scale of what it sees, so that activations do not depend on the variance c/n of the
-weights. Backwards, through weights N(0, c/n) and a ReLU, mean squares take the factor c/2 and the division's square:
+weights. Backwards, through weights $N(0, c/n)$ and a ReLU, mean squares take the factor c/2 and the division's square:
   - layer normalization before ReLU divides by the root mean square of W x, sqrt(c) times that of x, and the mean square
     behind ReLU is half of that before: the gradient keeps its norm from layer to layer, as with c = 2;
   - batch normalization, and layer normalization behind ReLU, also take the mean of rectified values away. The variance
-    of ReLU(z), z ~ N(0, 1), is 1/2 - 1/(2 pi), the gradient's share is 1/2: each layer multiplies the gradient's mean
-    square by 1/2 / (1/2 - 1/(2 pi)) = pi / (pi - 1), its norm by 1.211, and 50 of them by ten thousand.
+    of ReLU(z), $z ~ N(0, 1)$, is $1/2 - 1/(2 pi)$, the gradient's share is 1/2: each layer multiplies the gradient's
+    mean square by $1/2 / (1/2 - 1/(2 pi)) = pi / (pi - 1)$, its norm by 1.211, and 50 of them by ten thousand.
 
 Source: Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz, A mean field theory of batch normalization (2019); Ioffe &
 Szegedy (2015); Ba, Kiros & Hinton (2016).

@@ -1,9 +1,9 @@
 """preprocessing_study: the second moments of the inputs decide how fast gradient descent is.
 
-A linear model under squared error, loss = mean_b |W x_b + w - t_b|^2, is a quadratic with Hessian H = 2 E[x x^T] for
-each output (x with a 1 for the bias). A step a shrinks the error along an eigenvector of curvature h by 1 - a h: above
-a = 2 / h1, of the largest curvature, the loss grows by (a h1 - 1)^2 a step, and below it directions of curvature h take
-1 / (a h) steps. From a loss that grows by the factor g a step follows h1 = (1 + sqrt g) / a.
+A linear model under squared error, $loss = mean_b |W x_b + w - t_b|^2$, is a quadratic with Hessian $H = 2 E[x x^T]$
+for each output (x with a 1 for the bias). A step a shrinks the error along an eigenvector of curvature h by $1 - a h$:
+above $a = 2 / h1$, of the largest curvature, the loss grows by $(a h1 - 1)^2$ a step, and below it directions of
+curvature h take $1 / (a h)$ steps. From a loss that grows by the factor g a step follows $h1 = (1 + sqrt g) / a$.
 
 Source: LeCun, Bottou, Orr & Müller, Efficient BackProp (1998), sections 4.3 and 5.
 """

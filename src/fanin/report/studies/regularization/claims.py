@@ -1,4 +1,10 @@
-"""regularization_study: what each regularizer does to a net that overfits, and when L2 is weight decay."""
+"""regularization_study: what each regularizer does to a net that overfits, and when L2 is weight decay.
+
+Under gradient descent of learning rate a the penalty $lambda/2 ||w||^2$ and decay $w <- (1 - a lambda) w - a g$ are
+one. Adam divides the penalty's gradient by the size of past gradients, and decay by nothing: there they are two.
+
+Source: Krogh & Hertz 1991; Srivastava et al. 2014 (dropout); Loshchilov & Hutter 2019 (decay).
+"""
 
 from __future__ import annotations
 
