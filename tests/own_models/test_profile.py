@@ -20,6 +20,7 @@ import fanin
 from fanin import UserError
 from fanin.theory.bands import Band
 from networks import one_line
+from networks_in_runs import Judged
 from other_networks import WORDS, Experts, Gpt, LstmModel
 
 SEED = random.SystemRandom().randrange(2**31)
@@ -330,6 +331,22 @@ def test_models_with_a_loss_of_their_own(make: Callable[[], nn.Module], inputs: 
         assert gradients[name] == pytest.approx(float(weight.grad.norm()), rel=1e-5)  # type: ignore[operator,union-attr]
     assert found.sources == ["redraw of 8"]
     assert "one tensor of numbers" in found.no_law
+
+
+def test_two_networks_one_of_them_called_generator() -> None:
+    """Both are seen, the law passes through both, and a draw by `reset_parameters` draws both."""
+    torch.manual_seed(SEED)
+    model, (inputs, targets) = Judged(), (torch.randn(40, 5), torch.randint(3, (40,)))
+    found = fanin.profile(model, inputs, targets, functional.cross_entropy, band="both", redraws=16)
+    functional.cross_entropy(model(inputs), targets).backward()
+    gradients = of_layers(found.table, "gradient_norm")
+    assert list(gradients.index) == ["generator.0", "generator.2", "discriminator.0", "discriminator.2"]
+    for name, row in gradients.iterrows():
+        weight = model.get_parameter(f"{name}.weight")
+        assert row["value"] == pytest.approx(float(weight.grad.norm()), rel=1e-5)  # type: ignore[union-attr]
+        assert row["redraw_low"] < row["redraw_median"] < row["redraw_high"]
+    assert (found.no_law, found.no_redraw) == ("", "")
+    assert gradients["theory"].notna().all()
 
 
 def test_a_module_that_is_called_twice_and_an_expert_without_a_token() -> None:

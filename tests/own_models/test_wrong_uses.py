@@ -168,3 +168,14 @@ def test_a_model_without_weight_layers_is_told(tmp_path: Path, caplog: pytest.Lo
         watch.step(loss=2.5)
     assert [line for line in caplog.messages if "ParameterDict has no weight layer (a module with a param" in line]
     assert [row["batch_loss"] for row in rows(tmp_path / "own", "metrics")] == ["2.5"]
+
+
+@pytest.mark.parametrize("look", ["watch", "profile"])
+def test_a_pass_that_fails_is_told_of_as_it_is(tmp_path: Path, look: str) -> None:
+    """With the model's own error and traceback, and whose pass it was; nothing stays."""
+    one, wrong = model(), torch.ones(5, 7)
+    with pytest.raises(RuntimeError, match="5x7 and 3x4") as error:
+        fanin.profile(one, wrong) if look == "profile" else Watch(one, tmp_path / "own", inputs=wrong)
+    assert error.value.__notes__ == ["fanin: so it was when Sequential was given inputs="]
+    assert not torch_modules._global_forward_hooks
+    assert not (tmp_path / "own" / "result.json").exists()

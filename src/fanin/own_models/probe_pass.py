@@ -83,7 +83,11 @@ class ProbePass:
         looking = self._capture.everything(first, gradients=wanted)
         with self._without_trace(), torch.set_grad_enabled(wanted), looking as seen:
             with torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext():
-                outputs = functional_call(self._model, copied_buffers(self._model), args, kwargs)
+                try:
+                    outputs = functional_call(self._model, copied_buffers(self._model), args, kwargs)
+                except Exception as error:  # whose traceback leads into the model
+                    error.add_note(f"fanin: so it was when {type(self._model).__name__} was given inputs=")
+                    raise
             if self._autocast and isinstance(outputs, Tensor):
                 outputs = outputs.float()
             loss = self._loss_of(outputs) if wanted else None
