@@ -109,6 +109,24 @@ def test_a_scaler_leaves_no_trace(tmp_path: Path, when: str) -> None:
     assert scaler.get_scale() > 2.0**10  # it grew meanwhile
 
 
+def test_a_step_that_a_scaler_skips(tmp_path: Path) -> None:
+    """Its gradients are not finite, its weights stay, and the next step is seen as any other."""
+    model, scaler = chain(), torch.amp.GradScaler("cpu", init_scale=2.0**8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with fanin.watch(model, tmp_path, every=1, curves=ALL, scaler=scaler) as watch:
+        for step in range(3):
+            optimizer.zero_grad()
+            scaler.scale(square(model(batch(step))) * (torch.inf if step == 1 else 1.0)).backward()
+            whole = norm(model[0].weight.grad) / scaler.get_scale()
+            scaler.step(optimizer)
+            scaler.update()
+            watch.step(optimizer)
+    assert scaler.get_scale() == 2.0**7
+    assert [torch.tensor(value).isfinite().item() for value in curve(tmp_path, "gradient_norm", "0")] == [1, 0, 1]
+    assert curve(tmp_path, "gradient_norm", "0")[-1:] == approx([whole])
+    assert [value > 0 for value in curve(tmp_path, "update_ratio", "0")] == [True, False, True]
+
+
 def test_a_step_that_overflows_is_told_as_it_is(tmp_path: Path) -> None:
     model = chain()
     with fanin.watch(model, tmp_path, every=1) as watch:
