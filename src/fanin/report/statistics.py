@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+
+with warnings.catch_warnings():  # scipy adds filters of its own, and a notebook's are to stay as they are
+    from scipy.special import stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 

@@ -55,7 +55,7 @@ class LayerMoments:
 
     def row(self, n: int, log_q: float) -> tuple[float, ...]:
         """The moments at one variance."""
-        key = (n, round(log_q, 12))
+        key = (n, log_q)
         if key not in self.rows:
             q = math.exp(log_q)
             self.rows[key] = _row(q, n, self.activation.at(q), self.activation.at(q, *few_nodes(n)))
