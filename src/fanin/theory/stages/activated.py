@@ -10,7 +10,7 @@ import numpy as np
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.drawn_maps import entries, gram_at, scaled, spread
 from fanin.theory.gaussian_maps import Activation, FloatArray
-from fanin.theory.pairs import PairMaps
+from fanin.theory.pairs import LengthMoments, PairMaps, PairMoments
 from fanin.theory.signals import Flow, Signal, correlation
 from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, of_map, outer, set_diagonal, then
 
@@ -29,17 +29,25 @@ class Activated(Stage):
 
     activation: Activation
     maps: PairMaps = field(init=False, compare=False)
+    last: dict[str, tuple[Signal, LengthMoments, PairMoments]] = field(init=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         known = vars(self.activation).setdefault("pair_maps", PairMaps(self.activation))
         object.__setattr__(self, "maps", known)
+
+    def _moments(self, z: Signal) -> tuple[LengthMoments, PairMoments]:
+        """Of what it takes, worked out once for the way up and the way down."""
+        known = self.last.get("taken")
+        if known is None or known[0] is not z:
+            known = self.last["taken"] = z, self.maps.lengths(z.squares), self.maps.pairs(z.gram)
+        return known[1:]
 
     def forward(self, inputs: Sequence[Signal], at: Place) -> Signal:
         """See Stage."""
         (z,) = inputs
         if not z.normal:
             return self._of_draws(z, at)
-        one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
+        one, pair = self._moments(z)
         gram = pair.product.copy()
         set_diagonal(gram, one.square)
         share = one.square / np.maximum(one.square.sum(0), 1e-300)
@@ -109,7 +117,7 @@ class Activated(Stage):
 
     def along(self, z: Signal) -> FloatArray:
         """By how much a gradient along x itself is handed on, E (phi phi')^2 / E phi^2 of both examples, [B, B]."""
-        one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
+        one, pair = self._moments(z)
         size = np.sqrt(np.diagonal(pair.mixed[0]) * one.slope[0])
         return np.asarray(np.outer(size, size))
 
@@ -123,7 +131,7 @@ class Activated(Stage):
         Returns:
             n times its variance, [layers], and its covariance with ln ||x_a||^2, [layers, B].
         """
-        one = self.maps.lengths(z.squares)
+        one, _ = self._moments(z)
         square = 2 * z.correlation[0] ** 2
         follows = shares.sum(2) * one.slope_rate[0]
         by = follows @ square
@@ -149,7 +157,7 @@ class Activated(Stage):
             elasticity[at.above] = 1.0
             shift = flow.shift - np.diagonal(noise) / 2
             return [Flow(gram, elasticity, shift, None, (squares**2).mean(0) / 3, draw=draw, source=MEAN_FIELD)]
-        one, pair = self.maps.lengths(z.squares), self.maps.pairs(z.gram)
+        one, pair = self._moments(z)
         slopes = pair.slopes.copy()
         set_diagonal(slopes, one.slope)
         after = one.slope * flow.squares
