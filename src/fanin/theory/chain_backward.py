@@ -114,5 +114,6 @@ def backward_laws(
     if not against_last:
         laws[:2] = [], []
     itself = LogLaw(0.0, 0.0, (0.0,) * len(LEVELS), 0.0)
-    last = mixture(y + math.log(layers[-1].fan_in), np.zeros_like(y), ended, None)
+    known = (steps[-1].mean, steps[-1].sd, steps[-1].chance) if steps else (y, np.zeros_like(y), ended)
+    last = mixture(*known, None).shifted(math.log(layers[-1].fan_in))
     return [[*law, end] for law, end in zip(laws, (itself, itself, last), strict=True)]

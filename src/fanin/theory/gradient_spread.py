@@ -110,7 +110,7 @@ def spreads(
             continue
         below = [carried.get(source) for source in node.sources]
         pairs = None
-        begun = sum(layer < place for layer in layers)  # the pairs of those above are 0 yet
+        begun = np.array(layers) < place  # the pairs of the others are 0 yet
         if any(one is not None for one in below):
             pairs = node.stage.adjoint(below, node.below)
             if pairs is None:

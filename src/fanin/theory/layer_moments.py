@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class LayerMoments:
     def __call__(self, n: int, q: FloatArray) -> LayerNumbers:
         """A layer's numbers at the variances q of its pre-activations, [points]."""
         logs = np.log(q)
+        if self.activation.slopes is not None:  # phi(sqrt(q) g)^2 is q phi(g)^2: one row is all
+            numbers = LayerNumbers(*np.repeat(np.array([self.row(n, 0.0)]).T, len(q), axis=1))
+            return replace(numbers, log_mean=numbers.log_mean + logs, square=numbers.square * q)
         low, high = float(logs.min()), float(logs.max())
         if high - low < 1e-9:
             return LayerNumbers(*np.repeat(np.array([self.row(n, low)]).T, len(q), axis=1))
