@@ -42,6 +42,33 @@ process.BaseProcess._bootstrap = Dying._bootstrap
 """
 
 
+COUNTED = """
+from torch import nn
+from fanin.theory.stages import Passed
+
+
+class Counted(nn.Identity):
+    def signal_rule(self):
+        with open("asked", "a") as file:
+            print(id(self), file=file)
+        return [Passed()]
+"""
+
+
+def test_workers_tell_each_other_what_is_expected_of_a_recipe(tmp_path: Path) -> None:
+    """Two recipes, four seeds each: every worker sees one of them first, and its law serves both."""
+    (tmp_path / "counted.py").write_text(COUNTED)
+    (tmp_path / "own" / "activation").mkdir(parents=True)
+    (tmp_path / "own" / "activation" / "counted.yaml").write_text("_target_: counted.Counted\n")
+    words = "model.depth=2 model.width=16,24 data.limit=300 trainer.steps=0 seed=0,1,2,3 hydra.launcher.n_jobs=2"
+    assert fanin(tmp_path, "-m", "--config-dir=own", "activation=counted", *words.split()).code == 0
+    assert len((tmp_path / "asked").read_text().split()) == 2  # by the one activation of each recipe
+    rows = [row for run in runs(tmp_path / "outputs" / "runs").values() for row in table(run / "profiles.csv")]
+    norms = [row for row in rows if (row["axis"], row["quantity"]) == ("weight", "activation_norm")]
+    assert len(norms) == 8 * 2  # runs and weight layers
+    assert {row["source"] for row in norms} == {"first order in 1/n"}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The grid as it is when nothing happens, run one after the other by Hydra's own launcher."""

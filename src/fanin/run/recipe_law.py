@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from fanin.devices import widened
-from fanin.run.bounded_cache import BoundedCache
 from fanin.run.law_bands import bands_of, cosines_of
 from fanin.run.model_steps import Drawn, drawn_by, steps_of, with_data
 from fanin.run.recipe import Recipe
+from fanin.run.shared_cache import SharedCache
 from fanin.theory.answers import Residuals
 from fanin.theory.bands import Band, Bands, Key, weakest
 from fanin.theory.batch import Batch
@@ -76,7 +76,7 @@ def _moved(band: Band, by: float) -> Band:
     )
 
 
-_laws: BoundedCache[_Known] = BoundedCache(most=16)
+_laws: SharedCache[_Known] = SharedCache("laws", most=16)
 
 
 def recipe_law(

@@ -24,9 +24,9 @@ from fanin.parts.optimizers import SGD
 from fanin.probes.measures import stacked_norms
 from fanin.probes.probe import Label, measure_profile
 from fanin.probes.quantities import TABLE
-from fanin.run.bounded_cache import BoundedCache
 from fanin.run.networks import initialized, trained_model
 from fanin.run.recipe import Recipe
+from fanin.run.shared_cache import SharedCache
 from fanin.streams import stream_seed, undisturbed
 from fanin.theory.bands import Band, Bands, redraw_source
 from fanin.train.batches import Batches, probe_batch
@@ -83,11 +83,13 @@ def redrawn(made: Recipe, data: Dataset, *, asked: bool, steps: int) -> Redraws:
         steps: of the run, which is not kept waiting for long where they are few.
     """
     few = 0 < steps < SHORT
+    if made.drawn_of is None:
+        return _redrawn(made, data, asked=asked, few=few)
     key = (made.drawn_of, made.device, made.trainer.precision, made.probe.batch_size, made.probe.redraws, asked, few)
-    return _known.get(key if made.drawn_of else object(), lambda: _redrawn(made, data, asked=asked, few=few))
+    return _known.get(key, lambda: _redrawn(made, data, asked=asked, few=few))
 
 
-_known: BoundedCache[Redraws] = BoundedCache(most=64)
+_known: SharedCache[Redraws] = SharedCache("redraws", most=64)
 
 
 def _redrawn(made: Recipe, data: Dataset, *, asked: bool, few: bool) -> Redraws:

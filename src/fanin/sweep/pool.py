@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 TRIES = 3
 """Workers that may die before they have begun a group; then its runs are marked as failed."""
 
+MOST_NEWS = 16
+"""Groups whose news are kept for a worker."""
+
 IMPORTS = 60.0
 """Seconds that are waited for the imports of the report."""
 
@@ -130,6 +133,8 @@ class Pool:
     outcomes: list[Outcome] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     stopping: bool = False
+    begun: set[str | None] = field(default_factory=set)
+    news: deque[bytes] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
 
     def work(self, size: int, board: Board, asked: Callable[[], bool]) -> None:
         """Hand out groups until none is left, or the user asks to stop."""
@@ -138,7 +143,7 @@ class Pool:
         while any(worker.group for worker in self.workers) or (self.waiting and not asked()):
             for worker in list(self.workers):
                 if worker.group is None and self.waiting and not asked():
-                    self.assign(worker, self.waiting.popleft(), board)
+                    self.assign(worker, self.next_group(), board)
             if asked() and not self.stopping:
                 self.ask_to_stop()
             ready = wait([source for worker in self.workers for source in worker.sources], timeout=0.2)
@@ -154,7 +159,9 @@ class Pool:
             NoWorkers: there is none at all now.
         """
         try:
-            self.workers.append(start_worker(device, self.prepare_process, self.method))
+            worker = start_worker(device, self.prepare_process, self.method)
+            worker.untold = list(self.news)
+            self.workers.append(worker)
         except NoWorkers:
             if not self.workers:
                 raise
@@ -165,9 +172,28 @@ class Pool:
         for run in group.runs:
             _show(board.started, run.identity.name)
         try:
-            worker.connection.send([posted(run) for run in group.runs])
+            worker.connection.send(([posted(run) for run in group.runs], worker.untold))
+            worker.untold = []
         except OSError:  # it died while it waited
             self.replace_dead(worker, board)
+
+    def next_group(self) -> Group:
+        """The first that waits, but not of a recipe that another worker sees for the first time just now.
+
+        What is expected of a recipe takes a while to work out: it is worked out once, and told to the others.
+        """
+        new = {worker.group.recipe for worker in self.workers if worker.group} - self.begun - {None}
+        place = next((at for at, group in enumerate(self.waiting) if group.recipe not in new), 0) if new else 0
+        group = self.waiting[place]
+        del self.waiting[place]
+        return group
+
+    def tell(self, news: bytes, source: Worker) -> None:
+        """Keep what a worker has worked out for the others, those that are yet to be started too."""
+        self.news.append(news)
+        for worker in self.workers:
+            if worker is not source:
+                worker.untold = [*worker.untold, news][-MOST_NEWS:]
 
     def ask_to_stop(self) -> None:
         """Send the workers a last word: their runs stop at the next step, and their last messages are still read.
@@ -194,9 +220,14 @@ class Pool:
         """Handle one message of a worker."""
         kind, *content = message
         if kind == "outcomes":
+            outcomes, news = content
+            if worker.group is not None:
+                self.begun.add(worker.group.recipe)
             worker.group = None
-            for outcome in content[0]:
+            for outcome in outcomes:
                 self.close(outcome, board)
+            if news:
+                self.tell(news, worker)
         elif kind == "taken":
             worker.begun = True
         elif kind == "broken":

@@ -1,4 +1,4 @@
-"""Which configurations can be trained as one program: those that differ in numbers only."""
+"""What configurations have in common: the program that trains them, the networks that they draw."""
 
 from __future__ import annotations
 
@@ -40,6 +40,20 @@ def structure_key(values: Mapping[str, Any]) -> str | None:
         if found is not None:
             shared.append([key, target, found])
     return json.dumps(shared, sort_keys=True)
+
+
+def drawn_key(values: Mapping[str, Any]) -> str | None:
+    """Equal for configurations whose networks are drawn alike but for the seed: what is expected of one, is of all.
+
+    None for those of which nothing is expected.
+    """
+    if values["probe"].get("band") == "off":
+        return None
+    return json.dumps([values[name] for name in DRAWN], sort_keys=True)
+
+
+DRAWN = ("data", "preprocess", "initializer", *(name for name in PARTS if GROUPS[name].shapes_model))
+"""The groups that decide what a drawn network does on the run's data."""
 
 
 def _options(values: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -15,6 +15,7 @@ from typing import Any
 from fanin.devices import VISIBLE, accelerator, visible_device
 from fanin.output import forgive_output
 from fanin.run.request import Request
+from fanin.run.shared_cache import learn, news
 from fanin.sweep.composer import Plain, write_record
 from fanin.sweep.job import execute_together
 from fanin.sweep.run_view import ending
@@ -134,15 +135,19 @@ def work(connection: Connection, device: int | None, prepare_process: Callable[[
             if not connection.poll(PATIENCE):
                 continue
             try:
-                task: list[Posted] | None = connection.recv()
+                message: tuple[list[Posted], list[bytes]] | None = connection.recv()
             except (EOFError, OSError):
                 return
-            if task is None:  # the parent's last word
+            if message is None:  # the parent's last word
                 return
+            task, told = message
             line.send("taken")
+            for news_of_another in told:
+                learn(news_of_another)
             for one in task:
                 one.viewer = Remote(line, one.name)
-            line.send("outcomes", execute_together(task, lambda: asked() or line.hung_up))
+            outcomes = execute_together(task, lambda: asked() or line.hung_up)
+            line.send("outcomes", outcomes, news())
             if len(task) > 1:
                 gc.collect()  # the tensors of many runs, before the next ones are made
     except Exception as error:  # the parent prints it, without the traceback

@@ -6,7 +6,8 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -15,6 +16,7 @@ from fanin.errors import OptionError, UserError, choice
 from fanin.process import own_sockets
 from fanin.sweep.plan import Planned
 from fanin.sweep.signals import without_signals
+from fanin.sweep.structure import drawn_key
 from fanin.sweep.worker import work
 
 METHODS = ("auto", "forkserver", "spawn")
@@ -43,6 +45,11 @@ class Group:
     runs: Sequence[Planned]
     tries: int = 0
 
+    @cached_property
+    def recipe(self) -> str | None:
+        """What is expected of its first run, see `drawn_key`."""
+        return drawn_key(self.runs[0].composed.resolved)
+
 
 @dataclass
 class Worker:
@@ -56,6 +63,7 @@ class Worker:
         begun: whether it has confirmed that it took the group.
         reason: why it ended, as it said itself.
         watched: whether the system reports its death; it does not once the fork server has died.
+        untold: what other workers have worked out since its last group.
     """
 
     process: BaseProcess
@@ -65,6 +73,7 @@ class Worker:
     begun: bool = False
     reason: str = ""
     watched: bool = True
+    untold: list[bytes] = field(default_factory=list)
 
     @property
     def sources(self) -> list[Any]:
