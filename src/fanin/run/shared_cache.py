@@ -51,6 +51,6 @@ def news() -> bytes:
 
 def learn(told: bytes) -> None:
     """Take over what another process of this grid has worked out."""
-    for name, values in pickle.loads(told).items():  # noqa: S301 (of a worker of the same grid)
+    for name, values in pickle.loads(told).items():  # of a worker of the same grid
         for key, value in values.items():
             CACHES[name].values.setdefault(key, value)
