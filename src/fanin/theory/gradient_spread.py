@@ -116,15 +116,15 @@ def spreads(
             if pairs is None:
                 lost |= np.any([one.any(axis=(1, 2, 3)) for one in below if one is not None], axis=0)
             else:
-                under = [None if one is None else one[:begun] for one in below]
-                noise, cross = _noise(node, under, pairs[:begun], [nodes[source] for source in node.sources])
-                backward[:begun] += noise
+                under = [None if one is None else one[begun] for one in below]
+                noise, cross = _noise(node, under, pairs[begun], [nodes[source] for source in node.sources])
+                backward[begun] += noise
                 tied = _along(node, place, nodes, carried, noises, differing)
                 if tied is not None and isinstance(node.stage, Linear):
                     coupled += tied
                     pairs = pairs - (tied * node.stage.free(node.signal, Place(place + 1, noises)))[:, None]
                 if cross is not None:
-                    mixed[:begun, place + 1] += cross / totals[:begun, None]
+                    mixed[begun, place + 1] += cross / totals[begun, None]
         if place in layers:
             if pairs is None:
                 pairs = np.zeros((count, 1, examples, examples))
