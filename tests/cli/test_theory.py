@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.special import digamma
 
 from command_line import Said, end, start
 
@@ -54,6 +56,17 @@ def test_relu_by_hand(tmp_path: Path) -> None:
     assert found["point"]["phase"] == "critical"
     assert found["point"]["xi_c"] is None  # without bound
     assert (found["critical"]["variance"], found["critical"]["chi_par"]) == pytest.approx((2, 1))
+
+
+def test_a_deep_linear_network_is_a_chain(tmp_path: Path) -> None:
+    """Squared norms grow by v = 1.5 a layer on average; of the logarithm a layer takes psi(n/2) + ln 2 - ln n away."""
+    found = numbers(tmp_path, "activation=identity", "model.depth=4", "model.width=64", SCALED, "initializer.c=1.5")
+    assert found["law"]["source"] == "exact law"
+    assert (found["point"]["chi_perp"], found["critical"]["variance"]) == pytest.approx((1.5, 1))
+    first, second = found["layers"][:2]
+    assert (second["mean_square"] / first["mean_square"]) ** 2 == pytest.approx(1.5)
+    typical = 1.5 * math.exp(digamma(32) + math.log(2 / 64))
+    assert (second["median"] / first["median"]) ** 2 == pytest.approx(typical, rel=1e-3)
 
 
 def test_no_critical_variance(tmp_path: Path) -> None:

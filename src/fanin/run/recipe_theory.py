@@ -186,7 +186,7 @@ def recipe_theory(made: Recipe, inputs: Tensor, targets: Tensor, outputs: int) -
         )
         told = LawTold(found.source, "the probe batch", "", found.stopped_at, found.no_law)
     inner = _inner(walked.steps)
-    acts = any(isinstance(step.stage, Activated) for step in walked.steps)
+    acts = chain is not None or any(isinstance(step.stage, Activated) for step in walked.steps)
     point, critical = _phase(made, phi, inner, square) if acts else (None, None)
     return RecipeTheory(phi, layers, told, point, critical, law)
 
