@@ -18,6 +18,7 @@ from fanin.report.studies import load_study
 from fanin.report.studies.base import Study
 from option_pages import cell, content, option_names, options, sentence, typed
 
+DOCS = Path(__file__).parents[1] / "docs"
 CLAIMS = Path(__file__).with_name("claims.yaml")
 """Of every study, as it words them for its own grid: written by `make reference ARGS=--claims`."""
 
@@ -39,7 +40,7 @@ def page() -> str:
         parts += _grid(node["hydra"]["sweeper"]["params"])
         if said := claims.get(path.stem):
             parts += ["**Claims**, judged from the runs:\n", *(f"- {_plain(claim)}" for claim in said), ""]
-        parts += _figure(load_study(node.get("study")))
+        parts += _figure(path.stem, load_study(node.get("study")))
     return "\n".join(parts)
 
 
@@ -76,7 +77,11 @@ def _grid(params: dict[str, Any]) -> Iterator[str]:
         yield "\n".join(["With some choices go settings of their own:\n", *tied, ""])
 
 
-def _figure(study: Study | None) -> Iterator[str]:
+def _figure(name: str, study: Study | None) -> Iterator[str]:
+    """The figure of its report, where there is one in docs/figures, and what that shows."""
+    drawn = "study.png" if name == "init_study" else f"figures/{name}.png"
+    if (DOCS / drawn).is_file():
+        yield f"![The figure of {name}](../{drawn})\n"
     if study is not None and study.caption:
         yield f"**Figure.** {_plain(study.caption)}\n"
 

@@ -39,7 +39,7 @@ def test_every_study_has_its_claims_on_the_page_of_experiments() -> None:
     for name, claims in claimed.items():
         listed = re.findall(r"^- (.+)$", parts[name].partition("**Claims**")[2], re.MULTILINE)
         assert [re.sub(r"\\(.)", r"\1", one).replace("&lt;", "<") for one in listed] == claims, name
-        assert "**Figure.** " in parts[name], name
+        assert f"![The figure of {name}](../figures/{name}.png)\n\n**Figure.** " in parts[name], name
 
 
 def test_the_table_counts_the_options_of_every_group() -> None:
