@@ -106,30 +106,40 @@ def test_models(tmp_path: Path, name: str) -> None:
     assert {(when, what) for when in ("init", "final") for what in ("gradient_norm", "activation_norm")} <= kinds
 
 
-def test_a_gan(tmp_path: Path) -> None:
-    """No call of the whole: the calls of its parts are numbered, and each network has its own gradient."""
+def played(folder: Path | None) -> tuple[Gan, list[list[Tensor | None]]]:
+    """A GAN after three rounds, watched or not, and the gradients of both first layers in each."""
     torch.manual_seed(0)
     gan = Gan()
     optimizers = [torch.optim.SGD(part.parameters(), lr=0.1) for part in (gan.discriminator, gan.generator)]
-    grads, scores = [], []
-    with fanin.watch(gan, tmp_path, every=1, curves=ALL) as watch:
-        for _ in range(3):
-            real, noise = torch.randn(5, 4), torch.randn(5, 3)
-            gan.zero_grad()
-            loss = functional.softplus(-gan.discriminator(real)) + functional.softplus(
-                gan.discriminator(gan.generator(noise).detach())
-            )
-            loss.mean().backward()
-            optimizers[0].step()
-            optimizers[1].zero_grad()
-            judged = gan.discriminator(gan.generator(noise))
-            scores.append(norm(judged))
-            functional.softplus(-judged).mean().backward()
-            grads.append([copied(one.grad) for one in (gan.generator[0].weight, gan.discriminator[0].weight)])
-            optimizers[1].step()
+    grads = []
+    watch = None if folder is None else fanin.watch(gan, folder, every=1, curves=ALL)
+    for _ in range(3):
+        real, noise = torch.randn(5, 4), torch.randn(5, 3)
+        gan.zero_grad()
+        loss = functional.softplus(-gan.discriminator(real)) + functional.softplus(
+            gan.discriminator(gan.generator(noise).detach())
+        )
+        loss.mean().backward()
+        optimizers[0].step()
+        optimizers[1].zero_grad()
+        functional.softplus(-gan.discriminator(gan.generator(noise))).mean().backward()
+        grads.append([copied(one.grad) for one in (gan.generator[0].weight, gan.discriminator[0].weight)])
+        optimizers[1].step()
+        if watch is not None:
             watch.step(optimizers[1])
+    if watch is not None:
+        watch.close()
+    return gan, grads
+
+
+def test_a_gan(tmp_path: Path) -> None:
+    """No call of the whole: each network has its own gradient, and both are trained as with nobody watching."""
+    gan, grads = played(tmp_path)
+    plain, _ = played(None)
+    assert all(torch.equal(one, other) for one, other in zip(gan.parameters(), plain.parameters(), strict=True))
     for place, layer in enumerate(("generator.0", "discriminator.0")):
         mine = [norm(pair[place]) for pair in grads if (pair[place]) is not None]  # type: ignore[arg-type]
+        assert len(mine) == 3
         assert curve(tmp_path, "gradient_norm", layer) == approx(mine)
     assert set(layers(tmp_path, "gradient_norm")) == {
         f"{part}.{n}" for part in ("generator", "discriminator") for n in (0, 2)
