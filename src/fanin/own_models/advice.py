@@ -33,6 +33,7 @@ class Advice:
         variances: of a weight, by layer, that would hold norms and gradients; empty where it is not known.
         scaled: fan_in times the variances of the layers' weights as they are, and as they should be.
         why: why that is not known.
+        tried: whether the variances were found by trying them on a copy, and are no theory's.
     """
 
     passes: tuple[str, ...]
@@ -42,6 +43,7 @@ class Advice:
     variances: Mapping[str, float] = field(default_factory=dict)
     scaled: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     why: str = ""
+    tried: bool = False
 
     def __str__(self) -> str:
         span = self.layers[0] if len(self.layers) == 1 else f"{self.layers[0]} to {self.layers[-1]}"
@@ -50,6 +52,9 @@ class Advice:
             return f"{where}): the weights are all 0, and no gradient passes until they have moved"
         now, wanted = (_range(one) for one in self.scaled)
         held = f"{wanted} / fan_in would hold the norms" if wanted else f"what would hold them is not known: {self.why}"
+        if self.tried:
+            mean = exp(sum(map(log, self.scaled[1])) / len(self.scaled[1]))
+            held = f"on a copy about {mean:.2g} / fan_in held the norms"
         return f"{where}, each by {self.factor:.3g}): weights have a variance of {now} / fan_in, {held}"
 
 
@@ -73,15 +78,25 @@ def advise(states: Sequence[LayerState], start: float, analysis: InitAnalysis | 
         return []
     found: list[Advice] = []
     if analysis.forward in SIGNS:
-        found += _of_pass("forward", analysis.forward, states, [start, *(one.size for one in states)])
+        found += _of_pass("forward", analysis.forward, states, sizes_of("forward", states, start))
     if analysis.backward in SIGNS:
-        # A layer's change of a gradient on its way down is seen from its block's end to that of the block below.
-        above = [1 / one.flow if one.flow > 0 else math.inf if one.flow == 0 else math.nan for one in states]
-        found += _of_pass("backward", str(analysis.backward), states, [above[0], *above])
+        found += _of_pass("backward", str(analysis.backward), states, sizes_of("backward", states))
     if analysis.backward == "blocked":
         dead = tuple(one.name for one in states if one.variance == 0)
         found += [Advice(("backward",), "blocked", dead, 0.0)] if dead else []
     return _joined(found)
+
+
+def sizes_of(name: str, states: Sequence[LayerState], start: float = math.nan) -> list[float]:
+    """What a pass shows before the first layer and after each; it grows where the pass explodes.
+
+    Forward it is the root mean square of activations; backward one over that of gradients, for what a layer does to a
+    gradient on its way down is seen from its block's end to that of the block below.
+    """
+    if name == "forward":
+        return [start, *(one.size for one in states)]
+    above = [1 / one.flow if one.flow > 0 else math.inf if one.flow == 0 else math.nan for one in states]
+    return [above[0], *above]
 
 
 def _joined(found: Sequence[Advice]) -> list[Advice]:
@@ -94,7 +109,7 @@ def _joined(found: Sequence[Advice]) -> list[Advice]:
 
 
 def _of_pass(name: str, word: str, states: Sequence[LayerState], sizes: Sequence[float]) -> list[Advice]:
-    """Of one pass: sizes before the first layer and after each, which grow where the pass explodes."""
+    """Of one pass, from its sizes."""
     sign, logs = SIGNS[word], [_log(one) for one in sizes]
     hidden = max(1, len(states) - 1)  # the last layer gives answers, no signal for another layer
     blamed = [place for place in range(hidden) if _is_off(states[place], sign)]
@@ -120,13 +135,17 @@ def _is_off(state: LayerState, sign: int) -> bool:
 
 
 def _stretch(logs: Sequence[float], sign: int) -> list[int]:
-    """The layers between the two places over which the logarithm changes most, to one side."""
+    """The layers over which a logarithm changes to one side, and beside which it does not.
+
+    Of independent changes of one variance, 0 in the mean but for one stretch, it is the most probable one: its sum
+    squared over its length is the largest.
+    """
     best, places = -math.inf, (0, len(logs) - 1)
     for low, one in enumerate(logs):
         for high in range(low + 1, len(logs)):
             change = sign * (logs[high] - one)
-            if change > best:
-                best, places = change, (low, high)
+            if change > 0 and change**2 / (high - low) > best:
+                best, places = change**2 / (high - low), (low, high)
     return list(range(*places))
 
 

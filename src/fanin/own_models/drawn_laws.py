@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from fanin.devices import widened
 from fanin.own_models.examined import Row, examined, fault_of
 from fanin.own_models.rules import Parameter, Rules, laws_of, parameters_of
 from fanin.own_models.weight_laws import Law
@@ -112,7 +113,7 @@ def _far(one: Parameter, laws: Sequence[Law]) -> bool:
     law = laws[0] if laws and one.tensor.ndim > 1 else None
     if law is None or not law.drawn:
         return False
-    square = float(_thinned(one, laws).tensor.detach().double().square().mean())
+    square = float(widened(_thinned(one, laws).tensor.detach()).square().mean())
     error = math.sqrt(2 / min(one.tensor.numel(), MOST))  # a normal's, which is the largest
     return abs(square / (law.std**2 + law.mean**2) - 1) > FAR * error
 

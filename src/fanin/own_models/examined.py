@@ -47,7 +47,7 @@ def examined(one: Parameter, laws: tuple[Law, ...]) -> Row:
     padding = getattr(one.module, "padding_idx", None)
     if isinstance(padding, int) and one.attribute == "weight" and tensor.ndim == 2 and not bool(tensor[padding].any()):
         tensor = torch.cat([tensor[:padding], tensor[padding + 1 :]])  # torch sets this row to 0
-    row = Row(one, laws, tensor.double().cpu().flatten().numpy())
+    row = Row(one, laws, tensor.cpu().double().flatten().numpy())
     if not np.isfinite(row.sample).all():
         row.wrong = f"{int((~np.isfinite(row.sample)).sum()):,} of {len(row.sample):,} entries are not finite"
         row.sample = row.sample[:0]

@@ -171,6 +171,6 @@ class Answering:
                 raise NoMean
             total = torch.stack([of(one, *wanted).reshape(()) for one in found]).sum()
             (gradient,) = torch.autograd.grad(total, found)
-            return np.asarray(gradient.double().cpu().numpy())
+            return np.asarray(gradient.cpu().double().numpy())
 
         return answers

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fanin.errors import UserError, shortened
+from fanin.own_models.layer_states import rms
 from fanin.own_models.probe_pass import Loss, ProbePass
 from fanin.own_models.unwrapped import checked
 from fanin.own_models.whole_look import observer_of, whole_look
@@ -200,19 +201,15 @@ def _differs(model: nn.Module, drawn: Mapping[str, Tensor]) -> str:
         p, level = same_law(_entries(mine), _entries(fresh)), LEVEL / len(pairs)
         if p < level:
             return (
-                f"{name} is not drawn as its module's reset_parameters draws it (rms {_rms(mine):.3g} here, "
-                f"{_rms(fresh):.3g} there); redraw= draws the model as you do"
+                f"{name} is not drawn as its module's reset_parameters draws it (rms {rms(mine):.3g} here, "
+                f"{rms(fresh):.3g} there); redraw= draws the model as you do"
             )
     return ""
 
 
 def _entries(tensor: Tensor) -> NDArray[np.float64]:
     flat = tensor.flatten()
-    return np.asarray(flat[:: max(1, len(flat) // 2**16)].double().cpu().numpy())
-
-
-def _rms(tensor: Tensor) -> float:
-    return float(tensor.double().square().mean().sqrt())
+    return np.asarray(flat[:: max(1, len(flat) // 2**16)].cpu().double().numpy())
 
 
 def same_law(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from fanin.devices import widened
 from fanin.parts.models.layers import weight_layers
 from fanin.probes.capture import Observation
 from fanin.run.model_steps import Walked, steps_of
@@ -62,10 +63,10 @@ def layer_states(model: nn.Module, seen: Observation, inputs: Tensor | None) -> 
             LayerState(
                 name=name,
                 fan_in=seen.fan_ins[place],
-                variance=seen.fan_ins[place] * float(weight.double().square().mean()),
+                variance=seen.fan_ins[place] * rms(weight) ** 2,
                 entries=weight.numel(),
-                size=_rms(seen.activations[end]),
-                flow=math.nan if flow is None else _rms(flow),
+                size=rms(seen.activations[end]),
+                flow=math.nan if flow is None else rms(flow),
                 critical=found if isinstance(found, float) else None,
                 why="" if isinstance(found, float) else found,
             )
@@ -73,8 +74,13 @@ def layer_states(model: nn.Module, seen: Observation, inputs: Tensor | None) -> 
     return states
 
 
-def _rms(tensor: Tensor) -> float:
-    return float(tensor.double().square().mean().sqrt())
+def rms(tensor: Tensor) -> float:
+    """Root mean square of the entries of a tensor, in float64.
+
+    >>> rms(torch.tensor([3.0, 4.0, 0.0, 0.0]))
+    2.5
+    """
+    return float(widened(tensor.detach()).square().mean().sqrt())
 
 
 def _critical_variances(model: nn.Module, inputs: Tensor) -> Mapping[str, float | str]:

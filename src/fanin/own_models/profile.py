@@ -13,13 +13,14 @@ from torch import nn
 from fanin.own_models.advice import advise
 from fanin.own_models.expected_norms import ExpectedNorms, batch_of
 from fanin.own_models.fresh_draws import Redraw
-from fanin.own_models.layer_states import layer_states
+from fanin.own_models.layer_states import LayerState, layer_states, rms
 from fanin.own_models.patterns import chosen_modules
 from fanin.own_models.probe_pass import Loss, ProbePass
 from fanin.own_models.profile_figure import profile_panel
 from fanin.own_models.profile_found import Found
 from fanin.own_models.profile_told import html_of, lines_of
 from fanin.own_models.rules import Rules
+from fanin.own_models.trial import with_trial
 from fanin.own_models.unwrapped import checked
 from fanin.own_models.whole_look import observer_of, whole_look
 from fanin.probes.capture import Capture
@@ -118,10 +119,16 @@ def profile(
     overlay = Overlay.over(inner, expect=expect)
     rows = overlay.annotate("init", labels, values[0].tolist())
     found, batch = overlay.expected, batch_of(inputs)
-    start = math.nan if batch is None else float(batch.detach().double().square().mean().sqrt())
+    start = math.nan if batch is None else rms(batch)
+
+    def look(model: nn.Module) -> list[LayerState]:
+        passes = ProbePass(model, Capture(model), inputs, targets, loss, seed=seed, autocast=autocast)
+        return layer_states(model, whole_look(passes, observer_of(model)), None)
+
+    advice = advise(layer_states(inner, seen, batch), start, overlay.analysis)
     return Profile(
         _table(rows),
-        advise(layer_states(inner, seen, batch), start, overlay.analysis),
+        [with_trial(one, inner, look) for one in advice],
         overlay.analysis,
         drawn_by=expect.drawn.rule if found is not None and band not in ("off", "redraw") else "",
         no_law=overlay.no_law,
