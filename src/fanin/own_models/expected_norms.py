@@ -105,10 +105,10 @@ class ExpectedNorms:
     def _law(self, batch: Tensor, loss: Answering) -> RecipeLaw:
         of = self.model, self.drawn.weights, batch, loss.labels
         try:
-            return model_law(*of, loss)[0]
+            return model_law(*of, loss, alone=True)[0]
         except NoMean:
             loss.why = "it is no mean over the examples"
-            return model_law(*of, lambda rows: None)[0]
+            return model_law(*of, lambda rows: None, alone=True)[0]
 
 
 def batch_of(inputs: Any) -> Tensor | None:

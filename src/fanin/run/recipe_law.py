@@ -118,7 +118,13 @@ def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Kn
 
 
 def model_law(
-    model: nn.Module, weights: Drawn, inputs: Tensor, labels: NDArray[Any] | None, answers: Answers
+    model: nn.Module,
+    weights: Drawn,
+    inputs: Tensor,
+    labels: NDArray[Any] | None,
+    answers: Answers,
+    *,
+    alone: bool = False,
 ) -> tuple[RecipeLaw, dict[Key, float]]:
     """What theory says of a model whose weights are drawn from known laws, and how each band follows inputs' length.
 
@@ -128,13 +134,14 @@ def model_law(
         inputs: a batch, [B, ...].
         labels: the class of each example, [B], where the loss compares outputs with that alone; else None.
         answers: from the places of some examples to how the loss answers to their outputs; None for no gradients.
+        alone: whether it is this batch that other draws of the weights see, too, and no other of its size.
     """
     with threadpool_limits(1, user_api="blas"):  # of small matrices: more threads only wait for each other
-        return _composed(model, weights, inputs, labels, answers)
+        return _composed(model, weights, inputs, labels, answers, alone)
 
 
 def _composed(
-    model: nn.Module, weights: Drawn, inputs: Tensor, labels: NDArray[Any] | None, answers: Answers
+    model: nn.Module, weights: Drawn, inputs: Tensor, labels: NDArray[Any] | None, answers: Answers, alone: bool
 ) -> tuple[RecipeLaw, dict[Key, float]]:
     log_square = _log_square(inputs)
     walked = steps_of(weights, model, inputs)
@@ -146,14 +153,15 @@ def _composed(
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     if labels is not None and len(rows) < count:
         rows = _of_each_class(labels, len(rows))
-    some = inputs[rows].detach().double().cpu().numpy()
+    some = inputs[rows].detach().cpu().double().numpy()
     scale = math.sqrt(exp(log_square) / max(float((some**2).sum()) * count / len(rows), 1e-300))
     some = some * scale  # as long as the whole batch's are
     classes = outputs[-1] if outputs is not None else 0
     residuals = None if outputs is None else answers(rows)
     batch = Batch(np.ones(len(rows)), count)
     if labels is not None and labels.max() < classes:
-        batch = Batch(np.ones(len(rows)), count, labels[rows], classes, np.bincount(labels, minlength=classes))
+        whole = np.bincount(labels, minlength=classes)
+        batch = Batch(np.ones(len(rows)), count, labels[rows], classes, whole, alone)
     steps = with_data(walked.steps, some)
     found = compose(steps, batch, residuals, classes)
     bands, by_input = bands_of(steps, walked, found, some)

@@ -25,6 +25,7 @@ class Batch:
         classes: of each example, [B]; None where they have none.
         among: how many classes there are.
         whole_counts: how many examples of each class the whole batch has, [classes].
+        alone: whether it is this batch that is asked about, and no other of its size.
     """
 
     counted: FloatArray
@@ -32,6 +33,7 @@ class Batch:
     classes: NDArray[np.int64] | None = None
     among: int = 0
     whole_counts: NDArray[np.int64] | None = None
+    alone: bool = False
 
     def over_batches(self, pairs: FloatArray) -> tuple[float, float, float]:
         """The sum over pairs in other batches of as many examples: its mean, and its logarithm's mean and variance.
@@ -62,7 +64,7 @@ class Batch:
     @cached_property
     def _counts(self) -> FloatArray | None:
         """Examples of each class in other batches, [draws, classes]; None where classes are not known to be equal."""
-        if self._members is None or self._members.sum(0).min() < 2:
+        if self.alone or self._members is None or self._members.sum(0).min() < 2:
             return None
         having = self._members.sum(0)
         number, equal = int(having.sum()), 1 / self.among
