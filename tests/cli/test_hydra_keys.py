@@ -48,7 +48,7 @@ IN_A_RUN = {
     "hydra.searchpath=[nowhere]": "hydra.searchpath: nowhere is not there; a folder is typed file:///FOLDER",
     "hydra=3": "hydra=3: must be set key by key",
     "--resolve": "--resolve goes with --cfg",
-    "--shell-completion": "--shell-completion: Expecting one subcommand",
+    "--shell-completion": "--shell-completion: must be install=SHELL, uninstall=SHELL or query=SHELL",
     "--experimental-rerun=x": "unrecognized arguments: --experimental-rerun",
 }
 

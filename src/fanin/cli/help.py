@@ -33,7 +33,9 @@ Groups and their options (* the default):
 FOOTER = """
   fanin GROUP=OPTION --help     the keys of an option, each with its default and what it says
   fanin --cfg job [...]         every key of a run, with its value; nothing is run
-  fanin --hydra-help            flags of Hydra itself (--config-dir, --info, --shell-completion, ...)
+  fanin GROUP=OPTION --schema   the JSON schema of an option, for editors; of your own, too
+  fanin --shell-completion install=bash         what a shell needs to complete all this (or zsh, fish)
+  fanin --hydra-help            flags of Hydra itself (--config-dir, --info, ...)
   force=true                    run again what is finished; hydra.sweep.dir=DIR puts runs elsewhere"""
 
 

@@ -27,7 +27,28 @@ def main() -> None:
         print(f"fanin {__version__}")
         return
     collect_rarely()
+    if not {"--shell-completion", "-sc"}.isdisjoint(arguments) or "--schema" in arguments:
+        sys.exit(_told(arguments))
     sys.exit(_through_hydra())
+
+
+def _told(arguments: list[str]) -> int:
+    """Print what a shell or an editor asks for."""
+    try:
+        if "--schema" in arguments:
+            from fanin.cli.schema import schema_text
+
+            print(schema_text(arguments))
+        else:
+            from fanin.cli.completion import answer
+
+            print(answer([one for one in arguments if one not in ("--shell-completion", "-sc")]))
+    except Exception as error:
+        from fanin.api.hydra_errors import one_line
+
+        _tell(one_line(error, arguments))
+        return 1
+    return 0
 
 
 def _help(arguments: list[str]) -> int:
@@ -111,10 +132,8 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
         refuse("unrecognized arguments: --experimental-rerun")
     if args.resolve and not args.cfg:
         refuse("--resolve goes with --cfg")
-    if not args.shell_completion:
-        args.overrides = overrides_of(args.overrides, arguments)
+    args.overrides = overrides_of(args.overrides, arguments)
     modes = {"--run": args.run, "-m": args.multirun, "--cfg": args.cfg, "--info": args.info}
-    modes["--shell-completion"] = args.shell_completion
     if len(typed := [name for name, value in modes.items() if value]) > 1:
         refuse(f"{' and '.join(typed)} do not go together")
     return args
@@ -126,7 +145,7 @@ def _dispatch(args: Any) -> None:
 
     from fanin.api.application import application
     from fanin.api.task import start
-    from fanin.errors import OptionError, UserError
+    from fanin.errors import OptionError
 
     more = Path(args.config_dir) if args.config_dir is not None else None
     if more is not None and not more.is_dir():
@@ -140,11 +159,6 @@ def _dispatch(args: Any) -> None:
             app.hydra_help(config_name=name, args_parser=get_args_parser(), args=args)
         elif args.cfg:
             app.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
-        elif args.shell_completion:
-            try:
-                app.shell_completion(name, overrides)
-            except (ValueError, KeyError) as error:  # COMP_LINE comes from the shell
-                raise UserError(f"--shell-completion: {' '.join(str(error).split())}") from None
         elif args.info:
             app.show_info(args.info, name, overrides)
         else:
