@@ -16,7 +16,7 @@ class Column:
 
     Args:
         name: as it stands in the file.
-        meaning: what it holds, to be read after "is".
+        meaning: what it holds, a phrase to follow "is".
         unit: of a number that has one.
     """
 
@@ -35,10 +35,10 @@ STATES = {
     "diverged": "ended by the first loss that was not finite, which is a result, too",
     "failed": "ended by an error; run.log has the traceback",
     "interrupted": "stopped by the user; the same command resumes from the last checkpoint",
-    "running": "on its way, or its machine died before it could say more",
-    "paused": "waits for a search to go on with it",
-    "pruned": "ended by a search, for others were better",
-    "unknown": "no file tells",
+    "running": "in training, or its machine died before the state could be written",
+    "paused": "stopped by a search, which may resume it",
+    "pruned": "ended by a search because other runs were better",
+    "unknown": "no file says",
 }
 """status.json's `state`, and what it means."""
 
@@ -78,7 +78,7 @@ EARLIER = {
     "full_loss": "train_loss",
     "full_error": "train_error",
 }
-"""What columns are called that have another name in a metrics.csv without batch_loss, of an earlier version."""
+"""Today's names of the columns of a metrics.csv of an earlier version, which has no batch_loss."""
 
 METRICS = (
     Column("step", "updates made"),
@@ -99,10 +99,10 @@ PROFILES = (
     Column("quantity", "what is measured, such as activation_norm or gradient_norm"),
     Column("value", "the measured number"),
     Column("theory", "the median of a fresh draw of the recipe at initialization"),
-    Column("band_low", "what a fresh draw lies below in 16 % of the cases"),
-    Column("band_high", "what it lies above in 16 %"),
-    Column("source", "what the three go by: exact law, first order in 1/n, mean field, or redraw of so many"),
-    Column("redraw_median", "with `probe.band=both` the median of redraws beside a law"),
+    Column("band_low", "the 16 % quantile of fresh draws"),
+    Column("band_high", "their 84 % quantile"),
+    Column("source", "where these three come from: exact law, first order in 1/n, mean field, or redraw of a number"),
+    Column("redraw_median", "with `probe.band=both` the median of the redraws, beside a law"),
     Column("redraw_low", "their 16 % quantile"),
     Column("redraw_high", "their 84 % quantile"),
 )
@@ -144,23 +144,29 @@ INIT = (
 INIT_WORDS = (
     Column("forward", "the verdict on the forward pass: critical, stable, vanishing or exploding"),
     Column("backward", "the verdict on the backward pass: the same words, or blocked, by weights of 0"),
-    Column("source", "what z and the quantile go by, as in profiles.csv: a law or redraws"),
+    Column("source", "where z and the quantile come from, as in profiles.csv: a law or redraws"),
 )
 """Words in result.json's `init`, and their columns of summary.csv."""
 
 INIT_MORE = (
-    Column("verdict", "the bad one of these two, or that of the forward pass"),
-    Column("z_critical", "how far the last hidden norm lies from where the critical variance has it", "sd"),
+    Column("verdict", "the worse one of these two; that of the forward pass if neither is bad"),
+    Column("z_critical", "how far the last hidden norm lies from the mean at the critical variance", "sd"),
     Column("backward_z_critical", "the same for the gradients' change from the last layer to the first", "sd"),
     Column("gradient_smallest_layer", "where the smallest gradient is"),
     Column("layers_without_gradient", "how many of the layers that are trained have a gradient of exactly 0"),
-    Column("backward_source", "what backward_z and its quantile go by"),
-    Column("law", "the activation that has a critical variance, where one tells what is critical; else null"),
-    Column("no_law", "why no law reaches every norm, in words; null where one does"),
-    Column("stopped_at", "the part that ended it"),
-    Column("no_redraw", "why there are no redraws, where some were wanted"),
+    Column("backward_source", "where backward_z and its quantile come from"),
+    Column(
+        "law",
+        "the activation whose critical variance the verdicts go by: relu, identity or two slopes; null without one",
+    ),
+    Column("no_law", "why the law does not reach every norm, in words; null where it does"),
+    Column("stopped_at", "the part at which the law ends"),
+    Column("no_redraw", "why there are no redraws although some were wanted"),
     Column("unseen", "parameters of two axes or more that no profile shows"),
-    Column("point_variance", "v, the variance of the inner layers' weights times fan-in; null where these have no one"),
+    Column(
+        "point_variance",
+        "v, the variance of the inner layers' weights times fan-in; null unless it is the same for all",
+    ),
     Column("point_bias_variance", "s, the variance of their biases"),
     Column("point_q", "q*, the variance of pre-activations that lengths of order 1 go to at infinite width"),
     Column("point_chi_par", "what a layer does to a small change of the length there"),
@@ -186,7 +192,7 @@ EVALUATION = (
 SUMMARY_FIRST = (
     Column("run", "the run's folder below the grid's"),
     Column("state", "one of the states above"),
-    Column("outcome", "what came of the training, in words"),
+    Column("outcome", "the outcome of the training, in words"),
     Column("verdict", "what the profile at init says of the initialization"),
 )
 """summary.csv begins with these; a column for every key that varies in the grid follows, the seed the last of them."""
@@ -209,8 +215,8 @@ RESULT = (
     Column("run", "the run's name, which is its folder's"),
     Column("experiment", "its experiment, runs where there is none"),
     Column("state", "done, diverged or pruned"),
-    Column("outcome", "what came of the training, in words"),
-    Column("task", "what the loss is about: a classifier's words for an outcome are not those of a surface"),
+    Column("outcome", "the outcome of the training, in words"),
+    Column("task", "the kind of loss, which decides the words for the outcome: classification, descent, ..."),
     Column("chance_loss", "the loss of the best constant answer, ln K for cross-entropy; null where it is unknown"),
     Column("chance_error", "the error of the best constant answer; null where the targets are no classes"),
     Column("first_loss", "the training loss of the first batch"),
@@ -226,13 +232,13 @@ RESULT = (
     Column("overrides", "what makes this run differ from the base of its experiment, its seed included"),
     Column("choices", 'the chosen option of every group, "a+b" where several are taken'),
     Column("config", "the configuration, nested, every interpolation resolved, without force"),
-    Column("config_hash", "16 hex digits of SHA-256 over the configuration: what the run's identity is"),
+    Column("config_hash", "16 hex digits of SHA-256 over the configuration, the run's identity"),
     Column("classes", "K, the number of classes, or of outputs where there are none"),
     Column("seeds", "the run's seed, and that of each stream made of it"),
-    Column("versions", "of Python, fanin, torch, hydra-core, omegaconf and numpy"),
+    Column("versions", "versions of Python, fanin, torch, hydra-core, omegaconf and numpy"),
     Column("code", "the user's own files that the configuration names parts of: 16 hex digits of SHA-256 of each"),
     Column("git", "commit of the folder in which the command was typed, and whether it had changes; null outside one"),
-    Column("device", "where it was trained"),
+    Column("device", "the device it was trained on"),
     Column("parameters", "the number of parameters"),
     Column("flops_per_step", "floating point operations of an update"),
 )
@@ -242,7 +248,7 @@ RUN_FILES = (
     "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "run.log", ".lock", ".hydra",
     "checkpoints",
 )  # fmt: skip
-"""What a run's folder holds; TensorBoard's events.out.tfevents.* beside them."""
+"""The files of a run's folder, beside TensorBoard's events.out.tfevents.*."""
 
 CHECKPOINTS = ("last.pt", "best.pt")
-"""What its checkpoints/ holds: what the same command resumes from, and the weights of the best validation."""
+"""The files in its checkpoints/: where the same command resumes, and the weights with the best validation."""
