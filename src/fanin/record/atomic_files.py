@@ -49,6 +49,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write these bytes atomically."""
+    write_atomically(path, lambda file: file.write(content))
+
+
 def _replace_once_closed(temporary: str, path: Path) -> None:
     """Move a file to its place once no reader has the old file open."""
     deadline = time.monotonic() + PATIENCE

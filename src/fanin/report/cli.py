@@ -43,6 +43,10 @@ def parser() -> argparse.ArgumentParser:
         "and each is compared with the first",
     )  # fmt: skip
     parser.add_argument(
+        "--format", metavar="NAME,...",
+        help="write the table in these formats too: latex, json, parquet (csv and markdown are always written)",
+    )  # fmt: skip
+    parser.add_argument(
         "--metric", metavar="NAME",
         help="what to compare, any number of result.json (default: test_error, over folds val_error)",
     )  # fmt: skip
@@ -64,16 +68,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--group-by: not together with --compare, which pairs by all that its sides leave out")
         from rich.console import Console
 
-        console, folders = Console(highlight=False), folders or [Path("outputs")]
+        from fanin.report.write.formats import ENDINGS, formats_of
+        from fanin.report.write.terminal import line, near, print_study
+
+        console, folders, formats = Console(highlight=False), folders or [Path("outputs")], formats_of(arguments.format)
         if arguments.compare is None:
             from fanin.report.make import write_report
-            from fanin.report.write.terminal import print_study
 
-            print_study(write_report(folders, arguments.out, keys), console)
+            report = write_report(folders, arguments.out, keys, formats=formats)
+            print_study(report, console)
+            out, stem = report.out, "table"
         else:
             from fanin.report.compare.comparison import compare, print_compared
 
-            print_compared(compare(folders, sides, arguments.metric, arguments.out), console)
+            compared = compare(folders, sides, arguments.metric, arguments.out, formats=formats)
+            print_compared(compared, console)
+            out, stem = compared.out, "compare"
+        for name in formats:
+            line(console, f"{name:<12}{near(out / f'{stem}.{ENDINGS[name]}')}")
     except (UserError, OSError) as error:
         message = file_line(error) if isinstance(error, OSError) else str(error)
         print(f"fanin-report: {' '.join(message.split())}", file=sys.stderr)

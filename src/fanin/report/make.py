@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +20,9 @@ from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, task_o
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles
 from fanin.report.theory_events import write_tensorboard
+from fanin.report.write.formats import Grid, formats_there, write_formats
 from fanin.report.write.page import Report, write_page
-from fanin.report.write.tables import study_rows, write_table_markdown
+from fanin.report.write.tables import metric_cells, study_rows, write_table_markdown
 
 PATIENCE = 600.0
 """Seconds to wait for another report in the same place."""
@@ -32,6 +33,7 @@ def write_report(
     out: Path | None = None,
     group_by: Sequence[str] | None = None,
     *,
+    formats: Sequence[str] = (),
     redraw: bool = True,
 ) -> Report:
     """Read all runs at or below the folders and write the report; an earlier one in its place is replaced.
@@ -42,6 +44,7 @@ def write_report(
         folders: run folders or folders that hold some, at any depth.
         out: where to write; by default `report` in the folder common to all runs.
         group_by: configuration keys whose values make a configuration; by default all overrides but seed and fold.
+        formats: of the table beside CSV and Markdown, see write.formats; one that is there already is written again.
         redraw: draw the figures also where they are there and no run's file has changed since.
 
     Raises:
@@ -51,11 +54,18 @@ def write_report(
     place = grid_of(folders)[0] / "report" if out is None else out.resolve()
     place.mkdir(parents=True, exist_ok=True)
     with alone(place / ".lock", PATIENCE):
-        return _write_report(folders, place, group_by or (), redraw=redraw, explicit=out is not None)
+        there = {*formats, *formats_there(place, "table")}
+        return _write_report(folders, place, group_by or (), there, redraw=redraw, explicit=out is not None)
 
 
 def _write_report(
-    folders: Sequence[Path], out: Path, group_by: Sequence[str], *, redraw: bool, explicit: bool
+    folders: Sequence[Path],
+    out: Path,
+    group_by: Sequence[str],
+    formats: Collection[str],
+    *,
+    redraw: bool,
+    explicit: bool,
 ) -> Report:
     grid, found = grid_of(folders)
     runs = read_runs(found, grid)
@@ -80,6 +90,9 @@ def _write_report(
     tables = [out / "table.csv", out / "table.md", out / "claims.csv"][: 3 if claims else 2]
     write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
     write_table_markdown(tables[1], sheet.title, rows, table, [claim for _, claim in claims], task_of(runs))
+    grids = [Grid(sheet.title, table.header, table.rows)]
+    grids += [Grid("final metrics", *cells)] if (cells := metric_cells(rows, task_of(runs)))[0] else []
+    tables += write_formats(formats, out, "table", grids, rows)
     told = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
     (out / "claims.csv").unlink(missing_ok=True)  # of an earlier report
     if claims:

@@ -24,6 +24,7 @@ from fanin.report.figures.style import Sheet, look, save
 from fanin.report.read.configurations import FOLD, folds_of
 from fanin.report.read.folders import grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
+from fanin.report.write.formats import Grid, formats_there, write_formats
 from fanin.report.write.templates import write_template
 from fanin.report.write.terminal import line, near
 
@@ -113,7 +114,12 @@ class Compared(NamedTuple):
 
 
 def compare(
-    folders: Sequence[Path], sides: Sequence[str], metric: str | None = None, out: Path | None = None
+    folders: Sequence[Path],
+    sides: Sequence[str],
+    metric: str | None = None,
+    out: Path | None = None,
+    *,
+    formats: Sequence[str] = (),
 ) -> Compared:
     """Compare the runs of each side with those of the first and write compare.csv, compare.md and the figure.
 
@@ -126,6 +132,7 @@ def compare(
         sides: two or more of the form key=value[,key=value...].
         metric: a number of result.json; by default val_error where the runs of a side are folds, else test_error.
         out: where to write; by default `report` in the folder common to all runs.
+        formats: of the numbers beside CSV and Markdown, see write.formats; one that is there already is written again.
 
     Raises:
         UserError: see read_sides and match; a metric that no run has; no comparison with two pairs.
@@ -154,6 +161,8 @@ def compare(
     write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
     title = titled(chosen)
     write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons)
+    grids = [Grid(f"{one.side.text} against {one.first.text}", *one.table()) for one in comparisons if one.statistics]
+    tables += write_formats({*formats, *formats_there(place, "compare")}, place, "compare", grids, rows)
     with look():
         figures = save(_figure(Sheet(title, metric, []), comparisons), place, "compare")
     return Compared(title, metric, comparisons, place, tables, figures)

@@ -150,13 +150,18 @@ def write_table_markdown(
     path: Path, title: str, rows: Sequence[Row], table: Table, claims: Sequence[Claim], task: Task
 ) -> None:
     """The claims with their verdicts, the table and the final metrics in Markdown, in the words of the runs' task."""
-    metrics = [name for name in METRICS if any(row[f"{name}_n"] for row in rows)]
+    metrics, intervals = metric_cells(rows, task)
     write_template(
         path, "table.md", title=title, table=table, claims=claims, initialization=INITIALIZATION,
-        metrics=["configuration", *(metric_words(name, task) for name in metrics)] if metrics else [],
-        intervals=[[row["configuration"], *(interval_text(row, name) for name in metrics)] for row in rows],
-        words=interval_words(rows),
+        metrics=metrics, intervals=intervals, words=interval_words(rows),
     )  # fmt: skip
+
+
+def metric_cells(rows: Sequence[Row], task: Task) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the final metrics' means with their intervals; no header where there are no metrics."""
+    metrics = [name for name in METRICS if any(row[f"{name}_n"] for row in rows)]
+    header = ["configuration", *(metric_words(name, task) for name in metrics)] if metrics else []
+    return header, [[row["configuration"], *(interval_text(row, name) for name in metrics)] for row in rows]
 
 
 def interval_words(rows: Sequence[Row]) -> str:

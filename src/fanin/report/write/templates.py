@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,5 +25,7 @@ def write_template(path: Path, name: str, filters: dict[str, Callable[..., str]]
 
 
 def _cell(text: str) -> str:
-    """A text as a cell of a table in Markdown."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A text as a cell of a table in Markdown, every letter of it shown: no tag, link, code, emphasis or entity."""
+    text = re.sub(r"([\\|`*])", r"\\\1", " ".join(text.split("\n"))).replace("](", "]\\(")
+    text = re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;").replace("~", "&#126;")
