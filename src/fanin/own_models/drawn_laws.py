@@ -30,7 +30,7 @@ KNOWN = (
 )
 """Rules that are tried where none is declared; all weight layers have to follow one of them."""
 
-LEVEL = 0.01
+LEVEL = 1e-4
 """The probability that layers are said not to follow a rule that they were drawn by."""
 
 FAR = 10.0

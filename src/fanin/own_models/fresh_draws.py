@@ -28,7 +28,7 @@ from fanin.theory.bands import Band, Bands, Key, redraw_source
 Redraw = Callable[..., Any]
 """Draws the parameters of the model that it is given, or takes nothing and gives a new model."""
 
-LEVEL = 0.001
+LEVEL = 1e-5
 """The probability that a model is said to be drawn otherwise than its modules draw themselves, although it is not."""
 
 FEWEST = 8
