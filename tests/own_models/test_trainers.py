@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import softplus
 from torch.utils.data import DataLoader, TensorDataset
 
 import fanin
+from other_networks import Gan
 from own_loops import approx, curve, layers, norm, rows, said
 
 QUIET: dict[str, Any] = {
@@ -132,6 +134,45 @@ def test_lightning_that_fails(lightning: Any, tmp_path: Path) -> None:
     told = said(tmp_path / "own", "status")
     assert (told["state"], told["error"], told["step"]) == ("failed", "ValueError: of the loader", 2)
     assert callback.watch is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_with_two_optimizers(lightning: Any, tmp_path: Path) -> None:
+    """A GAN that steps them itself: a batch is a step of the watch, with the gradient of each network's own loss."""
+    norms: list[tuple[float, float]] = []
+
+    class Playing(lightning.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.gan, self.automatic_optimization = Gan(), False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            noise, (makes, judges), gan = torch.randn(4, 3), self.optimizers(), self.gan
+            self.toggle_optimizer(makes)
+            makes.zero_grad()
+            self.manual_backward(softplus(-gan.discriminator(gan.generator(noise))).mean())
+            makes.step()
+            self.untoggle_optimizer(makes)
+            first = norm(gan.generator[0].weight.grad)
+            self.toggle_optimizer(judges)
+            judges.zero_grad()
+            fake, real = gan.discriminator(gan.generator(noise).detach()), gan.discriminator(batch[0])
+            self.manual_backward((softplus(fake) + softplus(-real)).mean())
+            judges.step()
+            self.untoggle_optimizer(judges)
+            norms.append((first, norm(gan.discriminator[0].weight.grad)))
+
+        def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+            parts = (self.gan.generator, self.gan.discriminator)
+            return [torch.optim.SGD(part.parameters(), lr=0.1) for part in parts]
+
+    callback = fanin.LightningWatch(tmp_path / "own", every=1)
+    data = DataLoader(TensorDataset(INPUTS[:12, :4]), batch_size=4)
+    lightning.Trainer(max_epochs=1, callbacks=[callback], **QUIET).fit(Playing(), data)
+    for place, layer in enumerate(("gan.generator.0", "gan.discriminator.0")):
+        assert curve(tmp_path / "own", "gradient_norm", layer) == approx([pair[place] for pair in norms])
+        assert all(value > 0 for value in curve(tmp_path / "own", "update_ratio", layer))
+    assert said(tmp_path / "own")["steps"] == 3
 
 
 @pytest.mark.filterwarnings("ignore")
