@@ -19,7 +19,8 @@ ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHA
 def on_config(config: Any) -> Any:
     """Add what mkdocs.yml does not name to the list of pages: notebooks, and whatever page is new."""
     listed = json.dumps(config.nav)
-    new = [path.name for path in sorted((ROOT / "docs").glob("*.md")) if f'"{path.name}"' not in listed]
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs").glob("**/*.md"))]
+    new = [page for page in pages if f'"{page}"' not in listed]
     notebooks = [f"notebooks/{path.stem}.md" for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))]
     config.nav += [{title: pages} for title, pages in (("Notebooks", notebooks), ("More", new)) if pages]
     return config
