@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from command_line import Said, fanin
 from fanin.catalogue import GROUPS, PARTS, config_folder
 from fanin.errors import UserError
 from fanin.parts.activations import relu
@@ -184,3 +185,28 @@ def test_every_group_with_options_has_schemas() -> None:
     there = {path.relative_to(CONF.parent / "schemas").as_posix() for path in (CONF.parent / "schemas").rglob("*.json")}
     made = {f"{name.removesuffix('.yaml')}.json" for name in FILES if GROUPS.get(name.partition("/")[0], None)}
     assert {one for one in made if GROUPS[one.partition("/")[0]].bases} | {"config.json"} <= there
+
+
+def test_the_command_prints_the_schema_of_any_option(tmp_path: Path) -> None:
+    (tmp_path / "own_part_of_schemas.py").write_text(OWN)
+    (tmp_path / "own" / "initializer").mkdir(parents=True)
+    (tmp_path / "own" / "initializer" / "edge.yaml").write_text(
+        "# my own\n_target_: own_part_of_schemas.Edge\nc: 2.0  # c/n\n"
+    )
+    said = fanin(tmp_path, "--config-dir=own", "initializer=edge", "--schema")
+    assert (said.code, said.err) == (0, [])
+    assert json.loads("\n".join(said.out))["properties"]["c"]["description"] == "c/n"
+    for word, name in (("optimizer=adam", "optimizer/adam"), ("experiment=init_study", "config")):
+        said = fanin(tmp_path, word, "--schema")
+        assert "\n".join([*said.out, ""]) == (CONF.parent / "schemas" / f"{name}.json").read_text()
+
+
+def test_a_schema_is_of_one_option_that_is_there(tmp_path: Path) -> None:
+    needs = "--schema: needs one option, as fanin optimizer=adam --schema"
+    for words, line in (
+        ([], needs),
+        (["optimizer=adam", "model=mlp"], needs),
+        (["model.depth=3"], needs),
+        (["clipping=nrm"], "clipping=nrm: must be one of none, norm, value; did you mean norm?"),
+    ):
+        assert fanin(tmp_path, *words, "--schema") == Said(1, [], [f"fanin: {line}"])

@@ -17,6 +17,7 @@ import yaml
 from command_line import Said, environment, fanin
 from fanin.catalogue import GROUPS, config_folder
 from fanin.cli.shells import SHELLS
+from fanin.run.hydra_private import get_args_parser
 
 CONF = config_folder()
 
@@ -82,6 +83,12 @@ def test_a_users_own_options_are_offered(tmp_path: Path) -> None:
     assert asked(tmp_path, "fanin --config-dir=own optimizer=mi") == ["optimizer=mine"]
     assert asked(tmp_path, "fanin --config-dir own optimizer=mine optimizer.") == ["optimizer.lr=", "optimizer.speed="]
     assert asked(tmp_path, "fanin --config-dir own optimizer=mi", shell="fish") == ["optimizer=mine\tmy own"]
+
+
+def test_flags_are_offered_and_are_flags(tmp_path: Path) -> None:
+    offered = asked(tmp_path, "fanin -")
+    assert {*offered} - {"--version", "--schema"} <= {*get_args_parser()._option_string_actions}
+    assert asked(tmp_path, "fanin optimizer=adam --sch") == ["--schema"]
 
 
 def test_bash_is_told_what_follows_where_it_breaks_words(tmp_path: Path) -> None:
