@@ -141,8 +141,6 @@ def _table(rows: Sequence[ProfileRow]) -> pd.DataFrame:
     import pandas as pd
 
     columns = names(PROFILES)
-    table = pd.DataFrame([{"snapshot": "init", **asdict(row)} for row in rows], columns=columns)
+    told = [{"snapshot": "init", **asdict(row), "source": row.source or math.nan} for row in rows]
     kinds = {name: "object" if name in TEXT else "int64" if name == "index" else "float64" for name in columns}
-    table = table.astype(kinds)
-    table["source"] = table["source"].replace("", math.nan)
-    return table
+    return pd.DataFrame(told, columns=columns).astype(kinds)
