@@ -128,7 +128,7 @@ def test_any_recipe_has_the_law_of_its_parts(tmp_path: Path) -> None:
 def test_where_the_law_ends_is_told(tmp_path: Path) -> None:
     said = theory(tmp_path, "model=rnn", COLUMNS="120")
     assert said.code == 0, said.err
-    assert any("the law ends at layers.1.hidden" in line for line in said.out)
+    assert any("the law ends at layers.1.states" in line for line in said.out)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import engine
 from fanin.parts import activations
 from fanin.parts.data import Digits
 from fanin.parts.initializers import Fixup, Initializer, Lsuv, Orthogonal, TorchDefault, VarianceScaling
-from fanin.parts.models import Cnn, Mlp, ResidualMlp
+from fanin.parts.models import Cnn, Mlp, ResidualMlp, Rnn
 from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
 from fanin.parts.regularizers import Dropout
 from fanin.run.recipe import Recipe
@@ -42,10 +42,15 @@ def drawn(made: Recipe, make: Callable[[], nn.Module], inputs: Tensor, targets: 
     made.initializer(model, lambda name: generator(seed, "init", name))
     made.initializer.calibrate(model, inputs)
     outputs: dict[str, Tensor] = {}
+
+    def record(name: str, output: Tensor) -> None:
+        calls = sum(one == name or (one.startswith(f"{name}.") and one[len(name) + 1 :].isdigit()) for one in outputs)
+        outputs[f"{name}.{calls + 1}" if calls else name] = output
+
     handles = [
-        module.register_forward_hook(lambda module, given, output, name=name: outputs.__setitem__(name, output))
+        module.register_forward_hook(lambda module, given, output, name=name: record(name, output))
         for name, module in model.named_modules()
-        if name
+        if name and not isinstance(module, (nn.ModuleDict, nn.ModuleList))
     ]
     loss = made.method.loss(model(inputs), targets, inputs)
     loss.backward()
@@ -68,6 +73,7 @@ def assert_holds(
     apart: float = 0.03,
     gradients: float = 0.2,
     spreads: bool = True,
+    spreads_of: str = "",
     quantities: Sequence[str] = ("activation_norm", "gradient_norm"),
     ends: str = "",
 ) -> RecipeLaw:
@@ -93,7 +99,7 @@ def assert_holds(
             error = float(logs.std()) / math.sqrt(DRAWS)
             allowed = 4 * error + (apart if quantity == "activation_norm" else gradients)
             assert abs(float(logs.mean())) < allowed, (key, float(logs.mean()), error)
-            if spreads and band.log_sd > 0.02 and quantity == "activation_norm":
+            if spreads and spreads_of in key[1] and band.log_sd > 0.02 and quantity == "activation_norm":
                 # 4 standard errors of a variance, of a kurtosis of 4 at most, and the next order
                 ratio = float(logs.var()) / band.log_sd**2
                 assert abs(ratio - 1) < 4 * math.sqrt(3 / DRAWS), (key, ratio)
@@ -201,6 +207,50 @@ def test_convolutions_with_strides_and_other_ends() -> None:
 
     law = assert_holds(make, shape=(2, 8, 8), apart=0.1, gradients=0.3, spreads=False)
     assert [key[1] for key in law.bands if key[2] == "gradient_norm"] == ["0", "2", "6"]
+
+
+def rnn(**changes: Any) -> Callable[[], nn.Module]:
+    settings = {"activation": activations.tanh, "normalization": NoNorm(), "width": 64, **changes}
+    return lambda: Rnn(input_shape=(1, 6, 10), out_features=CLASSES, **settings)
+
+
+@pytest.mark.parametrize(("activation", "layers"), [(activations.tanh, 2), (activations.relu, 1)])
+def test_a_recurrent_network(activation: Callable[[], nn.Module], layers: int) -> None:
+    """Each layer with one matrix for all times: states of every time, and the gradients of both matrices."""
+    make, start = rnn(activation=activation, layers=layers), VarianceScaling(c=1.0)
+    # Of single times the batches' own lengths stray, too, which the law of another batch does not know.
+    law = assert_holds(make, shape=(1, 6, 10), initializer=start, apart=0.05, gradients=0.5, spreads_of="states")
+    assert ("module", f"layers.{layers}.activation.6", "activation_norm") in law.bands
+    matrices = {f"layers.{layer}.{name}" for layer in range(1, layers + 1) for name in ("input", "hidden")}
+    assert {key[1] for key in law.bands if key[2] == "gradient_norm"} == {*matrices, "classifier"}
+
+
+def test_a_sequence_of_one_vector_is_a_network_of_two_layers() -> None:
+    made = engine.recipe(initializer=VarianceScaling(c=1.3, bias_variance=0.1))
+    inputs, targets = torch.randn(12, 1, 1, 10), torch.arange(12) % CLASSES
+    settings: dict[str, Any] = {"activation": activations.tanh, "normalization": NoNorm(), "bias": True, "width": 64}
+    once = Rnn(input_shape=(1, 1, 10), out_features=CLASSES, **settings)
+    chain = nn.Sequential(nn.Linear(10, 64), nn.Tanh(), nn.Linear(64, CLASSES))
+    laws = [
+        recipe_law(made, model, inputs.reshape(shape), targets)
+        for model, shape in ((once, (12, 1, 1, 10)), (chain, (12, 10)))
+    ]
+    for name, layer in (("last", "1"), ("classifier", "2")):
+        mine, plain = (
+            law.bands["module", one, "activation_norm"] for law, one in zip(laws, (name, layer), strict=True)
+        )
+        assert mine.mean_square == pytest.approx(plain.mean_square, rel=1e-6)
+    assert laws[0].bands["module", "last", "activation_norm"].log_sd == pytest.approx(
+        laws[1].bands["module", "1", "activation_norm"].log_sd, rel=0.02
+    )
+
+
+def test_a_recurrent_law_ends_where_one_matrix_is_met_too_often() -> None:
+    made = engine.recipe(initializer=VarianceScaling(c=2.0))
+    model = Rnn(input_shape=(1, 40, 10), out_features=CLASSES, activation=activations.relu, normalization=NoNorm())
+    law = recipe_law(made, model, torch.rand(12, 1, 40, 10), torch.arange(12) % CLASSES)
+    assert law.no_law.startswith("the law ends at layers.1.states: one matrix for all times")
+    assert ("module", "last", "activation_norm") not in law.bands
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor, nn
 
-from fanin.run.part_rules import Maps, stages_of
+from fanin.run.part_rules import Maps, compound_rule, is_compound, stages_of
 from fanin.run.recipe import Recipe
 from fanin.run.walk import INPUT, Ran, Taken, walk
 from fanin.theory.composition import Step
@@ -50,7 +50,7 @@ def drawn_by(made: Recipe, model: nn.Module) -> Drawn:
 
 def steps_of(weights: Drawn, model: nn.Module, inputs: Tensor) -> Walked:
     """A model as steps of theory."""
-    walked = walk(model, inputs)
+    walked = walk(model, inputs, is_compound)
     steps: list[Step] = []
     parts: list[Ran | None] = []
     ends: dict[int, int] = {}
@@ -76,7 +76,21 @@ def steps_of(weights: Drawn, model: nn.Module, inputs: Tensor) -> Walked:
             return add("", Flattened(), (ends[taken.place],))
         return None
 
+    compounds = {one.first: one for one in walked.compounds}
+    known_to = 0
     for place, part in enumerate(walked.parts):
+        if (whole := compounds.get(place)) is not None:
+            inside = walked.parts[place : whole.end]
+            given = [source(one) for one in whole.inputs]
+            rule = compound_rule(whole.module, inside, weights, maps) if len(given) == 1 else None
+            if rule is not None and (of := given[0]) is not None:
+                start = len(steps)
+                for stage, takes, at in rule:
+                    whence = tuple(of if one is None else start + one for one in takes)
+                    ends[place + at] = add(inside[at].label, stage, whence, inside[at])
+                known_to = whole.end
+        if place < known_to:
+            continue
         sources = [source(one) for one in part.inputs]
         stages = _stages(part, weights, maps)
         if not sources or any(one is None for one in sources):
@@ -137,7 +151,7 @@ def _data(inputs: FloatArray, shape: tuple[int, ...]) -> Data:
     if len(across) > 1:
         some = places[: max(1, SITES // len(across))].reshape(-1, places.shape[2])
         field = some @ some.T / some.shape[1]
-    maps = single(across) if size is not None else None
+    maps = single(across) if len(shape) > 2 else None
     return Data(gram, places.shape[2], kurtosis, size, field, maps)
 
 

@@ -18,11 +18,14 @@ from torch import nn
 
 from fanin.parts.activation_maps import activation_map
 from fanin.parts.models.blocks import Add
+from fanin.parts.models.cells import RecurrentLayer, RnnLayer
 from fanin.parts.models.layers import fans, is_weight_layer
+from fanin.parts.models.recurrent import Last
 from fanin.parts.models.resnet import AveragePool
 from fanin.parts.normalization.layer import RootMeanSquare
 from fanin.parts.normalization.weight import WeightNormConv2d, WeightNormLinear
 from fanin.parts.regularizers.dropout import DropoutModule
+from fanin.run.walk import Ran
 from fanin.theory.gaussian_maps import Activation
 from fanin.theory.stages import (
     Activated,
@@ -35,7 +38,10 @@ from fanin.theory.stages import (
     Largest,
     Linear,
     Normalized,
+    Nothing,
+    Once,
     Passed,
+    Recurrent,
     Stage,
     Unknown,
 )
@@ -65,6 +71,50 @@ def stages_of(module: nn.Module, weights: Mapping[nn.Module, Weights | str], map
         return [rule(module)]
     activation = _map_of(module, maps)
     return [Unknown() if activation is None else Activated(activation)]
+
+
+def is_compound(module: nn.Module) -> bool:
+    """Whether a module of parts may have a rule as a whole."""
+    return isinstance(module, RecurrentLayer)
+
+
+Compound = list[tuple[Stage, tuple[int | None, ...], int]]
+"""Stages with what each takes, earlier ones by number or None for what the compound takes, and whose part each is."""
+
+
+def compound_rule(
+    module: nn.Module, parts: Sequence[Ran], weights: Mapping[nn.Module, Weights | str], maps: Maps
+) -> Compound | None:
+    """The rule of a module of parts as a whole; None where there is none, and each part counts for itself.
+
+    Args:
+        module: that runs once, of one input.
+        parts: that ran in it.
+        weights, maps: as of `stages_of`.
+    """
+    if not isinstance(module, RecurrentLayer) or not _as(module, RecurrentLayer):
+        return None
+    if type(module).advance is not RnnLayer.advance or type(module).drive is not RecurrentLayer.drive:
+        return None
+    driven, remembered = (_weight_layer(layer, weights) for layer in (module.input, module.hidden))
+    activation = _map_of(module.get_submodule("activation"), maps)
+    if not isinstance(driven, Linear) or not isinstance(remembered, Linear):
+        return None
+    if module.norm is not None or activation is None or "orthogonal" in (driven.weights.kind, remembered.weights.kind):
+        return None
+    if any(weights.calibrated is not None for weights in (driven.weights, remembered.weights)):
+        return None
+    width = module.width
+    whole = Recurrent(width, driven.weights, remembered.weights, activation)
+    rule: Compound = [(driven, (None,), 0), (Nothing(width), (None,), 1), (whole, (None,), len(parts) - 1)]
+    states: dict[int, int] = {}
+    for at, part in enumerate(parts[:-1]):  # each time's state, and what the recurrent matrix makes of it
+        if part.module is module.activation:
+            states[len(states)] = len(rule)
+            rule.append((Once(len(states) - 1), (2,), at))
+        elif part.module is module.hidden and states:
+            rule.append((remembered, (states[len(states) - 1],), at))
+    return rule
 
 
 def _as(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -160,6 +210,7 @@ RULES: Sequence[tuple[type[nn.Module], Callable[[Any], Stage]]] = (
     (nn.MaxPool2d, _pool),
     (nn.AvgPool2d, _pool),
     (AveragePool, lambda module: Averaged(None)),
+    (Last, lambda module: Once(-1)),
     (nn.Flatten, lambda module: Flattened() if module.start_dim == 1 and module.end_dim == -1 else Unknown()),
 )
 """Rules by what a part computes, the `forward` of a class."""

@@ -7,7 +7,7 @@ anything else was made by the model itself, between its parts, where nobody sees
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,19 +58,37 @@ class Ran:
 
 
 @dataclass(frozen=True)
+class Compound:
+    """A module of parts that has a rule as a whole.
+
+    Args:
+        module: itself.
+        inputs: what it took.
+        first, end: of its parts in the walk, `end` not among them.
+    """
+
+    module: nn.Module
+    inputs: tuple[Taken, ...]
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Walk:
     """A model's parts.
 
     Args:
         parts: in the order in which they ran.
         last: the place of the part that gave what the model returns; None if no part did.
+        compounds: the modules of parts that have a rule as a whole.
     """
 
     parts: tuple[Ran, ...]
     last: int | None
+    compounds: tuple[Compound, ...] = ()
 
 
-def walk(model: nn.Module, inputs: Tensor) -> Walk:
+def walk(model: nn.Module, inputs: Tensor, compound: Callable[[nn.Module], bool] = lambda module: False) -> Walk:
     """The parts that run when a model is given inputs.
 
     Parts are the modules that profiles look at, and those that bring a `signal_rule`, whose insides do not count.
@@ -78,10 +96,12 @@ def walk(model: nn.Module, inputs: Tensor) -> Walk:
     Args:
         model: left as it was, its buffers and random streams too.
         inputs: [B, ...], of which a few are used.
+        compound: whether a module of parts has a rule as a whole.
     """
     some = inputs[:EXAMPLES]
     given: list[tuple[Tensor, int, int]] = [(some, some._version, INPUT)]
     parts: list[Ran] = []
+    compounds: list[Compound] = []
     calls: Counter[str] = Counter()
     open_calls: list[tuple[tuple[Taken, ...], int]] = []
     inside = 0
@@ -89,7 +109,8 @@ def walk(model: nn.Module, inputs: Tensor) -> Walk:
     def source(tensor: Tensor) -> Taken:
         for known, version, place in reversed(given):
             alike = tensor.data_ptr() == known.data_ptr() and tensor.numel() == known.numel()
-            if alike and tensor._version == version and tensor.is_contiguous() and known.is_contiguous():
+            view = (tensor.shape, tensor.stride()) == (known.shape, known.stride())
+            if alike and tensor._version == version and (view or (tensor.is_contiguous() and known.is_contiguous())):
                 return Taken(place, tuple(tensor.shape))
         return Taken(None, tuple(tensor.shape))
 
@@ -106,6 +127,8 @@ def walk(model: nn.Module, inputs: Tensor) -> Walk:
             nonlocal inside
             inside -= whole
             taken, already = open_calls.pop()
+            if compound(module) and not inside and len(parts) > already:
+                compounds.append(Compound(module, taken, already, len(parts)))
             if inside or len(parts) > already:  # a part of a part, or one whose own parts were seen
                 return
             outputs = _tensors(output)
@@ -118,7 +141,7 @@ def walk(model: nn.Module, inputs: Tensor) -> Walk:
         return look
 
     handles = []
-    for name, module in _parts(model):
+    for name, module in _parts(model, compound):
         whole = hasattr(module, "signal_rule") or next(module.children(), None) is None
         handles.append(module.register_forward_pre_hook(before(whole), with_kwargs=True))
         handles.append(module.register_forward_hook(after(name, whole)))
@@ -129,13 +152,15 @@ def walk(model: nn.Module, inputs: Tensor) -> Walk:
         for handle in handles:
             handle.remove()
     last = source(outputs).place if isinstance(outputs, Tensor) else None
-    return Walk(tuple(parts), None if last == INPUT else last)
+    return Walk(tuple(parts), None if last == INPUT else last, tuple(compounds))
 
 
-def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def _parts(model: nn.Module, compound: Callable[[nn.Module], bool]) -> list[tuple[str, nn.Module]]:
     """The modules to look at."""
     seen = dict(watched(model))
-    seen |= {name: module for name, module in model.named_modules() if hasattr(module, "signal_rule")}
+    seen |= {
+        name: module for name, module in model.named_modules() if hasattr(module, "signal_rule") or compound(module)
+    }
     return list(seen.items())
 
 

@@ -10,9 +10,9 @@ from statistics import NormalDist
 import numpy as np
 
 from fanin.theory.batch import Batch
+from fanin.theory.drawn_maps import root
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Noises, Signal
-from fanin.theory.stages.base import root
 
 OUTPUTS = 512
 """Draws of the outputs, in pairs of opposite sign."""

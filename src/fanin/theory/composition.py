@@ -19,10 +19,10 @@ from fanin.theory.bands import FIRST_ORDER
 from fanin.theory.batch import Batch
 from fanin.theory.drawn_maps import channels
 from fanin.theory.gradient_spread import Node
-from fanin.theory.map_gradients import MapGradient, of_map, with_map_spread
 from fanin.theory.norm_law import NormLaw, of_flow, of_signal
+from fanin.theory.shared_gradients import of_shared
 from fanin.theory.signals import Flow, Noises, Signal
-from fanin.theory.stages import Convolution, Linear, NoRule, Place, Stage, meet
+from fanin.theory.stages import Convolution, Linear, NoRule, Place, Shared, Stage, meet
 from fanin.theory.weight_gradients import of_weights, with_own_spread
 
 
@@ -117,7 +117,7 @@ def _run_backwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: C
     arriving: list[list[Flow]] = [[] for _ in steps]
     arriving[-1].append(_answered(answers, top))
     leaving: dict[int, Sequence[Flow]] = {}
-    maps: dict[int, MapGradient] = {}
+    shared: dict[int, tuple[int, Shared]] = {}
     for place in range(len(steps) - 1, -1, -1):
         step, signal, taken = steps[place], found.signals[place], _inputs(steps[place], found.signals)
         if not arriving[place] or signal is None or taken is None:
@@ -129,8 +129,9 @@ def _run_backwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: C
             found.output_gradients[place] = of_flow(flow, answers, noises, batch)
             if isinstance(step.stage, Linear):
                 found.weight_gradients[place] = of_weights(flow, taken[0], answers, noises, batch)
-            elif isinstance(step.stage, Convolution):
-                maps[place] = of_map(step.stage, taken[0], flow)
+            if step.stage.shifts:
+                every = step.stage.gradients(taken[0], signal, flow, at)
+                shared |= {place + by: (place, one) for by, one in zip(step.stage.shifts, every, strict=True)}
                 if not any(steps[source].sources for source in step.sources):
                     continue  # nobody asks for the gradient of data, which takes a convolution's time
             leaving[place] = step.stage.backward(taken, signal, flow, at)
@@ -146,7 +147,7 @@ def _run_backwards(steps: Sequence[Step], batch: Batch, noises: Noises, found: C
         for place, (step, signal, flow) in enumerate(zip(steps, found.signals, found.flows, strict=True))
     ]
     found.weight_gradients = with_own_spread(found.weight_gradients, nodes, found.signals, noises, batch, answers)
-    for place, law in with_map_spread(maps, nodes, noises, batch, answers).items():
+    for place, law in of_shared(shared, nodes, noises, batch, answers).items():
         found.weight_gradients[place] = law
 
 

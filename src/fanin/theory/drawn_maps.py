@@ -25,6 +25,10 @@ MOST = 192
 """Channels that are drawn, at most."""
 
 
+TAKEN = 32
+"""Drawn channels of what weights take with which their gradients are looked at, at most."""
+
+
 def channels(convolutions: int) -> int:
     """How many channels are drawn of a network of so many convolutions: their square is what a convolution costs.
 
@@ -81,11 +85,73 @@ def mixed_back(deltas: FloatArray, near: np.ndarray, places: int, variance: floa
     for column in near.T:  # a place is reached by one output at most from each entry of the kernel
         weights = rng.standard_normal((draws, draws), np.float32) * scale
         total[:, column] += (flat @ weights).reshape(deltas.shape)
-    found = single(total[:, :places])
     known = variance * np.einsum("kpa,p->ka", squares_at(deltas), (near < places).mean(1))
-    by_draws = squares_at(found).sum(1)
-    by = np.sqrt(np.divide(known, by_draws, out=np.zeros_like(known), where=by_draws > 0))
-    return np.asarray(found * by[:, None, :, None].astype(np.float32))
+    return lengthened(single(total[:, :places]), known)
+
+
+def lengthened(deltas: FloatArray, squares: FloatArray) -> FloatArray:
+    """Draws [k, P, B, draws] of which each example's mean squared length is made what it is known to be, [k, B]."""
+    found = squares_at(deltas).sum(1)
+    by = np.sqrt(np.divide(squares, found, out=np.zeros_like(found), where=found > 0))
+    return np.asarray(deltas * by[:, None, :, None].astype(np.float32))
+
+
+def handed_down(deltas: FloatArray, variance: float, rng: np.random.Generator) -> FloatArray:
+    """Gradients before a matrix that all places share, one unit's: sum over units of W^T delta.
+
+    Args:
+        deltas: one unit's behind it, times the root of the units by those before, [k, P, B, draws].
+        variance: fan_in Var(W).
+        rng: draws W.
+    """
+    draws = deltas.shape[-1]
+    weights = rng.standard_normal((draws, draws), np.float32) * np.float32(np.sqrt(variance / draws))
+    return lengthened(deltas @ weights, variance * squares_at(deltas).sum(1))
+
+
+def products(units: FloatArray, deltas: FloatArray, near: np.ndarray, grams: FloatArray) -> tuple[FloatArray, float]:
+    """By how much two examples' gradients of shared weights follow the gradient above, and how their square strays.
+
+    Where the gradient above is the same for all examples, that of one unit's weights is T_a = sum over places of
+    delta_a(p) x_a(p + d). With G it is normal with covariance C = sum_ab G_ab T_a T_b over what the weights take, so
+    that the squares of one unit's vary by 2 tr C^2.
+
+    Args:
+        units: that the weights take, [P, B, C].
+        deltas: the gradients behind them, [k, P', B, draws].
+        near: the places that each place takes, [P', kernel]; P for none.
+        grams: of the parts of the gradient above, [k, B, B].
+
+    Returns:
+        [k, B, B] of one unit each, and n times the variance of the squared norm's logarithm.
+    """
+    taken_units = np.ascontiguousarray(units[:, :, :TAKEN].transpose(1, 0, 2))
+    padded = np.concatenate([taken_units, np.zeros_like(taken_units[:, :1])], axis=1)
+    above = np.ascontiguousarray(deltas.transpose(0, 2, 3, 1))
+    taken = np.stack([above @ padded[:, column] for column in near.T], axis=3)  # [k, B, draws, kernel, channels]
+    parts, examples, draws = taken.shape[:3]
+    flat = taken.reshape(parts, examples, -1)
+    pairs = (flat @ flat.transpose(0, 2, 1)).astype(float) / (draws * padded.shape[2])
+    some = taken[:, :, : 2 * TAKEN].reshape(parts, examples, -1)
+    by = np.stack([root(gram).T for gram in grams]).astype(np.float32)
+    noise = _normal_forms((by @ some).reshape(-1, near.shape[1] * padded.shape[2]))
+    # Units differ in how far their own signals let gradients through: what the forms vary more than normal ones.
+    alike = taken[0].sum(0).reshape(draws, -1)
+    squares = (alike**2).sum(1)
+    mean = max(float(squares.mean()), 1e-300)
+    return pairs, noise + max(float(squares.var()) / mean**2 - _normal_forms(alike), 0.0)
+
+
+def root(gram: FloatArray) -> FloatArray:
+    """The symmetric matrix R with R R = K; eigenvectors alone have signs that a library chooses."""
+    values, vectors = np.linalg.eigh(gram)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T)
+
+
+def _normal_forms(vectors: FloatArray) -> float:
+    """The variance of the squared length of normal vectors, relative to its mean squared, from draws [draws, n]."""
+    common = vectors.T @ vectors
+    return 2 * float((common**2).sum() / max(float(np.trace(common)) ** 2, 1e-300))
 
 
 def single(values: NDArray[Any]) -> FloatArray:

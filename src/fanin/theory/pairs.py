@@ -11,7 +11,7 @@ one slope on each side of 0 (relu and its kin) have closed forms. Source: Cho & 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -128,16 +128,51 @@ class PairMaps:
             total = total * r if k else total
         return np.asarray(total)
 
+    def between(
+        self, first: FloatArray, second: FloatArray, covariance: FloatArray, *, of: str = "product"
+    ) -> FloatArray:
+        """E phi phi of pairs of two kinds, [n, m]; or E phi' phi', E phi^2 phi^2/(V V), E phi'^2 phi'^2/(D D).
+
+        Args:
+            first, second: variances, [n] and [m].
+            covariance: [n, m].
+            of: product, slopes, squares or slope_squares.
+        """
+        first, second = np.maximum(first, LEAST), np.maximum(second, LEAST)
+        size = np.sqrt(first)[:, None] * np.sqrt(second)
+        r = np.clip(covariance / size, -1, 1)
+        if self.activation.slopes is not None:
+            found = self._straight_of(r)
+            return size * found.product if of == "product" else np.asarray(getattr(found, of))
+        logs = np.log(first), np.log(second)
+        spline = self._between(min(map(np.min, logs)), max(map(np.max, logs)))
+        values = spline(logs[0]), spline(logs[1])
+        at = ("product", "slopes", "squares", "slope_squares").index(of)
+        begin = 5 + at * (TERMS + 1)
+        a, b = (one[:, begin : begin + TERMS + 1] for one in values)
+        rest = [one[:, at] - (terms**2).sum(1) for one, terms in zip(values, (a, b), strict=True)]
+        total = (rest[0][:, None] + rest[1]) / 2 * r
+        for k in range(TERMS, -1, -1):
+            total = total + a[:, k, None] * b[:, k]
+            total = total * r if k else total
+        if at < 2:
+            return np.asarray(total)
+        return np.asarray(total / _positive(values[0][:, at - 2, None] * values[1][:, at - 2]))
+
     def _straight(self, q: FloatArray, r: FloatArray) -> PairMoments:
         """Of a function with two slopes."""
+        found = self._straight_of(r)
+        return replace(found, product=np.sqrt(q)[..., :, None] * np.sqrt(q)[..., None, :] * found.product)
+
+    def _straight_of(self, r: FloatArray) -> PairMoments:
+        """The same of variances of 1."""
         left, right = self.activation.slopes or (0.0, 0.0)
         mean, half = (right + left) / 2, (right - left) / 2  # phi = mean z + half |z|
         even, odd = (left**2 + right**2) / 2, (right**2 - left**2) / 2  # phi^2 = even z^2 + odd z |z|
         angle, side, by = np.arcsin(r), np.sqrt(1 - r**2), 2 / math.pi
-        scale = np.sqrt(q)[..., :, None] * np.sqrt(q)[..., None, :]
         norm = even**2 or 1.0
         return PairMoments(
-            product=scale * (mean**2 * r + half**2 * by * (side + r * angle)),
+            product=mean**2 * r + half**2 * by * (side + r * angle),
             slopes=mean**2 + half**2 * by * angle,
             squares=(even**2 * (1 + 2 * r**2) + odd**2 * by * ((1 + 2 * r**2) * angle + 3 * r * side)) / norm,
             slope_squares=(even**2 + odd**2 * by * angle) / norm,

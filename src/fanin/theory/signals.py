@@ -55,6 +55,8 @@ class Signal(Products):
         field: E x x' of one unit at any two places of some of the examples, [E P, E P]; None for one place, or where
             it is not known.
         maps: drawn units at all places, [P, B, draws]; None for one place, or where nobody knows how to draw them.
+        under: of what an activation made these, likewise.
+        strays: how norms stray at each time of a sequence.
         before: what an activation made this of, and the activation; None where something else did.
         source: of this knowledge.
     """
@@ -71,8 +73,51 @@ class Signal(Products):
     size: tuple[int, int] | None = None
     field: FloatArray | None = None
     maps: Sampler | None = None
+    under: Sampler | None = None
+    strays: Strays | None = None
     before: tuple[Signal, Activation] | None = None
     source: str = EXACT
+
+
+@dataclass(frozen=True, eq=False)
+class Strays:
+    """How the examples' norms stray at each time of a sequence.
+
+    Args:
+        covariance: of ln of the squared norms, of any two times and examples, [T B, T B].
+        follows: how they follow the input's, [T, B].
+        slopes: how alike the units' slopes are at two times, [T, T].
+        tails: E phi'^2 phi'^2 / (D D) of two times, [T, T].
+        index: of the stage whose noise is that of the whole sequence.
+    """
+
+    covariance: FloatArray
+    follows: FloatArray
+    slopes: FloatArray
+    tails: FloatArray
+    index: int = 0
+
+    def between(self, one: int, other: int) -> FloatArray:
+        """Of two times, [B, B]."""
+        times, examples = self.follows.shape
+        return np.asarray(self.covariance.reshape(times, examples, times, examples)[one, :, other])
+
+    def of(self, share: FloatArray) -> FloatArray:
+        """Of the examples' norms over all times, which have shares in it, [T, B]: [B, B]."""
+        times, examples = self.follows.shape
+        places = self.covariance.reshape(times, examples, times, examples)
+        return np.asarray(np.einsum("tasb,ta,sb->ab", places, share, share, optimize=True))
+
+    def at(self, where: int, share: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """How one time follows the whole sequence's noise, [B], and what it strays besides, [B, B]."""
+        times, examples = self.follows.shape
+        places = self.covariance.reshape(times, examples, times, examples)
+        whole = self.of(share)
+        common = np.einsum("asb,sb->ab", places[where], share)
+        own = np.maximum(np.diagonal(whole), 1e-300)
+        follows = np.diagonal(common) / own
+        rest = self.between(where, where) - follows[:, None] * common.T - follows * common
+        return follows, np.asarray(rest + np.outer(follows, follows) * whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +161,7 @@ class Flow(Products):
         draw: as of a Signal.
         maps: of maps, drawn units where the gradient above them is 1, in each of its parts, [k, P, B, draws].
         base: the gradient above the maps.
+        follows: how the outputs follow the examples' norms at each place, [P, B], where that is known.
         source: of this knowledge.
     """
 
@@ -127,6 +173,7 @@ class Flow(Products):
     draw: Sampler | None = None
     maps: Sampler | None = None
     base: Base | None = None
+    follows: FloatArray | None = None
     source: str = EXACT
 
 

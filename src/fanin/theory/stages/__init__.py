@@ -7,13 +7,14 @@ examples' signals and gradients.
 """
 
 from fanin.theory.stages.activated import Activated
-from fanin.theory.stages.base import NoRule, Place, Stage
+from fanin.theory.stages.base import NoRule, Place, Shared, Stage
 from fanin.theory.stages.convolved import Convolution
 from fanin.theory.stages.dropped import Dropped
 from fanin.theory.stages.linear import Linear
 from fanin.theory.stages.normalized import BatchNormalized, Normalized
 from fanin.theory.stages.plain import Data, Flattened, Passed, Unknown
 from fanin.theory.stages.pooled import Averaged, Largest
+from fanin.theory.stages.recurrent import Nothing, Once, Recurrent
 from fanin.theory.stages.sums import Added, meet
 
 __all__ = [
@@ -29,8 +30,12 @@ __all__ = [
     "Linear",
     "NoRule",
     "Normalized",
+    "Nothing",
+    "Once",
     "Passed",
     "Place",
+    "Recurrent",
+    "Shared",
     "Stage",
     "Unknown",
     "meet",

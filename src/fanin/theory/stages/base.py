@@ -62,6 +62,30 @@ class Place:
         return lazy(draw), Base(self.index - 1, np.stack(grams))
 
 
+@dataclass(frozen=True)
+class Shared:
+    """The gradient of weights that all places share.
+
+    Args:
+        x, flow: what they take, and the gradient behind them.
+        follows: by how much two examples' gradients follow the pairs of each part of that above, [k, B, B].
+        noise: variance of the squared norm's logarithm by the units behind them.
+    """
+
+    x: Signal
+    flow: Flow
+    follows: FloatArray
+    noise: float
+
+
+def drawn_of_field(field: FloatArray, places: int, at: Place) -> FloatArray:
+    """Draws of normal units that have a covariance at all places, [B P, B P]: [P, B, draws]."""
+    lift = 1e-9 * max(float(np.trace(field)), 1e-300) / len(field)
+    lower = np.linalg.cholesky(field + lift * np.eye(len(field)))
+    half = lower @ np.random.default_rng([at.index, 2]).standard_normal((len(field), at.noises.channels // 2))
+    return single(np.concatenate([half, -half], axis=1).reshape(-1, places, 2 * half.shape[1]).transpose(1, 0, 2))
+
+
 def of_map(
     signal: Signal, kind: Callable[[FloatArray], FloatArray], level: Callable[[FloatArray], FloatArray]
 ) -> float:
@@ -93,11 +117,13 @@ class Stage(ABC):
         draws: units that are drawn where its rule is one of drawn units.
         most_examples: of the batch whose Gram matrix is carried through it: a matrix for each place of a map is large.
         least_examples: the same, where it matters how many there are.
+        shifts: of weights that all places share, how many steps further the step of their rows is.
     """
 
     draws: ClassVar[int] = 400
     most_examples: ClassVar[int] = 48
     least_examples: ClassVar[int] = 0
+    shifts: ClassVar[tuple[int, ...]] = ()
 
     def adjoint(self, below: Sequence[FloatArray | None], flows: Sequence[Flow]) -> FloatArray | None:
         """How much a sum over pairs of the gradients below follows each pair of the gradient above.
@@ -130,6 +156,10 @@ class Stage(ABC):
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """The gradients with respect to its inputs, from that with respect to its output."""
 
+    def gradients(self, x: Signal, output: Signal, flow: Flow, at: Place) -> list[Shared]:
+        """Of its weights that all places share, one for each of `shifts`."""
+        return []
+
 
 def drawn(of: Signal | Flow) -> FloatArray:
     if of.draw is None:
@@ -152,12 +182,6 @@ def lazy(make: Sampler) -> Sampler:
 def then(of: Sampler | None, change: Callable[[FloatArray], FloatArray]) -> Sampler | None:
     """Draws that are changed, where there are some."""
     return None if of is None else lazy(lambda: change(of()))
-
-
-def root(gram: FloatArray) -> FloatArray:
-    """The symmetric matrix R with R R = K; eigenvectors alone have signs that a library chooses."""
-    values, vectors = np.linalg.eigh(gram)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T)
 
 
 def outer(values: FloatArray) -> FloatArray:

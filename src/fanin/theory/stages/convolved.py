@@ -9,14 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from fanin.theory.bands import MEAN_FIELD, weakest
-from fanin.theory.drawn_maps import mixed, mixed_back, scaled, spread
+from fanin.theory.drawn_maps import TAKEN, mixed, mixed_back, products, scaled, spread
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Base, Flow, Sampler, Signal, correlation
-from fanin.theory.stages.base import NoRule, Place, Stage, lazy, of_map, root, then
+from fanin.theory.stages.base import NoRule, Place, Shared, Stage, lazy, of_map, then
 from fanin.theory.weights import Weights
-
-TAKEN = 32
-"""Drawn channels of the input with which gradients of weights are looked at, at most."""
 
 MOST_PARTS = 4
 """Parts that a gradient is carried in, at most: below that convolutions' own weights count as independent of it."""
@@ -41,6 +38,7 @@ class Convolution(Stage):
         weights: W and b.
     """
 
+    shifts: ClassVar[tuple[int, ...]] = (0,)
     most_examples: ClassVar[int] = 20
 
     fan_in: int
@@ -144,15 +142,8 @@ class Convolution(Stage):
         maps = lazy(lambda: np.concatenate([deltas, made()[None]]))
         return maps, Base(base.place, np.concatenate([base.grams, more[None]]), (*base.tied, (pattern, free)))
 
-    def products(self, x: Signal, flow: Flow) -> tuple[FloatArray, float]:
-        """By how much two examples' gradients of W follow the gradient above the maps, and how the squared norm strays.
-
-        With a gradient above that is the same for all examples, one of a channel's weights is T_a = sum over places of
-        delta_a(p) x_a(p + d). With G it is normal with covariance C = sum_ab G_ab T_a T_b over the kernel and the
-        channels of x, so that the squares of a channel vary by 2 tr C^2.
-
-        Returns:
-            Of each part of the gradient above, [k, B, B], and the variance of the squared norm's logarithm.
+    def gradients(self, x: Signal, z: Signal, flow: Flow, at: Place) -> list[Shared]:
+        """Of W: how it follows the gradient above the maps, and how its squared norm strays.
 
         Raises:
             NoRule: nothing knows the gradients at two places of the map.
@@ -160,22 +151,8 @@ class Convolution(Stage):
         if flow.maps is None or flow.base is None or x.maps is None or x.size is None:
             raise NoRule("theory has no law for the gradients of such a map")
         near, _ = self._near(x.size)
-        units = x.maps()[:, :, :TAKEN].transpose(1, 0, 2)
-        units = np.concatenate([units, np.zeros_like(units[:, :1])], axis=1)
-        deltas = np.ascontiguousarray(flow.maps().transpose(0, 2, 3, 1))
-        taken = np.stack([deltas @ units[:, column] for column in near.T], axis=3)  # [k, B, draws, kernel, channels]
-        parts, examples, draws = taken.shape[:3]
-        flat = taken.reshape(parts, examples, -1)
-        pairs = (flat @ flat.transpose(0, 2, 1)).astype(float) * (self.channels * x.units / (draws * units.shape[2]))
-        some = taken[:, :, : 2 * TAKEN].reshape(parts, examples, -1)
-        by = np.stack([root(gram).T for gram in flow.base.grams]).astype(np.float32)
-        mixed = (by @ some).reshape(-1, near.shape[1] * units.shape[2])
-        noise = _normal_forms(mixed)
-        # Channels differ in how far their own signals let gradients through: what the forms vary more than normal ones.
-        alike = taken[0].sum(0).reshape(draws, -1)
-        squares = (alike**2).sum(1)
-        noise += max(float(squares.var() / squares.mean() ** 2) - _normal_forms(alike), 0.0)
-        return pairs, noise / self.channels
+        follows, noise = products(x.maps(), flow.maps(), near, flow.base.grams)
+        return [Shared(x, flow, follows * (self.channels * x.units), noise / self.channels)]
 
     def _near(self, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
         """The places that each place of the output takes, [P, kernel]; as many as there are for one outside."""
@@ -188,12 +165,6 @@ class Convolution(Stage):
         outside = (rows[:, None, :, None] < 0) | (columns[None, :, None, :] < 0)
         at = np.where(outside, size[0] * size[1], at)
         return at.reshape(height * width, -1), (height, width)
-
-
-def _normal_forms(vectors: FloatArray) -> float:
-    """The variance of the squared length of normal vectors, relative to its mean squared, from draws [draws, n]."""
-    common = vectors.T @ vectors
-    return 2 * float((common**2).sum() / max(float(np.trace(common)) ** 2, 1e-300))
 
 
 def _taken(side: int, kernel: int, stride: int, pad: int, circular: bool) -> np.ndarray:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fanin.theory.bands import EXACT, FIRST_ORDER, MEAN_FIELD, weakest
+from fanin.theory.drawn_maps import root
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal
-from fanin.theory.stages.base import NoRule, Place, Stage, lazy, root
+from fanin.theory.stages.base import NoRule, Place, Stage, lazy
 from fanin.theory.weights import Weights
 
 
@@ -39,6 +40,9 @@ class Linear(Stage):
         share = np.divide(v * before, after, out=np.ones_like(after), where=after > 0)
         kept = self._rotation(self.fan_out, self.fan_in) * mean_square(v * x.gram, gram)
         common = mean_square(gram)
+        if x.field is not None and len(x.field) == gram.shape[0] * gram.shape[1]:  # one W for all places
+            kept = self._rotation(self.fan_out, self.fan_in) * _over_places(v * x.field, gram)
+            common = _over_places(v * x.field + s, gram)
         if x.source != EXACT:  # units of a layer below, whose number is finite: their correlations stray, too
             common = common + (1 - np.minimum(common, 1)) ** 2 / x.units
         noise = 2 * (common - kept) / self.fan_out
@@ -114,6 +118,20 @@ class Linear(Stage):
     def _rotation(self, outputs: int, inputs: int) -> float:
         """Which part of a vector's length an orthogonal matrix keeps for certain."""
         return min(1.0, outputs / inputs) if self.weights.kind == "orthogonal" else 0.0
+
+
+def _over_places(field: FloatArray, whole: FloatArray) -> FloatArray:
+    """The squared correlation of any two places of two examples, weighted by their squares, [B, B].
+
+    Args:
+        field: of any two places and examples, [B P, B P].
+        whole: of which it is a part, [P, B, B].
+    """
+    places, examples = whole.shape[:2]
+    total = np.diagonal(whole, axis1=1, axis2=2).sum(0)
+    product = np.outer(total, total)
+    squares = (field**2).reshape(examples, places, examples, places).sum((1, 3))
+    return np.asarray(np.divide(squares, product, out=np.zeros_like(product), where=product > 0))
 
 
 def from_weights(gram: FloatArray, factor: float, noise: FloatArray, flow: Flow, at: Place, units: int) -> Flow:

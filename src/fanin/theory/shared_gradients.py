@@ -1,16 +1,16 @@
-"""The gradients of convolutions' weights: sums over examples and over the places of a map.
+"""The gradients of weights that all places of a map or times of a sequence share: sums over examples and places.
 
     ||dL/dW||_F^2 = sum over a, b, p, p', d of delta_a(p) delta_b(p') x_a(p + d) x_b(p' + d)
 
 Its pairs of examples follow those of the gradient above the maps, G at the place where they are one vector, pair by
 pair; up from there its spread is that of any form of G (gradient_spread.py). Within the maps each convolution adds the
-noise of its own channels, of which there are few and whose gradients add up over all places.
+noise of its own channels, of which there are few and whose gradients add up over all places; so does each time step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,45 +20,31 @@ from fanin.theory.batch import Batch
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.gradient_spread import Forms, Node, spreads
 from fanin.theory.norm_law import NormLaw
-from fanin.theory.signals import Base, Flow, Noises, Signal
-from fanin.theory.stages import Convolution
+from fanin.theory.signals import Base, Noises
+from fanin.theory.stages import Shared
 from fanin.theory.weight_gradients import numbers, of_pairs
 
 
-@dataclass(frozen=True)
-class MapGradient:
-    """What is known of the gradient of a convolution's weights.
-
-    Args:
-        x, flow: what it takes, and the gradient behind it.
-        follows: by how much two examples' gradients follow the pairs of each part of that above the maps, [k, B, B].
-        noise: variance of its squared norm's logarithm by the channels behind it.
-    """
-
-    x: Signal
-    flow: Flow
-    follows: FloatArray
-    noise: float
-
-
-def of_map(stage: Convolution, x: Signal, flow: Flow) -> MapGradient:
-    """The gradient of a convolution's weights, of infinitely many channels, and what their number does to it."""
-    return MapGradient(x, flow, *stage.products(x, flow))
-
-
-def with_map_spread(
-    layers: Mapping[int, MapGradient], nodes: Sequence[Node | None], noises: Noises, batch: Batch, answers: Answers
+def of_shared(
+    layers: Mapping[int, tuple[int, Shared]],
+    nodes: Sequence[Node | None],
+    noises: Noises,
+    batch: Batch,
+    answers: Answers,
 ) -> dict[int, NormLaw]:
-    """The laws of convolutions' gradients.
+    """The laws of the gradients of weights that all places share.
 
     Args:
-        layers: convolutions by their places.
+        layers: by the places of their rows, with the places of their stages.
         nodes: what is known of all steps.
         noises: of all stages.
         batch: of inputs.
         answers: of the loss.
     """
-    some = {place: one for place, one in layers.items() if one.flow.base is not None}
+    some = {place: one for place, (_, one) in layers.items() if one.flow.base is not None}
+    noise_of: dict[int, float] = {}
+    for stage, one in layers.values():
+        noise_of[stage] = max(one.noise, noise_of.get(stage, 0.0))
     if not some:
         return {}
     bases = [one.flow.base for one in some.values() if one.flow.base is not None]
@@ -76,7 +62,7 @@ def with_map_spread(
         if law is None or spread is None:
             continue
         own_variance, outputs, moved, about = numbers(spread, pairs, one.flow, one.x, noises, batch, answers)
-        own_variance += sum(other.noise for where, other in some.items() if where >= place)
+        own_variance += one.noise + sum(noise for stage, noise in noise_of.items() if stage > layers[place][0])
         mean = law.log_level - own_variance / 2 + moved + law.moved
         variance = own_variance + outputs + law.by_batches
         found[place] = replace(law, mean=mean, variance=variance, by_input=about, source=MEAN_FIELD)
@@ -86,8 +72,8 @@ def with_map_spread(
 def _along(parts: FloatArray, base: Base, batch: Batch, nodes: Sequence[Node | None]) -> FloatArray | None:
     """By how much pairs follow those of a gradient along the signals above the maps, as `own` does for others."""
     node = nodes[base.place]
-    if len(parts) < 2 or node is None:
-        return None
+    if len(parts) < 2 or node is None:  # all that lies along signals is in the parts that are tied
+        return np.zeros_like(parts[0]) if base.tied else None
     whole = node.signal.gram[0] * node.signal.units
     by = np.divide(parts[1], whole, out=np.zeros_like(whole), where=np.abs(whole) > 0)
     return np.asarray(by * batch.whole)
