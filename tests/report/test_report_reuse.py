@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from fanin.report.make import write_report
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 2, "width": 4, "count": 2}
 LONG_AGO = 1_000_000_000
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (640).to_bytes(4) + (480).to_bytes(4)
 
 
 def drawn(grid: Path, group_by: list[str] | None = None, *, redraw: bool = False) -> set[str]:
@@ -25,13 +27,28 @@ def drawn(grid: Path, group_by: list[str] | None = None, *, redraw: bool = False
     return {path.name for path in report.figures if path.stat().st_mtime > LONG_AGO}
 
 
-@pytest.fixture
-def grid(tmp_path: Path, real_runs: list[Path]) -> Path:
+@pytest.fixture(scope="module")
+def reported(five_runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of the real command and their report."""
-    for path in real_runs[2:]:
-        shutil.rmtree(path)
-    assert {"study.png", "study.svg"} <= drawn(tmp_path)
-    return tmp_path
+    folder = tmp_path_factory.mktemp("reported")
+    for run in five_runs[:2]:
+        shutil.copytree(run, folder / run.name)
+    assert {"study.png", "study.svg"} <= drawn(folder)
+    return folder
+
+
+@pytest.fixture
+def grid(reported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, after a report of whatever an earlier test has changed."""
+    monkeypatch.setattr(Figure, "savefig", written)
+    drawn(reported)
+    assert drawn(reported) == set()
+    return reported
+
+
+def written(figure: Figure, path: Path, **settings: object) -> None:
+    """Of each figure the beginning of a file, in place of the second that drawing takes."""
+    path.write_bytes(PNG)
 
 
 def test_the_same_again(grid: Path) -> None:
@@ -83,8 +100,9 @@ def test_a_figure_that_no_report_drew_stays(grid: Path, tmp_path: Path) -> None:
     out = tmp_path / "elsewhere"
     out.mkdir()
     (out / "movement.png").write_bytes(b"mine")
-    for profiles in grid.glob("*/profiles.csv"):
+    runs = shutil.copytree(grid, tmp_path / "runs")
+    for profiles in runs.glob("*/profiles.csv"):
         profiles.unlink()
-    report = write_report([grid], out)
+    report = write_report([runs], out)
     assert "movement.png" not in {path.name for path in report.figures}
     assert (out / "movement.png").read_bytes() == b"mine"

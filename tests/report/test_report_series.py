@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,9 @@ HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high\n"
 
 
 @pytest.fixture
-def runs(real_runs: list[Path], tmp_path: Path) -> list[Run]:
+def runs(five_runs: list[Path], tmp_path: Path) -> list[Run]:
     """Five runs of the real command; the third has no profiles, the fourth's file has quotes and another order."""
-    folders = real_runs[:5]
+    folders = [shutil.copytree(one, tmp_path / one.name) for one in five_runs]
     (folders[2] / "profiles.csv").unlink()
     with (folders[3] / "profiles.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
