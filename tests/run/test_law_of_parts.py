@@ -217,7 +217,7 @@ def rnn(**changes: Any) -> Callable[[], nn.Module]:
 @pytest.mark.parametrize(("activation", "layers"), [(activations.tanh, 2), (activations.relu, 1)])
 def test_a_recurrent_network(activation: Callable[[], nn.Module], layers: int) -> None:
     """Each layer with one matrix for all times: states of every time, and the gradients of both matrices."""
-    make, start = rnn(activation=activation, layers=layers), VarianceScaling(c=1.0)
+    make, start = rnn(activation=activation, layers=layers, width=160), VarianceScaling(c=1.0)
     # Of single times the batches' own lengths stray, too, which the law of another batch does not know.
     law = assert_holds(make, shape=(1, 6, 10), initializer=start, apart=0.05, gradients=0.5, spreads_of="states")
     assert ("module", f"layers.{layers}.activation.6", "activation_norm") in law.bands
