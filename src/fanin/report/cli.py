@@ -40,8 +40,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", nargs="+", metavar="SIDE",
         help="instead, compare runs that differ in nothing else, pair by pair; a side is key=value[,key=value...], "
-        "and each is compared with the first",
+        "and each is compared with the first; three or more are ranked, too",
     )  # fmt: skip
+    parser.add_argument(
+        "--reference", metavar="SIDE", help="the side that the others are compared with (default: the first)"
+    )
     parser.add_argument(
         "--format", metavar="NAME,...",
         help="write the table in these formats too: latex, json, parquet (csv and markdown are always written)",
@@ -64,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.compare is None and arguments.metric is not None:
             raise UserError("--metric: what --compare compares; add --compare optimizer=sgd optimizer=adam")
+        reference = arguments.reference
+        if arguments.compare is None and reference is not None:
+            raise UserError("--reference: a side of --compare; add --compare optimizer=sgd optimizer=adam")
         if arguments.compare is not None and keys:
             raise UserError("--group-by: not together with --compare, which pairs by all that its sides leave out")
         from rich.console import Console
@@ -81,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             from fanin.report.compare.comparison import compare, print_compared
 
-            compared = compare(folders, sides, arguments.metric, arguments.out, formats=formats)
+            compared = compare(folders, sides, arguments.metric, arguments.out, reference=reference, formats=formats)
             print_compared(compared, console)
             out, stem = compared.out, "compare"
         for name in formats:

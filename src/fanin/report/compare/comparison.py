@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,12 @@ from rich.text import Text
 
 from fanin.errors import UserError, counted, did_you_mean
 from fanin.record.csv_file import write_table
+from fanin.report.compare.ranking import Ranking, rank
+from fanin.report.compare.ranking_figure import ranking_figure
 from fanin.report.compare.sides import Match, Matched, Side, match, read_sides
 from fanin.report.figures.encoding import GREY, OKABE_ITO, entry, plain
 from fanin.report.figures.style import Sheet, look, save
+from fanin.report.rank_statistics import holm, rank_biserial, standardized
 from fanin.report.read.configurations import FOLD, folds_of
 from fanin.report.read.folders import grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
@@ -50,6 +53,8 @@ class Comparison:
             from the others, first, side and their difference.
         lost: how many paired runs have no number to compare, by the reason and by the side.
         statistics: of the differences, side - first; None with fewer than two pairs.
+        corrected: with three sides or more the p values of both tests, t's and Wilcoxon's, by Holm's method over all
+            comparisons.
         folds: k where pairs are folds of a cross-validation, else None.
         notes: what was matched, what was left out and how to read the rest, a line each.
     """
@@ -62,6 +67,7 @@ class Comparison:
     statistics: Paired | None
     folds: int | None
     notes: list[str]
+    corrected: tuple[float, float] | None = None
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows for people; no rows with fewer than two pairs, for a bare mean says nothing."""
@@ -71,13 +77,17 @@ class Comparison:
             return header, []
         spread = self.values[["first", "side"]].agg(["mean", "std", "median"])
         means = [f"{mean:.4g} ± {sd:.2g}" for mean, sd in zip(spread.loc["mean"], spread.loc["std"], strict=True)]
+        t_p, wilcoxon_p = self.corrected or (None, None)
+        d = self.values["difference"].to_numpy()
+        effect = [["effect size", "", "", f"d = {standardized(d):+.2g}, r = {rank_biserial(d):+.2g}"]]
         return header, [
             ["mean ± sd", *means, f"{found.mean:+.4g} ± {found.sd:.2g}"],
             ["95 % interval", "", "", f"[{found.low:+.3g}, {found.high:+.3g}]"],
             ["median", *(f"{median:.4g}" for median in spread.loc["median"]), f"{found.median:+.4g}"],
             ["signs", "", "", f"{found.below} below, {found.above} above 0"],
-            ["paired t-test", "", "", _p(found.t_p)],
-            ["Wilcoxon", "", "", _p(found.wilcoxon_p)],
+            *(effect if self.corrected else []),
+            ["paired t-test", "", "", _p(found.t_p, t_p)],
+            ["Wilcoxon", "", "", _p(found.wilcoxon_p, wilcoxon_p)],
         ]
 
     def rows(self) -> list[list[str]]:
@@ -92,6 +102,10 @@ class Comparison:
         row["pairs"] = len(self.values)
         for name in ("mean", "low", "high", "sd", "median", "t_p", "wilcoxon_p", "below", "above"):
             row[f"{name}_difference" if name in SPREADS else name] = getattr(found, name, None)
+        if self.corrected:
+            d = self.values["difference"].to_numpy()
+            row |= {"effect": standardized(d) if found else None, "rank_biserial": rank_biserial(d) if found else None}
+            row |= dict(zip(("t_p_holm", "wilcoxon_p_holm"), self.corrected if found else (None, None), strict=True))
         for name in sides:
             of = self.values[name].agg(list(SPREADS.values())).to_dict() if found else {}
             row |= {f"{name}_{word}": of.get(how) for word, how in SPREADS.items()}
@@ -103,11 +117,12 @@ class Comparison:
 
 
 class Compared(NamedTuple):
-    """A written comparison."""
+    """A written comparison; `ranking` of three sides or more that have two blocks or more in common."""
 
     title: str
     metric: str
     comparisons: list[Comparison]
+    ranking: Ranking | None
     out: Path
     tables: list[Path]
     figures: list[Path]
@@ -119,9 +134,12 @@ def compare(
     metric: str | None = None,
     out: Path | None = None,
     *,
+    reference: str | None = None,
     formats: Sequence[str] = (),
 ) -> Compared:
     """Compare the runs of each side with those of the first and write compare.csv, compare.md and the figure.
+
+    Three sides or more are ranked too, in compare_ranks.csv and a figure of its own.
 
     Two runs are a pair if they agree in everything but what the sides say: the same seed, the same fold. A pair counts
     if both runs are done and have a finite value; a pair with a diverged run is left out and said, for a difference to
@@ -132,14 +150,16 @@ def compare(
         sides: two or more of the form key=value[,key=value...].
         metric: a number of result.json; by default val_error where the runs of a side are folds, else test_error.
         out: where to write; by default `report` in the folder common to all runs.
+        reference: the side that the others are held against, as it stands among the sides; by default the first.
         formats: of the numbers beside CSV and Markdown, see write.formats; one that is there already is written again.
 
     Raises:
-        UserError: see read_sides and match; a metric that no run has; no comparison with two pairs.
+        UserError: see read_sides and match; a reference that is no side; a metric that no run has; no comparison with
+            two pairs.
         OSError: a folder that cannot be written.
     """
     grid, found = grid_of(folders)
-    first, *others = read_sides(sides, read_runs(found, grid))
+    first, *others = read_sides(_reference_first(sides, reference), read_runs(found, grid))
     chosen = [run for side in (first, *others) for run in side.runs]
     matches = [match(first, side) for side in others]
     cross_validated = any(pair.first.overrides.get(FOLD) is not None for one in matches for pair in one.pairs)
@@ -152,20 +172,29 @@ def compare(
     if all(one.statistics is None for one in comparisons):
         one = comparisons[0]
         raise UserError(f"{one.side.text} against {one.first.text}: {'; '.join(one.notes)}")
-    if len(comparisons) > 1:
-        comparisons[-1].notes.append(f"the p values are not corrected for {len(comparisons)} comparisons")
+    comparisons = _corrected(comparisons) if len(comparisons) > 1 else comparisons
+    ranking = rank((first, *others), matches, metric) if len(comparisons) > 1 else None
     place = grid / "report" if out is None else out.resolve()
     place.mkdir(parents=True, exist_ok=True)
     tables = [place / "compare.csv", place / "compare.md"]
     rows = [one.row(metric) for one in comparisons]
     write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
     title = titled(chosen)
-    write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons)
+    write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons, ranking=ranking)
     grids = [Grid(f"{one.side.text} against {one.first.text}", *one.table()) for one in comparisons if one.statistics]
+    for ending in ("csv", "png", "svg"):  # of an earlier comparison
+        (place / f"compare_ranks.{ending}").unlink(missing_ok=True)
+    if ranking:
+        tables.append(place / "compare_ranks.csv")
+        ranks = ranking.rows()
+        write_table(tables[-1], list(ranks[0]), [list(row.values()) for row in ranks])
+        grids.append(Grid("ranks", *ranking.table()))
     tables += write_formats({*formats, *formats_there(place, "compare")}, place, "compare", grids, rows)
     with look():
         figures = save(_figure(Sheet(title, metric, []), comparisons), place, "compare")
-    return Compared(title, metric, comparisons, place, tables, figures)
+        if ranking:
+            figures += save(ranking_figure(Sheet(title, metric, []), ranking), place, "compare_ranks")
+    return Compared(title, metric, comparisons, ranking, place, tables, figures)
 
 
 def print_compared(result: Compared, console: Console) -> None:
@@ -176,15 +205,43 @@ def print_compared(result: Compared, console: Console) -> None:
         about = "" if len(result.comparisons) == 1 else f"{one.side.text} against {one.first.text}: "
         for note in one.notes:
             console.print(Text(f"{about}{note}", style="yellow"))
-        if rows:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-            for position, name in enumerate(header):
-                table.add_column(Text(name), justify="right" if position else "left", overflow="fold")
-            for row in rows:
-                table.add_row(*map(Text, row))
-            console.print(table)
-    for name, path in (("table", result.tables[0]), ("text", result.tables[1]), ("figure", result.figures[0])):
+        _print_table(header, rows, console)
+    if result.ranking:
+        for note in result.ranking.notes:
+            console.print(Text(note, style="yellow"))
+        _print_table(*result.ranking.table(), console)
+        console.print(Text(result.ranking.words))
+    figures = [("figure", path) for path in result.figures if path.suffix == ".png"]
+    for name, path in (("table", result.tables[0]), ("text", result.tables[1]), *figures):
         line(console, f"{name:<12}{near(path)}")
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+        for position, name in enumerate(header):
+            table.add_column(Text(name), justify="right" if position else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+
+
+def _reference_first(sides: Sequence[str], reference: str | None) -> Sequence[str]:
+    """The sides with the reference in front."""
+    if reference is None:
+        return sides
+    if reference not in sides:
+        fix = did_you_mean(reference, sides) or f"the sides are {', '.join(sides) or 'missing'}"
+        raise UserError(f"--reference {reference}: is none of the sides of --compare; {fix}")
+    return [reference, *(side for side in sides if side != reference)]
+
+
+def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with the p values of all of them corrected together."""
+    found = [one.statistics for one in comparisons]
+    tests = [[math.nan if one is None else getattr(one, name) for one in found] for name in ("t_p", "wilcoxon_p")]
+    both = zip(*map(holm, tests), strict=True)
+    return [replace(one, corrected=pair) for one, pair in zip(comparisons, both, strict=True)]
 
 
 def _compared(first: Side, side: Side, matched: Matched, metric: str) -> Comparison:
@@ -242,5 +299,6 @@ def _figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:
     return figure
 
 
-def _p(value: float) -> str:
-    return "no p: all equal" if math.isnan(value) else f"p = {value:.2g}"
+def _p(value: float, corrected: float | None) -> str:
+    more = "" if corrected is None else f" (Holm {corrected:.2g})"
+    return "no p: all equal" if math.isnan(value) else f"p = {value:.2g}{more}"
