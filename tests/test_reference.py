@@ -88,12 +88,14 @@ def test_a_page_that_is_not_current_is_told(
     monkeypatch.syspath_prepend(ROOT / "scripts")
     import reference
 
-    shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    page = tmp_path / "docs" / "reference" / "optimizer.md"
-    page.write_text(page.read_text().replace("Polyak 1964", "something else"))
-    (tmp_path / "docs" / "reference" / "gone.md").write_text("a group that is no more\n")
-    for name in ("ROOT", "PAGES", "FILES"):
-        monkeypatch.setattr(reference, name, tmp_path / getattr(reference, name).relative_to(ROOT))
+    pages = tmp_path / "docs" / "reference"
+    shutil.copytree(ROOT / "docs" / "reference", pages)
+    wanted = {page: page.read_text() for page in pages.glob("*.md")}
+    (pages / "optimizer.md").write_text(wanted[pages / "optimizer.md"].replace("Polyak 1964", "something else"))
+    (pages / "gone.md").write_text("a group that is no more\n")
+    for name, value in (("ROOT", tmp_path), ("PAGES", pages), ("contents", lambda: wanted)):
+        monkeypatch.setattr(reference, name, value)
+    monkeypatch.setattr(reference.schemas, "unknown", lambda wanted: [])
     monkeypatch.setattr(sys, "argv", ["reference.py", "--check"])
     assert reference.main() == 1
     assert capsys.readouterr().out.splitlines() == [
