@@ -123,4 +123,5 @@ MODELS: dict[str, Any] = {
     "mobilenet_v3_small": (mobilenet_v3_small, "images", "cross_entropy"),
     "vit_b_16": (vit_b_16, "images", "cross_entropy"),
 }
-SLOW = ("resnet18", "mobilenet_v3_small", "vit_b_16")
+TORCHVISION = ("resnet18", "mobilenet_v3_small", "vit_b_16")
+SLOW = ("gpt", *TORCHVISION)
