@@ -92,6 +92,7 @@ def test_runs_without_a_test_show_their_validation(tmp_path: Path, write_run: Wr
     assert "0 % error, 1 run" in said(panels(tmp_path, folders)[0])[-1]
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_a_report_has_the_picture_and_the_columns(tmp_path: Path, write_run: WriteRun) -> None:
     run = write_run(tmp_path / "grid", seed=0, metrics={"test_error": 0.25}, **SMALL)
     evaluated(run, [[3, 1], [1, 3]], metrics={"generalization_gap": 0.1875}, parameters=1250, flops_per_step=7_500_000)

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
 from fanin.report.make import write_report
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 2, "width": 4, "count": 2}
 LONG_AGO = 1_000_000_000
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (640).to_bytes(4) + (480).to_bytes(4)
 
 
 def drawn(grid: Path, group_by: list[str] | None = None, *, redraw: bool = False) -> set[str]:
@@ -38,17 +36,11 @@ def reported(five_runs: list[Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def grid(reported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def grid(reported: Path, quick_figures: None) -> Path:
     """The same, after a report of whatever an earlier test has changed."""
-    monkeypatch.setattr(Figure, "savefig", written)
     drawn(reported)
     assert drawn(reported) == set()
     return reported
-
-
-def written(figure: Figure, path: Path, **settings: object) -> None:
-    """Of each figure the beginning of a file, in place of the second that drawing takes."""
-    path.write_bytes(PNG)
 
 
 def test_the_same_again(grid: Path) -> None:

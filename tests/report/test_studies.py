@@ -551,6 +551,7 @@ def reported_with(monkeypatch: pytest.MonkeyPatch, grid: Path, study: object) ->
     return write_report([grid])
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_what_a_study_raises_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Any:
         raise KeyError("what it needs")
@@ -569,6 +570,7 @@ def test_what_a_study_raises_is_a_note(tmp_path: Path, monkeypatch: pytest.Monke
     assert report.notes == ["normalization_study: the study cannot be read: ImportError: no module"]
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_files_of_an_earlier_study_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(sheet: Sheet, evidence: Evidence) -> Figure:
         return sheet.figure(1, 1, 3, 2)[0]
@@ -591,6 +593,7 @@ def test_files_of_an_earlier_study_go(tmp_path: Path, monkeypatch: pytest.Monkey
     assert files - left == {"claims.csv", "normalization_study.png", "normalization_study.svg"}
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_two_studies_in_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each judges its own runs by their own positions; the table is the usual one."""
     for name in ("normalization_study", "activation_study"):
