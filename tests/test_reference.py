@@ -34,6 +34,9 @@ def test_the_claims_are_those_that_the_studies_make() -> None:
 def test_every_study_has_its_claims_on_the_page_of_experiments() -> None:
     page = (ROOT / "docs" / "reference" / "experiment.md").read_text()
     parts = dict(zip(*[iter(re.split(r"^## `experiment=(\w+)`$", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    assert [
+        name for name, part in parts.items() if not re.search(r"^!\[The figure of \w+\]\(", part, re.MULTILINE)
+    ] == []
     claimed = yaml.safe_load((ROOT / "scripts" / "claims.yaml").read_text())
     assert claimed.keys() == {name for name in parts if "study:" in (CONF / "experiment" / f"{name}.yaml").read_text()}
     for name, claims in claimed.items():
