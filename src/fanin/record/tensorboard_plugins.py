@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from google.protobuf.struct_pb2 import Value
@@ -61,7 +62,23 @@ def custom_scalar_layout() -> Summary:
         _lines("weight variance at init and at the end", r"profile_(init|final)/weight_variance$"),
         _lines("weight movement at the end", r"profile_final/weight_movement$"),
     ]
-    layout = Layout(category=[Category(title="training", chart=training), Category(title="over depth", chart=profiles)])
+    return _laid_out(
+        Layout(category=[Category(title="training", chart=training), Category(title="over depth", chart=profiles)])
+    )
+
+
+def quantile_layout(quantiles: Sequence[str]) -> Summary:
+    """Charts of the second of three quantiles over seeds between the others: the runs' tags behind these prefixes."""
+    low, middle, high = quantiles
+    charts = []
+    for part, what in product(("batch", "train", "val"), ("loss", "error")):
+        tags = {"lower": f"{low}/{part}/{what}", "value": f"{middle}/{part}/{what}", "upper": f"{high}/{part}/{what}"}
+        series = [MarginChartContent.Series(**tags)]
+        charts.append(Chart(title=f"{part} {what}, median and quantiles", margin=MarginChartContent(series=series)))
+    return _laid_out(Layout(category=[Category(title="over seeds", chart=charts)]))
+
+
+def _laid_out(layout: Layout) -> Summary:
     tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()])
     summary = Summary()
     plugin = SummaryMetadata.PluginData(plugin_name="custom_scalars")

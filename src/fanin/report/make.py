@@ -19,6 +19,7 @@ from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, task_of, titled
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles
+from fanin.report.seed_events import write_seeds
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.formats import Grid, formats_there, write_formats
 from fanin.report.write.page import Report, write_page
@@ -100,6 +101,7 @@ def _write_report(
     summary = rows_of(runs, grid)
     summary_path = _write_summary(runs, found, grid, out, explicit=explicit)
     write_tensorboard(out, configurations, profiles, figures)
+    write_seeds(out, configurations, metrics, profiles)
     notes += [note for one in studies for note in one.notes]
     notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
     report = Report(

@@ -13,7 +13,7 @@ import pandas as pd
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.tensorboard_plugins import hparams_experiment
 from fanin.report.figures.lines import geometric_mean
-from fanin.report.read.configurations import Configuration
+from fanin.report.read.configurations import Configuration, varying_keys
 from fanin.report.read.series import Profiles
 
 MOST_THEORIES = 24  # configurations; each makes four runs in TensorBoard's list
@@ -60,7 +60,8 @@ def write_tensorboard(
                     there = {str(tag): value for tag, value in row.dropna().items()}
                     events.scalars(with_log10(there), int(str(index)) + 1)
                 events.close()
-    values = {key: [one.values.get(key) for one in configurations] for each in configurations for key in each.values}
+    keys = varying_keys(configurations) or dict.fromkeys(key for one in configurations for key in one.values)
+    values = {key: [one.values.get(key) for one in configurations] for key in keys}
     studies = {"study", *(one.experiment for one in configurations)}
     images = [path for path in figures if path.suffix == ".png" and path.stem in studies]
     if not values and not images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,6 +139,7 @@ def rank(sides: Sequence[Side], matches: Sequence[Matched], metric: str) -> Rank
     used = sum(map(len, strata))
     over = f"{counted(used, 'run')} of each side" + (f" on {len(strata)} data sets" if len(strata) > 1 else "")
     notes = [f"ranks: of {over}, matched across all {count} sides; 1 is the {'largest' if sign < 0 else 'smallest'}"]
+    notes.append(f"better: the probability that a run of a side is better than one of {sides[0].text}")
     if left := len(sides[0].runs) - used:
         notes.append(
             f"left out of the ranks: {counted(left, 'run')} of {sides[0].text} without one on every other side"
@@ -150,7 +152,8 @@ def rank(sides: Sequence[Side], matches: Sequence[Matched], metric: str) -> Rank
     ):
         notes.append("runs are folds, whose training sets overlap: these intervals and tests take them for independent")
     if times:
-        told = ", ".join(f"{target:.4g}" for target in times.targets)
+        names = [f" on {json.loads(name)}" if len(by_data) > 1 else "" for name in by_data]
+        told = ", ".join(f"{target:.4g}{name}" for target, name in zip(times.targets, names, strict=True))
         notes.append(f"target of {times.column.replace('_', ' ')}: {told}, the median that {sides[0].text} ends at")
     return Ranking(
         [side.text for side in sides], strata, unit, len(blocks), ranks, improvement(strata), critical,

@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fanin.errors import counted
+from fanin.report.seed_events import FOLDER as SEEDS
 
 if TYPE_CHECKING:
     from fanin.report.write.page import Report
@@ -67,6 +68,8 @@ def print_study(report: Report, console: Console) -> None:
     shown = report.study["runs"].sum() + len(list(report.out.glob("tensorboard/*/*/")))  # theory has four
     if shown > MOST_TICKED:
         line(console, f"(its custom scalars tick none of more than {MOST_TICKED} runs: tick those to see)")
+        if (seeds := report.out / "tensorboard" / SEEDS).is_dir():
+            line(console, f"tensorboard --logdir {shlex.quote(near(seeds))}  (means and quantiles over seeds)")
 
 
 def _table(made: Table, width: int) -> tuple[RichTable, list[str]]:

@@ -1,0 +1,103 @@
+"""Means and quantiles over seeds for TensorBoard: 20 lines where the grid has 200 runs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fanin.record.event_file import EventFile, with_log10
+from fanin.record.recorder import TAGS
+from fanin.record.tensorboard_plugins import hparams_end, hparams_start, quantile_layout
+from fanin.report.figures.lines import geometric_mean
+from fanin.report.read.configurations import Configuration, varying_keys
+from fanin.report.read.series import Metrics, Profiles
+from fanin.report.statistics import Floats, mean_curve
+from fanin.report.theory_events import file_name
+
+FOLDER = "seeds"
+MOST = 1000  # configurations
+QUANTILES = {"quantile_16": 0.16, "quantile_50": 0.5, "quantile_84": 0.84}
+"""What is put in front of a metric's tag, and the share of runs that lie below."""
+OVER_DEPTH = [
+    ("init", ("activation_norm", "gradient_norm", "weight_variance")),
+    ("final", ("activation_norm", "gradient_norm", "weight_variance", "weight_movement")),
+]
+
+
+def write_seeds(out: Path, configurations: Sequence[Configuration], metrics: Metrics, profiles: Profiles) -> list[Path]:
+    """Write tensorboard/seeds/<configuration> for each configuration of several runs; the folders written.
+
+    Tags are those of the runs: of metrics over steps the mean, at steps that half of the runs have reached, and under
+    quantile_16/<tag>, 50 and 84 their quantiles; of profiles over depth the geometric mean. Hyperparameters are what
+    varies. What an earlier report has left there is replaced.
+    """
+    folder = out / "tensorboard" / FOLDER
+    for old in folder.glob("*/events.out.tfevents.*"):
+        old.unlink()
+    for emptied in [*folder.glob("*/"), *([folder] if folder.is_dir() else [])]:
+        if not any(emptied.iterdir()):
+            emptied.rmdir()
+    profile = {
+        f"profile_{snapshot}/{quantity}": profiles.matrix(snapshot, "weight", quantity)
+        for snapshot, quantities in OVER_DEPTH
+        for quantity in quantities
+    }
+    varying, written = varying_keys(configurations), []
+    for one in configurations[:MOST]:
+        if len(one.members) < 2:
+            continue
+        events = EventFile(folder / file_name(one.label))
+        written.append(events.folder)
+        named = {key: one.values[key] for key in varying if key in one.values}
+        events.plugin(*hparams_start(f"{len(one.members)} runs of {one.label}", named))
+        events.summary(quantile_layout(tuple(QUANTILES)), 0)
+        for step, values in sorted(_over_steps(one, metrics).items()):
+            events.scalars(values, step)
+        depth = {tag: geometric_mean(matrix[one.members]) for tag, matrix in profile.items() if matrix.size}
+        for layer in range(max(map(len, depth.values()), default=0)):
+            there = {tag: float(mean[layer]) for tag, mean in depth.items() if layer < len(mean)}
+            finite = {tag: value for tag, value in there.items() if math.isfinite(value)}
+            if finite:
+                events.scalars(with_log10(finite), layer + 1)
+        events.plugin(*hparams_end(success=True))
+        events.close()
+    return written
+
+
+def quantiles(values: Floats, shares: Sequence[float]) -> Floats:
+    """Quantiles [len(shares), S] of the finite ones among [runs, S], nan where there are none; linear in between.
+
+    >>> quantiles(np.array([[1.0], [np.nan], [3.0]]), [0.5]).tolist()
+    [[2.0]]
+    """
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)  # nan last
+    there = np.isfinite(ordered).sum(axis=0)
+    place = np.asarray(shares)[:, None] * np.maximum(there - 1, 0)
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, np.maximum(there - 1, 0))
+    low, high = (np.take_along_axis(ordered, at, axis=0) for at in (below, above))
+    return np.asarray(low + (place - below) * (high - low))
+
+
+def _over_steps(one: Configuration, metrics: Metrics) -> dict[int, dict[str, float]]:
+    """What each step says, by the tag."""
+    found: dict[int, dict[str, float]] = defaultdict(dict)
+    for column, tag in TAGS.items():
+        steps, values = metrics.matrix(one.members, column)
+        if not len(steps):
+            continue
+        mean = mean_curve(values)[0]
+        lines = {tag: mean}
+        if column != "lr":
+            of = quantiles(values, tuple(QUANTILES.values()))
+            lines |= {
+                f"{name}/{tag}": np.where(np.isnan(mean), np.nan, row) for name, row in zip(QUANTILES, of, strict=True)
+            }
+        for name, line in lines.items():
+            for i in np.flatnonzero(~np.isnan(line)):
+                found[int(steps[i])][name] = float(line[i])
+    return found
