@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,14 @@ import engine
 from fanin.parts import activations
 from fanin.parts.data import Digits
 from fanin.parts.initializers import Fixup, Initializer, Lsuv, Orthogonal, TorchDefault, VarianceScaling
-from fanin.parts.models import Cnn, Mlp, ResidualMlp, Rnn
+from fanin.parts.models import Attention, Cnn, Mlp, ResidualMlp, Rnn
 from fanin.parts.normalization import BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
 from fanin.parts.regularizers import Dropout
 from fanin.run.recipe import Recipe
 from fanin.run.recipe_law import RecipeLaw, recipe_law
 from fanin.streams import generator
-from fanin.theory.stages import Dropped, Linear, Stage
+from fanin.theory.signals import Noises
+from fanin.theory.stages import Attended, Data, Dropped, Linear, Place, Stage
 from fanin.theory.weights import Weights
 from fanin.train.batches import probe_batch
 
@@ -251,6 +253,34 @@ def test_a_recurrent_law_ends_where_one_matrix_is_met_too_often() -> None:
     law = recipe_law(made, model, torch.rand(12, 1, 40, 10), torch.arange(12) % CLASSES)
     assert law.no_law.startswith("the law ends at layers.1.states: one matrix for all times")
     assert ("module", "last", "activation_norm") not in law.bands
+
+
+@pytest.mark.parametrize("normalization", [NoNorm(), LayerNorm()], ids=["none", "layer"])
+def test_attention(normalization: Any) -> None:
+    """Positions, heads whose scores are of order 1, both branches of two blocks, the mean over tokens."""
+
+    def make() -> nn.Module:
+        return Attention(
+            input_shape=(1, 6, 10), out_features=CLASSES, width=64, hidden=64, activation=activations.relu,
+            normalization=normalization,
+        )  # fmt: skip
+
+    ends = "the law ends at mean: gradients: the gradients of the places that it averages are one"
+    law = assert_holds(make, shape=(1, 6, 10), apart=0.05, ends=ends, spreads_of="branch.out")
+    assert ("module", "blocks.attention_2.branch.attend", "activation_norm") in law.bands
+
+
+def test_attention_of_equal_tokens_hands_them_on() -> None:
+    """Whatever the scores, the mean of equal values is that value: an entry of y has the square v of x's."""
+    tokens, width, v = 5, 32, 1.7
+    x = np.random.default_rng(3).standard_normal((4, 1, width)).repeat(tokens, axis=1)
+    field = x.reshape(-1, width) @ x.reshape(-1, width).T / width
+    gram = np.einsum("apbp->pab", field.reshape(4, tokens, 4, tokens))
+    noises = Noises(2, 4)
+    at = Place(1, noises)
+    stage = Attended(width, 4, Weights(3.0), Weights(3.0), Weights(v))
+    given = Data(gram, width, np.ones(4), field=field).forward([], Place(0, noises))
+    assert stage.forward([given], at).gram == pytest.approx(v * gram, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from typing import Any
 from torch import nn
 
 from fanin.parts.activation_maps import activation_map
+from fanin.parts.models.attend import MultiHead, SoftmaxAttention
+from fanin.parts.models.attention import Positions, TokenMean
 from fanin.parts.models.blocks import Add
 from fanin.parts.models.cells import RecurrentLayer, RnnLayer
 from fanin.parts.models.layers import fans, is_weight_layer
@@ -30,6 +32,7 @@ from fanin.theory.gaussian_maps import Activation
 from fanin.theory.stages import (
     Activated,
     Added,
+    Attended,
     Averaged,
     BatchNormalized,
     Convolution,
@@ -37,11 +40,13 @@ from fanin.theory.stages import (
     Flattened,
     Largest,
     Linear,
+    MeanOfPlaces,
     Normalized,
     Nothing,
     Once,
     Passed,
     Recurrent,
+    Shifted,
     Stage,
     Unknown,
 )
@@ -75,7 +80,7 @@ def stages_of(module: nn.Module, weights: Mapping[nn.Module, Weights | str], map
 
 def is_compound(module: nn.Module) -> bool:
     """Whether a module of parts may have a rule as a whole."""
-    return isinstance(module, RecurrentLayer)
+    return isinstance(module, (RecurrentLayer, MultiHead))
 
 
 Compound = list[tuple[Stage, tuple[int | None, ...], int]]
@@ -92,6 +97,8 @@ def compound_rule(
         parts: that ran in it.
         weights, maps: as of `stages_of`.
     """
+    if isinstance(module, MultiHead):
+        return _attention(module, parts, weights)
     if not isinstance(module, RecurrentLayer) or not _as(module, RecurrentLayer):
         return None
     if type(module).advance is not RnnLayer.advance or type(module).drive is not RecurrentLayer.drive:
@@ -115,6 +122,21 @@ def compound_rule(
         elif part.module is module.hidden and states:
             rule.append((remembered, (states[len(states) - 1],), at))
     return rule
+
+
+def _attention(module: MultiHead, parts: Sequence[Ran], weights: Mapping[nn.Module, Weights | str]) -> Compound | None:
+    layers = (module.query, module.key, module.value, module.attend, module.out)
+    if not _as(module, MultiHead) or [part.module for part in parts] != list(layers):
+        return None
+    if type(module.attend).forward is not SoftmaxAttention.forward:
+        return None
+    query, key, value, out = (_weight_layer(layer, weights) for layer in layers if layer is not module.attend)
+    three = [one.weights for one in (query, key, value) if isinstance(one, Linear)]
+    if len(three) < 3 or not isinstance(out, Linear) or any(one.calibrated is not None for one in three):
+        return None
+    whole = Attended(out.fan_in, module.heads, *three)
+    mine: tuple[int | None, ...] = (None,)
+    return [(query, mine, 0), (key, mine, 1), (value, mine, 2), (whole, mine, 3), (out, (3,), 4)]
 
 
 def _as(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -211,6 +233,8 @@ RULES: Sequence[tuple[type[nn.Module], Callable[[Any], Stage]]] = (
     (nn.AvgPool2d, _pool),
     (AveragePool, lambda module: Averaged(None)),
     (Last, lambda module: Once(-1)),
+    (Positions, lambda module: Shifted(module.table.double().cpu().numpy())),
+    (TokenMean, lambda module: MeanOfPlaces()),
     (nn.Flatten, lambda module: Flattened() if module.start_dim == 1 and module.end_dim == -1 else Unknown()),
 )
 """Rules by what a part computes, the `forward` of a class."""

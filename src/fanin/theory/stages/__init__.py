@@ -7,6 +7,7 @@ examples' signals and gradients.
 """
 
 from fanin.theory.stages.activated import Activated
+from fanin.theory.stages.attended import Attended, MeanOfPlaces, Shifted
 from fanin.theory.stages.base import NoRule, Place, Shared, Stage
 from fanin.theory.stages.convolved import Convolution
 from fanin.theory.stages.dropped import Dropped
@@ -20,6 +21,7 @@ from fanin.theory.stages.sums import Added, meet
 __all__ = [
     "Activated",
     "Added",
+    "Attended",
     "Averaged",
     "BatchNormalized",
     "Convolution",
@@ -28,6 +30,7 @@ __all__ = [
     "Flattened",
     "Largest",
     "Linear",
+    "MeanOfPlaces",
     "NoRule",
     "Normalized",
     "Nothing",
@@ -36,6 +39,7 @@ __all__ = [
     "Place",
     "Recurrent",
     "Shared",
+    "Shifted",
     "Stage",
     "Unknown",
     "meet",

@@ -54,7 +54,7 @@ class Normalized(Stage):
             mean=np.zeros_like(x.mean) if self.centres else x.mean / sigma,
             kurtosis=x.kurtosis,
             centred=self.centres and x.normal,
-            field=None if x.field is None else x.field / float(sigma.mean()) ** 2,
+            field=None if x.field is None else self._over_field(x.field, x.mean, sigma),
             before=None,
             fresh=x.fresh,
             draw=draw,
@@ -83,6 +83,12 @@ class Normalized(Stage):
                 source=weakest([flow.source, MEAN_FIELD]),
             )
         ]
+
+    def _over_field(self, field: FloatArray, mean: FloatArray, sigma: FloatArray) -> FloatArray:
+        """The same of any two places of the first examples."""
+        sizes, means = sigma.T.ravel()[: len(field)], mean.T.ravel()[: len(field)]
+        centred = field - np.outer(means, means) if self.centres else field
+        return np.asarray(centred / np.outer(sizes, sizes))
 
     def _centred(self, x: Signal) -> FloatArray:
         return x.gram - x.mean[:, :, None] * x.mean[:, None, :] if self.centres else x.gram
