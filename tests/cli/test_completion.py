@@ -4,46 +4,60 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from command_line import Said, environment, fanin
+from fanin.api.host import guest
 from fanin.catalogue import GROUPS, config_folder
+from fanin.cli.completion import answer
 from fanin.cli.shells import SHELLS
+from fanin.errors import UserError
 from fanin.run.hydra_private import get_args_parser
 
 CONF = config_folder()
 
+Asked = Callable[..., list[str]]
 
-def asked(folder: Path, line: str, shell: str = "zsh", **more: str) -> list[str]:
-    """What the command answers to a shell."""
-    said = fanin(folder, "--shell-completion", f"query={shell}", COMP_LINE=line, **more)
-    assert (said.code, said.err) == (0, []), said
-    return [one for one in said.out if one]
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """What a shell is answered, by the command's own function; the real command is what the real shells ask."""
+    monkeypatch.chdir(tmp_path)
+
+    def ask(line: str, shell: str = "zsh", **more: str) -> list[str]:
+        for name, value in {"COMP_LINE": line, **more}.items():
+            monkeypatch.setenv(name, value)
+        with guest():
+            return [one for one in answer([f"query={shell}"]).splitlines() if one]
+
+    return ask
 
 
 def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def test_groups_and_their_options_are_offered(tmp_path: Path) -> None:
-    first = asked(tmp_path, "fanin ")
+def test_groups_and_their_options_are_offered(asked: Asked) -> None:
+    first = asked("fanin ")
     assert {one.rstrip("=.") for one in first} == {*GROUPS, "seed", "force", "objective", "study"}
-    assert asked(tmp_path, "fanin opt") == ["optimizer=", "optimizer."]
+    assert asked("fanin opt") == ["optimizer=", "optimizer."]
     for group in ("model", "experiment", "debug"):
-        assert asked(tmp_path, f"fanin {group}=") == [f"{group}={name}" for name in names(group)]
-    assert asked(tmp_path, "fanin -m optimizer=adam,ada") == [
+        assert asked(f"fanin {group}=") == [f"{group}={name}" for name in names(group)]
+    assert asked("fanin -m optimizer=adam,ada") == [
         f"optimizer=adam,{name}" for name in names("optimizer") if name.startswith("ada") and name != "adam"
     ]
-    assert asked(tmp_path, "fanin 'regularizer=[l1,l") == ["regularizer=[l1,l2", "regularizer=[l1,label_smoothing"]
-    assert asked(tmp_path, "fanin hydra/launcher=f") == ["hydra/launcher=fused"]
+    assert asked("fanin 'regularizer=[l1,l") == ["regularizer=[l1,l2", "regularizer=[l1,label_smoothing"]
+    assert asked("fanin hydra/launcher=f") == ["hydra/launcher=fused"]
 
 
 @pytest.mark.parametrize(
@@ -56,61 +70,61 @@ def test_groups_and_their_options_are_offered(tmp_path: Path) -> None:
         ("", "trainer", "default"),
     ],
 )
-def test_the_keys_of_what_is_chosen_are_offered(tmp_path: Path, typed: str, group: str, name: str) -> None:
+def test_the_keys_of_what_is_chosen_are_offered(asked: Asked, typed: str, group: str, name: str) -> None:
     node = yaml.safe_load((CONF / group.partition(".")[0] / f"{name}.yaml").read_text())
     keys = [key for key in (node[name] if "." in group else node) if not key.startswith("_")]
-    assert asked(tmp_path, f"fanin {typed} {group}.") == [f"{group}.{key}=" for key in keys]
+    assert asked(f"fanin {typed} {group}.") == [f"{group}.{key}=" for key in keys]
     begun = keys[-1][:3]
-    assert asked(tmp_path, f"fanin {typed} {group}.{begun}") == [
-        f"{group}.{key}=" for key in keys if key.startswith(begun)
-    ]
+    assert asked(f"fanin {typed} {group}.{begun}") == [f"{group}.{key}=" for key in keys if key.startswith(begun)]
 
 
-def test_the_values_of_a_key_are_offered_where_they_are_known(tmp_path: Path) -> None:
-    assert asked(tmp_path, "fanin trainer.precision=") == [
+def test_the_values_of_a_key_are_offered_where_they_are_known(asked: Asked) -> None:
+    assert asked("fanin trainer.precision=") == [
         f"trainer.precision={word}" for word in ("float32", "float64", "bfloat16")
     ]
-    assert asked(tmp_path, "fanin model.bias=") == ["model.bias=true", "model.bias=false"]
-    assert asked(tmp_path, "fanin trainer.batch_size=a") == ["trainer.batch_size=all"]
-    assert asked(tmp_path, "fanin initializer=variance_scaling initializer.mode=fan_a") == ["initializer.mode=fan_avg"]
-    assert asked(tmp_path, "fanin optimizer.lr=") == ["optimizer.lr=0.01"]
+    assert asked("fanin model.bias=") == ["model.bias=true", "model.bias=false"]
+    assert asked("fanin trainer.batch_size=a") == ["trainer.batch_size=all"]
+    assert asked("fanin initializer=variance_scaling initializer.mode=fan_a") == ["initializer.mode=fan_avg"]
+    assert asked("fanin optimizer.lr=") == ["optimizer.lr=0.01"]
 
 
-def test_a_users_own_options_are_offered(tmp_path: Path) -> None:
+def test_a_users_own_options_are_offered(asked: Asked, tmp_path: Path) -> None:
     (tmp_path / "own" / "optimizer").mkdir(parents=True)
     mine = tmp_path / "own" / "optimizer" / "mine.yaml"
     mine.write_text("# my own\n_target_: torch.optim.SGD\nlr: 0.1\nspeed: 1\n")
-    assert asked(tmp_path, "fanin --config-dir=own optimizer=mi") == ["optimizer=mine"]
-    assert asked(tmp_path, "fanin --config-dir own optimizer=mine optimizer.") == ["optimizer.lr=", "optimizer.speed="]
-    assert asked(tmp_path, "fanin --config-dir own optimizer=mi", shell="fish") == ["optimizer=mine\tmy own"]
+    assert asked("fanin --config-dir=own optimizer=mi") == ["optimizer=mine"]
+    assert asked("fanin --config-dir own optimizer=mine optimizer.") == ["optimizer.lr=", "optimizer.speed="]
+    assert asked("fanin --config-dir own optimizer=mi", shell="fish") == ["optimizer=mine\tmy own"]
 
 
-def test_flags_are_offered_and_are_flags(tmp_path: Path) -> None:
-    offered = asked(tmp_path, "fanin -")
+def test_flags_are_offered_and_are_flags(asked: Asked) -> None:
+    offered = asked("fanin -")
     assert {*offered} - {"--version", "--schema"} <= {*get_args_parser()._option_string_actions}
-    assert asked(tmp_path, "fanin optimizer=adam --sch") == ["--schema"]
+    assert asked("fanin optimizer=adam --sch") == ["--schema"]
 
 
-def test_bash_is_told_what_follows_where_it_breaks_words(tmp_path: Path) -> None:
+def test_bash_is_told_what_follows_where_it_breaks_words(asked: Asked) -> None:
     """readline replaces what stands behind the last of those letters, not the whole word."""
-    for breaks, answer in ((' \t\n"=:(', "mlp"), (" \t\n", "model=mlp"), (" =.", "mlp")):
-        assert asked(tmp_path, "fanin model=ml", "bash", COMP_WORDBREAKS=breaks) == [answer]
-    assert asked(tmp_path, "fanin 'model=ml", "bash", COMP_WORDBREAKS=" ='") == ["model=mlp"]
+    for breaks, told in ((' \t\n"=:(', "mlp"), (" \t\n", "model=mlp"), (" =.", "mlp")):
+        assert asked("fanin model=ml", "bash", COMP_WORDBREAKS=breaks) == [told]
+    assert asked("fanin 'model=ml", "bash", COMP_WORDBREAKS=" ='") == ["model=mlp"]
 
 
-def test_what_cannot_be_composed_offers_nothing(tmp_path: Path) -> None:
+def test_what_cannot_be_composed_offers_nothing(asked: Asked) -> None:
     for line in ("fanin optimizer=nope optimizer.", "fanin nope.", "fanin nope=", "fanin model.depth.", "fanin a='b"):
-        assert asked(tmp_path, line) == []
+        assert asked(line) == []
 
 
-def test_wrong_words_are_one_line(tmp_path: Path) -> None:
+def test_wrong_words_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = "must be install=SHELL, uninstall=SHELL or query=SHELL, SHELL being bash, zsh or fish"
-    for words in (["install=tcsh"], ["install"], [], ["install=bash", "query=bash"]):
-        said = fanin(tmp_path, "--shell-completion", *words)
-        told = " ".join(["fanin: --shell-completion", *words])
-        assert said == Said(1, [], [f"{told}: {allowed}"])
-    said = fanin(tmp_path, "-sc", "query=bash")
-    assert said == Said(1, [], ["fanin: --shell-completion query: needs what was typed in the variable COMP_LINE"])
+    said = fanin(tmp_path, "--shell-completion", "install=tcsh")
+    assert said == Said(1, [], [f"fanin: --shell-completion install=tcsh: {allowed}"])
+    for words in (["install"], [], ["install=bash", "query=bash"]):
+        with pytest.raises(UserError, match=re.escape(f"{' '.join(['--shell-completion', *words])}: {allowed}")):
+            answer(words)
+    monkeypatch.delenv("COMP_LINE", raising=False)
+    with pytest.raises(UserError, match="needs what was typed in the variable COMP_LINE"):
+        answer(["query=bash"])
 
 
 def test_options_are_offered_without_hydra_and_keys_without_torch(tmp_path: Path) -> None:
