@@ -123,7 +123,7 @@ def _fit(label: str, quantity: str, matrices: Sequence[Floats], sources: np.ndar
     there = np.isfinite(value).all(0) & np.isfinite(middle).all(0) & (sd > 1e-9).all(0)
     if not there.any():
         return None
-    z = ((value - middle) / sd)[:, there]
+    z = (value - middle)[:, there] / sd[:, there]
     inside = ((low <= value) & (value <= high))[:, there]
     source = _weakest({str(one) for one in sources[:, there].ravel()})
     redraws = re.search(r"\d+", source) if source.startswith(REDRAW) else None
