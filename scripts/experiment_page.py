@@ -16,7 +16,7 @@ from fanin.catalogue import GROUPS
 from fanin.cli.help import header, option_keys
 from fanin.report.studies import load_study
 from fanin.report.studies.base import Study
-from option_pages import cell, content, option_names, options, sentence, typed
+from option_pages import content, option_names, options, sentence, typed
 
 DOCS = Path(__file__).parents[1] / "docs"
 CLAIMS = Path(__file__).with_name("claims.yaml")
@@ -63,15 +63,14 @@ def _settings(path: Path, node: dict[str, Any]) -> Iterator[str]:
     rows = [(f"{key.split('/')[-1]}", str(value), "") for key, value in chosen] + [
         row for row in option_keys(path, "experiment") if not row[0].startswith("study")
     ]
-    lines = [f"| `{key}={cell(value)}` | {cell(said)} |" for key, value, said in rows]
-    yield "\n".join(["| set | |", "|---|---|", *lines, ""])
+    told = [f"`{key}={value}`" + (f" ({_plain(said)})" if said else "") for key, value, said in rows]
+    yield f"**Sets** {', '.join(told)}.\n"
 
 
 def _grid(params: dict[str, Any]) -> Iterator[str]:
     """The axes of its grid, and what goes with some choices."""
-    axes = {key: value for key, value in params.items() if "=" not in key}
-    lines = [f"| `{key}` | `{cell(' '.join(str(value).split()))}` |" for key, value in axes.items()]
-    yield "\n".join(["| axis of the grid | values |", "|---|---|", *lines, ""])
+    axes = [f"`{key}={' '.join(str(value).split())}`" for key, value in params.items() if "=" not in key]
+    yield f"**Grid** {', '.join(axes)}.\n"
     tied = [f"- `{key}`: `{' '.join(str(value).split())}`" for key, value in params.items() if "=" in key]
     if tied:
         yield "\n".join(["With some choices go settings of their own:\n", *tied, ""])

@@ -22,7 +22,8 @@ def on_config(config: Any) -> Any:
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs").glob("**/*.md"))]
     new = [page for page in pages if f'"{page}"' not in listed]
     notebooks = [f"notebooks/{path.stem}.md" for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))]
-    config.nav += [{title: pages} for title, pages in (("Notebooks", notebooks), ("More", new)) if pages]
+    new += [page for page in notebooks if f'"{page}"' not in listed]
+    config.nav += [{"More": new}] if new else []
     return config
 
 
