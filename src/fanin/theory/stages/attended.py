@@ -11,7 +11,7 @@ import numpy as np
 
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
-from fanin.theory.signals import Flow, Signal
+from fanin.theory.signals import Flow, Signal, correlation
 from fanin.theory.stages.base import NoRule, Place, Stage
 from fanin.theory.weights import Weights
 
@@ -158,7 +158,11 @@ class Shifted(Stage):
 
 @dataclass(frozen=True)
 class MeanOfPlaces(Stage):
-    """The mean over all places: K_y = mean over p and p' of K_x(p, p')."""
+    """The mean over all places: K_y = mean over p and p' of K_x(p, p').
+
+    The noise is that of what places have in common, their own lengths given: of C = K_x of one example, with w = 1/P,
+    2 (1 - g^T (C C)^-1 g / (w^T C w)^2)/n, C C entry by entry, g_p = (C w)_p^2.
+    """
 
     most_examples: ClassVar[int] = 20
 
@@ -168,12 +172,22 @@ class MeanOfPlaces(Stage):
         places, examples = x.gram.shape[:2]
         if x.field is None or len(x.field) != places * examples:
             raise NoRule("it is not known what the places have in common")
-        gram = x.field.reshape(examples, places, examples, places).mean((1, 3))
+        across = x.field.reshape(examples, places, examples, places)
+        gram = across.mean((1, 3))
+        own = np.stack([across[a, :, a] for a in range(examples)])
+        parts = own.mean(2) ** 2
+        squares = own**2 + 1e-9 * np.trace(own, axis1=1, axis2=2)[:, None, None] ** 2 / places**2 * np.eye(places)
+        known = (parts * np.linalg.solve(squares, parts[..., None])[..., 0]).sum(1)
+        rest = np.sqrt(np.maximum(1 - known / np.maximum(own.mean((1, 2)) ** 2, 1e-300), 0))
+        noise = 2 * np.outer(rest, rest) * correlation(gram) ** 2 / x.units
+        at.noises.forward[at.index] = noise
+        elasticity = x.elasticity.copy()
+        elasticity[at.index] = 1.0
         return Signal(
             gram[None],
             x.units,
-            x.elasticity,
-            x.shift,
+            elasticity,
+            x.shift - np.diagonal(noise) / 2,
             x.mean.mean(0, keepdims=True),
             x.kurtosis,
             source=weakest([x.source, MEAN_FIELD]),
