@@ -220,6 +220,26 @@ def test_what_is_written_between_modules_is_tried_on_a_copy() -> None:
     assert "on a copy about" in str(advice)
 
 
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(16), nn.AdaptiveAvgPool2d(1)], ids=["windows", "adaptive"])
+def test_in_place_activations_have_their_law_and_pooling_is_nobodys_fault(pool: nn.Module) -> None:
+    """The whole network has a law; the norm of the maps falls by some 16, as there are 256 times fewer units."""
+    torch.manual_seed(SEED)
+    relu = nn.ReLU(inplace=True)
+    layers = [nn.Conv2d(3, 30, 3, padding=1), relu, nn.Conv2d(30, 30, 3, padding=1), relu, pool, nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(30, 4))
+    for layer in (model[0], model[2], model[6]):
+        init.kaiming_normal_(layer.weight)
+        init.zeros_(layer.bias)
+    inputs, targets = torch.randn(8, 3, 16, 16), torch.arange(8) % 4
+    found = fanin.profile(model, inputs, targets, functional.cross_entropy, redraws=0)
+    assert (found.drawn_by, found.no_law, found.advice) == ("kaiming_normal", "", [])
+    norms = of_layers(found.table, "activation_norm")
+    # E ||relu(W x)||^2 of unit normals with c = 2: as many as there are outputs, but for what padding cuts off.
+    taps = (3 * 16 - 2) ** 2 / (3 * 16) ** 2
+    assert norms["theory"]["0"] == pytest.approx(math.sqrt(8 * 30 * 256 * taps), rel=0.03)
+    assert 10 < norms["value"]["0"] / norms["value"]["2"] < 40
+
+
 def test_a_layer_of_zeros_blocks() -> None:
     torch.manual_seed(SEED)
     model, (inputs, targets) = chain(4, 10, lambda place: 2.0), batch(10)

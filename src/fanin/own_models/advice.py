@@ -11,6 +11,7 @@ from fanin.errors import counted
 from fanin.own_models.layer_states import LayerState
 from fanin.theory import InitAnalysis
 from fanin.theory.logs import exp, log
+from fanin.theory.verdict import STABLE_CHANGE
 
 TOLERANCE = 0.05
 """Relative distance from the critical variance below which no layer is to blame."""
@@ -115,6 +116,9 @@ def _of_pass(name: str, word: str, states: Sequence[LayerState], sizes: Sequence
     blamed = [place for place in range(hidden) if _is_off(states[place], sign)]
     if not blamed:
         blamed = _stretch(logs[: hidden + 1], sign)
+        change = sign * (logs[blamed[-1] + 1] - logs[blamed[0]]) if blamed else 0.0
+        # A norm falls with the number of units, too, as where maps are pooled; their sizes are what layers see.
+        blamed = blamed if change > math.log(STABLE_CHANGE) else []
     return [_advice(name, word, [states[place] for place in run], logs[run[0] : run[-1] + 2]) for run in _runs(blamed)]
 
 

@@ -77,6 +77,7 @@ def layer_states(model: nn.Module, seen: Observation, inputs: Tensor | None) -> 
 def rms(tensor: Tensor) -> float:
     """Root mean square of the entries of a tensor, in float64.
 
+    >>> import torch
     >>> rms(torch.tensor([3.0, 4.0, 0.0, 0.0]))
     2.5
     """

@@ -176,6 +176,12 @@ def _pool(module: nn.MaxPool2d | nn.AvgPool2d) -> Stage:
     return Largest(kernel) if isinstance(module, nn.MaxPool2d) else Averaged(kernel)
 
 
+def _pooled_to_a_size(module: nn.AdaptiveAvgPool2d) -> Stage:
+    if module.output_size not in (1, (1, 1)):
+        return Unknown("theory has adaptive pooling of whole maps")
+    return Averaged(None)
+
+
 def _pair(one: int | tuple[int, ...]) -> tuple[int, int]:
     return (one, one) if isinstance(one, int) else (one[0], one[1])
 
@@ -235,6 +241,7 @@ RULES: Sequence[tuple[type[nn.Module], Callable[[Any], Stage]]] = (
     (Last, lambda module: Once(-1)),
     (Positions, lambda module: Shifted(module.table.double().cpu().numpy())),
     (TokenMean, lambda module: MeanOfPlaces()),
+    (nn.AdaptiveAvgPool2d, _pooled_to_a_size),
     (nn.Flatten, lambda module: Flattened() if module.start_dim == 1 and module.end_dim == -1 else Unknown()),
 )
 """Rules by what a part computes, the `forward` of a class."""
