@@ -218,6 +218,46 @@ def test_four_sides_with_the_command(
     assert len(json.loads((report / "compare.json").read_text())) == 3
 
 
+def test_several_data_sets_are_the_blocks(tmp_path: Path, write_run: WriteRun) -> None:
+    """Three sides on three data sets of three seeds: ranks of medians, on the second another order than on the others.
+
+    The first side's runs end at 0.4, 0.5 and 0.6 of a scale of the data set's own; the others' are there sooner.
+    """
+    errors = {
+        "mnist": ([0.1, 0.2, 0.9], [0.3, 0.4, 0.5], [0.6, 0.0, 0.7]),
+        "digits": ([0.5, 0.6, 0.7], [0.1, 0.2, 0.3], [0.0, 0.9, 0.4]),
+        "letters": ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]),
+    }
+    speed = {"sgd": 1, "adam": 2, "lion": 4}
+    for data, of in errors.items():
+        for optimizer, values in zip(OPTIMIZERS, of, strict=False):
+            for seed, value in enumerate(values):
+                overrides = {"optimizer": optimizer, "data": data}
+                size = {"depth": 2, "width": 4, "count": 2}
+                run = write_run(tmp_path, overrides=overrides, seed=seed, metrics={"test_error": value}, **size)
+                with (run / "metrics.csv").open("w", newline="") as file:
+                    writer = csv.DictWriter(file, names(METRICS), lineterminator="\n")
+                    writer.writeheader()
+                    for step in (10, 20, 40):
+                        ended = (0.4 + 0.1 * seed) * len(data)
+                        error = ended if step * speed[optimizer] >= 40 else 2.0 * len(data)
+                        writer.writerow({"step": step, "batch_error": error})
+    assert main([str(tmp_path), "--compare", *SIDES[:3]]) == 0
+    found = {row["side"]: row for row in table(tmp_path / "report" / "compare_ranks.csv")}
+    # Medians 0.2, 0.4, 0.6; 0.6, 0.2, 0.4; 0.2, 0.5, 0.8: ranks 1 3 1, 2 1 2 and 3 2 3.
+    assert [float(found[side]["mean_rank"]) for side in SIDES[:3]] == pytest.approx([5 / 3, 5 / 3, 8 / 3])
+    assert {(row["blocks"], row["block"], row["runs"]) for row in found.values()} == {("3", "data set", "9")}
+    cd = 2.3437 * math.sqrt(3 * 4 / (6 * 3))
+    assert float(found[SIDES[0]]["critical_difference"]) == pytest.approx(cd, rel=1e-4)
+    # Each data set's target is the middle of 0.4, 0.5 and 0.6 of its scale: seeds 0 and 1 get there, at 40, 20 and 10.
+    assert [float(found[side]["reached"]) for side in SIDES[:3]] == pytest.approx([2 / 3] * 3)
+    assert [float(found[side]["steps_to_target"]) for side in SIDES[:3]] == [40, 20, 10]
+    # Ratios 4, 2 and 1 to the best on each: (4 - ratio) / 3.
+    assert [float(found[side]["profile_score"]) for side in SIDES[:3]] == pytest.approx([0, 2 / 3, 1])
+    text = (tmp_path / "report" / "compare.md").read_text()
+    assert "target of batch error: 3 on digits, 3.5 on letters, 2.5 on mnist, the median that optimizer=sgd" in text
+
+
 def test_two_sides_are_not_ranked(four: dict[str, np.ndarray], tmp_path: Path) -> None:
     assert main([str(tmp_path), "--compare", *SIDES[:3]]) == 0
     assert main([str(tmp_path), "--compare", *SIDES[:2]]) == 0

@@ -33,6 +33,7 @@ from fanin.report.write.terminal import line, near
 
 MOST_PAIRS = 200
 MOST_REASONS = 6
+MOST_LETTERS = 30
 SPREADS = {"mean": "mean", "sd": "std", "median": "median"}
 LOST = {
     "diverged": "pairs with a diverged run, which are not counted as lost; diverged",
@@ -217,10 +218,14 @@ def print_compared(result: Compared, console: Console) -> None:
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    """The names of sides are not broken where there is room for the rest."""
     if rows:
+        whole = max(len(row[0]) for row in rows) <= MOST_LETTERS
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
         for position, name in enumerate(header):
-            table.add_column(Text(name), justify="right" if position else "left", overflow="fold")
+            table.add_column(
+                Text(name), justify="right" if position else "left", overflow="fold", no_wrap=whole and not position
+            )
         for row in rows:
             table.add_row(*map(Text, row))
         console.print(table)

@@ -70,7 +70,7 @@ class Ranking:
         p = "no p, all tie" if math.isnan(self.friedman_p) else f"p = {self.friedman_p:.2g}"
         by = f"Friedman's test that all rank alike: {p}"
         apart = f"mean ranks {self.critical:.3g} apart differ at 5 % (Nemenyi)"
-        groups = [" = ".join(self.sides[int(i)] for i in group) for group in self.groups]
+        groups = [_group([self.sides[int(i)] for i in group]) for group in self.groups]
         return f"{by}; {apart}; not distinguished: {'; '.join(groups) or 'none'}"
 
     def rows(self) -> list[dict[str, object]]:
@@ -167,6 +167,11 @@ def _value(run: Run, metric: str, sign: float) -> float:
         return math.inf
     value = sign * run.numbers.get(metric, math.nan) if run.state == "done" else math.nan
     return value if math.isfinite(value) else math.nan
+
+
+def _group(sides: list[str]) -> str:
+    """Sides that stand one behind the other in rank."""
+    return " = ".join(sides) if len(sides) < 4 else f"{sides[0]} to {sides[-1]} ({len(sides)} sides)"
 
 
 def _interval(row: dict[str, object], name: str) -> str:

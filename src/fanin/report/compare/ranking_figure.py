@@ -39,10 +39,10 @@ def _critical_differences(axes: Axes, ranking: Ranking, looks: list[tuple[str, s
         style: dict[str, Any] = {"color": looks[i][0], "solid_capstyle": "butt"}
         axes.plot([ranks.low[i], ranks.high[i]], [row, row], lw=2.2, **style)
         axes.plot([ranks.estimate[i]], [row], marker="D", ms=5.5, **style)
-    right = float(np.max(ranks.high)) + 0.12
+    right, apart = float(np.max(ranks.high)), 0.03 * float(np.max(ranks.high) - np.min(ranks.low))
     for column, group in enumerate(ranking.groups):
         where = [order.index(int(i)) for i in group]
-        axes.plot([right + 0.1 * column] * 2, [min(where) - 0.2, max(where) + 0.2], color=GREY, lw=3)
+        axes.plot([right + apart * (column + 1)] * 2, [min(where) - 0.2, max(where) + 0.2], color=GREY, lw=3)
     _named_rows(axes, [ranking.sides[i] for i in order])
     title = f"bars join what {ranking.critical:.2g} ranks, the critical difference, do not part"
     panel(axes, "A", title, f"mean rank over {ranking.blocks} {ranking.unit}s, 95 % bootstrap interval")
