@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from fanin.theory.answers import Answers, Residuals, answers_to
 from fanin.theory.batch import Batch
+from fanin.theory.drawn_maps import root
 from fanin.theory.signals import Noises, Signal
-from fanin.theory.stages.base import root
 
 CLASSES = 10
 GRAM = np.array([[1.0, 0.9], [0.9, 1.5]])
