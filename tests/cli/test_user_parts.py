@@ -31,13 +31,13 @@ class Sparse(Initializer):
         weight.copy_(signs * (self.c / (self.p * fan_in)) ** 0.5)
 
 class Brittle(Mlp):
-    """A net whose width 17 breaks in its 6th training pass, where the variable BRITTLE is set."""
+    """A net whose width 17 breaks in its 7th training pass, theory's looks counted, where the variable BRITTLE is set."""
 
     passes = 0
 
     def forward(self, x):
         self.passes += self.training
-        if "BRITTLE" in os.environ and x.shape[0] and self.linear_1.out_features == 17 and self.passes == 6:
+        if "BRITTLE" in os.environ and x.shape[0] and self.linear_1.out_features == 17 and self.passes == 7:
             raise ArithmeticError("width 17 is odd")
         return super().forward(x)
 '''

@@ -168,7 +168,7 @@ def test_a_network_without_weight_layers_trains_and_shows_its_modules(tmp_path: 
     method = replace(EVERYTHING, sam=None, averaging=NoAveraging())
     made = recipe(
         make_model=lambda shape, outputs: Bare(), method=method, probe=Probe(batch_size=30, every=1),
-        trainer={"steps": 1}, law=None,
+        trainer={"steps": 1},
     )  # fmt: skip
     one, other = engine.trained(tmp_path, made), Bare()
     data = one.batches(0)
