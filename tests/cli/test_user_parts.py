@@ -31,7 +31,7 @@ class Sparse(Initializer):
         weight.copy_(signs * (self.c / (self.p * fan_in)) ** 0.5)
 
 class Brittle(Mlp):
-    """A net whose width 17 breaks in its 7th training pass, theory's looks counted, where the variable BRITTLE is set."""
+    """A net whose width 17 breaks in its 7th pass (theory's looks count), where the variable BRITTLE is set."""
 
     passes = 0
 
