@@ -51,7 +51,7 @@ reference: $(READY)  ## docs/reference/, schemas/ and docs/files.md, from conf/ 
 
 docs: $(READY)  ## the pages of docs/ as a site, build/site/index.html
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	$(BIN)/mkdocs build --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet $(ARGS)
 	@echo build/site/index.html
 
 figures: $(READY)  ## the pictures of the README, from a real MNIST run (needs MNIST and Chromium)
