@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -94,7 +95,11 @@ def test_custom_scalars_chart_tags_that_are_there(tmp_path: Path, write_run: Wri
     (folder,) = (tmp_path / "report" / "tensorboard" / "seeds").iterdir()
     events = read(folder)
     (event,) = events.Tensors("custom_scalars__config__")
-    (category,) = Layout.FromString(event.tensor_proto.string_val[0]).category
+    training, category = Layout.FromString(event.tensor_proto.string_val[0]).category
+    tags = events.Tags()["scalars"]
+    for chart in training.chart:  # the means, without their quantiles
+        found = [tag for tag in tags if re.match(chart.multiline.tag[0], tag)]
+        assert found == [f"{part}/{chart.title}" for part in ("batch", "val")]
     series = {chart.title: chart.margin.series[0] for chart in category.chart}
     chart = series["val loss, median and quantiles"]
     low, middle, high = (

@@ -56,15 +56,12 @@ def hparams_experiment(columns: Mapping[str, Sequence[Any]]) -> tuple[str, str, 
 
 def custom_scalar_layout() -> Summary:
     """Charts of loss and error over steps, and of the study's profiles over depth, norms with their bands."""
-    training = [_lines(what, rf"(batch|train|val|test)/{what}") for what in ("loss", "error")]
     profiles = [
         *(_banded(f"log10 {what} norm at init, with its band", f"profile_init/{what}_norm") for what in NORMS),
         _lines("weight variance at init and at the end", r"profile_(init|final)/weight_variance$"),
         _lines("weight movement at the end", r"profile_final/weight_movement$"),
     ]
-    return _laid_out(
-        Layout(category=[Category(title="training", chart=training), Category(title="over depth", chart=profiles)])
-    )
+    return _laid_out(Layout(category=[_training(), Category(title="over depth", chart=profiles)]))
 
 
 def quantile_layout(quantiles: Sequence[str]) -> Summary:
@@ -75,7 +72,13 @@ def quantile_layout(quantiles: Sequence[str]) -> Summary:
         tags = {"lower": f"{low}/{part}/{what}", "value": f"{middle}/{part}/{what}", "upper": f"{high}/{part}/{what}"}
         series = [MarginChartContent.Series(**tags)]
         charts.append(Chart(title=f"{part} {what}, median and quantiles", margin=MarginChartContent(series=series)))
-    return _laid_out(Layout(category=[Category(title="over seeds", chart=charts)]))
+    return _laid_out(Layout(category=[_training(), Category(title="over seeds", chart=charts)]))
+
+
+def _training() -> Category:
+    """Loss and error over steps, of runs or of their means; TensorBoard shows a chart of several runs' layouts once."""
+    charts = [_lines(what, rf"(batch|train|val|test)/{what}") for what in ("loss", "error")]
+    return Category(title="training", chart=charts)
 
 
 def _laid_out(layout: Layout) -> Summary:
