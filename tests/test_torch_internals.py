@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import fanin
 from fanin import torch_internals
+from fanin.train.flops import formulas
 
 LISTS = (
     "add",
@@ -95,3 +97,14 @@ def test_a_scaler_says_whether_it_has_divided() -> None:
     scaler.step(optimizer)
     scaler.update()
     assert not torch_internals.is_unscaled(scaler)
+
+
+def test_nothing_is_said_of_triton_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on Windows: torch warns when the module of its formulas is imported, and every command needs them."""
+    usual = formulas()
+    monkeypatch.setitem(sys.modules, "triton", None)  # type: ignore[arg-type]
+    monkeypatch.delitem(sys.modules, "torch.utils.flop_counter")
+    assert len(formulas()) == len(usual)
+    assert caplog.records == []

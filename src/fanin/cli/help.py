@@ -157,6 +157,6 @@ def _options(folders: Sequence[Path], group: str) -> dict[str, str]:
 
 def defaults(folder: Path) -> dict[str, str]:
     """The option of each group that config.yaml chooses."""
-    listed = yaml.safe_load((folder / "config.yaml").read_text())["defaults"]
+    listed = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     pairs = [pair for entry in listed if isinstance(entry, dict) for pair in entry.items()]
     return {str(group): str(option) for group, option in pairs if option and not str(group).startswith("override ")}

@@ -14,7 +14,7 @@ keep_freed_memory()
 open_files()
 for name in ("run.execute", "sweep.pool", "parts.activations", "parts.preprocess"):
     import_module(f"fanin.{name}")
-import_module("torch.utils.flop_counter")
+import_module("fanin.train.flops").formulas()
 
 # Half a million objects that are no garbage: workers that search for some leave them out, and their memory shared.
 gc.collect()

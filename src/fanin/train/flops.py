@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import logging
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -51,9 +52,17 @@ def flops_of_step(model: nn.Module, inputs: Tensor, structure: Hashable = None) 
     return total
 
 
+def formulas() -> Mapping[Any, Any]:
+    """Torch's formulas by operation, without the warning that it logs where triton is missing, as on Windows."""
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
+    from torch.utils.flop_counter import flop_registry
+
+    return flop_registry
+
+
 def _counted(model: nn.Module, inputs: Tensor) -> int:
     """Count with torch's formulas, but not with its FlopCounterMode, whose first use imports sympy: 0.8 s."""
-    from torch.utils.flop_counter import flop_registry
+    flop_registry = formulas()
 
     class Counter(dispatch_mode()):  # type: ignore[misc]
         total = 0
