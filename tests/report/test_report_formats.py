@@ -160,6 +160,7 @@ def test_parquet_holds_the_numbers_of_the_table(named: Path) -> None:
     [
         ("latx", "--format latx: did you mean latex?"),
         ("xlsx", "--format xlsx: there are latex, markdown, csv, json, parquet"),
+        (",", "--format ,: there are latex, markdown, csv, json, parquet"),
         ("json,parquet", "--format parquet: needs the package pyarrow; pip install pyarrow, or take csv or json"),
     ],
 )

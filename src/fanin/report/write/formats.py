@@ -48,7 +48,7 @@ def formats_of(typed: str | None) -> list[str]:
         UserError: one that there is not, or that needs a package that is not installed.
     """
     formats = list(dict.fromkeys(name.strip() for name in (typed or "").split(",") if name.strip()))
-    for name in formats:
+    for name in formats or ([] if typed is None else [typed]):
         if name not in ENDINGS:
             fix = did_you_mean(name, [*ENDINGS]) or f"there are {', '.join(ENDINGS)}"
             raise UserError(f"--format {name}: {fix}")
