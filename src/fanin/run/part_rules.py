@@ -20,7 +20,7 @@ from fanin.parts.activation_maps import activation_map
 from fanin.parts.models.attend import MultiHead, SoftmaxAttention
 from fanin.parts.models.attention import Positions, TokenMean
 from fanin.parts.models.blocks import Add
-from fanin.parts.models.cells import RecurrentLayer, RnnLayer
+from fanin.parts.models.cells import GatedLayer, GruLayer, LstmLayer, RecurrentLayer, RnnLayer
 from fanin.parts.models.layers import fans, is_weight_layer
 from fanin.parts.models.recurrent import Last
 from fanin.parts.models.resnet import AveragePool
@@ -38,6 +38,7 @@ from fanin.theory.stages import (
     Convolution,
     Dropped,
     Flattened,
+    Gated,
     Largest,
     Linear,
     MeanOfPlaces,
@@ -50,6 +51,7 @@ from fanin.theory.stages import (
     Stage,
     Unknown,
 )
+from fanin.theory.stages.gated import gru, lstm
 from fanin.theory.weights import Weights
 
 Maps = dict[Any, Activation | None]
@@ -101,6 +103,8 @@ def compound_rule(
         return _attention(module, parts, weights)
     if not isinstance(module, RecurrentLayer) or not _as(module, RecurrentLayer):
         return None
+    if isinstance(module, GatedLayer):
+        return _gated(module, parts, weights, maps)
     if type(module).advance is not RnnLayer.advance or type(module).drive is not RecurrentLayer.drive:
         return None
     driven, remembered = (_weight_layer(layer, weights) for layer in (module.input, module.hidden))
@@ -122,6 +126,26 @@ def compound_rule(
         elif part.module is module.hidden and states:
             rule.append((remembered, (states[len(states) - 1],), at))
     return rule
+
+
+def _gated(
+    module: GatedLayer, parts: Sequence[Ran], weights: Mapping[nn.Module, Weights | str], maps: Maps
+) -> Compound | None:
+    cells = {LstmLayer.advance: lstm, GruLayer.advance: gru}
+    cell = cells.get(type(module).advance)
+    driven, remembered = (_weight_layer(layer, weights) for layer in (module.input, module.hidden))
+    activation = _map_of(module.get_submodule("candidate"), maps)
+    if cell is None or activation is None or not isinstance(driven, Linear) or not isinstance(remembered, Linear):
+        return None
+    if module.input_norm is not None or type(module).drive is not GatedLayer.drive:
+        return None
+    drawn = driven.weights, remembered.weights
+    if any(one.kind == "orthogonal" or one.calibrated is not None for one in drawn):
+        return None
+    whole = Gated(module.width, module.gates, module.memories, *drawn, cell(activation.phi))
+    first = next(at for at, part in enumerate(parts) if part.module is module.hidden)
+    mine: tuple[int | None, ...] = (None,)
+    return [(driven, mine, 0), (Nothing(remembered.fan_out), mine, first), (whole, mine, len(parts) - 1)]
 
 
 def _attention(module: MultiHead, parts: Sequence[Ran], weights: Mapping[nn.Module, Weights | str]) -> Compound | None:

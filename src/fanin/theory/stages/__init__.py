@@ -11,6 +11,7 @@ from fanin.theory.stages.attended import Attended, MeanOfPlaces, Shifted
 from fanin.theory.stages.base import NoRule, Place, Shared, Stage
 from fanin.theory.stages.convolved import Convolution
 from fanin.theory.stages.dropped import Dropped
+from fanin.theory.stages.gated import Gated
 from fanin.theory.stages.linear import Linear
 from fanin.theory.stages.normalized import BatchNormalized, Normalized
 from fanin.theory.stages.plain import Data, Flattened, Passed, Unknown
@@ -28,6 +29,7 @@ __all__ = [
     "Data",
     "Dropped",
     "Flattened",
+    "Gated",
     "Largest",
     "Linear",
     "MeanOfPlaces",
