@@ -16,8 +16,9 @@ from fanin.theory.stages.linear import Linear
 from fanin.theory.stages.normalized import BatchNormalized, Normalized
 from fanin.theory.stages.plain import Data, Flattened, Passed, Unknown
 from fanin.theory.stages.pooled import Averaged, Largest
-from fanin.theory.stages.recurrent import Nothing, Once, Recurrent
+from fanin.theory.stages.recurrent import Recurrent
 from fanin.theory.stages.sums import Added, meet
+from fanin.theory.stages.times import Nothing, Once
 
 __all__ = [
     "Activated",
