@@ -75,6 +75,7 @@ def compose(steps: Sequence[Step], batch: Batch, residuals: Residuals | None, cl
         classes: outputs of an example.
     """
     noises = Noises(len(steps) + 1, len(batch.counted), max((step.stage.draws for step in steps), default=2))
+    noises.of = batch.of
     noises.channels = channels(sum(isinstance(step.stage, Convolution) for step in steps))
     nothing: list[None] = [None] * len(steps)
     found = Composition([*nothing], [*nothing], [*nothing], [*nothing], [*nothing])

@@ -57,6 +57,8 @@ class Signal(Products):
         maps: drawn units at all places, [P, B, draws]; None for one place, or where nobody knows how to draw them.
         under: of what an activation made these, likewise.
         strays: how norms stray at each time of a sequence.
+        turned: variance of the correlation of two examples at one place, which layers of finite width let stray,
+            [B, B]; None where it is not known.
         before: what an activation made this of, and the activation; None where something else did.
         source: of this knowledge.
     """
@@ -75,6 +77,7 @@ class Signal(Products):
     maps: Sampler | None = None
     under: Sampler | None = None
     strays: Strays | None = None
+    turned: FloatArray | None = None
     before: tuple[Signal, Activation] | None = None
     source: str = EXACT
 
@@ -186,6 +189,7 @@ class Noises:
         examples: B.
         samples: units that are drawn where no formula is known.
         channels: of maps, that are drawn.
+        of: examples of the whole batch, which these stand for; 0 for no more than these.
 
     Attributes:
         along: E o_a R_a o_b R_b of the outputs and of what the loss answers to them, [B, B].
@@ -196,6 +200,7 @@ class Noises:
     examples: int
     samples: int = 2000
     channels: int = 192
+    of: int = 0
     forward: FloatArray = field(init=False)
     mixed: FloatArray = field(init=False)
     backward: FloatArray = field(init=False)
@@ -220,10 +225,18 @@ class Noises:
         return np.asarray(total.sum(0))
 
     def variance(self, elasticity: FloatArray, weights: FloatArray) -> float:
-        """Variance of a weighted sum of the examples' logarithms."""
+        """Variance of a weighted sum of the logarithms of all examples that these stand for.
+
+        An example's own variance counts as one of so many, its covariances with others as those of the others.
+        """
         ahead, back, met = (elasticity * weights).reshape(3, self.stages, -1)
         pairs = ((ahead, self.forward, ahead), (2 * ahead, self.mixed, back), (back, self.backward, back))
-        return sum(_bilinear(*one) for one in (*pairs, (met, self.meeting, met)))
+        whole = sum(_bilinear(*one) for one in (*pairs, (met, self.meeting, met)))
+        count = np.count_nonzero(weights)
+        if not 1 < count < self.of:
+            return whole
+        own = float((weights**2 * self.variances(elasticity)).sum())
+        return (whole - own) * (1 - 1 / self.of) / (1 - 1 / count) + own * count / self.of
 
 
 def _bilinear(x: FloatArray, noise: FloatArray, y: FloatArray) -> float:

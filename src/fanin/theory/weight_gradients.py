@@ -79,6 +79,7 @@ def with_own_spread(
     places = [place for place, one in zip(chosen, worked, strict=True) if one is not None]
     if not places:
         return found
+    turned = {place: by_correlations(flow, x, batch) for place, (_, flow, x) in known.items()}
     rows = [
         numbers(
             one, known[place][1].gram[0] * inputs[place].gram[0], known[place][1], inputs[place], noises, batch, answers
@@ -91,9 +92,23 @@ def with_own_spread(
         if places[0] <= place <= places[-1]:
             own_variance, outputs, moved, about = (float(np.interp(place, places, column)) for column in columns)
             mean = law.log_level - own_variance / 2 + moved + law.moved
-            variance = own_variance + outputs + law.by_batches
+            variance = own_variance + outputs + law.by_batches + turned[place]
             found[place] = replace(law, mean=mean, variance=variance, by_input=about)
     return found
+
+
+def by_correlations(flow: Flow, x: Signal, batch: Batch) -> float:
+    """The variance that a gradient's square has because correlations of the signals stray, relative to its mean.
+
+    G_ab K_ab of two examples strays by G_ab sqrt(K_aa K_bb) times the standard deviation of their correlation; where
+    examples are nearly orthogonal, that is most of what the sum over pairs does.
+    """
+    if x.turned is None or len(flow.gram) > 1 or len(x.gram) > 1:
+        return 0.0
+    pairs, lengths = flow.gram[0] * batch.whole, np.sqrt(x.squares[0])
+    total = float((pairs * x.gram[0]).sum())
+    strays = (pairs * np.outer(lengths, lengths)) ** 2 * x.turned
+    return 2 * float(strays.sum()) / total**2 if total > 0 else 0.0
 
 
 def numbers(

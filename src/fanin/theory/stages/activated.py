@@ -72,6 +72,7 @@ class Activated(Stage):
             mean=one.mean,
             kurtosis=(share * np.diagonal(pair.squares, axis1=1, axis2=2)).sum(0),
             field=None if z.field is None else self.maps.product(z.field[None])[0],
+            turned=None if z.turned is None else _turned(z, one, pair),
             before=(z, self.activation),
             normal=False,
             fresh=False,
@@ -195,3 +196,17 @@ class Activated(Stage):
         gram = z.units * gram_at(after, flow.base.grams)
         maps = lambda: after  # noqa: E731
         return Flow(gram, elasticity, shift, None, peak, maps=maps, base=flow.base, source=flow.source)
+
+
+def _turned(z: Signal, one: LengthMoments, pair: PairMoments) -> FloatArray:
+    """How far correlations stray behind the activation, [B, B]: as they follow those before it, and as n units do."""
+    lengths = outer(np.sqrt(one.square))[0]
+    passed, product = outer(np.sqrt(z.squares))[0] * pair.slopes[0], pair.product[0]
+    follows, after = (
+        np.divide(part, lengths, out=np.zeros_like(part), where=lengths > 0) for part in (passed, product)
+    )
+    own = (1 - np.minimum(after**2, 1)) ** 2 - follows**2 * (1 - z.correlation[0] ** 2) ** 2
+    own = np.maximum(own, 0.0)
+    np.fill_diagonal(own, 0.0)
+    assert z.turned is not None
+    return np.asarray(follows**2 * z.turned + own / z.units)

@@ -43,8 +43,13 @@ class Linear(Stage):
         if x.field is not None and len(x.field) == gram.shape[0] * gram.shape[1]:  # one W for all places
             kept = self._rotation(self.fan_out, self.fan_in) * _over_places(v * x.field, gram)
             common = _over_places(v * x.field + s, gram)
-        if x.source != EXACT:  # units of a layer below, whose number is finite: their correlations stray, too
-            common = common + (1 - np.minimum(common, 1)) ** 2 / x.units
+        turned = np.zeros_like(common)
+        if x.turned is not None:
+            turned = x.turned * np.outer(share, share)
+        elif x.source != EXACT:  # units of a layer below, whose number is finite: their correlations stray, too
+            turned = (1 - np.minimum(common, 1)) ** 2 / x.units
+        after_all = turned + (1 - np.minimum(common, 1)) ** 2 / self.fan_out * (1 - self.rotation_up)
+        common = np.minimum(common + turned, 1.0)
         noise = 2 * (common - kept) / self.fan_out
         at.noises.forward[at.index] = noise
         spread = at.noises.variances(x.elasticity)
@@ -72,6 +77,7 @@ class Linear(Stage):
             draw=lazy(lambda: at.normals() @ root(gram[0]).T),
             size=x.size,
             field=None if x.field is None else v * x.field + s,
+            turned=after_all if len(gram) == 1 else None,
             source=weakest([x.source, source]),
         )
 
@@ -109,6 +115,11 @@ class Linear(Stage):
         assert at.noises.follows is not None
         follows = np.maximum(at.noises.follows[at.index], 1e-12)
         return np.asarray(z.gram[0] / np.outer(follows, follows))
+
+    @property
+    def rotation_up(self) -> float:
+        """Which part of a signal's length the matrix keeps for certain."""
+        return self._rotation(self.fan_out, self.fan_in)
 
     @property
     def rotation_down(self) -> float:

@@ -56,6 +56,7 @@ class Added(Stage):
             draw=_sum_of(h, f, self.scale),
             size=h.size,
             field=None if h.field is None or f.field is None else h.field + self.scale**2 * f.field,
+            turned=_turned(h, f, share),
             source=weakest([h.source, f.source]),
         )
 
@@ -101,3 +102,12 @@ def _sum_of(one: Signal | Flow, other: Signal | Flow, scale: float) -> Sampler |
     if one.draw is None or other.draw is None:
         return None
     return lazy(lambda: drawn(one) + scale * drawn(other))
+
+
+def _turned(h: Signal, f: Signal, share: FloatArray) -> FloatArray | None:
+    """How far the correlations of a sum stray, [B, B], by each part and by what the parts have of each other."""
+    if h.turned is None or f.turned is None:
+        return None
+    rest = 1 - share
+    cross = 2 * np.sqrt(np.outer(share * rest, share * rest)) * (1 - np.minimum(_both(h, f), 1)) ** 2 / h.units
+    return np.asarray(np.outer(rest, rest) * h.turned + np.outer(share, share) * f.turned + cross)
