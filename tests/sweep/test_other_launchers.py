@@ -336,7 +336,8 @@ def test_a_launcher_whose_plugin_is_not_installed_names_the_extra(
 def test_every_entry_says_what_it_is_and_what_each_key_does() -> None:
     entries = {path.stem: path.read_text().splitlines() for path in (config_folder() / "hydra").glob("launcher/*")}
     assert sorted(entries) == sorted(PLUGINS)
-    for name, (first, *rest) in entries.items():
+    for name, (schema, first, *rest) in entries.items():
+        assert schema.startswith("# yaml-language-server: ")
         assert re.fullmatch(rf"# \S.{{5,70}}; pip install 'fanin\[{PLUGINS[name]}\]'", first)
         known = r"_target_: hydra_plugins\.\S+|defaults:|  - _self_|ray:|# .*|.*\S  # \S.*"
         assert [line for line in rest if not re.fullmatch(known, line)] == []

@@ -93,7 +93,7 @@ def momentum_product(beta1: Number, decay: Number, steps: int) -> Number:
     >>> round(momentum_product(0.9, 0.0, steps=3), 9)  # (0.9 / 2)^3
     0.091125
     """
-    psi = widened(torch.as_tensor(decay))
+    psi = widened(decay) if isinstance(decay, Tensor) else torch.tensor(decay, dtype=torch.float64)
     k = torch.arange(1, 53, dtype=torch.float64, device=psi.device)
     exponents = k * (psi * math.log(0.96)).unsqueeze(-1)
     lengths = (torch.expm1(steps * exponents) / torch.expm1(exponents)).nan_to_num(nan=steps)  # 0/0 where psi = 0
