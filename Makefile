@@ -23,7 +23,7 @@ study: $(READY)  ## the 50-layer initialization study; DATA=mnist for real MNIST
 	$(BIN)/fanin experiment=init_study data=$(DATA) $(ARGS)
 
 test: $(READY)  ## the quick tests, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -m 'not slow' -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' -n 4 --dist loadfile $(ARGS)
 
 test-all: $(READY)  ## every test, the long training runs too
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

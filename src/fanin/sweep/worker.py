@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fanin.devices import VISIBLE, accelerator, visible_device
 from fanin.output import forgive_output
 from fanin.run.request import Request
 from fanin.run.shared_cache import learn, news
@@ -127,6 +126,8 @@ def work(connection: Connection, device: int | None, prepare_process: Callable[[
     asked = obey_in_worker()
     forgive_output()
     line = Line(connection)
+    from fanin.devices import VISIBLE, accelerator, visible_device  # torch: not in the parent
+
     if device is not None and (variable := VISIBLE.get(accelerator(there=False) or "")):
         os.environ[variable] = visible_device(device, os.environ.get(variable))
     try:

@@ -53,7 +53,7 @@ def sum_law(
     exponents = of.shift + spreads / 2
     top = float(exponents.max())
     level = top + math.log(max(float((weights * np.exp(exponents - top)).sum()), 1e-300))
-    own = max(noises.variance(of.elasticity, weights), 0.0)
+    own = max(noises.variance(of.elasticity, weights, spreads), 0.0)
     variance = own if elasticity is of.elasticity else max(noises.variance(elasticity, weights), 0.0)
     by_input = float((elasticity[0] * weights).sum())
     level += log_square

@@ -220,14 +220,22 @@ class Noises:
     def variances(self, elasticity: FloatArray) -> FloatArray:
         """Variance of each example's logarithm, [B]."""
         ahead, back, met = elasticity.reshape(3, self.stages, -1)
-        total = ahead**2 * _diagonals(self.forward) + 2 * ahead * back * _diagonals(self.mixed)
-        total += back**2 * _diagonals(self.backward) + met**2 * _diagonals(self.meeting)
-        return np.asarray(total.sum(0))
+        total = (ahead**2 * _diagonals(self.forward)).sum(0)
+        if back.any():
+            total += (back * (2 * ahead * _diagonals(self.mixed) + back * _diagonals(self.backward))).sum(0)
+        if met.any():
+            total += (met**2 * _diagonals(self.meeting)).sum(0)
+        return np.asarray(total)
 
-    def variance(self, elasticity: FloatArray, weights: FloatArray) -> float:
+    def variance(self, elasticity: FloatArray, weights: FloatArray, each: FloatArray | None = None) -> float:
         """Variance of a weighted sum of the logarithms of all examples that these stand for.
 
         An example's own variance counts as one of so many, its covariances with others as those of the others.
+
+        Args:
+            elasticity: of each example, [noises, B].
+            weights: of each, [B].
+            each: the `variances` of this elasticity, where they are known.
         """
         ahead, back, met = (elasticity * weights).reshape(3, self.stages, -1)
         pairs = ((ahead, self.forward, ahead), (2 * ahead, self.mixed, back), (back, self.backward, back))
@@ -235,7 +243,7 @@ class Noises:
         count = np.count_nonzero(weights)
         if not 1 < count < self.of:
             return whole
-        own = float((weights**2 * self.variances(elasticity)).sum())
+        own = float((weights**2 * (self.variances(elasticity) if each is None else each)).sum())
         return (whole - own) * (1 - 1 / self.of) / (1 - 1 / count) + own * count / self.of
 
 
