@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# A test starts hundreds of processes; each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study test test-all lint bench bench-grid report tensorboard reference docs figures clean
@@ -23,7 +25,7 @@ study: $(READY)  ## the 50-layer initialization study; DATA=mnist for real MNIST
 	$(BIN)/fanin experiment=init_study data=$(DATA) $(ARGS)
 
 test: $(READY)  ## the quick tests, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -m 'not slow' -n 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' -n 3 --dist loadfile $(ARGS)
 
 test-all: $(READY)  ## every test, the long training runs too
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -187,6 +187,7 @@ def test_from_digits_to_mnist(place: Path, source: Path, tmp_path: Path) -> None
     assert [row["epoch"] for row in table(only(place / "mnist") / "metrics.csv")][-1] == "2"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("FANIN_DATA"), reason="FANIN_DATA is not set: real MNIST was not tuned from")
 def test_from_mnist_to_fashion_mnist(place: Path) -> None:
     """Both hidden layers stay those of the digits, and the last one learns to tell clothes by them."""

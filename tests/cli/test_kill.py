@@ -106,6 +106,7 @@ def assert_undisturbed(grid: Path, whole: Path) -> None:
     assert sorted(rows, key=lambda row: row["run"]) == sorted(others, key=lambda row: row["run"])
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_killed_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
     torment(tmp_path, SMALL, kills=4, seed=1, fresh=False)
 

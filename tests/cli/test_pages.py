@@ -77,7 +77,9 @@ def test_every_command_shown_can_be_run(page: Path) -> None:
         assert (typed, check(compose("config", jobs_of(parser.parse_overrides(words))[-1]))) == (typed, [])
 
 
-@pytest.mark.parametrize("heading", OWN)
+@pytest.mark.parametrize(
+    "heading", [pytest.param(one, marks=pytest.mark.slow) if one.startswith("Your own model") else one for one in OWN]
+)
 def test_the_parts_of_ones_own_run(tmp_path: Path, heading: str) -> None:
     """Word for word, but smaller and shorter."""
     write_files(OWN[heading], tmp_path)

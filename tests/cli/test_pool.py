@@ -104,6 +104,7 @@ def assert_completed_by_the_same_command(place: Path, undisturbed: Path) -> Said
     return said
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_everything(place: Path, undisturbed: Path) -> None:
     grid = place / "outputs" / "runs"
     with slowly(place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
 from command_line import Said, end, start
 
 
@@ -17,6 +18,7 @@ def compare(folder: Path, *arguments: str) -> tuple[Said, dict[str, str]]:
     return said, row
 
 
+@pytest.mark.slow
 def test_optimizers_are_compared_at_their_own_rates(readme: Path) -> None:
     said, row = compare(readme, "optimizer=sgd", "optimizer=adam")
     assert (row["pairs"], row["metric"], row["first_runs"], row["side_runs"]) == ("3", "test_error", "17", "3")

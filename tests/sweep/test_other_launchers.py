@@ -275,9 +275,10 @@ def test_ctrl_c_under_ray(
 
 @pytest.mark.parametrize(
     "number",
-    [pytest.param(signal.SIGTERM, marks=pytest.mark.slow, id="asked"), pytest.param(signal.SIGKILL, id="killed")],
+    [pytest.param(signal.SIGTERM, id="asked"), pytest.param(signal.SIGKILL, id="killed")],
 )
-@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_a_command_that_ends_leaves_nobody_training(launcher: str, number: signal.Signals, tmp_path: Path) -> None:
     plugin(launcher)
     place = own_parts(tmp_path)

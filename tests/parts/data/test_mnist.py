@@ -258,6 +258,7 @@ print(Mnist(root=root, val_size=10).load().train_x.sum().item())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_unpack_once(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, log = str(tmp_path / "root"), str(tmp_path / "log")
     raw = tiny.write(tmp_path / "root")
