@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+
 from command_line import Said, end, start
 
 
