@@ -35,6 +35,7 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Said, Pat
     return said
 
 
+@pytest.mark.slow
 def test_the_folders_are_those_of_the_pool(grids: dict[str, tuple[Said, Path]]) -> None:
     (alone, pool), (together, fused) = grids["pool"], grids["auto"]
     assert (alone.code, together.code) == (0, 0)

@@ -29,6 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Path]:
     ), folder / "outputs" / "init_study"
 
 
+@pytest.mark.slow
 def test_a_study_brings_its_axes_and_the_command_line_replaces_them(study: tuple[Said, Path]) -> None:
     said, grid = study
     assert (said.code, said.err) == (0, ["6 runs in outputs/init_study"])

@@ -192,6 +192,7 @@ TYPED = ("model._target_=my_module.Net", "model.depth=3", "model.width=8", "acti
          "data.image_size=8", "trainer.batch_size=50", "trainer.device=cpu", "trainer.log_every=1")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_and_torchs_optimizer_typed_directly(place: Path) -> None:
     """Against the plain loop: torch's own classes on the same batches, from the weights that a rate of 0 leaves."""
     (place / "my_module.py").write_text(DIRECT)

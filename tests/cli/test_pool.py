@@ -153,6 +153,7 @@ def test_workers_that_die_before_they_took_a_run_harm_none(place: Path, undistur
         assert untimed(grid / name) == untimed(run)
 
 
+@pytest.mark.slow
 def test_the_whole_group_is_asked_to_end(place: Path, undisturbed: Path) -> None:
     """As a queue or `timeout` does: the command, its fork server and its workers get a SIGTERM at the same time."""
     grid = place / "outputs" / "runs"

@@ -165,7 +165,7 @@ def choices() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     derandomize=True,
     deadline=None,
     database=None,

@@ -78,7 +78,7 @@ def jobs(draw: st.DrawFn) -> list[str]:
 
 
 @settings(
-    max_examples=10,
+    max_examples=6,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # to shrink a failure takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
