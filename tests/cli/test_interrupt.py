@@ -73,6 +73,7 @@ def interrupted(place: Path) -> tuple[Said, Path]:
         return end(process), run
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(
     place: Path, interrupted: tuple[Said, Path], undisturbed: Path
 ) -> None:

@@ -27,6 +27,7 @@ class Shy(nn.ReLU):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.slow
 def test_a_grid_whose_output_cannot_be_written_is_run_and_says_so_by_its_code(tmp_path: Path) -> None:
     """Neither a line of the command's own nor one of a user's part, in a worker, ends anything."""
     (tmp_path / "own" / "activation").mkdir(parents=True)

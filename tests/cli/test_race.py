@@ -42,6 +42,7 @@ def path(grid: Path, optimizer: str) -> np.ndarray:
     return np.array([[float(row["theta_1"]), float(row["theta_2"])] for row in rows])
 
 
+@pytest.mark.slow
 def test_gradient_descent_is_its_closed_form(race: tuple[Said, Path]) -> None:
     """x_t = x* + (I - a P)^t (x_0 - x*); each step rounds by some eps of the coordinates, and shrinks what was."""
     points = path(race[1], "gd")

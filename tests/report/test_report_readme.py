@@ -29,6 +29,7 @@ def test_optimizers_are_compared_at_their_own_rates(readme: Path) -> None:
     assert next(i for i, line in enumerate(said.out) if "3 pairs" in line) > 4, "what was left out is told first"
 
 
+@pytest.mark.slow
 def test_folds_are_compared_fold_by_fold(readme: Path) -> None:
     said, row = compare(readme, "regularizer=none", "regularizer=dropout", "--metric", "val_error")
     assert (row["pairs"], row["folds"], row["side_runs"], row["side_unpaired"]) == ("3", "5", "3", "0")
