@@ -21,7 +21,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fanin.report.figures.depth import movement_figure, study_figure
+from fanin.report.figures.depth import movement_figure, study_figure, theory_words
 from fanin.report.figures.encoding import OKABE_ITO, encode, plain
 from fanin.report.figures.lines import cut_off, mean_while_all, usual_top
 from fanin.report.figures.steps import curves_figure, loss_top
@@ -267,6 +267,20 @@ def test_a_figure_without_theory_says_so(tmp_path: Path, write_run: WriteRun) ->
     lines = [",".join([*line.split(",")[:6], "", "", ""]) for line in lines if "mean_square" not in line]
     (folder / "profiles.csv").write_text("\n".join([header, *lines]) + "\n")
     assert legend_of(draw(tmp_path, [folder])["study"]) == ["c=2", "(no theory for this recipe)"]
+
+
+@pytest.mark.parametrize("configurations", [3, 8, 14])
+def test_the_caption_names_no_theory_that_is_not_drawn(
+    tmp_path: Path, write_run: WriteRun, configurations: int
+) -> None:
+    folders = [write_run(tmp_path, c=1 + 0.1 * place, **SMALL) for place in range(configurations)]
+    runs = read_runs(folders, tmp_path)
+    sheet, profiles = Sheet("a title", "a setting", group_runs(runs)), Profiles(runs)
+    words, legend = theory_words(sheet, profiles), legend_of(study_figure(sheet, runs, profiles, Metrics(runs)))
+    assert ("dashed" in words) == ("theory" in legend)
+    assert ("shaded" in words) == ("±1 sd of one seed" in legend)
+    assert ("dotted" in words) == ("theory, mean square" in legend)
+    assert ("left out" in words) == (not {"theory", "±1 sd of one seed"} & set(legend))
 
 
 def test_surfaces_have_words_of_their_own(tmp_path: Path, write_run: WriteRun) -> None:

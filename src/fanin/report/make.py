@@ -12,7 +12,7 @@ from fanin.record.csv_file import write_table
 from fanin.record.summary import rewrite_summary, rows_of, write_summary
 from fanin.report.claim import Judged, judge, only, table_of
 from fanin.report.figures.confusion import confusion_figure
-from fanin.report.figures.depth import has_theory, movement_figure, study_figure
+from fanin.report.figures.depth import movement_figure, study_figure, theory_words
 from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.read.configurations import group_runs, setting
@@ -110,7 +110,7 @@ def _write_report(
         claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
         tables=tables, figures=figures, index=out / "index.html", notes=notes,
     )  # fmt: skip
-    write_page(report, rows, runs, theory=has_theory(profiles))
+    write_page(report, rows, runs, theory=theory_words(sheet, profiles))
     return report
 
 

@@ -70,6 +70,19 @@ def has_theory(profiles: Profiles) -> bool:
     return any(np.isfinite(profiles.matrix("init", "weight", quantity, "theory")).any() for quantity in NORMS)
 
 
+def theory_words(sheet: Sheet, profiles: Profiles) -> str:
+    """What the figure shows of theory, as the end of a sentence: no more than is drawn."""
+    if not has_theory(profiles):
+        return ". There is no theory for this recipe."
+    count, drawn = len(sheet.configurations), []
+    if count <= MOST_THEORY and not sheet.encoding.dashed:
+        drawn.append("dashed: the median of fresh draws")
+    if count <= MOST_BANDS:
+        drawn.append("shaded: what 68 % of fresh draws lie within, by a law or by redraws as the legend says")
+        drawn.append("dotted: mean square")
+    return "; ".join(["", *drawn]) + "." if drawn else ". Theory is left out among so many lines: profiles.csv has it."
+
+
 def sources(profiles: Profiles) -> list[str]:
     """What the bands of the figure go by, laws and redraws; none of an earlier version's files."""
     found = {str(word) for quantity in NORMS for word in profiles.words("init", "weight", quantity, "source").flat}

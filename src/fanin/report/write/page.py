@@ -49,13 +49,13 @@ class Report:
     notes: list[str]
 
 
-def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: bool) -> None:
+def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: str) -> None:
     """Write index.html beside the figures and tables; every text from outside is escaped.
 
     Args:
         report: what it consists of.
         rows, runs: of the table, and all runs in its order.
-        theory: whether the study figure shows any.
+        theory: what the study figure shows of it, as the end of a sentence.
     """
     metrics = [name for name in METRICS if any(run.metric(name) is not None for run in runs)]
     figures: dict[str, dict[str, Path]] = {}
