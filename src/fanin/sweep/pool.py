@@ -120,10 +120,14 @@ class Pool:
     """Workers and the work that waits for them.
 
     Args:
-        waiting: groups of runs, in the order in which they are started.
+        waiting: groups of runs, in their order; a recipe that is just being worked out lets others go first.
         devices: GPUs that the workers take in turn, or [None] for the CPU.
         prepare_process: called in each worker before anything else.
         method: how they are started.
+
+    Attributes:
+        known: recipes of which a group has ended, so that what is expected of them has been told.
+        news: what workers have worked out last, for those that are yet to be started.
     """
 
     waiting: deque[Group]
@@ -133,7 +137,7 @@ class Pool:
     outcomes: list[Outcome] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     stopping: bool = False
-    begun: set[str | None] = field(default_factory=set)
+    known: set[str | None] = field(default_factory=set)
     news: deque[bytes] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
 
     def work(self, size: int, board: Board, asked: Callable[[], bool]) -> None:
@@ -182,7 +186,7 @@ class Pool:
 
         What is expected of a recipe takes a while to work out: it is worked out once, and told to the others.
         """
-        new = {worker.group.recipe for worker in self.workers if worker.group} - self.begun - {None}
+        new = {worker.group.recipe for worker in self.workers if worker.group} - self.known - {None}
         place = next((at for at, group in enumerate(self.waiting) if group.recipe not in new), 0) if new else 0
         group = self.waiting[place]
         del self.waiting[place]
@@ -222,7 +226,7 @@ class Pool:
         if kind == "outcomes":
             outcomes, news = content
             if worker.group is not None:
-                self.begun.add(worker.group.recipe)
+                self.known.add(worker.group.recipe)
             worker.group = None
             for outcome in outcomes:
                 self.close(outcome, board)

@@ -12,7 +12,7 @@ import numpy as np
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal, correlation
-from fanin.theory.stages.base import NoRule, Place, Stage
+from fanin.theory.stages.base import NoRule, Place, Stage, field_of_all
 from fanin.theory.weights import Weights
 
 HEADS = 32
@@ -47,9 +47,7 @@ class Attended(Stage):
         """See Stage."""
         (x,) = inputs
         places, examples = x.gram.shape[:2]
-        field = x.gram[0] if places == 1 else x.field
-        if field is None or len(field) != places * examples:
-            raise NoRule("it is not known what the places have in common")
+        field = field_of_all(x, "places")
         scores = self._scores(field, examples, at)
         values = self.value.variance * field + self.value.bias_variance
         attention = _softmax(scores)

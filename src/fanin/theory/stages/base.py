@@ -86,6 +86,19 @@ def drawn_of_field(field: FloatArray, places: int, at: Place) -> FloatArray:
     return single(np.concatenate([half, -half], axis=1).reshape(-1, places, 2 * half.shape[1]).transpose(1, 0, 2))
 
 
+def field_of_all(x: Signal, what: str) -> FloatArray:
+    """What a unit of all examples has in common at any two places, [B P, B P].
+
+    Raises:
+        NoRule: that is not known of all examples; `what` the places are called.
+    """
+    places, examples = x.gram.shape[:2]
+    field = x.gram[0] if places == 1 else x.field
+    if field is None or len(field) != places * examples:
+        raise NoRule(f"it is not known what the {what} have in common")
+    return field
+
+
 def of_map(
     signal: Signal, kind: Callable[[FloatArray], FloatArray], level: Callable[[FloatArray], FloatArray]
 ) -> float:

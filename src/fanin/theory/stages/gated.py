@@ -11,7 +11,7 @@ import numpy as np
 from fanin.theory.bands import MEAN_FIELD, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Signal, Strays
-from fanin.theory.stages.base import NoRule, Place, Stage
+from fanin.theory.stages.base import NoRule, Place, Stage, field_of_all
 from fanin.theory.stages.recurrent import STRAYS
 from fanin.theory.weights import Weights
 
@@ -55,9 +55,7 @@ class Gated(Stage):
         """See Stage."""
         (x,) = inputs
         times, examples = x.gram.shape[:2]
-        field = x.gram[0] if times == 1 else x.field
-        if field is None or len(field) != times * examples:
-            raise NoRule("it is not known what the vectors of the sequence have in common")
+        field = field_of_all(x, "vectors of the sequence")
         order = np.arange(times * examples).reshape(examples, times).T.ravel()  # time by time
         driven = self.weights.variance * field[np.ix_(order, order)] + self.weights.bias_variance
         h, kept = self._states(driven, times, examples, np.random.default_rng([at.index, 9]))

@@ -13,7 +13,7 @@ from fanin.theory.drawn_maps import entries, gram_at, handed_down, products, sca
 from fanin.theory.gaussian_maps import Activation, FloatArray
 from fanin.theory.pairs import PairMaps
 from fanin.theory.signals import Base, Flow, Signal, Strays, correlation
-from fanin.theory.stages.base import NoRule, Place, Shared, Stage, drawn_of_field, lazy
+from fanin.theory.stages.base import NoRule, Place, Shared, Stage, drawn_of_field, field_of_all, lazy
 from fanin.theory.weights import Weights
 
 STRAYS = 1.0
@@ -57,9 +57,7 @@ class Recurrent(Stage):
         """See Stage."""
         (x,) = inputs
         times, examples = x.gram.shape[:2]
-        field = x.gram[0] if times == 1 else x.field
-        if field is None or len(field) != times * examples:
-            raise NoRule("it is not known what the vectors of the sequence have in common")
+        field = field_of_all(x, "vectors of the sequence")
         z, h = self._fields(field.reshape(examples, times, examples, times))
         sites = times * examples
         places = h.reshape(examples, times, examples, times)
