@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-all lint bench bench-grid report tensorboard reference docs figures clean
+.PHONY: help setup study test test-all lint bench bench-grid bench-report report tensorboard reference docs figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: $(READY)  ## speed of the study's step, as ratios in one run
 bench-grid: $(READY)  ## speed of grids, as ratios in one run; brings Lightning along to compare with
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python scripts/bench_grid.py $(ARGS)
+
+bench-report: $(READY)  ## speed of the report, of 1,000 and of 10,000 runs
+	$(BIN)/python scripts/bench_report.py $(ARGS)
 
 report: $(READY)  ## tables, figures and a page from everything in outputs/
 	$(BIN)/fanin-report outputs $(ARGS)
