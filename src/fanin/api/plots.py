@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fanin.report.figures.style import Sheet
     from fanin.report.read import folders, series
 
-__all__ = ["confusion", "curve", "loss", "movement", "phase", "profile"]
+__all__ = ["confusion", "curve", "loss", "movement", "phase", "profile", "surface"]
 
 Runs = Run | Sequence[Run] | Tables | Folder | Sequence[Folder]
 """What is drawn: a run, a grid or a list of runs, what fanin.load gave, a folder or a pattern, or several of these."""
@@ -150,6 +150,39 @@ def movement(runs: Runs, quantity: str = "weight_movement", axes: Axes | None = 
     title, unit = MOVEMENT[quantity]
     place.set(xlabel=LAYERS, ylabel=unit, title=title)
     return _with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
+
+
+def surface(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = None, *, legend: bool = True) -> Axes:
+    """A quantity over depth and time as a heat map, the mean over the runs given; logarithmic but for shares.
+
+    Args:
+        runs: of one configuration, which differ in their seeds.
+        quantity: of the curves (probe.curves), or of profiles that were taken at three steps or more (probe.steps).
+        axes: to draw on.
+        legend: whether the figure gets a colour bar.
+
+    Raises:
+        UserError: several configurations, or the runs have no such quantity at three steps.
+    """
+    from fanin.report.figures.surface import colour_bar, scale_of, surface_panel
+    from fanin.report.read.surfaces import surfaces_of
+
+    read = _read(runs)
+    if (count := len(read.sheet.configurations)) > 1:
+        raise UserError(f"surface: {count} configurations; a panel shows one, so give the runs of one")
+    found = surfaces_of(read.runs, range(len(read.runs)), read.profiles)
+    if quantity not in found:
+        known = f"there are {', '.join(found)}" if found else "probe.every=1 and probe.steps=[1,2] measure more"
+        raise UserError(f"surface: quantity {quantity!r}: no run has it at three steps or more; {known}")
+    place, drawn = _axes(axes), found[quantity]
+    scale = scale_of([drawn])
+    surface_panel(place, drawn, scale)
+    place.set(xlabel="step", ylabel="weight layer" if drawn.axis == "weight" else "module")
+    place.set_title(quantity.replace("_", " "))
+    if legend:
+        figure: Any = place.figure
+        colour_bar(figure, [place], quantity, scale, [drawn])
+    return place
 
 
 def confusion(runs: Runs, axes: Axes | None = None, *, part: str = "test") -> Axes:

@@ -15,6 +15,7 @@ from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
 from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look, save
+from fanin.report.figures.surface import surfaces_figure
 from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, task_of, titled
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
@@ -126,6 +127,7 @@ def _draw(
             "study": study_figure(sheet, runs, profiles, metrics) if usual else None,
             "movement": movement_figure(sheet, runs, profiles),
             "curves": curves_figure(sheet, runs, metrics),
+            "surfaces": surfaces_figure(sheet, runs, profiles),
             "confusion": confusion_figure(sheet, runs),
         }
         drawn |= {name: save(figure, out, name) for name, figure in figures.items() if figure is not None}

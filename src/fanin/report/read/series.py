@@ -36,7 +36,20 @@ class Profiles:
         self.runs = len(runs)
         good = table["index"].between(1, LARGEST_INDEX) & (table["index"] % 1 == 0)
         self._table = table if good.all() else table[good].reset_index(drop=True)
-        self._rows = self._table.groupby(["snapshot", "axis", "quantity"], observed=True).indices
+        rows: Any = self._table.groupby(["snapshot", "axis", "quantity"], observed=True).indices
+        self._rows: dict[tuple[str, ...], NDArray[np.intp]] = rows
+
+    @property
+    def snapshots(self) -> list[str]:
+        """The snapshots that any run has: init, steps in their order, final."""
+        found = {key[0] for key in self._rows}
+        steps = sorted((one for one in found if one.isdecimal()), key=int)
+        return [*({"init"} & found), *steps, *({"final"} & found)]
+
+    def quantities(self, axis: str) -> list[str]:
+        """What any run has measured along an axis, but for what is theory alone."""
+        names = {key[2] for key in self._rows if key[1] == axis}
+        return sorted(name for name in names if not name.endswith("_mean_square"))
 
     def matrix(self, snapshot: str, axis: str, quantity: str, column: str = "value") -> Floats:
         """One column as [runs, largest index], nan where there is no row; [runs, 0] where no run has any."""
