@@ -108,6 +108,9 @@ TABLES = (
         columns.SUMMARY_FIRST + columns.SUMMARY_LAST,
         "A row for each run of a grid; after the first four, a column for every key that varies, its seed last.",
     ),
+    ("`summary.csv` of a search", columns.SUMMARY_SEARCH, "After the seed."),
+    ("`search/search.json`", columns.SEARCH, "Written before the first run; another search is refused here."),
+    ("`search/rungs.csv`", columns.RUNGS, "Written when a rung is over."),
 )
 
 

@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("api",),
+    ("search",),
     ("sweep", "own_models"),
     ("run",),
     ("train",),

@@ -177,7 +177,7 @@ PARTS = tuple(group.name for group in TABLE if group.bases)
 SEVERAL = tuple(group.name for group in TABLE if group.several)
 """Groups of which a run takes a list."""
 
-KEYS = (*PARTS, "seed", "force", "objective", "study")
+KEYS = (*PARTS, "seed", "force", "pause_at", "objective", "study")
 """The keys of a run's configuration."""
 
 

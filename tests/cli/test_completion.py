@@ -49,7 +49,7 @@ def names(group: str) -> list[str]:
 
 def test_groups_and_their_options_are_offered(asked: Asked) -> None:
     first = asked("fanin ")
-    assert {one.rstrip("=.") for one in first} == {*GROUPS, "seed", "force", "objective", "study"}
+    assert {one.rstrip("=.") for one in first} == {*GROUPS, "seed", "force", "pause_at", "objective", "study"}
     assert asked("fanin opt") == ["optimizer=", "optimizer."]
     for group in ("model", "experiment", "debug"):
         assert asked(f"fanin {group}=") == [f"{group}={name}" for name in names(group)]

@@ -17,7 +17,7 @@ GROUPS = sorted(
     [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "experiment", "debug")]
 )
 
-ROOT = ("force", "objective", "seed", "study")
+ROOT = ("force", "objective", "pause_at", "seed", "study")
 """Keys of a run that are no groups."""
 
 

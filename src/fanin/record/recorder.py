@@ -76,8 +76,13 @@ class Recorder:
         if resume_step is None:
             folder.clear()
 
+        most, kept = self._expected.get("metrics.csv", sys.maxsize), 0  # one more is of a pause at that step
+
         def kept_metrics(row: dict[str, str]) -> bool:
-            return resume_step is not None and int(row["step"]) <= resume_step
+            nonlocal kept
+            wanted = resume_step is not None and int(row["step"]) <= resume_step and kept < most
+            kept += wanted
+            return wanted
 
         def kept_profiles(row: dict[str, str]) -> bool:
             snapshot, end = row["snapshot"], resume_step if profiles_before is None else profiles_before
@@ -103,6 +108,10 @@ class Recorder:
         self.events.scalars(values, int(row["step"] or 0))
         if time.monotonic() - self._flushed > 1:  # TensorBoard follows a running run; a killed one loses a second
             self.flush()
+
+    def pause(self, row: Mapping[str, float | None]) -> None:
+        """Record where a run pauses, in metrics.csv alone: where the run goes on, this row is taken away again."""
+        self.metrics_file.write([{key: _number(value) for key, value in row.items()}])
 
     def profile(self, snapshot: str, rows: Sequence[ProfileRow]) -> None:
         """Record a profile over depth: into profiles.csv, and with TensorBoard's step as the layer's index."""

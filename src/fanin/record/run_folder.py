@@ -82,6 +82,13 @@ class RunFolder:
         """Whether a run of this configuration has ended in this folder."""
         return (self.complete or {}).get("config_hash") == config_hash
 
+    def over(self, config_hash: str, pause_at: int | None) -> bool:
+        """Whether nothing is left to do here: the run has ended or, if it is to pause, has come so far."""
+        if self.finished(config_hash):
+            return True
+        said = self.status if pause_at is not None else {}
+        return said.get("state") == "paused" and int(said.get("step") or 0) >= (pause_at or 0)
+
     def edited(self, code: Mapping[str, str]) -> list[str]:
         """The user's own files that have changed since the run in this folder ended.
 

@@ -16,10 +16,12 @@ from fanin.record.columns import FINISHED, names
 from fanin.record.csv_file import cells_of, lines_of, read_table, write_table
 from fanin.record.grid_folder import LOCK, SUMMARY, has_header, stranger
 from fanin.record.run_files import RunFiles, as_number, read_run
+from fanin.record.search_files import of_runs
 
 log = logging.getLogger(__name__)
 
 FIRST, LAST = names(columns.SUMMARY_FIRST), names(columns.SUMMARY_LAST)
+SEARCH = names(columns.SUMMARY_SEARCH)
 METRICS, INIT, EVALUATION = names(columns.FINAL), names(columns.INIT), names(columns.EVALUATION)
 
 PATIENCE = 60.0
@@ -36,7 +38,8 @@ def row_of(run: RunFiles, keys: Iterable[str] = ()) -> Row:
         keys: of the configuration, that vary in the grid: the run's own value stands in its row also where that is
             the default. Its overrides come in any case.
     """
-    varied = {key: run.value(key) for key in (*run.overrides, *keys) if key not in FIRST and key not in LAST}
+    others = {*FIRST, *SEARCH, *LAST}
+    varied = {key: run.value(key) for key in (*run.overrides, *keys) if key not in others}
     if "seed" in varied:
         varied["seed"] = varied.pop("seed")
     extra = [name for name in run.metrics if name not in METRICS]
@@ -66,6 +69,10 @@ def rows_of(runs: Sequence[RunFiles], grid: Path | None = None) -> list[Row]:
     """
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
     rows = [row_of(run, keys) for run in runs]
+    for folder in {run.folder.parent for run in runs}:
+        if found := of_runs(folder):
+            for run, row in zip(runs, rows, strict=True):
+                row |= found.get(run.folder.name, {}) if run.folder.parent == folder else {}
     if grid is not None:
         for run, row in zip(runs, rows, strict=True):
             row["run"] = run.folder.relative_to(grid).as_posix() if run.folder != grid else grid.name
@@ -85,7 +92,7 @@ def update_summary(grid: Path, folders: Sequence[Path]) -> None:
             if _appended(path, runs):
                 return
             rows = _earlier_rows(path, {folder.name for folder in folders})
-            known = dict.fromkeys(key for row in rows for key in row if key not in (*FIRST, *LAST))
+            known = dict.fromkeys(key for row in rows for key in row if key not in (*FIRST, *SEARCH, *LAST))
             new = [key for run in runs for key in run.overrides if key not in known]
             for row in rows if new else ():  # what varies from now on had its default in them
                 before = read_run(grid / str(row["run"]))
@@ -115,10 +122,10 @@ def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
 
 
 def header_of(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """The columns of rows: their union, what varies between verdict and metrics, the seed the last of it."""
+    """The columns of rows: their union, what varies between verdict and metrics, then the seed, then a search's own."""
     known = {*FIRST, *LAST}
     others = list(dict.fromkeys(key for row in rows for key in row if key not in known))
-    others.sort(key=lambda key: key == "seed")
+    others.sort(key=lambda key: (key in SEARCH, key == "seed"))
     return [*FIRST, *others, *LAST]
 
 

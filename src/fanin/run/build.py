@@ -137,6 +137,8 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
 
     seed = attempt(lambda: integer("seed", cfg.get("seed"), 0))
     attempt(lambda: flag("force", cfg.get("force")))
+    if cfg.get("pause_at") is not None:
+        attempt(lambda: integer("pause_at", cfg.get("pause_at"), 1))
     attempt(lambda: check_objective(cfg.get("objective")))
     parts = {name: attempt(partial(_single, options, name)) for name in ALONE}
     regularizers: list[Regularizer] = attempt(lambda: _listed(options, "regularizer")) or []

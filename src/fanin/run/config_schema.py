@@ -12,6 +12,11 @@ from fanin.run.option_schema import DRAFT, Schema
 OWN: Schema = {
     "seed": {"type": ["integer", "string"], "minimum": 0, "description": "of weights, data order, dropout and probes"},
     "force": {"type": "boolean", "description": "run a finished run again"},
+    "pause_at": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "description": "a step at which the run pauses, to go on without it or with a later one",
+    },
     "objective": {"type": ["string", "null"], "description": "a metric of result.json for sweepers that search"},
     "study": {
         "type": ["object", "null"],

@@ -121,7 +121,14 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
         if better := better_typed(loop.learner.model, result):
             request.viewer.line(better)
 
-    loop.ended = ended
+    def halted(one: RequestedRun) -> None:
+        one.recorder.close()
+        one.request.folder.write_status("paused", **loop.position(one))
+        told = {name: value for name in ("val_loss", "val_error") if (value := one.row.get(name)) is not None}
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in told.items())
+        one.request.viewer.line(f"paused at step {one.step} of {loop.steps}{said and ', '}{said}", "cyan")
+
+    loop.ended, loop.halted, loop.pause_at = ended, halted, requests[0].options.plain.get("pause_at")
     checkpoints = [one.checkpoint for one in begun if one.checkpoint is not None]
     try:
         loop.train(loop.resume(checkpoints) if checkpoints else 0)

@@ -26,7 +26,7 @@ from fanin.catalogue import SEVERAL
 from fanin.run.hydra_private import loader_of
 from fanin.targets import own_source
 
-NOT_IDENTITY = ("force", "data.root", "trainer.progress", "objective", "study")
+NOT_IDENTITY = ("force", "pause_at", "data.root", "trainer.progress", "objective", "study")
 """Keys about where and how a run is computed and reported, not about what is computed; with all keys below them."""
 
 LATER: dict[str, Any] = {

@@ -73,5 +73,5 @@ class Request:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has been run to its end before, and is not to be run again."""
-        return not self.cfg.force and self.folder.finished(self.identity.config_hash)
+        """Whether the run has been run to its end, or to where it is to pause, and is not to be run again."""
+        return not self.cfg.force and self.folder.over(self.identity.config_hash, self.cfg.get("pause_at"))

@@ -24,6 +24,9 @@ from fanin.run.theory_overlay import Expected, Overlay
 from fanin.streams import stream_seed
 from fanin.train.run_state import Run
 
+AGAIN = ("force", "pause_at")
+"""Keys of a configuration that result.json leaves out: what it keeps is typed to run it again, to its end."""
+
 
 def result_of(
     one: Run,
@@ -65,7 +68,7 @@ def result_of(
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
         "choices": identity.choices,
-        "config": {key: value for key, value in config.items() if key != "force"},  # typed to run it again
+        "config": {key: value for key, value in config.items() if key not in AGAIN},
         "config_hash": identity.config_hash,
         "classes": data.classes,
         "seeds": {"run": made.seed} | {name: stream_seed(made.seed, name) for name in purposes},

@@ -68,7 +68,7 @@ def run_grid(
             returns = launch(name, launcher, plan, batches)
     finally:
         # A study's folder is the study, however often it was extended; without one, other runs lie beside these.
-        _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
+        report_grid(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
     _tell_what_is_missing(plan, returns[0] if ours is not None else outcomes)
     return returns
 
@@ -97,7 +97,7 @@ def ended_with_a_report(master: DictConfig, sweeper: Sweeper) -> Iterator[None]:
         new = {path.parent: "" for path in grid.glob("*/status.json") if path.stat().st_mtime >= began}
         folders = list({folder.absolute(): folder for folder in (*here, *new)}.values())
         runs_of_the_grid[:] = [(folder, here.get(folder) == "skipped") for folder in folders]
-        _report(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
+        report_grid(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
     failed = [folder for folder in folders if "failed" in (here.get(folder), RunFolder(folder).status.get("state"))]
     if failed:
         raise FailedRuns(f"{len(failed)} of {counted(len(folders), 'run')} failed; the first: {failed[0] / 'run.log'}")
@@ -124,7 +124,7 @@ def _tell_what_is_missing(plan: Plan, outcomes: Sequence[Outcome]) -> None:
         raise FailedRuns(f"nothing was run: {many} being run by another process")
 
 
-def _report(grid: Path, wanted: Sequence[Path]) -> None:
+def report_grid(grid: Path, wanted: Sequence[Path]) -> None:
     """Figures, tables and the page of what has been run so far, and the study's table on the terminal."""
     there = [folder for folder in wanted if folder == grid or (folder / "status.json").exists()]
     if not there or not any(grid.glob("*/status.json")):

@@ -72,7 +72,7 @@ def _count(override: Override) -> float:
     if override.is_sweep_override() and override.is_interval_sweep():
         raise UserError(
             f"{typed}: a grid takes values, a,b,c or range(start,stop,step); "
-            "an interval is for a sweeper that searches, such as hydra/sweeper=optuna"
+            "an interval is for a search, hydra/sweeper=search"
         )
     if isinstance(value, RangeSweep):
         start, stop, step = (float(number) for number in (value.start or 0, value.stop or 0, value.step))

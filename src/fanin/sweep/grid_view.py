@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -16,13 +17,19 @@ from rich.text import Text
 from fanin.run.request import ONCE
 from fanin.sweep.run_view import number_or_dash
 
-ORDER = ("done", "diverged", "failed", "interrupted", "busy", "skipped")
-COLOURS = {"done": "green", "diverged": "magenta", "failed": "red", "interrupted": "yellow", "busy": "yellow"}
+ORDER = ("done", "diverged", "paused", "failed", "interrupted", "busy", "skipped")
+COLOURS = {
+    "done": "green", "diverged": "magenta", "paused": "cyan", "failed": "red", "interrupted": "yellow",
+    "busy": "yellow",
+}  # fmt: skip
 MOST_ROWS = 16
 """Running runs that are shown, each in a row."""
 
 REFRESH = 0.25
 """Seconds between two drawings."""
+
+above: Callable[[], RenderableType] | None = None
+"""Makes what stands above the running runs, of whoever launches several grids one after the other."""
 
 
 @dataclass
@@ -119,7 +126,7 @@ class Board:
             )
         if len(self.running) > MOST_ROWS:
             counts.append(f"  and {len(self.running) - MOST_ROWS} more running")
-        return Group(table, counts)
+        return Group(*([above(), ""] if above else []), table, counts)
 
     def _left(self, over: int) -> float | None:
         """Seconds left, from what the runs so far have taken together; None before there is anything to go by."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 Outcome = dict[str, Any]
-"""{"run": name, "folder": path, "state": done | diverged | failed | interrupted | skipped | busy, "error": line}."""
+"""{"run", "folder", "state": done | diverged | paused | failed | interrupted | skipped | busy, "error": a line}."""
 
 outcomes: list[Outcome] = []
 """The outcomes of the jobs of this process, in order."""
@@ -170,6 +170,8 @@ def _attempt_group(group: Sequence[Request], stop_requested: Callable[[], bool])
             note(one.folder, f"run {one.name}, configuration {one.identity.config_hash}{beside}")
         try:
             run_together([replace(one, viewer=Told(one, outcomes)) for one in group], stop_requested)
+            for one in group:
+                outcomes.setdefault(one.name, {"state": "paused"})  # all others have told how they ended
             return outcomes
         except Interrupted:
             said = "interrupted; the same command resumes it"

@@ -82,7 +82,8 @@ class Plan:
         if identity.name in self.runs:
             return identity
         folder = folder or self.grid / identity.name
-        finished = RunFolder(folder).finished(identity.config_hash) and not composed.plain.get("force")
+        over = RunFolder(folder).over(identity.config_hash, composed.plain.get("pause_at"))
+        finished = over and not composed.plain.get("force")
         self.runs[identity.name] = Planned(composed, identity, folder, finished, len(self.runs))
         if not finished:
             refusal = RunFolder(folder).refusal(identity.config_hash, force=bool(composed.plain.get("force")))

@@ -266,7 +266,8 @@ class Pool:
         """The runs of a dead worker's group that had not ended."""
         for run in group.runs:
             folder = RunFolder(run.folder)
-            if not run.composed.plain.get("force") and folder.finished(run.identity.config_hash):
+            plain = run.composed.plain
+            if not plain.get("force") and folder.over(run.identity.config_hash, plain.get("pause_at")):
                 state = folder.status["state"]
                 outcome = {"run": run.identity.name, "folder": str(folder.path), "state": state, "error": None}
                 self.close(outcome, board)

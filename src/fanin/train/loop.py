@@ -47,6 +47,8 @@ class Loop(Generic[R]):
         evaluates: whether weights that take no step are evaluated, for they were trained before.
         stop_requested: asked before every step; true ends all runs as interrupted, checkpointed.
         ended: told of every run that ends, as soon as its last file but the result is written.
+        pause_at: the step before which all runs pause, None for never.
+        halted: told of every run that pauses, as soon as its checkpoint and its row are written.
     """
 
     learner: Learner
@@ -60,6 +62,8 @@ class Loop(Generic[R]):
     classifies: bool = True
     ended: Callable[[R], None] = lambda run: None
     evaluates: bool = False
+    pause_at: int | None = None
+    halted: Callable[[R], None] = lambda run: None
     pending: list[Tensor] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     tags: tuple[str, ...] = ()
@@ -73,6 +77,10 @@ class Loop(Generic[R]):
             if self.stop_requested():
                 self.checkpoint(step)
                 raise Interrupted
+            if self.pause_at is not None and step >= self.pause_at:
+                self.spent(tic)
+                self.pause(step)
+                return
             if self.probe.profile_due(step):
                 tic = self.paused(tic, partial(self.profile, "init" if step == 0 else str(step)))
 
@@ -204,12 +212,36 @@ class Loop(Generic[R]):
             ):
                 run.recorder.folder.write_status("running", at_most_every=1.0, **self.position(run))
         over = [index for index, run in enumerate(self.runs) if run.state != "running"]
+        self.leave(over)
+
+    def leave(self, over: Sequence[int]) -> None:
+        """Finish some of the runs, and go on with the others."""
         if over:
             self.narrowed(over).finish()
             left = self.narrowed([index for index in range(len(self.runs)) if index not in over])
             self.learner, self.batches, self.probe_data, self.runs = (
                 left.learner, left.batches, left.probe_data, left.runs,
             )  # fmt: skip
+
+    def pause(self, done: int) -> None:
+        """Checkpoint all runs at a step and leave them, each with an evaluated row of metrics.csv.
+
+        Where a run goes on, that row is taken away again: it then has the same files as one that has never paused.
+        """
+        self.checkpoint(done)
+        if self.pending:
+            self.log(done)
+            broken = [index for index, run in enumerate(self.runs) if run.state != "running"]
+            if broken:
+                self.narrowed(broken).write_rows()
+                self.leave(broken)
+        for run in self.runs:
+            run.row |= {"step": done, "epoch": self.batches.epoch(done), "lr": run.rate(done - 1)}
+        if self.runs:
+            self.evaluate_due()
+        for run in self.runs:
+            run.recorder.pause(run.row | {"seconds": run.seconds})
+            self.halted(run)
 
     def finish(self) -> None:
         """End all runs: the weights they end with, their evaluation, last profile, last checkpoint.

@@ -126,7 +126,7 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
         layers = sorted(named, key=lambda name: (len(name), name))  # linear_9 before linear_10
         at = "" if not steps else f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}"
         return kind + at + (f" ({' to '.join(dict.fromkeys((layers[0], layers[-1])))})" if layers else "")
-    if kind in ("running", "interrupted", "pruned") and len(members) == 1 and members[0].progress:
+    if kind in ("running", "interrupted", "paused", "pruned") and len(members) == 1 and members[0].progress:
         return f"{kind} at {members[0].progress}"
     if kind in STATES or kind in ("init only", "no progress"):
         return kind
