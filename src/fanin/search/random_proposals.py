@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -58,31 +58,42 @@ class RandomProposals:
         space: what is drawn from.
         seed: of the search.
 
+    Attributes:
+        params: of each configuration, its value of every axis that it has, by the axis's name.
+
     Source: Bergstra and Bengio, Random search for hyper-parameter optimization (2012).
     """
 
     space: Space
     seed: int
-    count: int = 0
+    params: dict[int, dict[str, Value]] = field(default_factory=dict)
     seen: set[tuple[str, ...]] = field(default_factory=set)
 
     def propose(self, count: int) -> dict[int, Job]:
         """The next configurations by their numbers; fewer where the space holds no more."""
         jobs: dict[int, Job] = {}
-        while len(jobs) < count and (job := self.draw(self.count)) is not None:
-            jobs[self.count] = job
+        while len(jobs) < count and (found := self.draw(len(self.params))) is not None:
+            job, values = found
+            jobs[len(self.params)] = job
+            self.params[len(self.params)] = values
             self.seen.add(tuple(sorted(job)))
-            self.count += 1
         return jobs
 
-    def draw(self, number: int) -> Job | None:
-        """A configuration that has not been proposed; None where none is found."""
+    def draw(self, number: int) -> tuple[Job, dict[str, Value]] | None:
+        """A configuration that has not been proposed, with its values; None where none is found."""
         for attempt in range(ATTEMPTS):
-            generator = np.random.default_rng([self.seed, number, attempt])
-            job = self.space.job(lambda axis: drawn(axis, generator))  # noqa: B023 (asked at once)
+            values: dict[str, Value] = {}
+            shares = self.shares(number, attempt)
+            job = self.space.job(partial(_noted, values, shares))
             if tuple(sorted(job)) not in self.seen:
-                return job
+                return job, values
         return None
+
+    def shares(self, number: int, attempt: int) -> dict[str, float]:
+        """Where a configuration lies on every axis, each from 0 to 1."""
+        names = [axis.name for axis in self.space.all_axes]
+        drawn = np.random.default_rng([self.seed, number, attempt]).random(len(names))
+        return dict(zip(names, drawn.tolist(), strict=True))
 
     def record(self) -> None:
         """Nothing: the seed says it all."""
@@ -91,21 +102,36 @@ class RandomProposals:
         """Nothing is learned."""
 
 
-def drawn(axis: Axis, generator: np.random.Generator) -> Value:
-    """A value of an axis: uniform, or uniform in its logarithm."""
-    if axis.kind == "choice":
-        return axis.choices[int(generator.integers(len(axis.choices)))]
-    assert axis.low is not None
-    assert axis.high is not None
-    if axis.step is not None:
-        value = axis.low + axis.step * int(generator.integers(int(axis.count)))
-        return int(value) if axis.kind == "int" else axis.rounded(value)
-    if axis.kind == "int":
-        if not axis.log:
-            return int(generator.integers(int(axis.low), int(axis.high), endpoint=True))
-        low, high = math.log(axis.low - 0.5), math.log(axis.high + 0.5)  # so that both ends have a full share
-        whole = round(math.exp(generator.uniform(low, high)))
-        return int(min(max(whole, axis.low), axis.high))
-    if axis.log:
-        return axis.rounded(math.exp(generator.uniform(math.log(axis.low), math.log(axis.high))))
-    return axis.rounded(float(generator.uniform(axis.low, axis.high)))
+class QuasiRandomProposals(RandomProposals):
+    """Draws that lie evenly: the points of a scrambled Sobol sequence, one axis a dimension.
+
+    Source: Sobol, On the distribution of points in a cube (1967); Owen, Scrambling Sobol and Niederreiter-Xing points
+    (1998).
+    """
+
+    def shares(self, number: int, attempt: int) -> dict[str, float]:
+        """The point of this number; another draw where that was proposed before."""
+        if attempt:
+            return super().shares(number, attempt)
+        names = [axis.name for axis in self.space.all_axes]
+        return dict(zip(names, _sobol(len(names), number, self.seed), strict=True))
+
+
+def _sobol(dimensions: int, number: int, seed: int) -> list[float]:
+    point: list[float] = _sobol_points(dimensions, max(number, 1).bit_length(), seed)[number]
+    return point
+
+
+@lru_cache(maxsize=4)
+def _sobol_points(dimensions: int, power: int, seed: int) -> list[list[float]]:
+    """The first 2^power points."""
+    from scipy.stats import qmc  # takes a while to import
+
+    points: list[list[float]] = qmc.Sobol(dimensions, scramble=True, rng=seed).random_base2(power).tolist()
+    return points
+
+
+def _noted(values: dict[str, Value], shares: Mapping[str, float], axis: Axis) -> Value:
+    """The value at a share of an axis, kept under the axis's name."""
+    values[axis.name] = axis.at(shares[axis.name])
+    return values[axis.name]

@@ -56,7 +56,7 @@ def run_search(master: DictConfig, loader: ConfigLoader, launcher: Launcher, set
     """
     runs = Runs(master, loader, launcher)
     draws = RandomProposals(space, settings.seed)
-    steps = runs.first_length([job for number in range(PROBED) if (job := draws.draw(number)) is not None])
+    steps = runs.first_length([one[0] for number in range(PROBED) if (one := draws.draw(number)) is not None])
     content = content_of(settings, space, _seeds(settings, space), steps)
     fresh = "force=true" in space.fixed
     if not fresh:

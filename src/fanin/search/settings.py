@@ -18,6 +18,9 @@ DIRECTIONS = ("minimize", "maximize")
 AT_ONCE = ("random", "qmc")
 """Methods that learn nothing from results: all trials can be proposed at once."""
 
+BATCH = {"nsga2": 24}
+"""Configurations of a batch, where it is not 8: a generation."""
+
 IN_TRAINING = ("val_error", "val_loss", "batch_error", "batch_loss", "train_error", "train_loss")
 """Metrics that a run has before its end; those of the training part with trainer.eval_train."""
 
@@ -62,7 +65,7 @@ class Settings:
             eta = integer("eta", given["eta"], 2)
             least = _or_none("min_steps", given["min_steps"])
             level = number("level", given["level"], 0, 0.5, open_low=True)
-            batch = integer("batch", given["batch"], 1)
+            batch = _or_none("batch", given["batch"]) or BATCH.get(method, 8)
             if given["timeout"] is not None:
                 number("timeout", given["timeout"], 0, open_low=True)
             seed = integer("seed", given["seed"], 0)

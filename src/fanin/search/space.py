@@ -66,7 +66,27 @@ class Axis:
         """
         if self.kind != "float" or self.low is None or self.high is None:
             return value
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        return min(max(float(f"{value:.{DIGITS if self.step is None else 12}g}"), self.low), self.high)
+
+    def at(self, share: float) -> Value:
+        """The value that a share of the axis lies below, in its logarithm where it has one.
+
+        >>> Axis("optimizer.lr", "float", 0.01, 1.0, log=True).at(0.5), Axis("model.depth", "int", 2, 5).at(0.99)
+        (0.1, 5)
+        """
+        if self.kind == "choice":
+            return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
+        assert self.low is not None
+        assert self.high is not None
+        if self.step is not None or (self.kind == "int" and not self.log):
+            value = self.low + (self.step or 1) * min(int(share * self.count), self.count - 1)
+        elif self.log:
+            half = 0.5 if self.kind == "int" else 0.0  # so that both ends have a full share
+            low, high = math.log(self.low - half), math.log(self.high + half)
+            value = math.exp(low + share * (high - low))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return int(min(max(round(value), self.low), self.high)) if self.kind == "int" else self.rounded(value)
 
     def content(self) -> dict[str, Any]:
         """As it stands in search.json."""

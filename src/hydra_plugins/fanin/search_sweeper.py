@@ -18,7 +18,7 @@ class SearchSweeperConf:
     """Settings of a search.
 
     Args:
-        method: who proposes: random, qmc (Sobol's sequence), tpe, gp, cmaes or nsga2; all but random need Optuna.
+        method: who proposes: random, qmc (Sobol's sequence), tpe, gp, cmaes or nsga2; the last four need Optuna.
         trials: configurations in all; null for 81 or, with hyperband, one round of its brackets.
         metric: a number of a run, or a list of several for nsga2: val_error, test_loss, parameters, ...
         direction: minimize or maximize; a list, one for each metric.
@@ -28,7 +28,8 @@ class SearchSweeperConf:
         eta: of a rung, one configuration in so many goes on, to so many times its steps.
         min_steps: steps of the first rung at least; null for what eta and trials make of a whole run's.
         level: of the test of racing: a configuration is dropped where its p-value is below.
-        batch: configurations that are proposed together, where the method learns from those before.
+        batch: configurations that are proposed together, where the method learns from those before: a generation of
+            cmaes and nsga2; null for 8, of nsga2 for 24.
         timeout: seconds after which no further rung begins; null for none.
         seed: of the proposals; the runs' own are `seed` and those that follow it.
         params: {key: "axis"}, as the command line has them, which replaces them key by key. An entry whose key is a
@@ -45,7 +46,7 @@ class SearchSweeperConf:
     eta: Any = 3
     min_steps: Any = None
     level: Any = 0.05
-    batch: Any = 8
+    batch: Any = None
     timeout: Any = None
     seed: Any = 0
     params: dict[str, str] | None = field(default_factory=dict)
