@@ -100,6 +100,7 @@ TABLES = (
     ("`metrics.csv`", columns.METRICS, "A row for each logged step, and one of the end."),
     ("`profiles.csv`", columns.PROFILES, "A row for each snapshot, layer and quantity."),
     ("`trajectory.csv`", columns.TRAJECTORY, "With `probe.trajectory=true`."),
+    ("`gradient_check.csv`", columns.GRADIENT_CHECK, "With `debug=gradient_check`: a row for each derivative."),
     ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),
     ("`result.json`: `metrics`", columns.FINAL, ""),
     ("`result.json`: `init`", columns.INIT + columns.INIT_WORDS + columns.INIT_MORE, ""),

@@ -117,6 +117,18 @@ TEXT = ("snapshot", "axis", "layer", "quantity", "source")
 TRAJECTORY = (Column("step", "updates made before the point"), Column("theta_1", "the first parameter; theta_2, ..."))
 """trajectory.csv, with `probe.trajectory=true`: the parameters before every step, and at the end."""
 
+GRADIENT_CHECK = (
+    Column("block", "the name of the parameter"),
+    Column("entry", "which entry of it, or direction: a random unit vector over the whole block"),
+    Column("gradient", "the derivative by backpropagation of what is minimized, penalties included"),
+    Column("central", "the central difference, of the error h^2"),
+    Column("forward", "the forward difference, of the error h"),
+    Column("h", "the step of the differences"),
+    Column("error", "|gradient - central| over the larger of both or, if larger, the block's root mean square"),
+    Column("verdict", "agrees, differs, kink (no derivative there, not judged) or too small (below rounding)"),
+)
+"""gradient_check.csv, with `debug=gradient_check`: a row for each derivative that was checked."""
+
 FINAL = (
     *loss_and_error("train", "of the weights that the run ends with, on the whole training part, in evaluation mode"),
     *loss_and_error("val", "of the weights that the run ends with, on the validation part"),
@@ -283,8 +295,8 @@ RESULT = (
 """result.json, written last: a folder that has it is complete."""
 
 RUN_FILES = (
-    "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "run.log", ".lock", ".hydra",
-    "checkpoints",
+    "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "gradient_check.csv", "run.log",
+    ".lock", ".hydra", "checkpoints",
 )  # fmt: skip
 """The files of a run's folder, beside TensorBoard's events.out.tfevents.*."""
 

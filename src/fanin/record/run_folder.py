@@ -171,7 +171,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of an earlier attempt; Hydra's record, the log and files that are not a run's stay."""
-        for name in ("result.json", "metrics.csv", "profiles.csv", "trajectory.csv"):
+        for name in ("result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "gradient_check.csv"):
             (self.path / name).unlink(missing_ok=True)
         for path in self.path.glob("events.out.tfevents.*"):
             if EVENTS.fullmatch(path.name):

@@ -12,6 +12,8 @@ from torch import nn
 
 from fanin.errors import UserError
 from fanin.parts.data import Dataset
+from fanin.record.columns import GRADIENT_CHECK, names
+from fanin.record.csv_file import write_table
 from fanin.record.recorder import Recorder
 from fanin.run.build import load_data, recipe
 from fanin.run.expected import Expecting
@@ -21,13 +23,16 @@ from fanin.run.request import ONCE, Request
 from fanin.run.result import result_of
 from fanin.run.resume import MISFITS, UnfitCheckpoint, checkpoint_of, leave_aside
 from fanin.run.theory_overlay import Overlay
+from fanin.streams import generator
 from fanin.train.batches import Batches, probe_batch
 from fanin.train.flops import flops_of_step
 from fanin.train.fused_learner import FusedLearner
-from fanin.train.learner import Learner
+from fanin.train.gradient_check import check_gradient, told_of_blocks
+from fanin.train.learner import Batch, Learner
 from fanin.train.loop import Interrupted, Loop
 from fanin.train.run_state import Run, State
 from fanin.train.single_learner import SingleLearner
+from fanin.train.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -194,11 +199,31 @@ def assemble(
         overlay = runs[-1].overlay
         overlay.expect = Expecting(one.recipe, model, (batch[0], batch[1]), data, steps, overlay.frozen)
         trained.append(trained_model(one.recipe, model, batches))
+        if first.trainer.gradient_check and one.checkpoint is None:
+            check_gradient_of(one, trained[-1], (batch[0], batch[1]))
     learner = FusedLearner(trained) if len(trained) > 1 else SingleLearner(trained[0])
     classifies = first.method.loss.classification
     loop = Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
     loop.evaluates = first.initializer.trained
     return loop
+
+
+def check_gradient_of(begun: Begun, own: TrainedModel, batch: Batch) -> None:
+    """Hold the gradient at the start against differences, see `check_gradient`; gradient_check.csv has all of it.
+
+    Raises:
+        UserError: they differ, with the names of the blocks.
+    """
+    made, folder = begun.recipe, begun.request.folder.path
+    # With the initializer's weights biases are 0, and a relu may be at its kink.
+    checked = check_gradient(own, batch, made.trainer.gradient_check, generator(made.seed, "probe", "gradient_check"))
+    rows = [[getattr(one, name) for name in names(GRADIENT_CHECK)] for one in checked]
+    write_table(folder / "gradient_check.csv", names(GRADIENT_CHECK), rows)
+    wrong, lines = told_of_blocks(checked)
+    if wrong:
+        raise UserError(f"gradient check: {'; '.join(wrong)}")
+    for line in lines:
+        begun.request.viewer.line(f"gradient check: {line}")
 
 
 def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> RequestedRun:

@@ -35,6 +35,8 @@ class Trainer:
         device: auto (CUDA or XPU where there is one), cpu, cuda, xpu, or mps, which has no float64.
         threads: torch's threads on the CPU; null leaves torch's choice.
         progress: show progress on a terminal.
+        gradient_check: before the first step, hold the gradient against differences: this many entries of each
+            parameter, and a random direction; needs float64. 0 does not. See `debug=gradient_check`.
     """
 
     epochs: float = 5
@@ -51,12 +53,17 @@ class Trainer:
     device: str = "auto"
     threads: int | None = 1
     progress: bool = True
+    gradient_check: int = 0
 
     def __post_init__(self) -> None:
         number("epochs", self.epochs, 0, open_low=True)
         if self.steps is not None:
             integer("steps", self.steps, 0)
         integer("log_every", self.log_every, 1)
+        if integer("gradient_check", self.gradient_check, 0) and self.precision != "float64":
+            raise OptionError(
+                "precision", self.precision, "float64 with trainer.gradient_check", "or debug=gradient_check"
+            )
         if self.batch_size != "all":
             try:
                 integer("batch_size", self.batch_size, 1)
