@@ -96,7 +96,7 @@ def check_gradient(own: TrainedModel, batch: Batch, entries: int, generator: tor
 def _gradients(own: TrainedModel, of: Objective) -> list[Tensor]:
     """What a training step hands to clipping and optimizer: the loss's gradient, and the pulls of the penalties."""
     flat = derivative(of.loss(of.outputs(), of.targets, of.inputs), own.parameters)
-    parts = flat.split([one.numel() for one in own.parameters])
+    parts = torch.split(flat, [one.numel() for one in own.parameters])
     gradients = [part.view_as(one).clone() for part, one in zip(parts, own.parameters, strict=True)]
     by_parameter = dict(zip(map(id, own.parameters), gradients, strict=True))
     weights = list(own.trained_weights.values())
@@ -116,7 +116,7 @@ def _block(
         def value(step: float) -> float:
             kept = parameter.detach().clone()
             parameter.add_(way, alpha=step)
-            found = of.value().item()
+            found = float(of.value())
             parameter.copy_(kept)
             return found
 
