@@ -116,7 +116,7 @@ def _block(
         def value(step: float) -> float:
             kept = parameter.detach().clone()
             parameter.add_(way, alpha=step)
-            found = float(of.value())
+            found: float = of.value().item()
             parameter.copy_(kept)
             return found
 
