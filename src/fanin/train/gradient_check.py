@@ -21,7 +21,7 @@ TOLERANCE = 1e-6
 ROUNDINGS = 50 * torch.finfo(torch.float64).eps
 """Rounding of a loss in float64, relative: a mean over a batch of what comes out of some layers."""
 
-STEPS = tuple(torch.finfo(torch.float64).eps ** (1 / 3) * 10**power for power in range(4))
+STEPS: tuple[float, ...] = tuple(torch.finfo(torch.float64).eps ** (1 / 3) * 10**power for power in range(4))
 """h: the first that rounding allows; the cube root of eps is where rounding and h^2 f'''/6 are alike for f near 1."""
 
 DIRECTION = "direction"
@@ -134,7 +134,8 @@ def _block(
 
 def _step(value: float, size: float) -> float:
     """The smallest h at which rounding leaves derivatives of this size their digits; the largest where none does."""
-    return next((h for h in STEPS if ROUNDINGS * abs(value) / h <= TOLERANCE * size), STEPS[-1] if size else STEPS[0])
+    last = STEPS[-1] if size else STEPS[0]
+    return next((h for h in STEPS if ROUNDINGS * abs(value) / h <= TOLERANCE * size), last)
 
 
 def _entries(gradient: Tensor, most: int, generator: torch.Generator) -> list[int]:
