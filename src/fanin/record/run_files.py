@@ -98,7 +98,7 @@ class RunFiles:
         """What the final evaluation on a part of the data says beside loss and error, {} where there was none."""
         return _mapping(_mapping(self.result.get("evaluation")).get(part))
 
-    @property
+    @cached_property
     def numbers(self) -> dict[str, float]:
         """Every number of result.json by its name: final metrics, the test's evaluation, the rest, those at init."""
         sources = (self.metrics, self.evaluation(), self.result, _mapping(self.result.get("init")))

@@ -6,10 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fanin.errors import UserError, file_line
 from fanin.output import LOST, forgive_output, lost
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fanin.report.write.page import Report
+
+STYLES = ("screen", "paper")
+"""How figures can be drawn; see figures.paper."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +61,15 @@ def parser() -> argparse.ArgumentParser:
         "--metric", metavar="NAME",
         help="what to compare, any number of result.json (default: test_error, over folds val_error)",
     )  # fmt: skip
+    parser.add_argument(
+        "--style", metavar="NAME", default="screen",
+        help="of the figures: screen, or paper (a column of 3.25 inches, 8 points, PDF and SVG with text)",
+    )  # fmt: skip
+    parser.add_argument("--run-pages", action="store_true", help="write a page for every run, too, in its folder")
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
+    parser.add_argument(
+        "--watch", action="store_true", help="go on, and write the report again as runs change; Ctrl-C stops"
+    )
     return parser
 
 
@@ -72,22 +89,36 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--reference: a side of --compare; add --compare optimizer=sgd optimizer=adam")
         if arguments.compare is not None and keys:
             raise UserError("--group-by: not together with --compare, which pairs by all that its sides leave out")
+        _check_flags(arguments)
         from rich.console import Console
 
         from fanin.report.write.formats import ENDINGS, formats_of
         from fanin.report.write.terminal import line, near, print_study
 
         console, folders, formats = Console(highlight=False), folders or [Path("outputs")], formats_of(arguments.format)
+        if arguments.watch:
+            return _watch(folders, arguments, keys, formats, console)
         if arguments.compare is None:
             from fanin.report.make import write_report
 
-            report = write_report(folders, arguments.out, keys, formats=formats)
+            style, pages = arguments.style, arguments.run_pages
+            report = write_report(folders, arguments.out, keys, formats=formats, style=style, run_pages=pages)
             print_study(report, console)
             out, stem = report.out, "table"
+            if arguments.open:
+                _open(report.run_page or report.index)
         else:
             from fanin.report.compare.comparison import compare, print_compared
 
-            compared = compare(folders, sides, arguments.metric, arguments.out, reference=reference, formats=formats)
+            compared = compare(
+                folders,
+                sides,
+                arguments.metric,
+                arguments.out,
+                reference=reference,
+                formats=formats,
+                style=arguments.style,
+            )
             print_compared(compared, console)
             out, stem = compared.out, "compare"
         for name in formats:
@@ -97,6 +128,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fanin-report: {' '.join(message.split())}", file=sys.stderr)
         return 1
     return LOST if lost() else 0
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        UserError: so it is.
+    """
+    if arguments.style not in STYLES:
+        raise UserError(f"--style {arguments.style}: must be one of {', '.join(STYLES)}")
+    for flag in ("open", "watch", "run_pages"):
+        if arguments.compare is not None and getattr(arguments, flag):
+            raise UserError(f"--{flag.replace('_', '-')}: not together with --compare, which writes no page")
+    if arguments.watch and arguments.run_pages:
+        raise UserError("--run-pages: not together with --watch; type it when the runs have ended")
+
+
+def _watch(
+    folders: Sequence[Path],
+    arguments: argparse.Namespace,
+    keys: Sequence[str],
+    formats: Sequence[str],
+    console: Console,
+) -> int:
+    """Keep the report current until Ctrl-C; returns the exit code."""
+    from fanin.report.watch import watch
+    from fanin.report.write.terminal import line, print_study
+
+    def first(report: Report) -> None:
+        print_study(report, console)
+        line(console, "watching: the page follows as runs change; Ctrl-C stops")
+        if arguments.open:
+            _open(report.index)
+
+    if missing := [folder for folder in folders if folder.exists() and not folder.is_dir()]:
+        raise UserError(f"{missing[0]}: not a folder")
+    try:
+        watch(
+            folders, arguments.out, keys, formats, arguments.style, first=first, tell=lambda text: line(console, text)
+        )
+    except KeyboardInterrupt:
+        line(console, "stopped watching; the report stays as it is")
+    return LOST if lost() else 0
+
+
+def _open(page: Path) -> None:
+    """Show a page in the browser, or say where it is."""
+    import webbrowser
+
+    try:
+        shown = webbrowser.open(page.resolve().as_uri())
+    except webbrowser.Error:
+        shown = False
+    if not shown:
+        print(f"fanin-report: no browser could be started here; the page is {page}", file=sys.stderr)
 
 
 if __name__ == "__main__":

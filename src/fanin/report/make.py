@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,9 +19,11 @@ from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.figures.surface import surfaces_figure
 from fanin.report.read.configurations import group_runs, setting
-from fanin.report.read.folders import Run, find_runs, grid_of, read_runs, task_of, titled
+from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
+from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles
+from fanin.report.run_pages import write_run_page
 from fanin.report.seed_events import write_seeds
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.formats import Grid, formats_there, write_formats
@@ -37,6 +41,10 @@ def write_report(
     *,
     formats: Sequence[str] = (),
     redraw: bool = True,
+    style: str = "screen",
+    run_pages: bool = False,
+    reader: Reader | None = None,
+    numbers_only: bool = False,
 ) -> Report:
     """Read all runs at or below the folders and write the report; an earlier one in its place is replaced.
 
@@ -48,6 +56,10 @@ def write_report(
         group_by: configuration keys whose values make a configuration; by default all overrides but seed and fold.
         formats: of the table beside CSV and Markdown, see write.formats; one that is there already is written again.
         redraw: draw the figures also where they are there and no run's file has changed since.
+        style: of the figures, see figures.paper.
+        run_pages: write the page of every run, too; that of a folder that is a run's own is written in any case.
+        reader: reads the runs' files; by default all of them anew.
+        numbers_only: leave figures and TensorBoard's files as an earlier report has drawn them.
 
     Raises:
         UserError: no runs, a path that is no folder, an unknown key to group by.
@@ -57,7 +69,19 @@ def write_report(
     place.mkdir(parents=True, exist_ok=True)
     with alone(place / ".lock", PATIENCE):
         there = {*formats, *formats_there(place, "table")}
-        return _write_report(folders, place, group_by or (), there, redraw=redraw, explicit=out is not None)
+        how = _How(redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages)
+        return _write_report(folders, place, group_by or (), there, how)
+
+
+class _How(NamedTuple):
+    """How a report is written; see `write_report`."""
+
+    redraw: bool
+    asked: Path | None
+    style: str
+    reader: Reader
+    numbers_only: bool
+    run_pages: bool
 
 
 def _write_report(
@@ -65,27 +89,25 @@ def _write_report(
     out: Path,
     group_by: Sequence[str],
     formats: Collection[str],
-    *,
-    redraw: bool,
-    explicit: bool,
+    how: _How,
 ) -> Report:
     grid, found = grid_of(folders)
-    runs = read_runs(found, grid)
+    runs = how.reader.runs(found, grid)
     configurations = group_runs(runs, group_by)
     runs = [runs[position] for one in configurations for position in one.members]  # in the order of the table
     places = iter(range(len(runs)))
     for one in configurations:
         one.members = [next(places) for _ in one.members]
 
-    profiles, metrics = Profiles(runs), Metrics(runs)
+    profiles, metrics = how.reader.profiles(runs), how.reader.metrics(runs)
     sheet = Sheet(titled(runs), setting(runs, configurations), configurations)
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]
-    mark = fingerprint(runs, [*group_by, *(one.source for one in studies)])
-    figures = None if redraw else drawn_before(out, mark)
+    mark = fingerprint(runs, [how.style, *group_by, *(one.source for one in studies)])
+    figures = None if how.redraw else drawn_before(out, None if how.numbers_only else mark)
     if figures is None:
         forget(out)
-        figures = _draw(sheet, runs, profiles, metrics, studies, out)
+        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style)
         remember(out, mark, figures)
     rows = study_rows(runs, configurations)
     table = table_of(rows, only(studies, runs), runs, configurations)
@@ -100,9 +122,10 @@ def _write_report(
     if claims:
         write_table(tables[2], ("experiment", "verdict", "claim", "evidence"), told)
     summary = rows_of(runs, grid)
-    summary_path = _write_summary(runs, found, grid, out, explicit=explicit)
-    write_tensorboard(out, configurations, profiles, figures)
-    write_seeds(out, configurations, metrics, profiles)
+    summary_path = _write_summary(runs, found, grid, out, explicit=how.asked is not None)
+    if not how.numbers_only:
+        write_tensorboard(out, configurations, profiles, figures)
+        write_seeds(out, configurations, metrics, profiles)
     notes += [note for one in studies for note in one.notes]
     notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
     report = Report(
@@ -111,17 +134,30 @@ def _write_report(
         claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
         tables=tables, figures=figures, index=out / "index.html", notes=notes,
     )  # fmt: skip
+    if runs[0].folder == grid:  # the run that was asked for
+        report = replace(
+            report, run_page=write_run_page(runs[0], how.style, back=report.index, folder=how.asked and out)
+        )
+    elif how.run_pages:
+        for run in runs:
+            write_run_page(run, how.style, back=report.index)
     write_page(report, rows, runs, theory=theory_words(sheet, profiles))
     return report
 
 
 def _draw(
-    sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics: Metrics, studies: Sequence[Judged], out: Path
+    sheet: Sheet,
+    runs: Sequence[Run],
+    profiles: Profiles,
+    metrics: Metrics,
+    studies: Sequence[Judged],
+    out: Path,
+    style: str,
 ) -> list[Path]:
     """Draw what there is data for, studies' own figures first."""
     study = only(studies, runs)
     usual = study is None or study.study.profiles
-    with look():
+    with look(style):
         drawn = {one.experiment: one.draw(out) for one in studies}
         figures = {
             "study": study_figure(sheet, runs, profiles, metrics) if usual else None,

@@ -137,6 +137,7 @@ def compare(
     *,
     reference: str | None = None,
     formats: Sequence[str] = (),
+    style: str = "screen",
 ) -> Compared:
     """Compare the runs of each side with those of the first and write compare.csv, compare.md and the figure.
 
@@ -153,6 +154,7 @@ def compare(
         out: where to write; by default `report` in the folder common to all runs.
         reference: the side that the others are held against, as it stands among the sides; by default the first.
         formats: of the numbers beside CSV and Markdown, see write.formats; one that is there already is written again.
+        style: of the figures, see figures.paper.
 
     Raises:
         UserError: see read_sides and match; a reference that is no side; a metric that no run has; no comparison with
@@ -183,7 +185,7 @@ def compare(
     title = titled(chosen)
     write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons, ranking=ranking)
     grids = [Grid(f"{one.side.text} against {one.first.text}", *one.table()) for one in comparisons if one.statistics]
-    for ending in ("csv", "png", "svg"):  # of an earlier comparison
+    for ending in ("csv", "png", "svg", "pdf"):  # of an earlier comparison
         (place / f"compare_ranks.{ending}").unlink(missing_ok=True)
     if ranking:
         tables.append(place / "compare_ranks.csv")
@@ -191,7 +193,7 @@ def compare(
         write_table(tables[-1], list(ranks[0]), [list(row.values()) for row in ranks])
         grids.append(Grid("ranks", *ranking.table()))
     tables += write_formats({*formats, *formats_there(place, "compare")}, place, "compare", grids, rows)
-    with look():
+    with look(style):
         figures = save(_figure(Sheet(title, metric, []), comparisons), place, "compare")
         if ranking:
             figures += save(ranking_figure(Sheet(title, metric, []), ranking), place, "compare_ranks")

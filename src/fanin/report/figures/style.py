@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 
+from fanin.report.figures import paper
 from fanin.report.figures.encoding import GREY, OKABE_ITO, Encoding, encode, plain
 from fanin.report.read.configurations import Configuration
 
@@ -55,7 +56,14 @@ class Sheet:
     def figure(
         self, rows: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
     ) -> tuple[Figure, list[Axes]]:
-        """An empty figure with title and setting in a strip above its panels; sizes in inches."""
+        """An empty figure with title and setting in a strip above its panels; sizes in inches.
+
+        For a paper it has the width of a column, the panels one below the other, and no strip, for it has a caption.
+        """
+        if paper.for_paper():
+            count = rows * columns
+            figure = Figure(figsize=(paper.COLUMN, 0.4 + paper.PANEL * count), layout="constrained")
+            return figure, list(figure.subplots(count, 1, squeeze=False).flat)
         setting = fill(self.setting, int(14 * width))
         strip = 0.5 + 0.16 * setting.count("\n")
         height += strip - 0.5
@@ -153,20 +161,23 @@ def panel(axes: Axes, letter: str, title: str, xlabel: str, ylabel: str = "") ->
 
 
 @contextmanager
-def look() -> Iterator[None]:
-    """Draw and save with the report's settings, whatever the user's matplotlibrc says."""
-    with mpl.rc_context(), warnings.catch_warnings():
+def look(style: str = "screen") -> Iterator[None]:
+    """Draw and save with the report's settings, whatever the user's matplotlibrc says; see `paper` for the style."""
+    with mpl.rc_context(), paper.chosen(style), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a label's character that the font lacks is drawn as a box
         mpl.rcdefaults()
-        mpl.rcParams.update(RC)
+        mpl.rcParams.update(RC | (paper.RC if paper.for_paper() else {}))
         yield
 
 
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
-    """Write a figure as PNG (150 dpi) and SVG; the same figure gives the same bytes."""
-    paths = [out / f"{name}.png", out / f"{name}.svg"]
+    """Write a figure as PNG and SVG, for a paper as PDF, too; the same figure gives the same bytes."""
+    paths = [out / f"{name}.{ending}" for ending in ("png", "svg", *(("pdf",) if paper.for_paper() else ()))]
+    if paper.for_paper():
+        paper.in_points(figure)
     FigureCanvasAgg(figure)  # whatever backend is set, or cannot be had
-    figure.savefig(paths[0], dpi=150)
-    figure.set_layout_engine("none")  # the places found for the PNG hold for the SVG
-    figure.savefig(paths[1], metadata={"Date": None})
+    figure.savefig(paths[0], dpi=300 if paper.for_paper() else 150)
+    figure.set_layout_engine("none")  # the places found for the PNG hold for the others
+    for path in paths[1:]:
+        figure.savefig(path, metadata={"Date" if path.suffix == ".svg" else "CreationDate": None})
     return paths

@@ -13,6 +13,9 @@ from fanin.errors import UserError
 from fanin.record.outcome import TASKS, Task
 from fanin.record.run_files import RunFiles, read_into
 
+PAGE = Path("report", "run.html")
+"""A run's own page in its folder, where one was asked for."""
+
 
 @dataclass(eq=False)
 class Run(RunFiles):
@@ -37,6 +40,12 @@ class Run(RunFiles):
         """The verdict on its initialization, of both passes where they differ; nothing where there is none."""
         forward, backward = self.verdicts
         return f"forward {forward}, backward {backward}" if backward and forward != backward else self.verdict
+
+    @property
+    def page(self) -> Path | None:
+        """Its own page, where one was written."""
+        page = self.folder / PAGE
+        return page if page.is_file() else None
 
     @property
     def progress(self) -> str:
@@ -96,7 +105,11 @@ def task_of(runs: Iterable[Run]) -> Task:
 
 def read_runs(folders: Sequence[Path], root: Path) -> list[Run]:
     """The runs in these folders, by their paths below `root`; a run without a result has its siblings' experiment."""
-    runs = [read_into(Run(folder)) for folder in folders]
+    return name_runs([read_into(Run(folder)) for folder in folders], root)
+
+
+def name_runs(runs: list[Run], root: Path) -> list[Run]:
+    """The same runs with their names and experiments."""
     known: dict[Path, Counter[str]] = defaultdict(Counter)
     for run in runs:
         run.name = run.folder.name if run.folder == root else run.folder.relative_to(root).as_posix()

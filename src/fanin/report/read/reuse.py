@@ -24,30 +24,36 @@ def fingerprint(runs: Sequence[Run], asked: Sequence[str]) -> str:
     """A hash that changes with the runs, with any file of theirs that a report may read, and with what was asked."""
     content = [__version__, *asked]
     for run in runs:
-        content.append(str(run.folder))
-        for name in READ:
-            with suppress(OSError):
-                said = (run.folder / name).stat()
-                content.append(f"{name} {said.st_size} {said.st_mtime_ns} {said.st_ino}")
+        content += [str(run.folder), *stamp(run.folder)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def drawn_before(out: Path, mark: str) -> list[Path] | None:
-    """The figures that were drawn from the same files, where all of them are still there."""
-    record = read_json(out / RECORD) or {}
-    if record.get("fingerprint") != mark:
+def stamp(folder: Path) -> list[str]:
+    """What changes whenever a file of a run changes that a report may read."""
+    said = []
+    for name in READ:
+        with suppress(OSError):
+            one = (folder / name).stat()
+            said.append(f"{name} {one.st_size} {one.st_mtime_ns} {one.st_ino}")
+    return said
+
+
+def drawn_before(out: Path, mark: str | None, record_name: str = RECORD) -> list[Path] | None:
+    """The figures that were drawn from the same files, None: from any, where all of them are still there."""
+    record = read_json(out / record_name) or {}
+    if "figures" not in record or mark not in (None, record.get("fingerprint")):
         return None
     figures = [out / name for name in record["figures"]]
     return figures if all(figure.is_file() for figure in figures) else None
 
 
-def forget(out: Path) -> None:
+def forget(out: Path, record_name: str = RECORD) -> None:
     """Remove the figures of an earlier report, those of its studies too."""
-    for name in (read_json(out / RECORD) or {}).get("figures", ()):
-        if Path(str(name)).name == name and Path(name).suffix in (".png", ".svg"):
+    for name in (read_json(out / record_name) or {}).get("figures", ()):
+        if Path(str(name)).name == name and Path(name).suffix in (".png", ".svg", ".pdf"):
             (out / name).unlink(missing_ok=True)
 
 
-def remember(out: Path, mark: str, figures: Sequence[Path]) -> None:
+def remember(out: Path, mark: str, figures: Sequence[Path], record_name: str = RECORD) -> None:
     """Write down what the figures were drawn from."""
-    write_json(out / RECORD, {"fingerprint": mark, "figures": [figure.name for figure in figures]})
+    write_json(out / record_name, {"fingerprint": mark, "figures": [figure.name for figure in figures]})

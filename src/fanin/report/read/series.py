@@ -29,10 +29,15 @@ LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
 class Profiles:
-    """The profiles over depth of all runs; a run's notes say what of its profiles.csv could not be read."""
+    """The profiles over depth of all runs; a run's notes say what of its profiles.csv could not be read.
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        table = read_table(runs, "profiles.csv", PROFILES)
+    Args:
+        runs: all runs.
+        table: what `read_table` gives for them, where it is known.
+    """
+
+    def __init__(self, runs: Sequence[Run], table: pd.DataFrame | None = None) -> None:
+        table = read_table(runs, "profiles.csv", PROFILES) if table is None else table
         self.runs = len(runs)
         good = table["index"].between(1, LARGEST_INDEX) & (table["index"] % 1 == 0)
         self._table = table if good.all() else table[good].reset_index(drop=True)
@@ -79,10 +84,10 @@ class Profiles:
 
 
 class Metrics:
-    """The metrics over steps of all runs; a run's notes say what of its metrics.csv could not be read."""
+    """The metrics over steps of all runs, as `Profiles`."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        table = read_table(runs, "metrics.csv", METRICS)
+    def __init__(self, runs: Sequence[Run], table: pd.DataFrame | None = None) -> None:
+        table = read_table(runs, "metrics.csv", METRICS) if table is None else table
         table = table[np.isfinite(table["step"])]
         self._columns = {name: table[name].to_numpy() for name in METRICS}
         self._ends = np.searchsorted(table["run"].to_numpy(), np.arange(len(runs) + 1))

@@ -31,6 +31,7 @@ class Report:
         claims, captions: of the experiments that are studies: judged; of their own figures, by the experiment's name.
         tables, figures, index: the files written, and the page.
         notes: what is not as it should be, a line each, beginning with the name of the run or the experiment.
+        run_page: of the run whose folder was asked for.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Report:
     figures: list[Path]
     index: Path
     notes: list[str]
+    run_page: Path | None = None
 
 
 def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: str) -> None:

@@ -59,7 +59,12 @@ def print_study(report: Report, console: Console) -> None:
     if (more := len(report.notes) - MOST_NOTES) > 0:
         console.print(Text(f"and {counted(more, 'more note')} in {near(report.index)}"))
     figure = next((path for path in report.figures if path.name == "study.png" or path.stem in report.captions), None)
-    for name, path in (("figure", figure), ("page", report.index), ("runs", report.summary_path)):
+    for name, path in (
+        ("figure", figure),
+        ("page", report.index),
+        ("run", report.run_page),
+        ("runs", report.summary_path),
+    ):
         if path is not None:
             line(console, f"{name:<12}{near(path)}")
     line(console, f"tensorboard --logdir {shlex.quote(near(report.grid))}")

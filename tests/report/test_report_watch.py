@@ -1,0 +1,86 @@
+"""A report that is kept current: what changes is read, nothing else, and Ctrl-C ends it with a line."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from command_line import end, start
+from fanin.report import watch as watching
+from fanin.report.read import folders as reading
+from fanin.report.read.folders import Run, read_runs
+from fanin.report.read.kept import KeepingReader
+from fanin.report.read.series import METRICS, PROFILES, read_table
+
+
+def test_kept_tables_are_those_read_anew(five_runs: list[Path], tmp_path: Path) -> None:
+    places = [shutil.copytree(run, tmp_path / str(number)) for number, run in enumerate(five_runs)]
+    reader = KeepingReader()
+    for chosen in ([0, 3], [0, 1, 3], [1, 3, 4], [4, 2, 0, 1]):
+        (places[3] / "metrics.csv").write_text((places[3] / "metrics.csv").read_text() + "9,1,0,1,1,,,,,,,1\n")
+        found = [places[i] for i in chosen]
+        runs, anew = reader.runs(found, tmp_path), read_runs(found, tmp_path)
+        assert [(one.name, one.experiment, one.result) for one in runs] == [
+            (one.name, one.experiment, one.result) for one in anew
+        ]
+        reader.profiles(runs), reader.metrics(runs)
+        for name, wanted, table in (
+            ("profiles.csv", PROFILES, reader._profiles._kept),
+            ("metrics.csv", METRICS, reader._metrics._kept),
+        ):
+            expected = read_table(anew, name, wanted)
+            pd.testing.assert_frame_equal(
+                table[sorted(table)].astype(str), expected[sorted(expected)].astype(str), check_dtype=False
+            )
+
+
+def test_only_what_has_changed_is_read_again(
+    five_runs: list[Path], tmp_path: Path, quick_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in five_runs[:3]:
+        shutil.copytree(run, tmp_path / run.name)
+    read: list[str] = []
+
+    def noted(run: Run) -> Run:
+        read.append(run.folder.name)
+        return original(run)
+
+    original = reading.read_into
+    monkeypatch.setattr(reading, "read_into", noted)
+    later = iter([lambda: shutil.copytree(five_runs[3], tmp_path / five_runs[3].name), lambda: read.append("pause")])
+
+    def pause(seconds: float) -> None:
+        try:
+            next(later)()
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("time.sleep", pause)
+    reports, told = [], []
+    with pytest.raises(KeyboardInterrupt):
+        watching.watch([tmp_path], None, [], [], "screen", first=reports.append, tell=told.append)
+    assert sorted(read[:3]) == sorted(run.name for run in five_runs[:3])
+    assert read[3:] == [five_runs[3].name, "pause"]
+    assert [line.split(" ", 1)[1] for line in told] == ["4 runs: 4 done"]
+    assert len(pd.read_csv(tmp_path / "summary.csv")) == 4
+
+
+def test_the_command_watches_until_it_is_stopped(five_runs: list[Path], tmp_path: Path) -> None:
+    process = start(tmp_path, "later", "--watch", module="fanin.report.cli")
+    grid = tmp_path / "later"
+    grid.mkdir()
+    shutil.copytree(five_runs[0], grid / "one")
+    until = time.monotonic() + 60
+    while not (grid / "report" / "index.html").is_file() and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    said = end(process)
+    assert (said.code, said.err) == (0, [])
+    assert said.out[-1] == "stopped watching; the report stays as it is"
+    assert "watching: the page follows as runs change; Ctrl-C stops" in said.out
