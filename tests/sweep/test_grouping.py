@@ -210,6 +210,15 @@ def test_what_cannot_be_fused_is_counted_and_goes_to_the_pool_one_by_one() -> No
     assert groups_of(*words) == ([[0, 2], [1, 3], [4], [5], [6]], 3)
 
 
+def test_runs_that_are_not_trained_are_grouped_by_recipe() -> None:
+    """What is expected of a recipe is worked out once a group, and takes longer than to draw and look at its nets."""
+    words = [f"seed={seed} initializer.c={c} trainer.steps=0" for seed in range(4) for c in (1, 2, 3)]
+    assert groups_of(*words, most=4) == ([[0, 3, 6], [9, 1, 4], [7, 10, 2], [5, 8, 11]], 0)
+    assert groups_of(*words, most=4, finished=range(9)) == ([[9], [10], [11]], 0)
+    trained = [text.replace("steps=0", "steps=1") for text in words]
+    assert groups_of(*trained, most=4) == ([[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]], 0)
+
+
 def test_an_interrupted_grid_is_grouped_as_it_was() -> None:
     """Who is beside a run in a program decides how its sums are rounded."""
     words = [f"seed={seed}" for seed in range(12)]

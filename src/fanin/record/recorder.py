@@ -47,10 +47,12 @@ class ProfileRow:
 
     def cells(self) -> tuple[object, ...]:
         """The row as it is written."""
-        numbers = map(_number, (self.value, self.theory, self.band_low, self.band_high))
-        redraws = map(_number, (self.redraw_median, self.redraw_low, self.redraw_high))
+        numbers = (self.value, self.theory, self.band_low, self.band_high)
+        redraws = (self.redraw_median, self.redraw_low, self.redraw_high)
+        # csv writes None and fractions by itself, and nearly all of a thousand rows' numbers are one of them.
+        cells = [number if number is None or number % 1 else _number(number) for number in (*numbers, *redraws)]
         layer = f"'{self.layer}" if self.layer.startswith(FORMULAS) else self.layer  # see csv_file.as_text
-        return self.axis, self.index, layer, self.quantity, *numbers, self.source, *redraws
+        return self.axis, self.index, layer, self.quantity, *cells[:4], self.source, *cells[4:]
 
 
 class Recorder:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from omegaconf import DictConfig
 
 from fanin.process import free_memory, open_files
 from fanin.sweep.plan import Planned
+from fanin.sweep.structure import drawn_key, structure_key
 
 CPU_LIMIT = 64
 """Runs in a program on a core: more gain nothing there."""
@@ -42,8 +44,6 @@ def fuse(runs: Sequence[Planned], max_fused: int | str, workers: int, *, gpu: bo
         workers: number of groups that run at a time.
         gpu: whether they run on GPUs.
     """
-    from fanin.sweep.structure import structure_key
-
     alike: dict[str, list[Planned]] = {}
     alone: list[list[Planned]] = []
     for run in runs:
@@ -65,9 +65,20 @@ def fuse(runs: Sequence[Planned], max_fused: int | str, workers: int, *, gpu: bo
 
 
 def split(members: Sequence[Planned], largest: int, workers: int) -> list[list[Planned]]:
-    """Runs in groups of about one size."""
+    """Runs in groups of about one size.
+
+    Those that are trained are dealt out, so that runs of every kind, which may end early, are in each group. Of those
+    that are not, what is expected of a recipe takes most of the time: each group has as few recipes as that allows.
+    """
     count = number_of_groups(len(members), largest, workers)
-    return [list(members[place::count]) for place in range(count)]
+    if any(run.composed.resolved["trainer"]["steps"] != 0 for run in members):
+        return [list(members[place::count]) for place in range(count)]
+    recipes: dict[str | None, list[Planned]] = {}
+    for run in members:
+        recipes.setdefault(drawn_key(run.composed.resolved), []).append(run)
+    ordered = [run for alike in recipes.values() for run in alike]
+    ends = [len(ordered) * place // count for place in range(count + 1)]
+    return [ordered[start:end] for start, end in pairwise(ends)]
 
 
 def _time(groups: Sequence[Sequence[Planned]], workers: int) -> int:

@@ -137,7 +137,7 @@ class Pool:
     outcomes: list[Outcome] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     stopping: bool = False
-    known: set[str | None] = field(default_factory=set)
+    known: set[str] = field(default_factory=set)
     news: deque[bytes] = field(default_factory=lambda: deque(maxlen=MOST_NEWS))
 
     def work(self, size: int, board: Board, asked: Callable[[], bool]) -> None:
@@ -182,12 +182,12 @@ class Pool:
             self.replace_dead(worker, board)
 
     def next_group(self) -> Group:
-        """The first that waits, but not of a recipe that another worker sees for the first time just now.
+        """The first that waits, but of no recipe that another worker sees for the first time just now.
 
         What is expected of a recipe takes a while to work out: it is worked out once, and told to the others.
         """
-        new = {worker.group.recipe for worker in self.workers if worker.group} - self.known - {None}
-        place = next((at for at, group in enumerate(self.waiting) if group.recipe not in new), 0) if new else 0
+        new = {recipe for worker in self.workers if worker.group for recipe in worker.group.recipes} - self.known
+        place = next((at for at, group in enumerate(self.waiting) if not new & group.recipes), 0) if new else 0
         group = self.waiting[place]
         del self.waiting[place]
         return group
@@ -226,7 +226,7 @@ class Pool:
         if kind == "outcomes":
             outcomes, news = content
             if worker.group is not None:
-                self.known.add(worker.group.recipe)
+                self.known |= worker.group.recipes
             worker.group = None
             for outcome in outcomes:
                 self.close(outcome, board)

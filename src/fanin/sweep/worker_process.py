@@ -46,9 +46,10 @@ class Group:
     tries: int = 0
 
     @cached_property
-    def recipe(self) -> str | None:
-        """What is expected of its first run, see `drawn_key`."""
-        return drawn_key(self.runs[0].composed.resolved)
+    def recipes(self) -> set[str]:
+        """Equal for those of which the same is expected, see `drawn_key`."""
+        keys = (drawn_key(run.composed.resolved) for run in self.runs)
+        return {key for key in keys if key is not None}
 
 
 @dataclass
