@@ -93,14 +93,15 @@ class Program:
     Args:
         model: one of them; a copy of it lends its structure, and the tensors of the copy mean nothing.
         autocast: the lower precision of the forward pass, or None.
+        install_products: whether linear layers round as those of one model do; those cannot be differentiated forwards.
     """
 
-    def __init__(self, model: nn.Module, autocast: torch.dtype | None) -> None:
+    def __init__(self, model: nn.Module, autocast: torch.dtype | None, *, install_products: bool = True) -> None:
         self.template = copy.deepcopy(model)
         self.autocast = autocast
         self.capture = Capture(self.template)
         self.dropouts = {name: module for name, module in self.capture.modules if isinstance(module, DropoutModule)}
-        self.stacked_weights = install(self.template)
+        self.stacked_weights = install(self.template) if install_products else set()
         for module in self.dropouts.values():
             module.p = 0.5  # not 0, for which it would ask for no mask; the masks bring their own
         self._traces: dict[torch.Size, Trace] = {}
