@@ -97,6 +97,8 @@ def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, Dict
     if found := re.search(r"Ambiguous value for argument '([^'=]+)=([^']*)'", message):
         key, values = found.groups()
         return f"{key}={values}: several values make a grid; add -m"
+    if found := re.search(r"Sweeping over Hydra's configuration is not supported : '(.*)'", message):
+        return f"{found.group(1)}: Hydra's own keys are the same for all runs; a list is typed KEY=[a,b]"
     said = re.sub(r"^\w+ raised while resolving interpolation: ", "", _flat(message))
     return f"{place}: {said}" if place not in ("", "_dummy_") and place not in said else said
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
 
 from fanin.api.option_files import group_options
 from fanin.catalogue import GROUPS
@@ -55,6 +55,8 @@ def _read(word: str) -> Override:
         raise UserError(f"{key}={shortened(value)}: cannot be read")
     if value.startswith("~/"):
         raise UserError(f"{word}: cannot be read; type {key}=$HOME{value[1:]}")
+    if re.fullmatch(r"(choice|interval|range)\(\s*\)", value):
+        raise UserError(f"{word}: holds no value")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     quoted = f'{key}="{escaped}"'
     if _parsed(quoted) is None:
@@ -73,6 +75,9 @@ def _parsed(word: str) -> Override | None:
 def _refuse(override: Override, word: str, arguments: Sequence[str]) -> None:
     """Refuse what Hydra would not understand as it is meant, or takes in silence."""
     key = override.key_or_group
+    chosen = value_of(override)
+    if isinstance(chosen, ChoiceSweep) and any(isinstance(one, Sweep) for one in chosen.list):
+        raise UserError(f"{shortened(word)}: an interval or a range stands alone, not among values")
     if max(map(len, re.split(r"[./]", key))) > 255 or (
         key in GROUPS and any(len(one) > 255 for one in _words(override))
     ):

@@ -131,7 +131,8 @@ class Runs:
             LauncherFailed: the launcher itself failed.
         """
         for name, run in rung.plan.runs.items():
-            self.folders.setdefault(name, (run.folder, run.finished))
+            if name not in self.folders or not run.finished:
+                self.folders[name] = (run.folder, run.finished)
         if not rung.jobs:
             return
         if self.ours is not None:

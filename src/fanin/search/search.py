@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fanin.errors import OptionError, UserError, counted, did_you_mean
+from fanin.record.columns import FINISHED
 from fanin.record.run_files import read_run
 from fanin.record.run_folder import FolderBusy, RunFolder
 from fanin.record.search_files import FOLDER, RungRow, read_rungs, write_rungs, write_search
@@ -70,7 +71,7 @@ def run_search(master: DictConfig, loader: ConfigLoader, launcher: Launcher, set
     finally:
         search.view.close()
         runs_of_the_grid[:] = list(runs.folders.values())
-        if search.begun:
+        if search.begun or search.rows:
             study = experiment_of(master.hydra) != NO_EXPERIMENT
             report_grid(runs.grid, [runs.grid] if study else [folder for folder, _ in runs.folders.values()])
     search.tell_the_best()
@@ -129,6 +130,9 @@ class Search:
         """Climb bracket after bracket, the folder owned by this process from the first run on."""
         self.known = {(row.bracket, row.rung, row.trial, row.seed): row for row in self.rows}
         self.owned = owned
+        for row in self.rows:
+            if row.run:
+                self.runs.folders[row.run] = (self.runs.grid / row.run, row.state in FINISHED)
         for bracket in self.settings.brackets(self.steps):
             if self.out_of_time() or not self.climb(bracket):
                 return
@@ -279,7 +283,7 @@ class Search:
                 run = read_run(folders[next(iter(good))])
                 there = sorted(run.numbers) or ["val_error", "val_loss", "batch_error", "batch_loss"]
                 fix = did_you_mean(metric, there)
-                allowed = f"what a run has ({next(iter(good))} has {', '.join(there)})"
+                allowed = f"a number that the runs have: {', '.join(there)}"
                 raise OptionError("hydra.sweeper.metric", metric, allowed, fix)
 
     def tell_the_best(self) -> None:

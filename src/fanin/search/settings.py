@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fanin.errors import OptionError, UserError, choice, integer, number, told_of
+from fanin.errors import OptionError, UserError, choice, did_you_mean, integer, number, told_of
 from fanin.record import columns
 from fanin.record.columns import names
 from fanin.search.racing import fewest_seeds
@@ -142,5 +142,6 @@ def _words(value: Any) -> tuple[str, ...]:
 
 def _check_metric(name: str) -> None:
     """Refuse what no run has; what stands deeper in result.json has dots in its name, and is looked for there."""
-    if "." not in name:
-        choice("metric", name, AT_END)
+    if "." not in name and name not in AT_END:
+        allowed = "a number of a run's last row or of its result.json, such as val_error, test_loss, parameters or z"
+        raise OptionError("metric", name, allowed, did_you_mean(name, AT_END))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 
 from fanin.errors import UserError, shortened
 
@@ -154,6 +154,8 @@ def space_of(overrides: Iterable[Override], tied: Mapping[tuple[str, ...], Seque
     axes, fixed, seeds = [], [], list[int]()
     for override in {one.get_key_element(): one for one in overrides}.values():
         try:
+            if override.key_or_group == "pause_at":
+                raise UserError(f"{override.input_line}: a search pauses its runs itself; leave it out")
             if override.key_or_group == "seed":
                 seeds = _seeds(override)
             elif isinstance(entry := _entry(override, ()), Axis):
@@ -201,8 +203,9 @@ def _entry(override: Override, condition: tuple[str, ...]) -> Entry:
         raise UserError(f"{typed}: a search takes values, a,b,c, an interval or a range; type the options out")
     if value.tags:
         raise UserError(f"{typed}: a tag goes with an interval, tag(log,interval(LOW,HIGH))")
-    if any(isinstance(one, str) and one.replace(" ", "").startswith(("interval(", "range(")) for one in value.list):
-        raise UserError(f"{typed}: an interval stands alone, not among values")
+    if any(isinstance(one, Sweep) for one in value.list):
+        raise UserError(f"{typed}: an interval or a range stands alone, not among values")
+    value.shuffle = False  # the order says nothing, and is to be the same when the command is typed again
     values = list(dict.fromkeys(override.sweep_string_iterator()))
     if not values:
         raise UserError(f"{typed}: holds no value")
