@@ -99,6 +99,11 @@ TABLES = (
     ("`status.json`", columns.STATUS, "Written again and again while a run is on its way."),
     ("`metrics.csv`", columns.METRICS, "A row for each logged step, and one of the end."),
     ("`profiles.csv`", columns.PROFILES, "A row for each snapshot, layer and quantity."),
+    (
+        "`histograms.csv`",
+        columns.HISTOGRAMS,
+        "With `probe.histograms=[activations,weights,gradients]`, or some of them.",
+    ),
     ("`trajectory.csv`", columns.TRAJECTORY, "With `probe.trajectory=true`."),
     ("`gradient_check.csv`", columns.GRADIENT_CHECK, "With `debug=gradient_check`: a row for each derivative."),
     ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),

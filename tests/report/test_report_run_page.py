@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import re
@@ -9,9 +10,12 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 
 from command_line import end, fanin, start
+from fanin import UserError, load, plots
 from fanin.record.overrides import read_yaml
 from fanin.report.make import write_report
 from fanin.report.read.differences import differences
@@ -86,3 +90,27 @@ def test_rows_link_to_pages_where_they_are(run: Path, tmp_path: Path, quick_figu
     told = (tmp_path / "<b>two</b>&" / "report" / "run.html").read_text()
     assert "<b>two" not in told
     assert "../../report/index.html" in told
+
+
+def test_ridges_are_the_histograms_that_the_run_wrote(tmp_path: Path) -> None:
+    small = ("model.depth=2", "model.width=8", "data.limit=100", "trainer.steps=4", "probe.every=2")
+    said = fanin(tmp_path, *small, "probe.histograms=[weights]")
+    assert said.code == 0, said.err
+    (path,) = tmp_path.glob("outputs/runs/*/histograms.csv")
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["layer"] == "linear_2"]
+    axes = plots.histogram(path.parent, "weights", "linear_2")
+    filled = [patch for patch in axes.patches if isinstance(patch, StepPatch) and patch.get_fill()]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0", "2", "4"]
+    for patch, row in zip(filled, rows, strict=True):
+        heights, edges, foot = patch.get_data()
+        assert (edges[0], edges[-1]) == (float(row["low"]), float(row["high"]))
+        counts = np.array([float(row[f"count_{number}"]) for number in range(1, 31)])
+        top = min(np.sort(counts)[-1], 2 * np.sort(counts)[-2])
+        np.testing.assert_allclose((heights - foot) / 1.8, np.minimum(counts / top, 1), atol=1e-12)
+    tables = load(tmp_path / "outputs")
+    assert len(tables.histograms) == 2 * 3
+    with pytest.raises(UserError, match="histogram: of 'gradients': the run has none; it has weights"):
+        plots.histogram(path.parent, "gradients")
+    with pytest.raises(UserError, match="histogram: layer 'x': there are linear_1, linear_2"):
+        plots.histogram(path.parent, "weights", "x")

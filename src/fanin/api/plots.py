@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fanin.report.figures.style import Sheet
     from fanin.report.read import folders, series
 
-__all__ = ["confusion", "curve", "loss", "movement", "phase", "profile", "surface"]
+__all__ = ["confusion", "curve", "histogram", "loss", "movement", "phase", "profile", "surface"]
 
 Runs = Run | Sequence[Run] | Tables | Folder | Sequence[Folder]
 """What is drawn: a run, a grid or a list of runs, what fanin.load gave, a folder or a pattern, or several of these."""
@@ -182,6 +182,37 @@ def surface(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = N
     if legend:
         figure: Any = place.figure
         colour_bar(figure, [place], quantity, scale, [drawn])
+    return place
+
+
+def histogram(run: Run | Folder, of: str = "weights", layer: str | None = None, axes: Axes | None = None) -> Axes:
+    """Histograms of one layer over the steps of training as ridges, each as high as the others.
+
+    Args:
+        run: a run that took some, with probe.histograms.
+        of: activations, weights or gradients.
+        layer: the name of a weight layer, such as linear_2; by default the first.
+        axes: to draw on.
+
+    Raises:
+        UserError: the run has none of this, or no such layer.
+    """
+    from fanin.report.figures.ridges import ridges_panel
+    from fanin.report.read.histograms import read_histograms
+
+    read = _read(run)
+    if len(read.runs) > 1:
+        raise UserError(f"histogram: {len(read.runs)} runs; a panel shows one")
+    found = read_histograms(read.runs[0].folder, [])
+    if of not in found:
+        known = f"it has {', '.join(found)}" if found else "probe.histograms=[weights] takes some"
+        raise UserError(f"histogram: of {of!r}: the run has none; {known}")
+    names = {name: place for place in found[of] for name in place[1:]}
+    if layer is not None and layer not in names:
+        raise UserError(f"histogram: layer {layer!r}: there are {', '.join(map(str, names))}")
+    place, drawn = _axes(axes), next(iter(found[of])) if layer is None else names[layer]
+    ridges_panel(place, found[of][drawn])
+    place.set(xlabel=of[:-1], ylabel="step", title=f"{of}: {drawn[1]}")
     return place
 
 

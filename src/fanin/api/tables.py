@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,12 @@ Table = tuple[str, tuple[str, ...]]
 """A file of a run's folder, and its columns."""
 
 
+def _empty() -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"run": pd.Series(dtype=object)})
+
+
 @dataclass(frozen=True, eq=False)
 class Tables:
     """What runs have written; every table has a column `run`, a run's folder below the one common to all.
@@ -34,6 +40,7 @@ class Tables:
         metrics: a row per run and logged step, the columns of metrics.csv.
         profiles: a row per run, snapshot, layer and quantity, the columns of profiles.csv.
         curvature: the rows of curvature.csv where runs have one, which no version of fanin writes yet; else empty.
+        histograms: the rows of histograms.csv where runs have one (probe.histograms); else empty.
         notes: a line for each file that could not be read, or not all of it.
         folders: of the runs, in the order of their rows.
     """
@@ -44,6 +51,7 @@ class Tables:
     curvature: pd.DataFrame
     notes: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
+    histograms: pd.DataFrame = field(default_factory=_empty)
 
     def __repr__(self) -> str:
         told = [f"{name} {len(getattr(self, name))}" for name in ("runs", "metrics", "profiles")]
@@ -94,9 +102,11 @@ def tables_of(folders: Sequence[Path], root: Path) -> Tables:
         row["run"] = run.name
     called = [run.name for run in runs]
     metrics, profiles = (_named(table_of(runs, *table), called) for table in (METRICS, PROFILES))
-    curvature = _joined(runs, "curvature.csv")
+    curvature, histograms = _joined(runs, "curvature.csv"), _joined(runs, "histograms.csv")
     notes = tuple(f"{run.name}: {note}" for run in runs for note in run.notes)
-    return Tables(pd.DataFrame(rows, columns=header_of(rows)), metrics, profiles, curvature, notes, tuple(folders))
+    return Tables(
+        pd.DataFrame(rows, columns=header_of(rows)), metrics, profiles, curvature, notes, tuple(folders), histograms
+    )
 
 
 def one_table(folder: Path, table: Table) -> pd.DataFrame:

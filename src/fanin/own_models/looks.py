@@ -15,6 +15,7 @@ from fanin.own_models.unwrapped import COMPILED
 from fanin.own_models.whole_look import whole_look
 from fanin.parts.models.layers import biases, fans, weight_layers
 from fanin.probes.capture import Capture, Observation
+from fanin.probes.histograms import Histograms, measure_histograms
 from fanin.probes.probe import Measured, Probe, measure_curves, measure_profile
 from fanin.probes.quantities import needs
 from fanin.train.observer import Observer
@@ -140,6 +141,15 @@ class Looks:
         seen = whole_look(self._fixed, Observer(self.weights, self._initial, 1, self._fan_ins, self.biases))
         self._number(seen)
         return measure_profile(seen, self._probe.measures)
+
+    def histograms(self) -> Histograms | None:
+        """Histograms of what the probe asks for on the fixed batch; None if there is no batch."""
+        if self._fixed is None:
+            return None
+        self.training.disarm()
+        seen = whole_look(self._fixed, Observer(self.weights, self._initial, 1, self._fan_ins, self.biases))
+        self._number(seen)
+        return measure_histograms(seen, self._probe.histograms)
 
     def _slopes(self, of: frozenset[str], factor: float, *, copy: bool = False) -> tuple[Gradients, Gradients]:
         """The gradients of weights and biases, where quantities are of them."""

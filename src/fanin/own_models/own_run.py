@@ -21,6 +21,7 @@ from fanin.errors import UserError, did_you_mean
 from fanin.own_models.earlier_run import Earlier, step_to_resume
 from fanin.own_models.expected_norms import ExpectedNorms
 from fanin.parts.models.layers import weight_layers
+from fanin.probes.histograms import Place, histogram_tags
 from fanin.record.columns import METRICS, names
 from fanin.record.outcome import outcome
 from fanin.record.recorder import ProfileRow, Recorder
@@ -77,6 +78,7 @@ class OwnRun:
         self._pending: list[tuple[Tensor | float | None, Tensor | float | None]] = []
         self._gives: tuple[bool, ...] = (False, False)  # whether steps say their loss, and their error
         self._closed = False
+        self.histogram_at = -1  # the step of the last histograms
         self._init: dict[str, Any] | None = None  # of a finished run that goes on
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: a file is in the place of a folder; choose another folder")
@@ -113,7 +115,7 @@ class OwnRun:
         self.folder.resumed = True
         (self.folder.path / "result.json").unlink(missing_ok=True)
         self.earlier = earlier = Earlier(self.recorder.metrics_file.kept, self.recorder.profiles_file.kept)
-        self.step, self.epoch = step, earlier.last("epoch")
+        self.step, self.epoch, self.histogram_at = step, earlier.last("epoch"), self.recorder.last_histogram
         self.started -= earlier.last("seconds") or 0.0
         self.first_loss, self.diverged = earlier.first_loss, earlier.diverged()
         found = {name: earlier.last(name) for name in COLUMNS if name not in POSITIONS}
@@ -137,6 +139,12 @@ class OwnRun:
     def profile(self, snapshot: str, labels: Sequence[Any], values: Sequence[float]) -> None:
         """Write a profile."""
         self.recorder.profile(snapshot, self.rows(snapshot, labels, values))
+
+    def histograms(self, updates: int, places: Sequence[Place], values: Tensor) -> None:
+        """Write histograms of the weights after so many updates."""
+        self.histogram_at = updates
+        if places:
+            self.recorder.histograms(updates, places, histogram_tags(places), values[0].tolist())
 
     def rows(self, snapshot: str, labels: Sequence[Any], values: Sequence[float]) -> list[ProfileRow]:
         """The rows of a profile."""

@@ -63,6 +63,8 @@ class Watch:
         resume: go on from what an earlier run of the same model has left in the folder, if it has: after its last step,
             or after the step of your checkpoint; later rows are dropped then. What is measured against the weights at
             step 0 (weight_movement) is left out from there on.
+        histograms: of what there are histograms of every weight layer, a list of activations, weights and gradients:
+            on `inputs`, with the profiles and every `every` steps; TensorBoard's tab, and histograms.csv.
         band: what lies behind the norms at init, as `fanin.profile` takes it: auto, law, redraw, both or off; by
             default auto if one of the next three is given, else off. It needs `inputs`, and a fresh model.
         redraws: how many fresh draws make a band, each a pass of `inputs`; 64 by default, 0 for none.
@@ -102,6 +104,7 @@ class Watch:
         targets: Any = None,
         loss: Loss | None = None,
         steps: Sequence[int] = (),
+        histograms: Sequence[str] = (),
         scaler: Any = None,
         autocast: torch.dtype | None = None,
         log_every: int = 10,
@@ -117,8 +120,9 @@ class Watch:
         self._log_every = integer("log_every", log_every, 1)
         own = tuple(measures) if isinstance(measures, Mapping) else ()
         self._probe = Probe(
-            steps=steps, every=every, curves=(*CURVES, *own) if curves is None else curves, measures=measures
-        )
+            steps=steps, every=every, curves=(*CURVES, *own) if curves is None else curves, measures=measures,
+            histograms=histograms,
+        )  # fmt: skip
         chosen = chosen_modules(modules, [name for name, _ in self.model.named_modules()])
         capture, fixed, expect = Capture(self.model), None, None
         banded = any(one is not None for one in (redraws, redraw, rules)) if band is None else band != "off"
@@ -130,8 +134,8 @@ class Watch:
                     self.model, inputs, targets, loss, autocast=autocast, redraw=redraw, rules=rules,
                     band="auto" if band is None else band, redraws=64 if redraws is None else redraws,
                 )  # fmt: skip
-        elif steps or targets is not None or loss is not None or banded:
-            raise UserError("inputs: profiles need a batch to be taken on; give inputs=")
+        elif steps or histograms or targets is not None or loss is not None or banded:
+            raise UserError("inputs: profiles and histograms need a batch to be taken on; give inputs=")
         self._looks = Looks(
             self.model, capture, self._probe, fixed,
             chosen=chosen, blind=blind_spot(model), scaler=scaler, tell=_tell,
@@ -158,6 +162,7 @@ class Watch:
         try:
             if self._run is None or self._run.earlier is None:
                 self._profile("init")
+                self._histograms(0)
             else:
                 self._looks.go_on(self._run.earlier.numbers)
             self._arm()
@@ -215,6 +220,8 @@ class Watch:
         earlier = run.earlier if run is not None else None
         if updates and self._probe.profile_due(updates) and (earlier is None or str(updates) not in earlier.snapshots):
             self._profile(str(updates))
+        if updates and self._probe.histogram_due(updates):
+            self._histograms(updates)
         self._arm()
 
     def gradients(self) -> None:
@@ -244,6 +251,7 @@ class Watch:
         try:
             if error is None and self.steps:
                 self._profile("final")
+                self._histograms(self.steps)
         except BaseException as broken:
             error = broken
             raise
@@ -263,6 +271,15 @@ class Watch:
     def _arm(self) -> None:
         if self._run is not None and self._probe.curve_due(self.steps):
             self._looks.arm(after=self._after)
+
+    def _histograms(self, updates: int) -> None:
+        """Take histograms of the weights after so many updates, once; every process makes the pass, one writes."""
+        if not self._probe.histograms or (self._run is not None and self._run.histogram_at >= updates):
+            return
+        with nullcontext() if self._run is None else self._run.standing_still():
+            measured = self._looks.histograms()
+            if measured is not None and self._run is not None:
+                self._run.histograms(updates, *measured)
 
     def _profile(self, snapshot: str) -> None:
         """Take a profile where there is a batch for it; every process makes the pass, one writes."""

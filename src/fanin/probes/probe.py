@@ -10,6 +10,7 @@ from torch import Tensor
 from fanin.errors import OptionError, choice, flag, integer
 from fanin.probes import measures
 from fanin.probes.capture import Observation
+from fanin.probes.histograms import OF
 from fanin.probes.quantities import TABLE, Measures, Norms, Quantity, own_quantities, resolved, tensors_of
 
 QUANTITIES = tuple(TABLE)
@@ -48,6 +49,8 @@ class Probe:
             the run has few steps.
         jacobians: whether profiles have jacobian_norm, the averaged partial Jacobian norm of each block, which costs as
             much as four more backward passes; see `fanin.probes.jacobians`.
+        histograms: of what there are histograms, a list of activations, weights and gradients: on the fixed batch, at
+            the profiles' steps and those at which curves have a point, a pass each; see `fanin.probes.histograms`.
         spectrum: whether profiles have spectrum_mean, spectrum_max and spectrum_variance, of the squares of the
             singular values of d output / d input for the first ten examples: a backward pass for each output of each.
 
@@ -69,6 +72,7 @@ class Probe:
         redraws: int | None = None,
         jacobians: bool = False,
         spectrum: bool = False,
+        histograms: Sequence[str] = (),
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
         if isinstance(steps, str) or not isinstance(steps, Collection):
@@ -80,6 +84,10 @@ class Probe:
             fix = f"type curves=[{curves if isinstance(curves, str) else ''}]"
             raise OptionError("curves", curves, "a list of quantities", fix)
         self.measures = own_quantities(() if measures is None else measures)
+        if isinstance(histograms, str) or not isinstance(histograms, Collection):
+            fix = f"type histograms=[{histograms if isinstance(histograms, str) else ''}]"
+            raise OptionError("histograms", histograms, f"a list out of {', '.join(OF)}", fix)
+        self.histograms = tuple(dict.fromkeys(choice("histograms", name, OF) for name in histograms))
         known = TABLE | {one.name: one for one in self.measures}
         self.curves = tuple(known[choice("curves", name, known)] for name in curves)
         self.trajectory = flag("trajectory", trajectory)
@@ -96,6 +104,10 @@ class Probe:
     def profile_due(self, step: int) -> bool:
         """Whether a profile is to be taken at this step, the end apart."""
         return step == 0 or step in self.steps
+
+    def histogram_due(self, step: int) -> bool:
+        """Whether histograms are to be taken at this step, the end apart."""
+        return bool(self.histograms) and (self.profile_due(step) or (self._cadence > 0 and step % self._cadence == 0))
 
     def curve_due(self, step: int) -> bool:
         """Whether the curves have a point at this step."""

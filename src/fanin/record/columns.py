@@ -129,6 +129,18 @@ GRADIENT_CHECK = (
 )
 """gradient_check.csv, with `debug=gradient_check`: a row for each derivative that was checked."""
 
+HISTOGRAMS = (
+    Column("step", "updates made before the look"),
+    Column("of", "activations (of a weight layer's block), weights or gradients (of the loss for them)"),
+    Column("index", "the weight layer's position over depth, from 1"),
+    Column("layer", "its name in the model"),
+    Column("low", "the smallest finite value; half a unit below where all are one"),
+    Column("high", "the largest finite value; half a unit above where all are one"),
+    Column("nonfinite", "how many values are not finite"),
+    Column("count_1", "how many lie in the first of 30 bins of equal width from low to high; count_2, ..., count_30"),
+)
+"""histograms.csv, with `probe.histograms`: a row for each look, layer and what it is of, on the fixed batch."""
+
 FINAL = (
     *loss_and_error("train", "of the weights that the run ends with, on the whole training part, in evaluation mode"),
     *loss_and_error("val", "of the weights that the run ends with, on the validation part"),
@@ -295,8 +307,8 @@ RESULT = (
 """result.json, written last: a folder that has it is complete."""
 
 RUN_FILES = (
-    "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "gradient_check.csv", "run.log",
-    ".lock", ".hydra", "checkpoints",
+    "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "histograms.csv",
+    "gradient_check.csv", "run.log", ".lock", ".hydra", "checkpoints",
 )  # fmt: skip
 """The files of a run's folder, beside TensorBoard's events.out.tfevents.*."""
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from google_crc32c import value as crc32c
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_DOUBLE
 
 NORMS = ("activation_norm", "gradient_norm")
 
@@ -92,6 +94,25 @@ class EventFile:
         summary = Summary()
         picture = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3)
         summary.value.add(tag=tag, image=picture)
+        self.summary(summary, step)
+
+    def histograms(self, tags: Sequence[str], rows: Sequence[Sequence[float]], step: int) -> None:
+        """Write histograms as one event, for TensorBoard's own tab.
+
+        Args:
+            tags: of the histograms.
+            rows: low end, high end and counts of bins of equal width between them, of each.
+            step: the step.
+        """
+        summary = Summary()
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="histograms"))
+        for tag, (low, high, *counts) in zip(tags, rows, strict=True):
+            edges = [low + (high - low) * bin / len(counts) for bin in range(len(counts))] + [high]
+            numbers = [number for each in zip(edges, edges[1:], counts, strict=False) for number in each]
+            tensor = TensorProto(dtype=DT_DOUBLE, double_val=numbers)
+            for size in (len(counts), 3):
+                tensor.tensor_shape.dim.add(size=size)
+            summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
         self.summary(summary, step)
 
     def plugin(self, tag: str, plugin: str, content: bytes) -> None:

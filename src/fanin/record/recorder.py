@@ -13,8 +13,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from fanin.record.columns import METRICS, PARTS, PROFILES, TEXT, names
-from fanin.record.csv_file import FORMULAS, CsvFile
+from fanin.record.columns import HISTOGRAMS, METRICS, PARTS, PROFILES, TEXT, names
+from fanin.record.csv_file import FORMULAS, CsvFile, read_table
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.run_folder import RunFolder
 from fanin.record.tensorboard_plugins import custom_scalar_layout, hparams_end, hparams_start
@@ -96,7 +96,9 @@ class Recorder:
         self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
         for file in (self.metrics_file, self.profiles_file):
             self._tell_lost(file)
+        self.histograms_file: CsvFile | None = None
         self._resume_step = resume_step
+        self._histograms_before = resume_step if profiles_before is None else profiles_before
         self._flushed = time.monotonic()
         self.events = EventFile(folder.path, None if resume_step is None else resume_step + 1)
         # The new file hides later "steps" of the old ones, and a profile's step is a layer: they are written again.
@@ -135,6 +137,31 @@ class Recorder:
             self._tell_lost(self.trajectory_file)
         self.trajectory_file.write_cells([(step, *map(_number, point))])
 
+    def histograms(
+        self, step: int, places: Sequence[tuple[str, int, str]], tags: Sequence[str], rows: Sequence[Sequence[float]]
+    ) -> None:
+        """Record histograms at a training step.
+
+        Args:
+            step: updates made before.
+            places: what each is of, its layer's position over depth, and the layer.
+            tags: of TensorBoard.
+            rows: low end, high end, how many values are not finite, and the counts, of each.
+        """
+        if self.histograms_file is None:
+            bins = (f"count_{number}" for number in range(1, len(rows[0]) - 2))
+            path, end = self.folder.path / "histograms.csv", self._histograms_before
+            self.histograms_file = CsvFile(
+                path, (*names(HISTOGRAMS)[:-1], *bins), lambda row: end is not None and int(row["step"]) < end
+            )
+            self._tell_lost(self.histograms_file)
+        cells = [
+            (step, of, index, f"'{layer}" if layer.startswith(FORMULAS) else layer, *map(_number, row))
+            for (of, index, layer), row in zip(places, rows, strict=True)
+        ]
+        self.histograms_file.write_cells(cells)
+        self.events.histograms(tags, [(low, high, *counts) for low, high, _, *counts in rows], step)
+
     def describe(self, name: str, hparams: Mapping[str, Any]) -> None:
         """Tell TensorBoard the hyperparameters of the run and how to lay its charts out."""
         self.events.plugin(*hparams_start(name, hparams))
@@ -142,9 +169,17 @@ class Recorder:
         self.events.flush()
 
     @property
+    def last_histogram(self) -> int:
+        """The last step of an earlier attempt whose histograms are kept; -1 where there is none."""
+        steps = [
+            int(row["step"]) for row in read_table(self.folder.path / "histograms.csv") or [] if row["step"].isdigit()
+        ]
+        return max((step for step in steps if step < (self._histograms_before or 0)), default=-1)
+
+    @property
     def rows(self) -> dict[str, int]:
         """How many rows each table has, by its name."""
-        files = (self.metrics_file, self.profiles_file, self.trajectory_file)
+        files = (self.metrics_file, self.profiles_file, self.trajectory_file, self.histograms_file)
         return {file.path.name: file.count for file in files if file is not None}
 
     def _tell_lost(self, file: CsvFile) -> None:
@@ -167,7 +202,7 @@ class Recorder:
         if state is not None:
             self.events.plugin(*hparams_end(success=state in ("done", "pruned")))
         self.events.close()
-        for file in (self.metrics_file, self.profiles_file, self.trajectory_file):
+        for file in (self.metrics_file, self.profiles_file, self.trajectory_file, self.histograms_file):
             if file is not None:
                 file.close()
 

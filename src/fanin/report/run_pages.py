@@ -8,11 +8,13 @@ from fanin.record.run_files import read_into
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.depth import movement_figure, study_figure
 from fanin.report.figures.encoding import plain
+from fanin.report.figures.ridges import ridges_figure
 from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.figures.surface import every_surface_figure
 from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import PAGE, Run
+from fanin.report.read.histograms import read_histograms
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles
 from fanin.report.read.surfaces import surfaces_of
@@ -58,6 +60,7 @@ def _draw(run: Run, profiles: Profiles, metrics: Metrics, folder: Path, style: s
             "study": study_figure(sheet, runs, profiles, metrics),
             "movement": movement_figure(sheet, runs, profiles),
             "layers": every_surface_figure(sheet, surfaces_of(runs, [0], profiles)),
+            "histograms": ridges_figure(sheet, read_histograms(run.folder, run.notes)),
             "confusion": confusion_figure(sheet, runs),
         }
         drawn = [save(figure, folder, f"run_{name}") for name, figure in figures.items() if figure is not None]

@@ -32,6 +32,7 @@ NOT_IDENTITY = ("force", "pause_at", "data.root", "trainer.progress", "objective
 LATER: dict[str, Any] = {
     "initializer.bias_variance": 0,
     "probe.band": "auto",
+    "probe.histograms": [],
     "probe.jacobians": False,
     "probe.measures": None,
     "probe.redraws": None,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fanin.parts.data import Dataset
+from fanin.probes.histograms import histogram_tags, measure_histograms
 from fanin.probes.jacobians import SPECTRUM
 from fanin.probes.probe import Label, Measured, Probe, curve_tags, measure_curves, measure_profile
 from fanin.train import checkpoints
@@ -83,6 +84,8 @@ class Loop(Generic[R]):
                 return
             if self.probe.profile_due(step):
                 tic = self.paused(tic, partial(self.profile, "init" if step == 0 else str(step)))
+            if self.probe.histogram_due(step):
+                tic = self.paused(tic, partial(self.histograms, step))
 
             wanted = self.probe.curves if self.probe.curve_due(step) else ()
             if wanted and self.probe.curve_batch == "fixed":
@@ -143,6 +146,14 @@ class Loop(Generic[R]):
             rows = run.annotate(snapshot, labels, row)
             if write and (snapshot == "final" or self.trains(index)):
                 run.recorder.profile(snapshot, rows)
+
+    def histograms(self, step: int | None) -> None:
+        """Write histograms of the weight layers on the fixed batch, at a step; None for the end, at each run's last."""
+        places, values = measure_histograms(self.learner.observe(self.probe_data), self.probe.histograms)
+        tags = histogram_tags(places)
+        for index, (run, rows) in enumerate(zip(self.runs, values.tolist(), strict=True)):
+            if rows and (step is None or self.trains(index)):
+                run.recorder.histograms(run.step if step is None else step, places, tags, rows)
 
     def curves(self, step: int, measured: Measured) -> None:
         """Write the quantities that were measured at a step for every weight layer."""
@@ -266,6 +277,8 @@ class Loop(Generic[R]):
             if self.probe.profile_due(0):
                 self.profile("final")
             self.checkpoint(None)
+        if self.probe.histograms:
+            self.histograms(None)
         for run in self.runs:
             self.ended(run)
 

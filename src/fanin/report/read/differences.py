@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fanin.catalogue import PARTS, SEVERAL, config_folder
-from fanin.record.overrides import display, read_yaml
+from fanin.record.overrides import display, read_yaml, scalar
 from fanin.report.read.folders import Run
 
 NO_DEFAULT = "–"
@@ -27,7 +27,7 @@ def differences(run: Run) -> list[Difference]:
     """The options that are not the default ones, and the keys of options that are not as their YAML files have them.
 
     A key that no file has, as that of an option of the user's own, has no default. What a default computes from other
-    keys is left out.
+    keys is left out, and where the data lie.
     """
     base = _mapping(read_yaml(config_folder() / "config.yaml"))
     usual = {key: option for one in base.get("defaults", ()) for key, option in _mapping(one).items()}
@@ -57,9 +57,11 @@ def _of_group(run: Run, group: str, option: str | None) -> Iterator[Difference]:
         if isinstance(value, str) and "${" in value:
             value = run.value(f"{group}.{key}")
         if isinstance(default, str) and "${" in default:
-            plain = re.fullmatch(r"\$\{([\w.]+)\}", default)
-            default = run.value(plain[1]) if plain else value
-        if key.rpartition(".")[2] not in ("_target_", "_partial_") and value != default:
+            plain, computed = (re.fullmatch(rf"\$\{{{what}\}}", default) for what in (r"([\w.]+)", r"[\w.]+:([^${}]*)"))
+            # What computes a value has the usual one as its last argument: ${fanin.depth:5}.
+            usually = scalar(computed[1].rpartition(",")[2].strip()) if computed else value
+            default = run.value(plain[1]) if plain else usually
+        if key.rpartition(".")[2] not in ("_target_", "_partial_", "root") and value != default:
             yield Difference(f"{group}.{key}", display(value), default if default is NO_DEFAULT else display(default))
 
 
