@@ -99,7 +99,7 @@ def test_a_users_own_options_are_offered(asked: Asked, tmp_path: Path) -> None:
 
 def test_flags_are_offered_and_are_flags(asked: Asked) -> None:
     offered = asked("fanin -")
-    assert {*offered} - {"--version", "--schema"} <= {*get_args_parser()._option_string_actions}
+    assert {*offered} - {"--version", "--schema", "--dry-run"} <= {*get_args_parser()._option_string_actions}
     assert asked("fanin optimizer=adam --sch") == ["--schema"]
 
 

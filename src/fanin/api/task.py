@@ -37,6 +37,30 @@ def start(app: App, name: str, overrides: list[str], *, grid: bool) -> None:
     (app.multirun if grid else app.run)(name, Task(), overrides)
 
 
+def rehearse(app: App, name: str, overrides: list[str], *, grid: bool) -> None:
+    """Print what `start` would run, and run nothing; the arguments are the same.
+
+    Raises:
+        UserError: they cannot be run, or the sweeper does not know beforehand what it will run.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from fanin.errors import OptionError
+    from fanin.sweep.dry_run import rehearse_run
+
+    cfg = app.compose_config(name, overrides, RunMode.MULTIRUN if grid else RunMode.RUN)
+    if not grid:
+        HydraConfig.instance().set_config(cfg)  # ${hydra:...} in what is checked
+        rehearse_run(cfg)
+        return
+    sweeper = app.sweeper(cfg, Task())
+    if (dry_run := getattr(sweeper, "dry_run", None)) is None:
+        chosen = cfg.hydra.runtime.choices.get("hydra/sweeper")
+        raise OptionError("hydra/sweeper", chosen, "grid or search with --dry-run: others run jobs as they come")
+    dry_run(list(cfg.hydra.overrides.task))
+
+
 class Task:
     """Runs one configuration; sent to another process, it makes that one like the command's own before anything else.
 

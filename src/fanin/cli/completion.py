@@ -17,7 +17,8 @@ from fanin.catalogue import GROUPS, KEYS, SEVERAL, config_folder
 from fanin.cli.shells import SHELLS
 from fanin.errors import UserError
 
-FLAGS = ("--help", "--version", "--schema", "--cfg", "--info", "--config-dir", "--multirun", "--hydra-help", "-m")
+FLAGS = ("--help", "--version", "--schema", "--cfg", "--info", "--config-dir", "--multirun", "--dry-run",
+         "--hydra-help", "-m")  # fmt: skip
 """What may be typed beside overrides."""
 
 ASKED = "install=SHELL, uninstall=SHELL or query=SHELL, SHELL being bash, zsh or fish"

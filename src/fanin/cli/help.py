@@ -32,6 +32,7 @@ Groups and their options (* the default):
 
 FOOTER = """
   fanin GROUP=OPTION --help     the keys of an option, each with its default and what it says
+  fanin --dry-run [...]         what a command would run, and about how long; nothing is run
   fanin --cfg job [...]         every key of a run, with its value; nothing is run
   fanin GROUP=OPTION --schema   the JSON schema of an option, for editors; of your own, too
   fanin --shell-completion install=bash         what a shell needs to complete all this (or zsh, fish)

@@ -127,6 +127,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     parser.allow_abbrev = False
+    parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_intermixed_args(arguments)
     if args.experimental_rerun is not None:  # it unpickles a file, and a pickle is a program
         refuse("unrecognized arguments: --experimental-rerun")
@@ -136,6 +137,8 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     modes = {"--run": args.run, "-m": args.multirun, "--cfg": args.cfg, "--info": args.info}
     if len(typed := [name for name, value in modes.items() if value]) > 1:
         refuse(f"{' and '.join(typed)} do not go together")
+    if args.dry_run and (others := [name for name in ("--cfg", "--info") if modes[name]]):
+        refuse(f"--dry-run and {others[0]} do not go together")
     return args
 
 
@@ -144,7 +147,7 @@ def _dispatch(args: Any) -> None:
     from hydra.types import RunMode
 
     from fanin.api.application import application
-    from fanin.api.task import start
+    from fanin.api.task import rehearse, start
     from fanin.errors import OptionError
 
     more = Path(args.config_dir) if args.config_dir is not None else None
@@ -165,7 +168,8 @@ def _dispatch(args: Any) -> None:
             mode = app.get_mode(name, overrides)  # a study sets it
             grid = args.multirun or (mode == RunMode.MULTIRUN and not args.run)
             wanted = RunMode.MULTIRUN if grid else RunMode.RUN
-            start(app, name, overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"], grid=grid)
+            overrides = overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"]
+            (rehearse if args.dry_run else start)(app, name, overrides, grid=grid)
 
 
 if __name__ == "__main__":

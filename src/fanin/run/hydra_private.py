@@ -109,15 +109,17 @@ class App(Hydra):
         cfg = self.compose_config(config_name, overrides, RunMode.MULTIRUN, with_log_configuration)
         callbacks = Callbacks(cfg)
         callbacks.on_multirun_start(config=cfg, config_name=config_name)
-        sweeper = Plugins.instance().instantiate_sweeper(
-            config=cfg,
-            hydra_context=HydraContext(config_loader=self.config_loader, callbacks=callbacks),
-            task_function=task_function,
-        )
+        sweeper = self.sweeper(cfg, task_function, callbacks)
         with self.around(cfg, sweeper):
             returned = sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
         callbacks.on_multirun_end(config=cfg, config_name=config_name)
         return returned
+
+    def sweeper(self, cfg: DictConfig, task_function: TaskFunction, callbacks: Callbacks | None = None) -> Sweeper:
+        """The sweeper of a grid's configuration, with its launcher."""
+        context = HydraContext(config_loader=self.config_loader, callbacks=callbacks or Callbacks(cfg))
+        plugins = Plugins.instance()
+        return plugins.instantiate_sweeper(config=cfg, hydra_context=context, task_function=task_function)
 
 
 def new_app(conf: str, more: Path | None = None) -> App:

@@ -114,7 +114,7 @@ class Board:
                 counts.append(f"  {self.states[state]} {state}", COLOURS.get(state, "dim"))
         left = self._left(over)
         if left is not None:
-            counts.append(f"  about {_clock(left)} left")
+            counts.append(f"  about {clock(left)} left")
         table = Table.grid(padding=(0, 2))
         for name, one in list(self.running.items())[:MOST_ROWS]:
             share = f"{one.step}/{one.steps}" if one.steps else "starting"
@@ -136,7 +136,8 @@ class Board:
         return (time.monotonic() - self._began) * (self.jobs - done) / done
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as a clock shows them: 1:05, or 2:00:00 with hours."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -72,6 +72,14 @@ class GridSweeper(Sweeper):
         batches = batches_of(self.jobs(arguments), self.max_batch_size)
         return run_grid(self.config, self.loader, self.launcher, batches)
 
+    def dry_run(self, arguments: list[str]) -> None:
+        """Check all jobs and print what they are; see fanin.sweep.dry_run."""
+        from fanin.sweep.dry_run import rehearse_grid
+
+        assert self.config is not None
+        assert self.launcher is not None
+        rehearse_grid(self.config, self.loader, self.launcher, self.jobs(arguments))
+
     def jobs(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of every job, with the settings that go with its choices."""
         from fanin.sweep.grid_axes import jobs_of, with_settings

@@ -109,18 +109,29 @@ class PoolLauncher(Launcher):
     def launch_runs(self, runs: list[Any]) -> list[dict[str, Any]]:
         """Run what fanin's sweeper has planned."""
         from fanin.api.application import prepare_process
-        from fanin.sweep.pool import pool_size, run_pool
+        from fanin.sweep.pool import run_pool
 
-        waiting = [run for run in runs if not run.finished]
-        if not waiting:  # not even torch is needed
+        if not (waiting := [run for run in runs if not run.finished]):  # not even torch is needed
             return []
-        wanted = [run.composed.plain["trainer"]["device"] for run in waiting]
-        size, devices = pool_size(self.n_jobs, self.jobs_per_gpu, wanted)
-        if self.fuse == "never":
-            return run_pool([[run] for run in waiting], size, devices, prepare_process, self.start_method)
-        from fanin.sweep.fused_groups import fuse
-
-        groups, alone = fuse(runs, self.max_fused, size, gpu=devices != [None])
+        groups, size, devices, alone = self.grouped(runs)
         if alone and self.fuse == "always":
             print(f"{alone} of {len(waiting)} runs cannot be fused and go to the pool", file=sys.stderr)
         return run_pool(groups, size, devices, prepare_process, self.start_method)
+
+    def grouped(self, runs: list[Any]) -> tuple[list[list[Any]], int, list[Any], int]:
+        """How runs are trained, of which some are not finished: the programs, in the order in which they start.
+
+        Returns:
+            the programs, how many there are at a time, the devices, how many runs cannot be fused.
+        """
+        from fanin.sweep.pool import pool_size
+
+        waiting = [run for run in runs if not run.finished]
+        wanted = [run.composed.plain["trainer"]["device"] for run in waiting]
+        size, devices = pool_size(self.n_jobs, self.jobs_per_gpu, wanted)
+        if self.fuse == "never":
+            return [[run] for run in waiting], size, devices, 0
+        from fanin.sweep.fused_groups import fuse
+
+        groups, alone = fuse(runs, self.max_fused, size, gpu=devices != [None])
+        return groups, size, devices, alone
