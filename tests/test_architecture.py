@@ -19,8 +19,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "parts"),
     ("theory", "probes"),
     ("record",),
-    ("streams", "devices", "process", "output", "catalogue", "targets"),
-    ("errors", "torch_internals"),
+    ("streams", "devices", "process", "catalogue", "targets"),
+    ("errors", "output", "torch_internals"),
 )
 """From the top floor down. A package may import from the floors below its own and from itself, nothing else."""
 

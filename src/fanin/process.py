@@ -7,10 +7,12 @@ import errno
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
+
+from fanin.output import LOST, forgive_output, lost
 
 COLLECT_EVERY = 10_000
 """New objects between two searches for garbage; Python's own number is 700."""
@@ -75,6 +77,24 @@ def leave(code: int) -> NoReturn:
     global _code
     _code = code
     sys.exit(code)
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Run a shell's command: a process that loads much and lives shortly, and ends quickly.
+
+    Exits with what `main` returns, 120 where all went well but output was lost, or 130 if the user stopped it.
+    """
+    forgive_output()
+    collect_rarely()
+    try:
+        code = main() or 0
+    except SystemExit as end:
+        if isinstance(end.code, str):  # Python prints it
+            raise
+        code = end.code or 0
+    except KeyboardInterrupt:  # before there was anything to stop
+        code = 130
+    leave(LOST if code == 0 and lost() else code)
 
 
 @atexit.register  # exit functions are called from the last registered to the first: this one after all of later modules

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fanin import __version__
-from fanin.output import LOST, forgive_output, lost
-from fanin.process import collect_rarely, leave
+from fanin.process import run_command
 
 
 def main() -> None:
@@ -26,7 +25,6 @@ def main() -> None:
     if "--version" in arguments:
         print(f"fanin {__version__}")
         return
-    collect_rarely()
     if not {"--shell-completion", "-sc"}.isdisjoint(arguments) or "--schema" in arguments:
         sys.exit(_told(arguments))
     sys.exit(_through_hydra())
@@ -64,19 +62,9 @@ def _help(arguments: list[str]) -> int:
     return 0
 
 
-def command() -> None:
-    """The entry point of the shell's command: `main`, and a quick exit."""
-    forgive_output()
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        if isinstance(end.code, str):  # Python prints it
-            raise
-        code = end.code or 0
-    except KeyboardInterrupt:  # before there was anything to stop
-        code = 130
-    leave(LOST if code == 0 and lost() else code)
+def command() -> NoReturn:
+    """The entry point of the shell's command."""
+    run_command(main)
 
 
 def _through_hydra() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fanin.errors import UserError, file_line
-from fanin.output import forgive_output
+from fanin.process import run_command
 
 if TYPE_CHECKING:
     from fanin.own_models.audit import Audit
@@ -72,7 +72,6 @@ class _Looked:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    forgive_output()
     arguments = parser().parse_args(argv)
     try:
         looked = _look(arguments)
@@ -88,6 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _print(looked, arguments.figure)
     return RIGHT if looked.audit is None else looked.audit.exit_code
+
+
+def command() -> NoReturn:
+    """The entry point of the shell's command."""
+    run_command(main)
 
 
 def _line(error: Exception) -> str:
@@ -206,4 +210,4 @@ def _finite(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

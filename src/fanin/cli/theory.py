@@ -7,10 +7,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fanin.errors import UserError
-from fanin.output import forgive_output
+from fanin.process import run_command
 from fanin.report.cli import Parser
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def main() -> int:
     """Run the command; returns the exit code."""
     from fanin.api.hydra_errors import one_line
 
-    forgive_output()
     arguments = parser().parse_intermixed_args()
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -68,6 +67,11 @@ def main() -> int:
             print(f"fanin-theory: {line}", file=sys.stderr)
         return 1
     return 0
+
+
+def command() -> NoReturn:
+    """The entry point of the shell's command."""
+    run_command(main)
 
 
 def _theory(arguments: argparse.Namespace) -> RecipeTheory:
@@ -163,4 +167,4 @@ def _text(value: float | None, digits: int = 4) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fanin.errors import UserError, file_line
-from fanin.output import LOST, forgive_output, lost
+from fanin.process import run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +75,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, or 1 for a mistake of the user, printed as one line."""
-    forgive_output()
     arguments = parser().parse_args(argv)
     # Folders behind the sides are taken for sides.
     sides = [side for side in arguments.compare or () if not Path(side).is_dir()]
@@ -127,7 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = file_line(error) if isinstance(error, OSError) else str(error)
         print(f"fanin-report: {' '.join(message.split())}", file=sys.stderr)
         return 1
-    return LOST if lost() else 0
+    return 0
+
+
+def command() -> NoReturn:
+    """The entry point of the shell's command."""
+    run_command(main)
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
@@ -170,7 +174,7 @@ def _watch(
         )
     except KeyboardInterrupt:
         line(console, "stopped watching; the report stays as it is")
-    return LOST if lost() else 0
+    return 0
 
 
 def _open(page: Path) -> None:
@@ -186,4 +190,4 @@ def _open(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()
