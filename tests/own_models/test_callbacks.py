@@ -32,7 +32,7 @@ class Callback:
 @pytest.fixture
 def standing_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Any]]:
     """Import a module of ours as if a library were installed."""
-    fresh: list[str] = []
+    before: dict[str, ModuleType | None] = {}
 
     def load(library: str, ours: str) -> Any:
         *above, name = library.split(".")
@@ -41,13 +41,14 @@ def standing_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str]
             module.__path__ = []
             monkeypatch.setitem(sys.modules, module.__name__, module)
         setattr(module, name, Callback)
-        fresh.append(ours)
-        sys.modules.pop(ours, None)
+        before[ours] = sys.modules.pop(ours, None)
         return importlib.import_module(ours)
 
     yield load
-    for ours in fresh:
-        sys.modules.pop(ours, None)
+    for ours, module in before.items():  # whoever has imported it before finds the same again
+        del sys.modules[ours]
+        if module is not None:
+            sys.modules[ours] = module
 
 
 def model() -> nn.Sequential:
