@@ -43,6 +43,7 @@ def main() -> int:
     arguments = parser().parse_intermixed_args()
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
     try:
         figure = arguments.figure
         if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
