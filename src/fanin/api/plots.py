@@ -70,7 +70,7 @@ def curve(runs: Runs, column: str, axes: Axes | None = None, *, band: bool = Fal
         UserError: no such column, or no run has two values of it.
     """
     from fanin.report.figures.lines import mark_handles
-    from fanin.report.figures.steps import PARTS, metric_panel
+    from fanin.report.figures.steps import PARTS, metric_row
     from fanin.report.read.folders import task_of
     from fanin.report.read.series import METRICS
 
@@ -85,7 +85,7 @@ def curve(runs: Runs, column: str, axes: Axes | None = None, *, band: bool = Fal
             f"{column}: no run has two values of it; trainer.eval_every and trainer.eval_train evaluate more"
         )
     place = _axes(axes)
-    metric_panel(place, read.sheet, read.runs, metrics, column, band=band)
+    metric_row([place], read.sheet, read.runs, metrics, column, band=band)
     word = str(getattr(task_of(read.runs), what))
     place.set(xlabel="step", ylabel=word, title=f"{PARTS.get(part, part)} {word}")
     return _with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
@@ -103,14 +103,14 @@ def profile(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = N
     Raises:
         UserError: no run has that quantity at init.
     """
-    from fanin.report.figures.depth import LAYERS, NORMS, init_panel, style_handles
+    from fanin.report.figures.depth import LAYERS, NORMS, init_row, style_handles
     from fanin.report.figures.lines import mark_handles
 
     read = _read(runs)
     profiles = read.profiles
     _require(profiles, "init", quantity)
     place = _axes(axes)
-    init_panel(place, read.sheet, profiles, quantity)
+    init_row([place], read.sheet, profiles, quantity)
     title, unit = NORMS.get(quantity, (quantity.replace("_", " "), ""))
     place.set(xlabel=LAYERS, ylabel=unit, title=title)
     return _with_legend(
@@ -132,7 +132,7 @@ def movement(runs: Runs, quantity: str = "weight_movement", axes: Axes | None = 
     Raises:
         UserError: no run that was trained to its end has that quantity.
     """
-    from fanin.report.figures.depth import LAYERS, MOVEMENT, before_and_after_panel
+    from fanin.report.figures.depth import LAYERS, MOVEMENT, before_and_after_row
     from fanin.report.figures.lines import mark_handles
 
     if quantity not in MOVEMENT:
@@ -141,12 +141,11 @@ def movement(runs: Runs, quantity: str = "weight_movement", axes: Axes | None = 
     profiles = read.profiles
     _require(profiles, "final", quantity)
     there = profiles.lengths("final", "weight", quantity) > 0
-    whole = [bool(there[i]) and run.state != "diverged" for i, run in enumerate(read.runs)]
-    if not any(whole):
+    whole = there & [run.state != "diverged" for run in read.runs]
+    if not whole.any():
         raise UserError(f"{quantity}: every run diverged, and where they broke off says nothing")
-    members = [[i for i in one.members if whole[i]] for one in read.sheet.configurations]
     place = _axes(axes)
-    before_and_after_panel(place, read.sheet, members, profiles, quantity)
+    before_and_after_row([place], read.sheet, whole, profiles, quantity)
     title, unit = MOVEMENT[quantity]
     place.set(xlabel=LAYERS, ylabel=unit, title=title)
     return _with_legend(place, read.sheet, mark_handles([place]), wanted=legend)

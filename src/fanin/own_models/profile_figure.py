@@ -19,7 +19,7 @@ def profile_panel(table: pd.DataFrame, quantity: str, axes: Axes | None = None) 
     Raises:
         UserError: the table has no such quantity.
     """
-    from fanin.report.figures.depth import LAYERS, NORMS, init_panel, style_handles
+    from fanin.report.figures.depth import LAYERS, NORMS, init_row, style_handles
     from fanin.report.figures.lines import mark_handles
     from fanin.report.figures.style import Sheet
     from fanin.report.read.configurations import group_runs
@@ -38,7 +38,7 @@ def profile_panel(table: pd.DataFrame, quantity: str, axes: Axes | None = None) 
 
         axes = plt.subplots()[1]
     sheet = Sheet("", "", group_runs(runs))
-    init_panel(axes, sheet, profiles, quantity)
+    init_row([axes], sheet, profiles, quantity)
     title, unit = NORMS.get(quantity, (quantity.replace("_", " "), ""))
     axes.set(xlabel=LAYERS, ylabel=unit, title=title)
     if handles := [*style_handles(sheet, profiles), *mark_handles([axes])]:

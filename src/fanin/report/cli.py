@@ -14,6 +14,7 @@ from fanin.process import run_command
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fanin.report.figures.roles import Asked
     from fanin.report.write.page import Report
 
 STYLES = ("screen", "paper")
@@ -59,8 +60,19 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--metric", metavar="NAME",
-        help="what to compare, any number of result.json (default: test_error, over folds val_error)",
+        help="what to compare, and what decides which axes figures go by: any number of result.json "
+        "(default: test_error, over folds val_error)",
     )  # fmt: skip
+    parser.add_argument(
+        "--where", nargs="+", default=[], metavar="KEY=VALUE,...",
+        help="take only runs that have these values, e.g. optimizer=sgd,adam optimizer.lr=0.1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--by", metavar="KEY,...",
+        help="what figures go by: of one key the colours, of two the panels and the colours, the third has the dashes",
+    )  # fmt: skip
+    parser.add_argument("--colour", "--color", metavar="KEY", help="the key that has the colours")
+    parser.add_argument("--facet", metavar="KEY", help="the key that has a panel for each value; none for one panel")
     parser.add_argument(
         "--style", metavar="NAME", default="screen",
         help="of the figures: screen, or paper (a column of 3.25 inches, 8 points, PDF and SVG with text)",
@@ -81,8 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders = [*arguments.folders, *(Path(side) for side in arguments.compare or () if side not in sides)]
     keys = [key.strip() for key in (arguments.group_by or "").split(",") if key.strip()]
     try:
-        if arguments.compare is None and arguments.metric is not None:
-            raise UserError("--metric: what --compare compares; add --compare optimizer=sgd optimizer=adam")
         reference = arguments.reference
         if arguments.compare is None and reference is not None:
             raise UserError("--reference: a side of --compare; add --compare optimizer=sgd optimizer=adam")
@@ -101,7 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from fanin.report.make import write_report
 
             style, pages = arguments.style, arguments.run_pages
-            report = write_report(folders, arguments.out, keys, formats=formats, style=style, run_pages=pages)
+            report = write_report(
+                folders, arguments.out, keys, formats=formats, style=style, run_pages=pages, by=_asked(arguments),
+                where=arguments.where,
+            )  # fmt: skip
             print_study(report, console)
             out, stem = report.out, "table"
             if arguments.open:
@@ -145,8 +158,19 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     for flag in ("open", "watch", "run_pages"):
         if arguments.compare is not None and getattr(arguments, flag):
             raise UserError(f"--{flag.replace('_', '-')}: not together with --compare, which writes no page")
+    for flag in ("where", "by", "colour", "facet"):
+        if arguments.compare is not None and getattr(arguments, flag):
+            raise UserError(f"--{flag}: not together with --compare, whose sides choose the runs")
     if arguments.watch and arguments.run_pages:
         raise UserError("--run-pages: not together with --watch; type it when the runs have ended")
+
+
+def _asked(arguments: argparse.Namespace) -> Asked:
+    """What figures go by."""
+    from fanin.report.figures.roles import Asked
+
+    by = tuple(key.strip() for key in (arguments.by or "").split(",") if key.strip())
+    return Asked(by, arguments.colour, arguments.facet, arguments.metric)
 
 
 def _watch(
@@ -170,8 +194,9 @@ def _watch(
         raise UserError(f"{missing[0]}: not a folder")
     try:
         watch(
-            folders, arguments.out, keys, formats, arguments.style, first=first, tell=lambda text: line(console, text)
-        )
+            folders, arguments.out, keys, formats, arguments.style, by=_asked(arguments), where=arguments.where,
+            first=first, tell=lambda text: line(console, text),
+        )  # fmt: skip
     except KeyboardInterrupt:
         line(console, "stopped watching; the report stays as it is")
     return 0

@@ -15,6 +15,7 @@ from fanin.record.summary import rewrite_summary, rows_of, write_summary
 from fanin.report.claim import Judged, judge, only, table_of
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
+from fanin.report.figures.roles import Asked, values_of
 from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look, save
 from fanin.report.figures.surface import surfaces_figure
@@ -23,6 +24,7 @@ from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
 from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles
+from fanin.report.read.where import chosen, where_of
 from fanin.report.run_pages import write_run_page
 from fanin.report.seed_events import write_seeds
 from fanin.report.theory_events import write_tensorboard
@@ -45,6 +47,8 @@ def write_report(
     run_pages: bool = False,
     reader: Reader | None = None,
     numbers_only: bool = False,
+    by: Asked | None = None,
+    where: Sequence[str] = (),
 ) -> Report:
     """Read all runs at or below the folders and write the report; an earlier one in its place is replaced.
 
@@ -59,17 +63,19 @@ def write_report(
         style: of the figures, see figures.paper.
         run_pages: write the page of every run, too; that of a folder that is a run's own is written in any case.
         reader: reads the runs' files; by default all of them anew.
+        by: what panels and colours of the figures go by; None for what the sweep suggests.
+        where: of the runs those that have these values, "key=value,value" each.
         numbers_only: leave figures and TensorBoard's files as an earlier report has drawn them.
 
     Raises:
-        UserError: no runs, a path that is no folder, an unknown key to group by.
+        UserError: no runs, a path that is no folder, an unknown key to group by, or of `by` or `where`.
         OSError: a folder that cannot be written.
     """
     place = grid_of(folders)[0] / "report" if out is None else out.resolve()
     place.mkdir(parents=True, exist_ok=True)
     with alone(place / ".lock", PATIENCE):
         there = {*formats, *formats_there(place, "table")}
-        how = _How(redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages)
+        how = _How(redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages, by or Asked(), where)
         return _write_report(folders, place, group_by or (), there, how)
 
 
@@ -82,6 +88,8 @@ class _How(NamedTuple):
     reader: Reader
     numbers_only: bool
     run_pages: bool
+    by: Asked
+    where: Sequence[str]
 
 
 def _write_report(
@@ -92,7 +100,8 @@ def _write_report(
     how: _How,
 ) -> Report:
     grid, found = grid_of(folders)
-    runs = how.reader.runs(found, grid)
+    runs = chosen(how.reader.runs(found, grid), where_of(how.where))
+    found = [run.folder for run in runs]
     configurations = group_runs(runs, group_by)
     runs = [runs[position] for one in configurations for position in one.members]  # in the order of the table
     places = iter(range(len(runs)))
@@ -100,10 +109,12 @@ def _write_report(
         one.members = [next(places) for _ in one.members]
 
     profiles, metrics = how.reader.profiles(runs), how.reader.metrics(runs)
-    sheet = Sheet(titled(runs), setting(runs, configurations), configurations)
+    values, by = values_of(runs, configurations, how.by.metric), how.by
+    follows = by if by.axes or how.style != "paper" else None  # a column is too narrow for panels side by side
+    sheet = Sheet(titled(runs), setting(runs, configurations), configurations, values, follows)
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]
-    mark = fingerprint(runs, [how.style, *group_by, *(one.source for one in studies)])
+    mark = fingerprint(runs, [how.style, repr(by), *group_by, *(one.source for one in studies)])
     figures = None if how.redraw else drawn_before(out, None if how.numbers_only else mark)
     if figures is None:
         forget(out)

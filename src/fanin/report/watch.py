@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from fanin.report.figures.roles import Asked
 from fanin.report.make import write_report
 from fanin.report.read.folders import find_runs
 from fanin.report.read.kept import KeepingReader
@@ -27,6 +28,8 @@ def watch(
     formats: Sequence[str],
     style: str,
     *,
+    by: Asked | None = None,
+    where: Sequence[str] = (),
     first: Callable[[Report], object],
     tell: Callable[[str], object],
 ) -> None:
@@ -36,7 +39,7 @@ def watch(
     soon as nothing changes any more, and now and then before.
 
     Args:
-        folders, out, group_by, formats, style: see `write_report`; the folders may be empty as yet.
+        folders, out, group_by, formats, style, by, where: see `write_report`; the folders may be empty as yet.
         first: told of the first report.
         tell: told in a line of each further one.
     """
@@ -55,7 +58,7 @@ def watch(
             figures = known is None or not changed or began - drawn > FIGURES * took
             report = write_report(
                 folders, out, group_by, formats=formats, redraw=False, style=style, reader=reader,
-                numbers_only=not figures,
+                numbers_only=not figures, by=by, where=where,
             )  # fmt: skip
             if figures:
                 drawn, took = time.monotonic(), time.monotonic() - began

@@ -15,9 +15,10 @@ from matplotlib.ticker import PercentFormatter
 from fanin.errors import counted
 from fanin.report.figures import lines
 from fanin.report.figures.encoding import GREY, entry
-from fanin.report.figures.lines import cut_off, draw_profile, geometric_mean, mark_handles, positive, usual_top
-from fanin.report.figures.steps import metric_panel
-from fanin.report.figures.style import Sheet, darker, log_axis, panel
+from fanin.report.figures.limits import Curve, cut_off, decades_differ, log_limits, tell_beyond, usual_top
+from fanin.report.figures.lines import draw_profile, geometric_mean, mark_handles, positive
+from fanin.report.figures.steps import metric_row
+from fanin.report.figures.style import Sheet, darker, label_row, log_axis
 from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Metrics, Profiles
 
@@ -31,6 +32,7 @@ MOVEMENT = NORMS | {
     "weight_variance": ("weight variance of a layer", "n Var(W)"),
     "weight_movement": ("weight movement of a layer", "‖W − W(0)‖ / ‖W(0)‖"),
 }
+FACET = (2.45, 2.5)  # inches, of a panel among several of its quantity
 WIDTHS = (7.5, 9.5, 13.2)  # inches, for so many panels
 MOST_BANDS = 6
 MOST_THEORY = 12
@@ -52,16 +54,23 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
     count = len(shown) + trained
     if not count:
         return None
-    figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
-    for place, letter, quantity in zip(axes, "ab", shown, strict=False):
-        init_panel(place, sheet, profiles, quantity)
-        title, unit = NORMS[quantity]
-        panel(place, letter, title, LAYERS, unit)
-    if trained:
-        metric_panel(axes[-1], sheet, runs, metrics, "batch_loss")
-        word = task_of(runs).loss
-        panel(axes[-1], "abc"[count - 1], f"training {word}", "step", word)
-    sheet.legend(figure, axes, [*style_handles(sheet, profiles), *mark_handles(axes)])
+    word = task_of(runs).loss
+    if len(sheet.facets) > 1:
+        figure, rows = sheet.grid(count, *FACET)
+    else:
+        figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
+        rows = [[place] for place in axes]
+    told = {quantity: NORMS[quantity] for quantity in shown} | (
+        {"batch_loss": (f"training {word}", word)} if trained else {}
+    )
+    for row, letter, (quantity, (title, unit)) in zip(rows, "abc", told.items(), strict=False):
+        if quantity in NORMS:
+            init_row(row, sheet, profiles, quantity)
+        else:
+            metric_row(row, sheet, runs, metrics, quantity)
+        label_row(row, letter, title, "step" if quantity not in NORMS else LAYERS, unit)
+    panels = [place for row in rows for place in row]
+    sheet.legend(figure, panels, [*style_handles(sheet, profiles), *mark_handles(panels)])
     return figure
 
 
@@ -74,7 +83,7 @@ def theory_words(sheet: Sheet, profiles: Profiles) -> str:
     """What the figure shows of theory, as the end of a sentence: no more than is drawn."""
     if not has_theory(profiles):
         return ". There is no theory for this recipe."
-    count, drawn = len(sheet.configurations), []
+    count, drawn = sheet.crowd, []
     if count <= MOST_THEORY and not sheet.encoding.dashed:
         drawn.append("dashed: the median of fresh draws")
     if count <= MOST_BANDS:
@@ -89,20 +98,42 @@ def sources(profiles: Profiles) -> list[str]:
     return sorted(found - {"", "nan"})
 
 
-def init_panel(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> None:
-    """One quantity at initialization over depth, for every configuration, with its theory."""
+def init_row(row: Sequence[Axes], sheet: Sheet, profiles: Profiles, quantity: str) -> None:
+    """One quantity at initialization over depth, for every configuration, with its theory; a panel for each facet."""
+    drawn = [_draw_init(axes, part, profiles, quantity) for axes, part in zip(row, _parts(sheet, row), strict=True)]
+    _end_log(row, drawn)
+
+
+def _parts(sheet: Sheet, row: Sequence[Axes]) -> list[Sheet]:
+    """What stands in the panels; all of it in a single one."""
+    return sheet.facets if len(row) > 1 else [sheet]
+
+
+def _end_log(row: Sequence[Axes], drawn: Sequence[Sequence[Curve]]) -> None:
+    """End the logarithmic axis that panels share before what lies far beyond the rest, and say so."""
+    ends = log_limits([y for curves in drawn for _, y, _ in curves])
+    if ends is not None:
+        low, high = row[0].get_ylim()
+        ends = max(low, ends[0]), min(high, ends[1])
+        for axes, curves in zip(row, drawn, strict=True):
+            tell_beyond(axes, cut_off(axes, ends[1], curves, ends[0]), len(curves))
+    for axes in row:
+        log_axis(axes)
+
+
+def _draw_init(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> list[Curve]:
     axes.set_yscale("log")
     of = ("init", "weight", quantity)
     values, lengths = profiles.matrix(*of), profiles.lengths(*of)
     theory, low, high = (profiles.matrix(*of, name) for name in ("theory", "band_low", "band_high"))
     redraws = [profiles.matrix(*of, name) for name in ("redraw_low", "redraw_high")]
     mean_square = profiles.matrix("init", "weight", f"{quantity}_mean_square", "theory")
-    count = len(sheet.configurations)
+    count, drawn = sheet.crowd, []
 
     def line(curve: np.ndarray, colour: object, style: object, lw: float, order: float) -> None:
         axes.plot(np.arange(1, len(curve) + 1), positive(curve), ls=style, color=colour, lw=lw, zorder=order)
 
-    for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
+    for one, colour, look in zip(sheet.configurations, sheet.colours, sheet.encoding.styles, strict=True):
         members, dark = one.members, darker(colour)
         if count <= MOST_BANDS:
             band = geometric_mean(low[members]), geometric_mean(high[members])
@@ -114,15 +145,16 @@ def init_panel(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> N
             line(geometric_mean(mean_square[members]), dark, ":", 0.9, 3.4)
         if count <= MOST_THEORY and not sheet.encoding.dashed:
             line(geometric_mean(theory[members]), dark, DASHES, 0.9, 3.5)
-        style = {"seeds": lines.cloud_size(count), "lw": lines.mean_width(count), "ls": dash}
-        draw_profile(axes, values[members], lengths[members], colour, log=True, **style)
-    log_axis(axes)
+        style = {"seeds": lines.cloud_size(count), "lw": lines.mean_width(count)}
+        mean = draw_profile(axes, values[members], lengths[members], colour, log=True, **style | look)
+        drawn.append((np.arange(1.0, len(mean) + 1), mean, colour))
+    return drawn
 
 
 def style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     """Legend entries for the line styles that occur; that there is no theory is said where there is none."""
     handles: list[Artist] = []
-    count = len(sheet.configurations)
+    count = sheet.crowd
     most, drawn = max(len(one.members) for one in sheet.configurations), lines.cloud_size(count)
     if most > 1 and drawn > 1:
         label = "one seed" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
@@ -155,39 +187,74 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
     """
     moved = ("final", "weight", "weight_movement")
     trained = (profiles.lengths(*moved) > 0) & np.array([run.state != "diverged" for run in runs])
-    members = [[i for i in one.members if trained[i]] for one in sheet.configurations]
     if not (profiles.matrix(*moved)[trained] > 0).any():
         return None
-    figure, axes = sheet.figure(2, 2, 10.0, 7.2)
-    for place, letter, (quantity, (title, unit)) in zip(axes, "abcd", MOVEMENT.items(), strict=True):
-        before_and_after_panel(place, sheet, members, profiles, quantity)
-        panel(place, letter, title, LAYERS, unit)
-    axes[3].yaxis.set_major_formatter(PercentFormatter(1.0))
+    if len(sheet.facets) > 1:
+        figure, rows = sheet.grid(len(MOVEMENT), *FACET)
+    else:
+        figure, axes = sheet.figure(2, 2, 10.0, 7.2)
+        rows = [[place] for place in axes]
+    for row, letter, (quantity, (title, unit)) in zip(rows, "abcd", MOVEMENT.items(), strict=True):
+        before_and_after_row(row, sheet, trained, profiles, quantity)
+        label_row(row, letter, title, LAYERS, unit)
     styles = {"before training": BEFORE, "after training": AFTER | ({"ls": "-"} if sheet.encoding.dashed else {})}
     handles: list[Artist] = [entry(name, **style) for name, style in styles.items()]
     if diverged := sum(run.state == "diverged" for run in runs):
         handles.append(entry(f"({counted(diverged, 'diverged run')} left out)", ls=""))
-    sheet.legend(figure, axes, [*handles, *mark_handles(axes)], {k for k, chosen in enumerate(members) if chosen})
+    panels = [place for row in rows for place in row]
+    there = {k for k, one in enumerate(sheet.configurations) if trained[one.members].any()}
+    sheet.legend(figure, panels, [*handles, *mark_handles(panels)], there)
     return figure
 
 
-def before_and_after_panel(
-    axes: Axes, sheet: Sheet, members: Sequence[list[int]], profiles: Profiles, quantity: str
+def before_and_after_row(
+    row: Sequence[Axes], sheet: Sheet, trained: np.ndarray, profiles: Profiles, quantity: str
 ) -> None:
-    """One quantity before and after; of the movement, which is 0 before, only after."""
-    log, moved = quantity.endswith("_norm"), quantity == "weight_movement"
+    """One quantity before and after; of the movement, which is 0 before, only after; a panel for each facet.
+
+    The axis is logarithmic where norms are shown, and where the curves lie decades apart.
+
+    Args:
+        row: a panel for each facet of the sheet, or one for all.
+        sheet, profiles, quantity: what is drawn.
+        trained: of all runs, those that are drawn.
+    """
+    moved, parts = quantity == "weight_movement", _parts(sheet, row)
+    log = quantity.endswith("_norm") or decades_differ(
+        [mean for part in parts for mean in _means_after(part, trained, profiles, quantity)]
+    )
+    drawn: list[list[Curve]] = []
+    for axes, part in zip(row, parts, strict=True):
+        axes.set_yscale("log" if log else "linear")
+        curves: list[Curve] = []
+        for snapshot, style in (("final", {"lw": 1.5}),) if moved else (("init", BEFORE), ("final", AFTER)):
+            of = (snapshot, "weight", quantity)
+            values, lengths = profiles.matrix(*of), profiles.lengths(*of)
+            for one, colour, look in zip(part.configurations, part.colours, part.encoding.styles, strict=True):
+                chosen = [i for i in one.members if trained[i]]
+                own = (
+                    look
+                    if moved or (sheet.encoding.dashed and snapshot == "final")
+                    else {**look, "ls": style.get("ls", "-")}
+                )
+                own = {} if snapshot == "init" else own
+                mean = draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **style | own)
+                curves.append((np.arange(1.0, len(mean) + 1), mean, colour))
+        drawn.append(curves)
     if log:
-        axes.set_yscale("log")
-    drawn = []
-    for snapshot, style in (("final", {"lw": 1.5}),) if moved else (("init", BEFORE), ("final", AFTER)):
-        of = (snapshot, "weight", quantity)
-        values, lengths = profiles.matrix(*of), profiles.lengths(*of)
-        for chosen, colour, dash in zip(members, sheet.colours, sheet.encoding.dashes, strict=True):
-            own = {"ls": dash} if moved or (sheet.encoding.dashed and snapshot == "final") else {}
-            mean = draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **style | own)
-            drawn.append((np.arange(1.0, len(mean) + 1), mean, colour))
-    if log:
-        log_axis(axes)
-    else:
+        _end_log(row, drawn)
+        return
+    top = usual_top([mean for curves in drawn for _, mean, _ in curves])
+    for axes, curves in zip(row, drawn, strict=True):
         axes.set_ylim(bottom=0)
-        cut_off(axes, usual_top([mean for _, mean, _ in drawn]), drawn)
+        tell_beyond(axes, cut_off(axes, top, curves), len(curves))
+        if moved and top <= 9.99:  # of more than 999 % the ratio itself is easier to read
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _means_after(sheet: Sheet, trained: np.ndarray, profiles: Profiles, quantity: str) -> list[np.ndarray]:
+    """Each configuration's mean after training."""
+    of = ("final", "weight", quantity)
+    values, lengths = profiles.matrix(*of), profiles.lengths(*of)
+    chosen = [[i for i in one.members if trained[i]] for one in sheet.configurations]
+    return [lines.mean_while_all(values[own], lengths[own], log=False) for own in chosen if own]

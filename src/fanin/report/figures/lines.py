@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.markers import CARETDOWN
 from numpy.typing import NDArray
 
 from fanin.report.figures.encoding import entry
@@ -17,6 +18,7 @@ from fanin.report.statistics import Floats, mean_curve
 
 MOST_LINES = 300  # thin lines in one panel; more are neither to be told apart nor quick to draw
 MOST_SEEDS = 8
+BELOW = CARETDOWN
 MARK: dict[str, Any] = {"ms": 6, "mec": "white", "mew": 0.6, "zorder": 5}
 
 
@@ -125,29 +127,6 @@ def draw_profile(
     return mean
 
 
-def usual_top(curves: Sequence[Floats]) -> float:
-    """The top of an axis on which most curves are seen well: the largest value that is not far beyond the rest.
-
-    Far beyond is ten times what half of the curves never exceed: one run that all but diverged would leave all others
-    flat on the axis. What is not finite does not count.
-    """
-    finite = [curve[np.isfinite(curve)] for curve in curves]
-    values = np.abs(np.concatenate([*finite, np.zeros(1)]))
-    largest = sorted(float(np.abs(curve).max()) for curve in finite if len(curve))
-    bound = 10 * largest[(len(largest) - 1) // 2] if largest else 0.0
-    return 1.06 * float(values[values <= bound].max(initial=0.0)) or 1.0
-
-
-def cut_off(axes: Axes, top: float, curves: Sequence[tuple[Floats, Floats, str]]) -> int:
-    """End the y axis at `top`, with a triangle where each curve (x, y, colour) first lies beyond; returns how many."""
-    axes.set_ylim(top=top)
-    first = [(x[(y > top) & np.isfinite(y)][:1], colour) for x, y, colour in curves]
-    for x, colour in first:
-        if len(x):
-            axes.plot(x, [0.985], transform=axes.get_xaxis_transform(), marker="^", color=colour, **MARK)
-    return sum(len(x) for x, _ in first)
-
-
 def mark_end(axes: Axes, x: float, y: float | None, colour: str, *, zero: bool = False) -> None:
     """Mark where a curve leaves the axis: a cross where it is not finite, a triangle where it is 0."""
     style: dict[str, Any] = {"marker": "v" if zero else "X", "color": colour, **MARK}
@@ -166,7 +145,12 @@ def mark_diverged(axes: Axes, steps: Sequence[int], y: float, colour: str) -> No
 def mark_handles(panels: Sequence[Axes]) -> list[Artist]:
     """Legend entries for the marks that occur in the panels."""
     seen = {line.get_marker() for panel in panels for line in panel.get_lines()}
-    meanings = {"X": "not finite from here", "v": "zero from here", "^": "goes on above the axis"}
+    meanings: dict[Any, str] = {
+        "X": "not finite from here",
+        "v": "zero from here",
+        "^": "goes on above the axis",
+        BELOW: "goes on below the axis",
+    }
     return [entry(text, ls="", marker=mark, ms=6, mec="white") for mark, text in meanings.items() if mark in seen]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,8 +15,11 @@ from matplotlib.ticker import PercentFormatter
 
 from fanin.report.figures import lines
 from fanin.report.figures.encoding import GREY, plain
-from fanin.report.figures.lines import cut_off, draw_steps, mark_diverged, mark_handles
-from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.limits import cut_off, tell_beyond
+from fanin.report.figures.lines import draw_steps, mark_diverged, mark_handles
+from fanin.report.figures.style import Sheet, label_row, log_axis
+from fanin.report.figures.ticks import brief
+from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Floats, Metrics
 
@@ -25,6 +28,7 @@ MOST_SAID = 4
 MOST_BANDS = 8
 FEWEST_IN_BAND = 3  # runs; the interval of two is wider than most panels, and both can be drawn
 CHANCE = (0, (1, 1.5))
+FLAT = 1000.0  # of what is so much smaller than the axis nothing is seen
 
 
 def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure | None:
@@ -36,16 +40,20 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
     columns = [column for column in columns if any(len(metrics.series(i, column)[0]) > 1 for i in range(len(runs)))]
     if not columns:
         return None
-    rows = (len(columns) + 1) // 2
-    figure, axes = sheet.figure(rows, min(2, len(columns)), 10.0, 1.0 + 3.1 * rows)
-    for place in axes[len(columns) :]:
-        place.remove()
-    drawn = axes[: len(columns)]
-    for place, letter, column in zip(drawn, "abcd", columns, strict=False):
-        metric_panel(place, sheet, runs, metrics, column, band=True)
+    if len(sheet.facets) > 1:
+        figure, rows = sheet.grid(len(columns), 2.45, 2.5)
+    else:
+        height = (len(columns) + 1) // 2
+        figure, axes = sheet.figure(height, min(2, len(columns)), 10.0, 1.0 + 3.1 * height)
+        for place in axes[len(columns) :]:
+            place.remove()
+        rows = [[place] for place in axes[: len(columns)]]
+    for row, letter, column in zip(rows, "abcdef", columns, strict=False):
+        metric_row(row, sheet, runs, metrics, column, band=True)
         part, _, what = column.partition("_")
         word = getattr(task_of(runs), what)
-        panel(place, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", "step", word)
+        label_row(row, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", "step", word)
+    drawn = [place for row in rows for place in row]
     over = "folds" if any(one.folds for one in sheet.configurations) else "seeds"
     banded = any(isinstance(one, PolyCollection) for place in drawn for one in place.collections)
     band = [Patch(color=GREY, alpha=0.25, lw=0, label=f"95 % interval over {over}")] if banded else []
@@ -53,50 +61,87 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
     return figure
 
 
-def metric_panel(
-    axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics, column: str, *, band: bool = False
+class _Drawn(NamedTuple):
+    """One configuration in a panel: its runs' values [runs, S] at steps [S], their mean, where runs diverged."""
+
+    one: Configuration
+    colour: str
+    steps: Floats
+    values: Floats
+    mean: Floats
+    ends: list[int]
+
+
+def metric_row(
+    row: Sequence[Axes], sheet: Sheet, runs: Sequence[Run], metrics: Metrics, column: str, *, band: bool = False
 ) -> None:
     """One column of metrics.csv over steps; of a loss what is far above the rest is cut off, for the end counts.
 
-    With `band` the mean has its 95 % interval instead of a thin line for each seed.
+    The axis of a loss is logarithmic where a quarter of the configurations and more end decades below its top.
+
+    Args:
+        row: a panel for each facet of the sheet, or one for all.
+        sheet, runs, metrics, column: what is drawn.
+        band: whether the mean has its 95 % interval instead of a thin line for each seed.
     """
-    count, is_loss = len(sheet.configurations), column.endswith("_loss")
+    is_loss = column.endswith("_loss")
     chance = chance_loss(runs) if is_loss else None
     share = not is_loss and task_of(runs).percent
-    ends = [diverged_at(runs, one.members) for one in sheet.configurations]
-    curves = []
-    for one, colour, dash in zip(sheet.configurations, sheet.colours, sheet.encoding.dashes, strict=True):
+    parts = sheet.facets if len(row) > 1 else [sheet]
+    drawn = [_draw(axes, part, runs, metrics, column, band=band) for axes, part in zip(row, parts, strict=True)]
+    curves = [one for own in drawn for one in own]
+    top = 1.0 if share else loss_top([one.mean if band else one.values.ravel() for one in curves], chance)
+    if chance and any(one.ends for one in curves):
+        top = max(top, 1.35 * chance)  # room for what is said above the line
+    bottom = min([0.0, *(float(np.nanmin(one.mean)) for one in curves if np.isfinite(one.mean).any())])
+    log_bottom = decades_below([one.mean for one in curves], top) if is_loss else None
+    for axes, own in zip(row, drawn, strict=True):
+        if share:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if log_bottom is not None:
+            axes.set_yscale("log")
+        _end(axes, own, top, bottom if log_bottom is None else log_bottom, is_loss=is_loss, alone=len(row) == 1)
+        if log_bottom is not None:
+            log_axis(axes)
+        if chance:
+            draw_chance(axes, chance, named=axes is row[-1])
+        axes.set_xlim(left=0)
+
+
+def _draw(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics, column: str, *, band: bool) -> list[_Drawn]:
+    """Draw the configurations of one panel."""
+    made = []
+    for one, colour, look in zip(sheet.configurations, sheet.colours, sheet.encoding.styles, strict=True):
         steps, values = metrics.matrix(one.members, column)
         interval = band and len(values) >= FEWEST_IN_BAND
-        seeds = 1 if interval else min(lines.MOST_SEEDS, lines.cloud_size(count))
-        style = {"seeds": seeds, "lw": lines.mean_width(count), "ls": dash}
-        mean = draw_steps(axes, steps, values, colour, folds=one.folds, band=interval and count <= MOST_BANDS, **style)
-        curves.append((steps, mean, values))
-    if share:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    top = 1.0 if share else loss_top([mean if band else values.ravel() for _, mean, values in curves], chance)
-    if chance and any(ends):
-        top = max(top, 1.35 * chance)  # room for what is said above the line
+        seeds = 1 if interval else min(lines.MOST_SEEDS, lines.cloud_size(sheet.crowd))
+        style = {"seeds": seeds, "lw": lines.mean_width(sheet.crowd), **look}
+        shaded = interval and sheet.crowd <= MOST_BANDS
+        mean = draw_steps(axes, steps, values, colour, folds=one.folds, band=shaded, **style)
+        made.append(_Drawn(one, colour, steps, values, mean, diverged_at(runs, one.members)))
+    return made
+
+
+def _end(axes: Axes, drawn: Sequence[_Drawn], top: float, bottom: float, *, is_loss: bool, alone: bool) -> None:
+    """End a panel's axis, mark and count what goes on beyond it, and mark and name what diverged."""
     said: list[tuple[str, str]] = []
-    for one, colour, at in zip(sheet.configurations, sheet.colours, ends, strict=True):
-        if is_loss and at:
-            mark_diverged(axes, at, 0.975 * top, colour)
+    for one in drawn if is_loss else ():
+        if at := one.ends:
+            mark_diverged(axes, at, 0.975 * top, one.colour)
             when = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
-            some = "" if len(at) == len(one.members) else f" ({len(at)} of {len(one.members)})"
-            said.append((f"{plain(one.label, 60 - len(when + some))}: diverged at {when}{some}", colour))
-    if len(said) > MOST_SAID:
-        said = [(f"{len(said)} of {count} configurations diverged", GREY)]
-    axes.set_ylim(bottom=min([0.0, *(float(np.nanmin(mean)) for _, mean, _ in curves if np.isfinite(mean).any())]))
-    going_on = [(x, y, c) for (x, y, _), c, at in zip(curves, sheet.colours, ends, strict=True) if not at]
-    beyond = cut_off(axes, top, going_on)
-    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 8, "ha": "right"}
-    if beyond and is_loss:  # beside the panel's title
-        axes.annotate(f"{beyond} of {count} go on above {top:.3g}", (1, 1), (-2, 6), va="bottom", color=GREY, **place)
+            some = "" if len(at) == len(one.one.members) else f" ({len(at)} of {len(one.one.members)})"
+            said.append((f"{plain(one.one.label, 60 - len(when + some))}: diverged at {when}{some}", one.colour))
+    if len(said) > MOST_SAID or (said and not alone):
+        said = [(f"{len(said)} of {len(drawn)} {'configurations ' * alone}diverged", GREY)]
+    axes.set_ylim(bottom=bottom)
+    beyond = cut_off(axes, top, [(one.steps, one.mean, one.colour) for one in drawn if not one.ends])
+    if is_loss:
+        tell_beyond(axes, beyond, len(drawn))
     for line, (text, colour) in enumerate(said):
-        axes.annotate(text, (1, 1), (-2, -7 - 11 * line), va="top", color=colour, zorder=6, **place)
-    if chance:
-        draw_chance(axes, chance)
-    axes.set_xlim(left=0)
+        axes.annotate(
+            text, (1, 1), (-2, -7 - 11 * line), xycoords="axes fraction", textcoords="offset points", fontsize=8,
+            ha="right", va="top", color=colour, zorder=6,
+        )  # fmt: skip
 
 
 def chance_loss(runs: Sequence[Run]) -> float | None:
@@ -105,11 +150,13 @@ def chance_loss(runs: Sequence[Run]) -> float | None:
     return told.pop() if len(told) == 1 else None
 
 
-def draw_chance(axes: Axes, chance: float) -> None:
+def draw_chance(axes: Axes, chance: float, *, named: bool = True) -> None:
     """A dotted line at the loss of guessing, named to the right of the panel."""
     axes.axhline(chance, color=GREY, lw=0.9, ls=CHANCE, zorder=1.8)
+    if not named:
+        return
     classes = round(math.exp(min(chance, 20.0)))
-    level = f"ln {classes}" if math.isclose(math.log(classes), chance) else f"{chance:.3g}"
+    level = f"ln {classes}" if math.isclose(math.log(classes), chance) else brief(chance)
     axes.annotate(
         f"chance,\n{level}", (1, chance), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
         color=GREY, fontsize=8, va="center",
@@ -136,3 +183,19 @@ def loss_top(curves: Sequence[Floats], chance: float | None) -> float:
     most = max(1.35 * chance, 1.1 * quantile) if chance else 1.35 * quantile
     top = min(1.06 * float(values.max(initial=0.0)), most)
     return max(top, 1.12 * chance) if chance else top or 1.0
+
+
+def decades_below(curves: Sequence[Floats], top: float) -> float | None:
+    """The bottom of a logarithmic axis, a whole decade, where a linear one would show much as 0; else None.
+
+    That is where a quarter of the curves that end on the axis end FLAT times below its top, and none is 0 or negative.
+
+    >>> decades_below([np.array([2.0, 1e-4]), np.array([2.0, 1.0])], 2.1)
+    0.0001
+    """
+    ends = [float(curve[np.isfinite(curve)][-1]) for curve in curves if np.isfinite(curve).any()]
+    ends = [end for end in ends if end <= top]
+    if not ends or any((curve <= 0).any() for curve in curves):
+        return None
+    low = float(np.quantile(ends, 0.25, method="lower"))
+    return 10.0 ** math.floor(math.log10(min(ends))) if low * FLAT <= top else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import fill
@@ -18,13 +20,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from fanin.report.figures import paper
 from fanin.report.figures.encoding import GREY, OKABE_ITO, Encoding, encode, plain
+from fanin.report.figures.roles import Asked
+from fanin.report.figures.ticks import log_axis, tidy
 from fanin.report.read.configurations import Configuration
 
-__all__ = ["GREY", "OKABE_ITO", "PlainLog", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
+__all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
 
 WHOLE = ("step", "weight layer", "module")  # labels of axes that count
 RC: dict[Any, Any] = {
@@ -38,15 +42,58 @@ RC: dict[Any, Any] = {
 
 @dataclass
 class Sheet:
-    """What the figures of a report share: its title, what all runs share and what varies, the configurations' looks."""
+    """What the figures of a report share: its title, what all runs share and what varies, the configurations' looks.
+
+    Attributes:
+        values, asked: see `encoding.encode`; figures have several panels of a quantity only where `asked` is given.
+        crowd: the most configurations that stand in one panel.
+    """
 
     title: str
     setting: str
     configurations: Sequence[Configuration]
+    values: Sequence[float] = ()
+    asked: Asked | None = None
     encoding: Encoding = field(init=False)
+    crowd: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.encoding = encode(self.configurations)
+        self.encoding = encode(self.configurations, self.values, self.asked)
+        self.crowd = max(Counter(self.encoding.facets).values(), default=0)
+
+    @property
+    def facets(self) -> list[Sheet]:
+        """A sheet for each panel of a quantity, with the configurations that stand in it; itself where there is one."""
+        titles = self.encoding.titles
+        return [self] if len(titles) < 2 else [self._facet(i) for i in range(len(titles))]
+
+    def _facet(self, facet: int) -> Sheet:
+        places = [place for place, own in enumerate(self.encoding.facets) if own == facet]
+        part = copy(self)
+        part.configurations = [self.configurations[place] for place in places]
+        part.encoding, part.title = self.encoding.of(places), self.encoding.titles[facet]
+        return part
+
+    def grid(self, quantities: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+        """An empty figure with a row of panels for each quantity, a column for each facet; in a row they share y.
+
+        Args:
+            quantities: how many.
+            width, height: of a panel, in inches.
+        """
+        parts = self.facets
+        columns = len(parts)
+        figure, axes = self.figure(
+            quantities, columns, max(5.2, 1.2 + width * columns), 0.9 + height * quantities, share=True
+        )
+        rows = [axes[i * columns : (i + 1) * columns] for i in range(quantities)]
+        for place, part in zip(rows[0], parts, strict=True):
+            title = plain(fill(part.title, int(13 * width), max_lines=2, placeholder=" …"))
+            place.annotate(
+                title, (0, 1), (0, 19), xycoords="axes fraction", textcoords="offset points", fontsize=9.5,
+                fontweight="bold", ha="left", va="bottom",
+            )  # fmt: skip
+        return figure, rows
 
     @property
     def colours(self) -> list[str]:
@@ -54,7 +101,14 @@ class Sheet:
         return self.encoding.colours
 
     def figure(
-        self, rows: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
+        self,
+        rows: int,
+        columns: int,
+        width: float,
+        height: float,
+        ratios: Sequence[float] | None = None,
+        *,
+        share: bool = False,
     ) -> tuple[Figure, list[Axes]]:
         """An empty figure with title and setting in a strip above its panels; sizes in inches.
 
@@ -74,7 +128,8 @@ class Sheet:
         title = plain(self.title, int(12 * width))
         figure.text(y=1 - 0.09 / height, s=title, fontsize=11.5, fontweight="bold", **where)
         figure.text(y=1 - 0.32 / height, s=plain(setting, len(setting)), color=GREY, **where)
-        return figure, list(figure.subplots(rows, columns, squeeze=False, width_ratios=ratios).flat)
+        shared: Any = {"sharex": "col", "sharey": "row"} if share else {}
+        return figure, list(figure.subplots(rows, columns, squeeze=False, width_ratios=ratios, **shared).flat)
 
     def legend(
         self, figure: Figure, axes: Sequence[Axes], styles: Sequence[Artist], drawn: Collection[int] | None = None
@@ -124,24 +179,6 @@ def _in_rows(groups: Sequence[Sequence[Artist]], columns: int) -> list[Artist]:
     return [cell for column in range(columns) for cell in cells[column::columns]]
 
 
-def log_axis(axes: Axes) -> None:
-    """Few ticks on a logarithmic y axis over many decades; called after drawing."""
-    low, high = axes.get_ylim()
-    if high / max(low, 1e-300) > 1e3:
-        axes.yaxis.set_major_locator(LogLocator(numticks=8))
-        axes.yaxis.set_minor_locator(NullLocator())
-    elif low > 1e-3 and high < 1e4:  # "20" reads better than "2 x 10^1"
-        axes.yaxis.set_major_formatter(PlainLog())
-        axes.yaxis.set_minor_formatter(PlainLog(minor_thresholds=(1.5, 0.4)))
-
-
-class PlainLog(LogFormatter):
-    """Ticks of a logarithmic axis as plain numbers, thinned like matplotlib's own."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""
-
-
 def darker(colour: str) -> tuple[float, float, float]:
     """The colour of theory: that of its configuration, darkened to stand out from the measured line."""
     red, green, blue = to_rgb(colour)
@@ -156,8 +193,20 @@ def panel(axes: Axes, letter: str, title: str, xlabel: str, ylabel: str = "") ->
     )  # fmt: skip
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
+    tidy(axes, counts=xlabel.startswith(WHOLE))
     if xlabel.startswith(WHOLE) and axes.get_xscale() == "linear":
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+
+
+def label_row(row: Sequence[Axes], letter: str, title: str, xlabel: str, ylabel: str) -> None:
+    """Title and labels of panels of one quantity: of several the first has the y label, which is the title, too."""
+    if len(row) == 1:
+        panel(row[0], letter, title, xlabel, ylabel)
+        return
+    for axes in row:
+        panel(axes, "", "", xlabel)
+        axes.label_outer(remove_inner_ticks=True)
+    row[0].set_ylabel(title if title.endswith(ylabel) else f"{title}\n{ylabel}")
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from fanin.report.figures import steps
 from fanin.report.figures.encoding import entry as entry
 from fanin.report.figures.lines import draw_steps
-from fanin.report.figures.style import OKABE_ITO, PlainLog, Sheet
+from fanin.report.figures.style import OKABE_ITO, Sheet
+from fanin.report.figures.ticks import PlainLog
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
 from fanin.report.studies.base import Evidence
