@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,20 +18,21 @@ from fanin import run
 
 HERE = Path(__file__).parents[1] / "docs" / "figures" / "sweeps"
 SMALL = ["data=digits", "model.depth=3", "model.width=16", "trainer.steps=20"]
-HIDDEN = ["hydra/launcher=fused"]
+FUSED = ["hydra/launcher=fused"]
 RATES = "optimizer.lr=0.001,0.01,0.1,1,10"
 GRIDS = {
-    "optimizers": [*HIDDEN, "optimizer=sgd,momentum,adam,rmsprop", RATES, "seed=range(10)"],
+    "optimizers": [*FUSED, "optimizer=sgd,momentum,adam,rmsprop", RATES, "seed=range(10)"],
     "activations": [
-        *HIDDEN, "activation=relu,tanh,gelu,selu,sigmoid,identity", "initializer=variance_scaling",
+        *FUSED, "activation=relu,tanh,gelu,selu,sigmoid,identity", "initializer=variance_scaling",
         "initializer.c=0.5,2,8", "model.depth=10", "seed=0,1,2",
     ],
     "two_numbers": [
-        *HIDDEN, f"optimizer.lr={','.join(f'{10 ** (-3 + 4 * i / 14):.2g}' for i in range(15))}",
-        f"initializer.c={','.join(f'{10 ** (-1 + 2 * i / 14):.2g}' for i in range(15))}", "initializer=variance_scaling",
+        *FUSED, "initializer=variance_scaling",
+        f"optimizer.lr={','.join(f'{10 ** (-3 + 4 * i / 14):.2g}' for i in range(15))}",
+        f"initializer.c={','.join(f'{10 ** (-1 + 2 * i / 14):.2g}' for i in range(15))}",
     ],
-    "folds": [*HIDDEN, "data.folds=5", "data.fold=range(5)", "optimizer=sgd,adam"],
-    "diverged": [*HIDDEN, "optimizer=gd,sgd", "optimizer.lr=0.1,1,1e3,1e20", "activation=relu,identity", "seed=0,1,2"],
+    "folds": [*FUSED, "data.folds=5", "data.fold=range(5)", "optimizer=sgd,adam"],
+    "diverged": [*FUSED, "optimizer=gd,sgd", "optimizer.lr=0.1,1,1e3,1e20", "activation=relu,identity", "seed=0,1,2"],
 }  # fmt: skip
 SHOWN = {"optimizers": "curves", "two_numbers": "curves", "random": "curves", "folds": "curves", "diverged": "curves"}
 """The figure that is kept of each, else the study's."""
@@ -78,7 +78,7 @@ def make(name: str, folder: Path) -> None:
 
 def grid(words: list[str], folder: Path) -> None:
     """Run a grid as the command does."""
-    command = [Path(sys.executable).with_name("fanin"), "-m", *words, f"hydra.sweep.dir={folder}"]
+    command = [str(Path(sys.executable).with_name("fanin")), "-m", *words, f"hydra.sweep.dir={folder}"]
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
 
 

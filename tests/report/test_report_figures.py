@@ -23,7 +23,8 @@ from rich.console import Console
 
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
 from fanin.report.figures.encoding import OKABE_ITO, encode, plain
-from fanin.report.figures.lines import cut_off, mean_while_all, usual_top
+from fanin.report.figures.limits import cut_off, usual_top
+from fanin.report.figures.lines import mean_while_all
 from fanin.report.figures.steps import curves_figure, loss_top
 from fanin.report.figures.style import Sheet
 from fanin.report.make import write_report
@@ -207,7 +208,7 @@ def test_what_lies_beyond_is_marked_at_the_edge_and_counted() -> None:
     axes = Figure().subplots()
     step = np.arange(4.0)
     curves = [(step, step, "#0000ff"), (step, np.array([0, 5.0, 1, math.nan]), "#ff0000")]
-    assert cut_off(axes, 3.0, curves) == 1
+    assert cut_off(axes, 3.0, curves) == (1, 0)
     assert axes.get_ylim()[1] == 3.0
     assert [(line.get_xdata()[0], line.get_color()) for line in axes.get_lines()] == [(1.0, "#ff0000")]  # type: ignore[index]
 

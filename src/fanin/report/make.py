@@ -75,7 +75,9 @@ def write_report(
     place.mkdir(parents=True, exist_ok=True)
     with alone(place / ".lock", PATIENCE):
         there = {*formats, *formats_there(place, "table")}
-        how = _How(redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages, by or Asked(), where)
+        how = _How(
+            redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages, by or Asked(), where
+        )
         return _write_report(folders, place, group_by or (), there, how)
 
 

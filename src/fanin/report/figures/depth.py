@@ -32,7 +32,6 @@ MOVEMENT = NORMS | {
     "weight_variance": ("weight variance of a layer", "n Var(W)"),
     "weight_movement": ("weight movement of a layer", "‖W − W(0)‖ / ‖W(0)‖"),
 }
-FACET = (2.45, 2.5)  # inches, of a panel among several of its quantity
 WIDTHS = (7.5, 9.5, 13.2)  # inches, for so many panels
 MOST_BANDS = 6
 MOST_THEORY = 12
@@ -56,7 +55,7 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
         return None
     word = task_of(runs).loss
     if len(sheet.facets) > 1:
-        figure, rows = sheet.grid(count, *FACET)
+        figure, rows = sheet.grid(count)
     else:
         figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
         rows = [[place] for place in axes]
@@ -116,7 +115,7 @@ def _end_log(row: Sequence[Axes], drawn: Sequence[Sequence[Curve]]) -> None:
         low, high = row[0].get_ylim()
         ends = max(low, ends[0]), min(high, ends[1])
         for axes, curves in zip(row, drawn, strict=True):
-            tell_beyond(axes, cut_off(axes, ends[1], curves, ends[0]), len(curves))
+            tell_beyond(axes, cut_off(axes, ends[1], curves, ends[0]), len(curves), alone=len(row) == 1)
     for axes in row:
         log_axis(axes)
 
@@ -190,7 +189,7 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
     if not (profiles.matrix(*moved)[trained] > 0).any():
         return None
     if len(sheet.facets) > 1:
-        figure, rows = sheet.grid(len(MOVEMENT), *FACET)
+        figure, rows = sheet.grid(len(MOVEMENT))
     else:
         figure, axes = sheet.figure(2, 2, 10.0, 7.2)
         rows = [[place] for place in axes]
@@ -223,23 +222,20 @@ def before_and_after_row(
     log = quantity.endswith("_norm") or decades_differ(
         [mean for part in parts for mean in _means_after(part, trained, profiles, quantity)]
     )
+    of = {name: (name, "weight", quantity) for name in (("final",) if moved else ("init", "final"))}
+    read = {name: (profiles.matrix(*key), profiles.lengths(*key)) for name, key in of.items()}
     drawn: list[list[Curve]] = []
     for axes, part in zip(row, parts, strict=True):
         axes.set_yscale("log" if log else "linear")
         curves: list[Curve] = []
-        for snapshot, style in (("final", {"lw": 1.5}),) if moved else (("init", BEFORE), ("final", AFTER)):
-            of = (snapshot, "weight", quantity)
-            values, lengths = profiles.matrix(*of), profiles.lengths(*of)
-            for one, colour, look in zip(part.configurations, part.colours, part.encoding.styles, strict=True):
-                chosen = [i for i in one.members if trained[i]]
-                own = (
-                    look
-                    if moved or (sheet.encoding.dashed and snapshot == "final")
-                    else {**look, "ls": style.get("ls", "-")}
-                )
-                own = {} if snapshot == "init" else own
-                mean = draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **style | own)
-                curves.append((np.arange(1.0, len(mean) + 1), mean, colour))
+        for one, colour, look in zip(part.configurations, part.colours, part.encoding.styles, strict=True):
+            chosen, after = [i for i in one.members if trained[i]], look if moved or sheet.encoding.dashed else AFTER
+            means = []
+            for snapshot, (values, lengths) in read.items():
+                own = BEFORE if snapshot == "init" else {**look, "lw": 1.5 if moved else AFTER["lw"], "ls": after["ls"]}
+                means.append(draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **own))
+            layers = np.concatenate([np.arange(1.0, len(mean) + 1) for mean in means])
+            curves.append((layers, np.concatenate(means), colour))
         drawn.append(curves)
     if log:
         _end_log(row, drawn)
@@ -247,7 +243,7 @@ def before_and_after_row(
     top = usual_top([mean for curves in drawn for _, mean, _ in curves])
     for axes, curves in zip(row, drawn, strict=True):
         axes.set_ylim(bottom=0)
-        tell_beyond(axes, cut_off(axes, top, curves), len(curves))
+        tell_beyond(axes, cut_off(axes, top, curves), len(curves), alone=len(row) == 1)
         if moved and top <= 9.99:  # of more than 999 % the ratio itself is easier to read
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 

@@ -85,16 +85,22 @@ def cut_off(axes: Axes, top: float, curves: Sequence[Curve], bottom: float | Non
     return counts[0], counts[1]
 
 
-def tell_beyond(axes: Axes, beyond: tuple[int, int], count: int) -> None:
-    """Say beside the panel's title how many of its curves go on beyond its axis."""
+def tell_beyond(axes: Axes, beyond: tuple[int, int], count: int, *, alone: bool = True) -> None:
+    """Say above a panel how many of its curves go on beyond its axis, in fewer words where it is one among others."""
     low, high = axes.get_ylim()
-    said = [f"{beyond[0]} of {count} go on above {brief(high)}"] if beyond[0] else []
-    said += [f"{beyond[1]} of {count} go on below {brief(low)}"] if beyond[1] else []
+    on = "go on" if alone else "go"
+    said = [f"{beyond[0]} of {count} {on} above {brief(high)}"] if beyond[0] else []
+    said += [f"{beyond[1]} of {count} {on} below {brief(low)}"] if beyond[1] else []
     if said:
-        axes.annotate(
-            ", ".join(said), (1, 1), (-2, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8,
-            ha="right", va="bottom", color=GREY,
-        )  # fmt: skip
+        say_above(axes, ", ".join(said), right=True)
+
+
+def say_above(axes: Axes, text: str, *, right: bool) -> None:
+    """Words in the line above a panel."""
+    axes.annotate(
+        text, (float(right), 1), (-2 * right, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8,
+        ha="right" if right else "left", va="bottom", color=GREY,
+    )  # fmt: skip
 
 
 def _fenced(values: Floats) -> float:

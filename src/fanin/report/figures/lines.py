@@ -75,7 +75,7 @@ def draw_runs(
 
 
 def draw_steps(
-    axes: Axes, steps: Floats, values: Floats, colour: str, *, folds: int | None = None, band: bool = False, **mean: Any
+    axes: Axes, steps: Floats, values: Floats, colour: str, *, folds: int | None = None, **mean: Any
 ) -> Floats:  # fmt: skip
     """Draw a metric of one configuration over steps, the mean as long as half of the runs go on.
 
@@ -83,16 +83,12 @@ def draw_steps(
         axes, colour, mean: see draw_runs.
         steps, values: [S], and [runs, S], nan where a run was not evaluated.
         folds: k where the runs are folds of a cross-validation.
-        band: shade the mean's 95 % interval.
 
     Returns:
         the mean, [S], nan where there is none.
     """
-    middle, low, high = mean_curve(values, folds)
+    middle = mean_curve(values, folds)[0]
     draw_runs(axes, steps, values, middle, colour, **mean)
-    there = np.isfinite(low)
-    if band and there.any():
-        axes.fill_between(steps[there], low[there], high[there], color=colour, alpha=0.18, lw=0, zorder=2)
     return middle
 
 

@@ -15,16 +15,18 @@ from matplotlib.ticker import PercentFormatter
 
 from fanin.report.figures import lines
 from fanin.report.figures.encoding import GREY, plain
-from fanin.report.figures.limits import cut_off, tell_beyond
+from fanin.report.figures.limits import cut_off, say_above, tell_beyond
 from fanin.report.figures.lines import draw_steps, mark_diverged, mark_handles
 from fanin.report.figures.style import Sheet, label_row, log_axis
 from fanin.report.figures.ticks import brief
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Floats, Metrics
+from fanin.report.statistics import mean_curve
 
 PARTS = {"batch": "training", "val": "validation"}
 MOST_SAID = 4
+LETTERS = 15  # in an inch, at 8 points
 MOST_BANDS = 8
 FEWEST_IN_BAND = 3  # runs; the interval of two is wider than most panels, and both can be drawn
 CHANCE = (0, (1, 1.5))
@@ -41,7 +43,7 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
     if not columns:
         return None
     if len(sheet.facets) > 1:
-        figure, rows = sheet.grid(len(columns), 2.45, 2.5)
+        figure, rows = sheet.grid(len(columns))
     else:
         height = (len(columns) + 1) // 2
         figure, axes = sheet.figure(height, min(2, len(columns)), 10.0, 1.0 + 3.1 * height)
@@ -90,17 +92,20 @@ def metric_row(
     parts = sheet.facets if len(row) > 1 else [sheet]
     drawn = [_draw(axes, part, runs, metrics, column, band=band) for axes, part in zip(row, parts, strict=True)]
     curves = [one for own in drawn for one in own]
-    top = 1.0 if share else loss_top([one.mean if band else one.values.ravel() for one in curves], chance)
+    counting = [one for one in curves if not one.ends] or curves  # what diverges has no end that counts
+    top = 1.0 if share else loss_top([one.mean if band else one.values.ravel() for one in counting], chance)
     if chance and any(one.ends for one in curves):
         top = max(top, 1.35 * chance)  # room for what is said above the line
     bottom = min([0.0, *(float(np.nanmin(one.mean)) for one in curves if np.isfinite(one.mean).any())])
-    log_bottom = decades_below([one.mean for one in curves], top) if is_loss else None
+    log_bottom = decades_below([one.mean for one in counting], top) if is_loss else None
     for axes, own in zip(row, drawn, strict=True):
         if share:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         if log_bottom is not None:
             axes.set_yscale("log")
         _end(axes, own, top, bottom if log_bottom is None else log_bottom, is_loss=is_loss, alone=len(row) == 1)
+        if band and sheet.crowd <= MOST_BANDS:
+            draw_bands(axes, own)
         if log_bottom is not None:
             log_axis(axes)
         if chance:
@@ -116,8 +121,7 @@ def _draw(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics, colum
         interval = band and len(values) >= FEWEST_IN_BAND
         seeds = 1 if interval else min(lines.MOST_SEEDS, lines.cloud_size(sheet.crowd))
         style = {"seeds": seeds, "lw": lines.mean_width(sheet.crowd), **look}
-        shaded = interval and sheet.crowd <= MOST_BANDS
-        mean = draw_steps(axes, steps, values, colour, folds=one.folds, band=shaded, **style)
+        mean = draw_steps(axes, steps, values, colour, folds=one.folds, **style)
         made.append(_Drawn(one, colour, steps, values, mean, diverged_at(runs, one.members)))
     return made
 
@@ -130,18 +134,40 @@ def _end(axes: Axes, drawn: Sequence[_Drawn], top: float, bottom: float, *, is_l
             mark_diverged(axes, at, 0.975 * top, one.colour)
             when = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
             some = "" if len(at) == len(one.one.members) else f" ({len(at)} of {len(one.one.members)})"
-            said.append((f"{plain(one.one.label, 60 - len(when + some))}: diverged at {when}{some}", one.colour))
-    if len(said) > MOST_SAID or (said and not alone):
-        said = [(f"{len(said)} of {len(drawn)} {'configurations ' * alone}diverged", GREY)]
+            room = int(LETTERS * axes.bbox.width / axes.figure.dpi)
+            said.append(
+                (
+                    f"{plain(one.one.label, max(8, min(60, room) - len(when + some) - 14))}: diverged at {when}{some}",
+                    one.colour,
+                )
+            )
+    if said and not alone:
+        say_above(axes, f"{len(said)} of {len(drawn)} diverged", right=False)
+        said = []
+    elif len(said) > MOST_SAID:
+        said = [(f"{len(said)} of {len(drawn)} configurations diverged", GREY)]
     axes.set_ylim(bottom=bottom)
     beyond = cut_off(axes, top, [(one.steps, one.mean, one.colour) for one in drawn if not one.ends])
     if is_loss:
-        tell_beyond(axes, beyond, len(drawn))
+        tell_beyond(axes, beyond, len(drawn), alone=alone)
     for line, (text, colour) in enumerate(said):
         axes.annotate(
             text, (1, 1), (-2, -7 - 11 * line), xycoords="axes fraction", textcoords="offset points", fontsize=8,
             ha="right", va="top", color=colour, zorder=6,
         )  # fmt: skip
+
+
+def draw_bands(axes: Axes, drawn: Sequence[_Drawn]) -> None:
+    """Shade the 95 % intervals of the means, but where one is as wide as the axis, which it would only hide."""
+    low_end, high_end = axes.get_ylim()
+    for one in drawn:
+        if len(one.values) < FEWEST_IN_BAND:
+            continue
+        _, low, high = mean_curve(one.values, one.one.folds)
+        with np.errstate(invalid="ignore"):
+            there = np.isfinite(low) & (high - low < high_end - low_end)
+        if there.any():
+            axes.fill_between(one.steps, low, high, where=there, color=one.colour, alpha=0.18, lw=0, zorder=2)
 
 
 def chance_loss(runs: Sequence[Run]) -> float | None:
@@ -172,12 +198,12 @@ def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:
 def loss_top(curves: Sequence[Floats], chance: float | None) -> float:
     """The top of a loss axis: the largest value, but for spikes and curves that would flatten everything else.
 
-    Curves count whose 90 % quantile is at most three times that of half of the curves, or three times the level of
+    Curves count whose 90 % quantile is at most three times that of a quarter of them, or three times the level of
     chance. Where nine in ten of their values lie lower, the top is 1.35 times that level (without it, that quantile).
     """
     finite = [curve[np.isfinite(curve)] for curve in curves]
     usual = [float(np.quantile(curve, 0.9)) if len(curve) else math.inf for curve in finite]
-    bound = 3 * max(sorted(usual)[(len(usual) - 1) // 2] if usual else 0.0, chance or 0.0)
+    bound = 3 * max(sorted(usual)[(len(usual) - 1) // 4] if usual else 0.0, chance or 0.0)
     values = np.concatenate([np.empty(0), *(curve for curve, q in zip(finite, usual, strict=True) if q <= bound)])
     quantile = float(np.quantile(values, 0.9)) if len(values) else 0.0
     most = max(1.35 * chance, 1.1 * quantile) if chance else 1.35 * quantile

@@ -30,6 +30,7 @@ from fanin.report.read.configurations import Configuration
 
 __all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
 
+FACET = (2.45, 2.6)  # inches, of a panel among several of its quantity
 WHOLE = ("step", "weight layer", "module")  # labels of axes that count
 RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,
@@ -74,18 +75,11 @@ class Sheet:
         part.encoding, part.title = self.encoding.of(places), self.encoding.titles[facet]
         return part
 
-    def grid(self, quantities: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-        """An empty figure with a row of panels for each quantity, a column for each facet; in a row they share y.
-
-        Args:
-            quantities: how many.
-            width, height: of a panel, in inches.
-        """
+    def grid(self, quantities: int) -> tuple[Figure, list[list[Axes]]]:
+        """An empty figure with a row of panels for each quantity, a column for each facet; a row shares its axes."""
         parts = self.facets
-        columns = len(parts)
-        figure, axes = self.figure(
-            quantities, columns, max(5.2, 1.2 + width * columns), 0.9 + height * quantities, share=True
-        )
+        columns, width = len(parts), max(FACET[0], 7.0 / len(parts))
+        figure, axes = self.figure(quantities, columns, 1.2 + width * columns, 0.9 + FACET[1] * quantities, share=True)
         rows = [axes[i * columns : (i + 1) * columns] for i in range(quantities)]
         for place, part in zip(rows[0], parts, strict=True):
             title = plain(fill(part.title, int(13 * width), max_lines=2, placeholder=" …"))
@@ -128,7 +122,7 @@ class Sheet:
         title = plain(self.title, int(12 * width))
         figure.text(y=1 - 0.09 / height, s=title, fontsize=11.5, fontweight="bold", **where)
         figure.text(y=1 - 0.32 / height, s=plain(setting, len(setting)), color=GREY, **where)
-        shared: Any = {"sharex": "col", "sharey": "row"} if share else {}
+        shared: Any = {"sharex": "row", "sharey": "row"} if share else {}
         return figure, list(figure.subplots(rows, columns, squeeze=False, width_ratios=ratios, **shared).flat)
 
     def legend(
@@ -205,7 +199,7 @@ def label_row(row: Sequence[Axes], letter: str, title: str, xlabel: str, ylabel:
         return
     for axes in row:
         panel(axes, "", "", xlabel)
-        axes.label_outer(remove_inner_ticks=True)
+        axes.tick_params(axis="y", which="both", left=axes is row[0], labelleft=axes is row[0])
     row[0].set_ylabel(title if title.endswith(ylabel) else f"{title}\n{ylabel}")
 
 
