@@ -155,8 +155,7 @@ def scale_of(values: Sequence[float]) -> Scale:
 def _axis(key: str, name: str, column: Sequence[Any]) -> Axis:
     values = list({canonical(value): value for value in column}.values())
     kind, scale = _kind(values)
-    if kind != "choice":
-        values.sort(key=_place)
+    values.sort(key=order if kind == "choice" else _place)
     place = {canonical(value): rank for rank, value in enumerate(values)}
     return Axis(key, name, kind, scale, tuple(values), tuple(place[canonical(value)] for value in column))
 
