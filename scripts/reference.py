@@ -106,6 +106,8 @@ TABLES = (
     ),
     ("`trajectory.csv`", columns.TRAJECTORY, "With `probe.trajectory=true`."),
     ("`gradient_check.csv`", columns.GRADIENT_CHECK, "With `debug=gradient_check`: a row for each derivative."),
+    ("`landscape/NAME.csv`", columns.LANDSCAPE, "By `fanin-landscape`: a row for each point of the grid."),
+    ("`landscape/NAME-paths.csv`", columns.LANDSCAPE_PATHS, "The way of the training, projected on it."),
     ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),
     ("`result.json`: `metrics`", columns.FINAL, ""),
     ("`result.json`: `init`", columns.INIT + columns.INIT_WORDS + columns.INIT_MORE, ""),

@@ -14,6 +14,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("api",),
     ("search",),
     ("sweep", "own_models"),
+    ("landscape",),
     ("run",),
     ("train",),
     ("report", "parts"),

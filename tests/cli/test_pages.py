@@ -22,7 +22,7 @@ from pages import PAGES, commands, sections, write_files
 
 MODULES = {
     "fanin": "fanin.cli.main", "fanin-report": "fanin.report.cli", "fanin-theory": "fanin.cli.theory",
-    "fanin-probe": "fanin.cli.probe",
+    "fanin-probe": "fanin.cli.probe", "fanin-landscape": "fanin.cli.landscape",
 }  # fmt: skip
 OWN = sections("docs/own_parts.md")
 SHOWN = [
@@ -69,7 +69,9 @@ def test_every_command_shown_can_be_run(page: Path) -> None:
     for program, *typed in commands(page.read_text()):
         assert program in MODULES, typed
         words = [word for word in typed if word != "-m"]
-        if program == "fanin-report" or any(word.startswith(("--", "initializer.path=", "model._t")) for word in words):
+        if program in ("fanin-report", "fanin-landscape") or any(
+            word.startswith(("--", "initializer.path=", "model._t")) for word in words
+        ):
             continue  # of folders, a look at something else, or of files that the page shows
         if len(words) == 1 and words[0].startswith("experiment="):  # composed by the studies' own tests
             assert (config_folder() / "experiment" / f"{words[0].partition('=')[2]}.yaml").is_file(), typed

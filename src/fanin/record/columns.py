@@ -141,6 +141,23 @@ HISTOGRAMS = (
 )
 """histograms.csv, with `probe.histograms`: a row for each look, layer and what it is of, on the fixed batch."""
 
+LANDSCAPE = (
+    Column("x", "the place on the first axis: of a line between two runs 0 is the first and 1 the second"),
+    Column("y", "the place on the second axis; 0 on a line"),
+    Column("loss", "the loss of the data there, without penalties, in evaluation mode"),
+    Column("error", "the share of wrong answers there"),
+)
+"""landscape/NAME.csv, of fanin-landscape: a row for each point of the grid."""
+
+LANDSCAPE_PATHS = (
+    Column("run", "the run"),
+    Column("step", "updates made before the point"),
+    Column("x", "the place of its projection on the first axis"),
+    Column("y", "the place on the second"),
+    Column("distance", "how far the weights are off the line or plane, a Euclidean norm"),
+)
+"""landscape/NAME-paths.csv: the way of the training, projected on the line or plane."""
+
 FINAL = (
     *loss_and_error("train", "of the weights that the run ends with, on the whole training part, in evaluation mode"),
     *loss_and_error("val", "of the weights that the run ends with, on the validation part"),

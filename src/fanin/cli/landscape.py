@@ -1,0 +1,146 @@
+"""The command `fanin-landscape`: the loss over lines and planes through trained weights."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from fanin.errors import UserError, file_line
+from fanin.process import run_command
+from fanin.report.cli import Parser
+
+MOST = 1001
+"""Points along an axis."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = Parser(
+        prog="fanin-landscape",
+        description="The loss over a line or a plane through trained weights: of one run around it, of two the line "
+        "between them, of three the plane.",
+        epilog="examples: fanin-landscape outputs/runs/RUN; fanin-landscape RUN --line --points 101; "
+        "fanin-landscape RUN OTHER --match",
+        allow_abbrev=False,
+    )
+    made.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="one to three run folders of one structure")
+    made.add_argument("--line", action="store_true", help="of one run: a line in place of a plane")
+    made.add_argument("--points", type=int, metavar="N", help="along an axis (51 on a line, 25 on a plane)")
+    made.add_argument(
+        "--span", type=float, metavar="S",
+        help="of one run from -S to S, in units of its filters (1); of several the share of the way beyond them (0.2)",
+    )  # fmt: skip
+    made.add_argument("--part", choices=("train", "test"), default="train", help="of the data (train)")
+    made.add_argument("--examples", type=int, metavar="N", help="a share of it: so many, drawn once (all)")
+    made.add_argument(
+        "--match",
+        action="store_true",
+        help="of two: put the second one's hidden units into the first one's order",
+    )
+    made.add_argument("--precision", choices=("float32", "float64"), help="(the run's own; between two float64)")
+    made.add_argument("--seed", type=int, default=0, help="of directions and of drawn examples (0)")
+    made.add_argument("--threads", type=int, metavar="N", help="of torch (all cores)")
+    made.add_argument("--out", type=Path, metavar="DIR", help="where to write (landscape/ in the runs' folder)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, or 1 for a mistake, told in one line."""
+    arguments = parser().parse_args(argv)
+    try:
+        _checked(arguments)
+        _make(arguments)
+    except (UserError, OSError) as error:
+        message = file_line(error) if isinstance(error, OSError) else str(error)
+        print(f"fanin-landscape: {' '.join(message.split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def command() -> NoReturn:
+    """The entry point of the shell's command."""
+    run_command(main)
+
+
+def _checked(arguments: argparse.Namespace) -> None:
+    """Fill in what depends on the number of runs, and refuse what does not fit.
+
+    Raises:
+        UserError: so it is.
+    """
+    count = len(arguments.runs)
+    if count > 3:
+        raise UserError(f"{count} runs: must be one, two or three: a plane has room for three")
+    for folder in arguments.runs:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+        if not ((folder / "status.json").is_file() or (folder / "result.json").is_file()):
+            raise UserError(f"{folder}: no run's folder: it has no status.json; give the folder of a single run")
+    if len({folder.resolve() for folder in arguments.runs}) < count:
+        raise UserError("the same run is given twice; a line or plane needs different ones")
+    if arguments.line and count != 1:
+        raise UserError(f"--line: of one run; {count} runs make a {'line' if count == 2 else 'plane'}")
+    if arguments.match and count != 2:
+        raise UserError(f"--match: of two runs, and not of {count}")
+    line = arguments.line or count == 2
+    arguments.points = (51 if line else 25) if arguments.points is None else arguments.points
+    arguments.span = (1.0 if count == 1 else 0.2) if arguments.span is None else arguments.span
+    limits = {"points": (2, MOST), "examples": (1, math.inf), "threads": (1, 1024), "seed": (0, math.inf)}
+    for name, (low, high) in limits.items():
+        value = getattr(arguments, name)
+        if value is not None and not low <= value <= high:
+            allowed = f"at least {low}" if high == math.inf else f"{low} to {high}"
+            raise UserError(f"--{name} {value}: must be {allowed}")
+    if not (math.isfinite(arguments.span) and (arguments.span > 0 or (count > 1 and arguments.span == 0))):
+        raise UserError(f"--span {arguments.span:g}: must be a finite number {'> 0' if count == 1 else '>= 0'}")
+
+
+def _make(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from fanin.api.application import prepare_process
+    from fanin.landscape.surfaces import landscape_of
+    from fanin.record.landscape_files import FOLDER, Asked
+    from fanin.report.figures.landscape import draw_landscape
+
+    prepare_process()
+    torch.set_num_threads(arguments.threads or os.cpu_count() or 1)
+    keys = ("line", "points", "span", "part", "examples", "match", "precision", "seed")
+    asked = Asked(
+        runs=tuple(str(folder.resolve()) for folder in arguments.runs), **{key: getattr(arguments, key) for key in keys}
+    )
+    out = arguments.out or Path(os.path.commonpath([folder.resolve().parent for folder in arguments.runs])) / FOLDER
+    with _bar() as started:
+        found = landscape_of(asked, started)
+    files = [*found.write(out, asked.name), *draw_landscape(found, out, asked.name)]
+    of = f"{found.loss.size} points, {found.about['examples']} examples"
+    print(f"{found.about['kind']} of {of}: loss {found.loss.min():.4g} to {found.loss.max():.4g}")
+    if len(asked.runs) == 2:
+        print(f"barrier {found.barrier:.4g}" + (", hidden units matched" if asked.match else ""))
+    for file in files:
+        print(os.path.relpath(file) if not os.path.relpath(file).startswith("..") else file)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda count: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("points", total=None)
+        yield lambda count: bar.advance(task, count)
+
+
+if __name__ == "__main__":
+    command()

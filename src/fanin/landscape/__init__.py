@@ -1,0 +1,1 @@
+"""The loss over lines and planes through trained weights."""

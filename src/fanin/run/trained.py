@@ -1,0 +1,92 @@
+"""The trained network of a run, made anew from its configuration and filled from its checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from fanin.errors import UserError
+from fanin.parts.data import Dataset
+from fanin.record.checkpoint_file import damage
+from fanin.record.run_files import read_run
+from fanin.run.build import load_data, recipe
+from fanin.run.networks import initialized
+from fanin.run.recipe import Recipe
+from fanin.train.batches import probe_batch
+
+
+@dataclass
+class Trained:
+    """What is left of a run, on the CPU.
+
+    Attributes:
+        folder: the run's.
+        recipe: its options.
+        data: preprocessed.
+        model: with the weights that the run ended with, in evaluation mode.
+        initial: parameters and buffers as they were at step 0, by name.
+        digest: tells these weights from those of another training in the same folder.
+    """
+
+    folder: Path
+    recipe: Recipe
+    data: Dataset
+    model: nn.Module
+    initial: dict[str, Tensor]
+    digest: str
+
+
+def trained_run(folder: Path, precision: str | None = None) -> Trained:
+    """The network with the weights that the run in a folder ended with, and what it was trained on.
+
+    Args:
+        folder: of the run.
+        precision: of weights and data; None for the run's own.
+
+    Raises:
+        UserError: there is no configuration or no checkpoint, or they do not fit.
+    """
+    run = read_run(folder)
+    if not run.config.config:
+        raise UserError(f"{folder}: no run's folder: it has neither result.json nor .hydra/config.yaml")
+    config = OmegaConf.create({"force": False, **run.config.config})
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain["trainer"] |= {"device": "cpu"} | ({"precision": precision} if precision else {})
+    options = OmegaConf.create(plain)
+    made = recipe(options)
+    data = load_data(options, made.device, made.dtype, indices=made.takes_indices)
+    inputs, _ = probe_batch(data.train_x, data.train_y, made.probe.batch_size, [made.seed])
+    model = initialized(made, data, inputs[0])
+    initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    digest = "initial"
+    if run.steps or not run.result:
+        path = folder / "checkpoints" / "last.pt"
+        weights = _weights(path)
+        digest = path.read_bytes()[-8:].decode(errors="replace")
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            told = " ".join(str(error).split())
+            raise UserError(f"{folder}: its checkpoint does not fit the network now: {told}") from None
+    return Trained(folder, made, data, model.eval(), initial, digest)
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The model's state in a checkpoint, its averages in the place of iterates where there are some.
+
+    Raises:
+        UserError: it is not there, or it cannot be read.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; the run has not come as far as its first one")
+    if reason := damage(path):
+        raise UserError(f"{path}: {reason}")
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    average = state.get("average") or {}
+    averaged = average.get("tensors", {}) if average.get("started", True) else {}
+    return {name: averaged.get(name, value) for name, value in state["model"].items()}
