@@ -13,11 +13,13 @@ from omegaconf import DictConfig
 
 from fanin.errors import UserError
 from fanin.record.grid_folder import stranger
+from fanin.record.run_folder import RunFolder
 from fanin.search.random_proposals import Job
 from fanin.sweep.composer import Composed, Composer
 from fanin.sweep.hydra_keys import check_folders, check_pool
 from fanin.sweep.other_launchers import check_launcher, launch
-from fanin.sweep.plan import InvalidRuns, Plan
+from fanin.sweep.plan import InvalidRuns, Plan, Planned
+from fanin.sweep.pool import PROCESS
 
 
 @dataclass
@@ -135,8 +137,22 @@ class Runs:
                 self.folders[name] = (run.folder, run.finished)
         if not rung.jobs:
             return
+        self.once(rung)
+        if any(_killed(run) for run in rung.plan.runs.values()):  # the system's doing and not the configuration's
+            for run in rung.plan.runs.values():
+                run.finished = not _killed(run)
+            self.once(rung)
+
+    def once(self, rung: RungPlan) -> None:
+        """Run what is not over, each run once."""
         if self.ours is not None:
             self.launcher.warm_up()  # type: ignore[attr-defined]
             self.ours(list(rung.plan.runs.values()))
         else:
             launch(self.name, self.launcher, rung.plan, [rung.jobs])
+
+
+def _killed(run: Planned) -> bool:
+    """Whether a run failed because its process was ended from outside."""
+    status = RunFolder(run.folder).status
+    return status.get("state") == "failed" and str(status.get("error")).startswith(PROCESS)

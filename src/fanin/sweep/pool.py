@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 TRIES = 3
 """Workers that may die before they have begun a group; then its runs are marked as failed."""
 
+PROCESS = "its process"
+"""How the error of a run begins whose worker died."""
+
 MOST_NEWS = 16
 """Groups whose news are kept for a worker."""
 
@@ -258,7 +261,7 @@ class Pool:
                 self.waiting.extend(Group([run], group.tries) for run in left)
             else:
                 for run in left:
-                    self.fail(run, f"its process {worker.end}", board)
+                    self.fail(run, f"{PROCESS} {worker.end}", board)
         if self.waiting and not self.stopping:
             self.add_worker(worker.device)
 
