@@ -144,9 +144,11 @@ def main() -> None:
     """Serve commands; in the process of each, run it to its end."""
     typed_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     path = [entry for entry in sys.path[1:] if entry not in typed_path]
+    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pandas imports pyarrow where it is installed
     for name in LOADED:
         importlib.import_module(name)
-    assert len(os.listdir("/proc/self/task")) == 1, "a thread would not survive the fork"  # noqa: PTH208
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    assert len(threads) == 1, f"of these threads all but the first would not survive the fork: {threads}"
     gc.freeze()
     request = serve(socket.socket(fileno=int(sys.argv[1])))
     if request is None:
