@@ -326,7 +326,8 @@ def test_the_terminal_table_fits(wide: Report, width: int) -> None:
     text = out.getvalue()
     table = text[: text.index("figure  ")].splitlines()
     assert max(map(len, table)) <= width
-    told = " ".join([*table[3:6], text.partition("no room for ")[2]])
+    top = next(i for i, line in enumerate(table) if "outcome" in line)
+    told = " ".join([*table[top - 1 : top + 2], text.partition("no room for ")[2]])
     for word in ("seeds", "factor", "theory", "width", "first", "last", "outcome", "verdict", "deviation"):
         assert word in told, "shown, or named as left out"
     for word in ("normalization=layer,", "normalization=none,", "lr=0.00025", "diverged", "critical"):

@@ -79,17 +79,19 @@ def test_every_name_is_shown_in_every_format_and_does_nothing(named: Path) -> No
     assert not any(str(cell).startswith(("=", "@", "\t")) for row in table for cell in row.values())
 
     text = (report / "table.tex").read_text()
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
     lines = [line for line in text.splitlines() if line.endswith(r" \\")]
     split = [[plain(cell) for cell in re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))] for line in lines]
-    header, metrics = split[: len(NAMES) + 1], split[len(NAMES) + 1 :]
+    tables = [split[i * (len(NAMES) + 1) : (i + 1) * (len(NAMES) + 1)] for i in range(3)]
+    header, metrics, best = tables
+    assert {row[0] for row in best[1:]} == {row[0] for row in header[1:]}
     assert {row[0] for row in header[1:]} == {" ".join(label.split()) for label in expected}
     at = metrics[0].index("train error")
     assert {row[0]: float(row[at]) for row in metrics[1:]} == {
         label: pytest.approx(value, rel=1e-3) for label, value in expected.items()
     }
     columns = [len(re.sub(r"p\{[^{}]*\}", "l", found)) for found in re.findall(r"tabular\}\{((?:p\{.*?\})?l*)\}", text)]
-    assert columns == [len(header[0]), len(metrics[0])]
+    assert columns == [len(one[0]) for one in tables]
     assert not re.search(r"[^\s\\{}]{60}", text), "a long name may be broken"
 
 
@@ -116,7 +118,7 @@ def test_names_in_markdown_as_a_renderer_shows_them(named: Path) -> None:
     text = (named / "report" / "table.md").read_text()
     page = Shown()
     page.feed(markdown.markdown(text, extensions=["tables"]))
-    assert {*page.tags} <= {"h1", "h2", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert {*page.tags} <= {"h1", "h2", "h3", "p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
     assert {f"model={name}" for name in NAMES} <= {cell.strip() for cell in page.cells}
 
 

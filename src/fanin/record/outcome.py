@@ -17,6 +17,10 @@ STANDARD_ERRORS = 3.0
 """An error counts as learned if it is this many standard errors below that of guessing."""
 
 
+PARTS = ("train", "val", "test")
+"""Of the data, as names of metrics begin."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What a loss asks of a network, in the words for its numbers and for how a training ends.
@@ -43,6 +47,12 @@ TASKS = {
     "other": Task("loss", "error", "improves", "no progress", "worsens", percent=False),
 }
 """By the names in `Loss.task`: classes to tell apart, inputs to reconstruct, a function to descend on."""
+
+
+def metric_words(name: str, task: Task) -> str:
+    """A final metric in the words of its task: "train loss", "train value"."""
+    part, _, what = name.partition("_")
+    return f"{part} {getattr(task, what)}" if part in PARTS and what in ("loss", "error") else name.replace("_", " ")
 
 
 def outcome(

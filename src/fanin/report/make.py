@@ -12,6 +12,8 @@ import pandas as pd
 from fanin.record.atomic_files import alone
 from fanin.record.csv_file import write_table
 from fanin.record.summary import rewrite_summary, rows_of, write_summary
+from fanin.report.answers.answer import answers_of
+from fanin.report.answers.words import told, write_answers
 from fanin.report.claim import Judged, judge, only, table_of
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
@@ -122,18 +124,22 @@ def _write_report(
         forget(out)
         figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style)
         remember(out, mark, figures)
+    answers = answers_of(runs, configurations, without={one.experiment for one in studies})
+    said = told(answers, configurations)
     rows = study_rows(runs, configurations)
     table = table_of(rows, only(studies, runs), runs, configurations)
     tables = [out / "table.csv", out / "table.md", out / "claims.csv"][: 3 if claims else 2]
     write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
-    write_table_markdown(tables[1], sheet.title, rows, table, [claim for _, claim in claims], task_of(runs))
+    write_table_markdown(tables[1], sheet.title, rows, table, [claim for _, claim in claims], task_of(runs), said)
     grids = [Grid(sheet.title, table.header, table.rows)]
     grids += [Grid("final metrics", *cells)] if (cells := metric_cells(rows, task_of(runs)))[0] else []
+    grids += [grid for one in said for grid in one.grids]
     tables += write_formats(formats, out, "table", grids, rows)
-    told = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
+    judged = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
     (out / "claims.csv").unlink(missing_ok=True)  # of an earlier report
     if claims:
-        write_table(tables[2], ("experiment", "verdict", "claim", "evidence"), told)
+        write_table(tables[2], ("experiment", "verdict", "claim", "evidence"), judged)
+    tables += write_answers(out, answers)
     summary = rows_of(runs, grid)
     summary_path = _write_summary(runs, found, grid, out, explicit=how.asked is not None)
     if not how.numbers_only:
@@ -145,7 +151,7 @@ def _write_report(
         title=sheet.title, setting=sheet.setting, grid=grid, out=out, summary=pd.DataFrame(summary),
         summary_path=summary_path, study=pd.DataFrame(rows, dtype=object), table=table,
         claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
-        tables=tables, figures=figures, index=out / "index.html", notes=notes,
+        tables=tables, figures=figures, index=out / "index.html", notes=notes, answers=said,
     )  # fmt: skip
     if runs[0].folder == grid:  # the run that was asked for
         report = replace(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
 
 from fanin.record.columns import STATES
+from fanin.record.outcome import metric_words
 from fanin.record.summary import METRICS
+from fanin.report.answers.words import Told
 from fanin.report.read.folders import Run, task_of
 from fanin.report.studies.base import Claim
-from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words, metric_words
+from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words
 from fanin.report.write.templates import write_template
 
 
@@ -31,6 +33,7 @@ class Report:
         claims, captions: of the experiments that are studies: judged; of their own figures, by the experiment's name.
         tables, figures, index: the files written, and the page.
         notes: what is not as it should be, a line each, beginning with the name of the run or the experiment.
+        answers: what the sweep says, of each experiment and data set that is no study.
         run_page: of the run whose folder was asked for.
     """
 
@@ -48,6 +51,7 @@ class Report:
     figures: list[Path]
     index: Path
     notes: list[str]
+    answers: list[Told] = field(default_factory=list)
     run_page: Path | None = None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanin.errors import counted
 from fanin.record.columns import STATES
-from fanin.record.outcome import TASKS, Task
+from fanin.record.outcome import PARTS, TASKS, Task, metric_words
 from fanin.record.run_files import as_number
 from fanin.record.summary import INIT, METRICS
 from fanin.report.read.configurations import Configuration
@@ -19,11 +19,11 @@ from fanin.report.statistics import Interval, geometric_interval, mean_interval
 from fanin.report.write.templates import write_template
 
 if TYPE_CHECKING:
+    from fanin.report.answers.words import Told
     from fanin.report.studies.base import Claim
 
 # Positive quantities that live on a logarithmic scale get geometric means.
 GEOMETRIC = ("factor_per_layer", "gradient_first", "gradient_last", "activation_first", "activation_last")
-PARTS = ("train", "val", "test")
 FOLDS = "folds, whose training sets overlap: with the variance factor 1/n + 1/(k - 1) of Nadeau & Bengio (2003)"
 INITIALIZATION = (
     "Factors and gradient norms are geometric means over runs. The deviation is that of the last hidden activation "
@@ -140,19 +140,19 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
     return kind
 
 
-def metric_words(name: str, task: Task) -> str:
-    """A final metric in the words of its task: "train loss", "train value"."""
-    part, _, what = name.partition("_")
-    return f"{part} {getattr(task, what)}" if part in PARTS and what in ("loss", "error") else name.replace("_", " ")
-
-
 def write_table_markdown(
-    path: Path, title: str, rows: Sequence[Row], table: Table, claims: Sequence[Claim], task: Task
+    path: Path,
+    title: str,
+    rows: Sequence[Row],
+    table: Table,
+    claims: Sequence[Claim],
+    task: Task,
+    answers: Sequence[Told] = (),
 ) -> None:
-    """The claims with their verdicts, the table and the final metrics in Markdown, in the words of the runs' task."""
+    """The answers, the claims, the table and the final metrics in Markdown, in the words of the runs' task."""
     metrics, intervals = metric_cells(rows, task)
     write_template(
-        path, "table.md", title=title, table=table, claims=claims, initialization=INITIALIZATION,
+        path, "table.md", title=title, table=table, claims=claims, initialization=INITIALIZATION, answers=answers,
         metrics=metrics, intervals=intervals, words=interval_words(rows),
     )  # fmt: skip
 

@@ -33,6 +33,8 @@ CLAIMS = {True: "green", False: "red", None: "yellow"}
 HEADER_WIDTH = 14  # a study's own header takes more lines where it is longer
 MOST_ROWS = 40
 MOST_NOTES = 5
+MOST_ANSWERS = 3
+MOST_LINES = 3  # of an answer: the best, the second, what is not told from it
 # TensorBoard smooths what it draws by 0.6 until it is told otherwise.
 PROFILES = "smoothing=0&tagFilter=profile_init/.*_norm_log10"
 MOST_TICKED = 40  # runs that TensorBoard ticks by itself
@@ -45,6 +47,9 @@ def print_study(report: Report, console: Console) -> None:
     """
     console.print(Text(report.title, style="bold"))
     console.print(Text(report.setting))
+    for said in report.answers[:MOST_ANSWERS]:
+        for text in said.lines[:MOST_LINES]:
+            console.print(Text(text, style="green" if text.startswith("best") else ""))
     table, left_out = _table(report.table, console.width)
     console.print(table)
     if left_out:

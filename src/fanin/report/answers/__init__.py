@@ -1,0 +1,1 @@
+"""What a sweep says: which configuration is best and how sure that is, and what each axis of the grid does."""

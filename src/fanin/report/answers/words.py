@@ -1,0 +1,242 @@
+"""Answers in words and tables, and their rows of best.csv and best_by_axis.csv."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fanin.errors import counted
+from fanin.record.csv_file import write_table
+from fanin.record.overrides import display
+from fanin.report.answers.answer import Answer
+from fanin.report.answers.best import Contest
+from fanin.report.answers.by_axis import ByAxis, Option
+from fanin.report.answers.scores import Metric, Score
+from fanin.report.read.axes import Axis
+from fanin.report.read.configurations import Configuration
+from fanin.report.write.formats import Grid
+
+MOST_NAMED = 3
+MOST_ROWS = 20
+Row = dict[str, Any]
+
+
+class Told(NamedTuple):
+    """An answer for people: of what, in lines, the best configurations, the values of each axis."""
+
+    subject: str
+    lines: list[str]
+    best: Grid
+    axes: list[Grid]
+
+    @property
+    def grids(self) -> list[Grid]:
+        """All tables."""
+        return [self.best, *self.axes]
+
+
+def told(answers: Sequence[Answer], configurations: Sequence[Configuration]) -> list[Told]:
+    """The answers for people."""
+    return [Told(one.subject, lines_of(one), best_table(one), axis_tables(one, configurations)) for one in answers]
+
+
+def write_answers(out: Path, answers: Sequence[Answer]) -> list[Path]:
+    """Write best.csv and best_by_axis.csv into a folder, in the place of those of an earlier report; the files."""
+    written = []
+    for name, rows in (("best.csv", [*best_rows(answers)]), ("best_by_axis.csv", [*axis_rows(answers)])):
+        (out / name).unlink(missing_ok=True)
+        if rows:
+            write_table(out / name, list(rows[0]), [list(row.values()) for row in rows])
+            written.append(out / name)
+    return written
+
+
+def lines_of(answer: Answer) -> list[str]:
+    """The answer, a line each: the best, the second, what is not told from the best, how sure that is."""
+    found, by = answer.contest, answer.metric
+    of = f" on {answer.subject}" if answer.subject else ""
+    lines = [
+        f"{place}{of}: {score_words(score, by)}" for place, score in zip(("best", "second"), found.scores, strict=False)
+    ]
+    others = len(found.scores) - 1
+    if found.tested:
+        alike = [found.scores[i].label for i in found.alike]
+        text = f"not distinguishable from the best at 5 %, {len(alike)} of {others}: {some(alike)}"
+        lines.append(f"{text if alike else 'at 5 % every other is worse'} ({tests_words(found)})")
+    if untested := others - found.tested:
+        lines.append(f"not tested: {untested} of {others}, for want of two {unit(found.best)}s that vary")
+    sure = found.first
+    if sure is not None and not math.isnan(sure[0]):
+        lines.append(f"how sure: it is first in {share(sure[0])} of 2,000 bootstrap samples of its {unit(found.best)}s")
+    if found.held_out is not None and not math.isnan(found.held_out):
+        lines.append(
+            f"the best of {others + 1} is chosen by the same {unit(found.best)}s, which flatters it: chosen on one "
+            f"half of them and measured on the other it has {by.text(found.held_out)}"
+        )
+    elif others > 1:
+        same = f"{unit(found.best)}s, which flatters it and its interval"
+        same = same if len(found.best.finite) > 1 else f"{unit(found.best)}, which flatters it"
+        lines.append(f"the best of {others + 1} is chosen by the same {same}")
+    if answer.diverged:
+        behind = sum(score.diverged > 0 for score in found.scores)
+        lines.append(
+            f"diverged: {answer.diverged} of {counted(answer.runs, 'run')}"
+            + (f"; {counted(behind, 'configuration')} with such a run stand behind all others" if behind else "")
+        )
+    if silent := answer.configurations - len(found.scores):
+        lines.append(f"without a number: {counted(silent, 'configuration')} of {answer.configurations}")
+    return lines
+
+
+def score_words(score: Score, by: Metric) -> str:
+    """A configuration with its number and how many runs that is over."""
+    over = f"over {counted(len(score.finite), unit(score))}"
+    return " ".join(part for part in (f"{score.label}: {by.words}", number(score, by), over) if part)
+
+
+def number(score: Score, by: Metric) -> str:
+    """A mean with its interval."""
+    mean, low, high = score.interval[:3]
+    return f"{by.text(mean)} {by.interval(low, high)}".rstrip()
+
+
+def unit(score: Score) -> str:
+    """What the runs of a configuration are."""
+    return "fold" if score.folds else "seed"
+
+
+def tests_words(found: Contest) -> str:
+    """Which tests these are."""
+    paired = [pairs for pairs, p in zip(found.paired, found.p, strict=True) if not math.isnan(p)]
+    kind = "paired t-tests" if all(paired) else "Welch's t-tests" if not any(paired) else "t-tests, paired or Welch's"
+    over = f" over shared {unit(found.best)}s" if any(paired) else ""
+    corrected = f", Holm's correction for {found.tested}" if found.tested > 1 else ""
+    return f"{kind if found.tested > 1 else kind.replace('tests', 'test')}{over}{corrected}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return "; ".join([*names[:MOST_NAMED], *more])
+
+
+def share(value: float) -> str:
+    """A share in whole per cent, of which only none is 0 and only all is 100."""
+    percent = round(100 * value)
+    return "< 1 %" if not percent and value else "> 99 %" if percent == 100 and value < 1 else f"{percent} %"
+
+
+def best_table(answer: Answer, most: int = MOST_ROWS) -> Grid:
+    """The configurations, the best first: mean, difference to the best, p, rank, first places, diverged."""
+    found, by = answer.contest, answer.metric
+    rows = []
+    for i, score in enumerate(found.scores[:most]):
+        row = [score.label, number(score, by), str(len(score.finite))]
+        row += [by.difference(found.differences[i]) if i else "best", p_words(found.p[i])]
+        if found.ranks is not None:
+            ends = [one[i] for one in found.ranks]
+            row.append("" if math.isnan(ends[0]) else "{:.3g} [{:.3g}, {:.3g}]".format(*ends))
+        if found.first is not None:
+            row.append("" if math.isnan(found.first[i]) else share(found.first[i]))
+        rows.append([*row, f"{score.diverged} of {score.runs}" if score.diverged else ""])
+    header = ["configuration", by.words, f"{unit(found.best)}s", "difference to the best", "p (Holm)"]
+    header += ["mean rank"] * (found.ranks is not None) + ["first in"] * (found.first is not None)
+    return _without_empty(Grid(f"by {by.words}", [*header, "diverged"], rows))
+
+
+def axis_tables(answer: Answer, configurations: Sequence[Configuration]) -> list[Grid]:
+    """For each axis its values: best with which others, how sure, against the best of all, diverged.
+
+    None where there is one axis only, whose values are the configurations themselves.
+    """
+    grids = []
+    for one in answer.axes if any(one.others for one in answer.axes) else ():
+        rows = [_axis_row(one, option, answer.metric, configurations) for option in one.options]
+        others = ", ".join(axis.name for axis in one.others)
+        title = f"the best {others} for each {one.axis.name}" if len(one.others) < 3 else f"by {one.axis.name}"
+        header = [one.axis.name, "best with", answer.metric.words, "not distinguished from it", "first in"]
+        header += ["difference to the best of all", "p (Holm)", "diverged"]
+        grids.append(_without_empty(Grid(title, header, rows)))
+    return grids
+
+
+def _axis_row(one: ByAxis, option: Option, by: Metric, configurations: Sequence[Configuration]) -> list[str]:
+    found = option.contest
+    names = [_others(configurations[found.scores[i].place], one.others) for i in (0, *found.alike)]
+    alike = some(names[1:]) if names[1:] else "" if not found.tested else "none"
+    sure = "" if found.first is None or math.isnan(found.first[0]) else share(found.first[0])
+    difference = "best" if math.isnan(option.difference.mean) else by.difference(option.difference)
+    value = one.axis.values[option.rank]
+    diverged = f"{option.diverged} of {option.runs}" if option.diverged else ""
+    shown = "–" if value is None else display(value)
+    return [shown, names[0], number(found.best, by), alike, sure, difference, p_words(option.p), diverged]
+
+
+def _others(configuration: Configuration, axes: Sequence[Axis]) -> str:
+    """A configuration by its values of some axes."""
+    told = [(axis.name, configuration.values.get(axis.key)) for axis in axes]
+    return ", ".join(f"{name}={'–' if value is None else display(value)}" for name, value in told)
+
+
+def p_words(p: float) -> str:
+    """A p value, nothing where there is none."""
+    return "" if math.isnan(p) else f"{p:.2g}"
+
+
+def _without_empty(grid: Grid) -> Grid:
+    """Without columns that say nothing in any row."""
+    kept = [i for i in range(len(grid.header)) if any(row[i] for row in grid.rows)]
+    return Grid(grid.title, [grid.header[i] for i in kept], [[row[i] for i in kept] for row in grid.rows])
+
+
+def best_rows(answers: Sequence[Answer]) -> Iterator[Row]:
+    """Rows of best.csv: every configuration that has a number, the best first."""
+    for answer in answers:
+        found, by = answer.contest, answer.metric
+        for i, score in enumerate(found.scores):
+            difference = found.differences[i]
+            yield {
+                "subject": answer.subject, "metric": by.name, "place": i + 1, "configuration": score.label,
+                **_mean(score), "runs": score.runs, "diverged": score.diverged,
+                "difference": _there(difference.mean), "difference_low": _there(difference.low),
+                "difference_high": _there(difference.high), "pairs": difference.n if found.paired[i] and i else None,
+                "test": ("paired t" if found.paired[i] else "Welch t") if not math.isnan(found.p[i]) else None,
+                "p": _there(difference.p), "p_holm": _there(found.p[i]),
+                "mean_rank": _at(found.ranks and found.ranks.estimate, i),
+                "mean_rank_low": _at(found.ranks and found.ranks.low, i),
+                "mean_rank_high": _at(found.ranks and found.ranks.high, i),
+                "first_place": _at(found.first, i), "held_out": None if i else _there(found.held_out),
+            }  # fmt: skip
+
+
+def axis_rows(answers: Sequence[Answer]) -> Iterator[Row]:
+    """Rows of best_by_axis.csv: the best configuration at each value of each axis."""
+    for answer in answers:
+        for one in answer.axes:
+            for option in one.options:
+                found, difference = option.contest, option.difference
+                alike = [found.scores[i].label for i in found.alike]
+                yield {
+                    "subject": answer.subject, "metric": answer.metric.name, "axis": one.axis.key,
+                    "value": one.axis.values[option.rank], "configuration": found.best.label, **_mean(found.best),
+                    "first_place": _at(found.first, 0), "not_distinguished": "; ".join(alike) or None,
+                    "tests": found.tested, "difference": _there(difference.mean),
+                    "difference_low": _there(difference.low), "difference_high": _there(difference.high),
+                    "p": _there(difference.p), "p_holm": _there(option.p), "runs": option.runs,
+                    "diverged": option.diverged,
+                }  # fmt: skip
+
+
+def _mean(score: Score) -> Row:
+    mean, low, high, n, _ = score.interval
+    return {"mean": mean, "low": _there(low), "high": _there(high), "n": n}
+
+
+def _there(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _at(values: Any, i: int) -> float | None:
+    return None if values is None else _there(values[i])

@@ -1,0 +1,202 @@
+"""The answers of a report, against scipy and numpy on the numbers that the runs' own files have."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fanin.report.answers.best import best_on_half
+from fanin.report.make import write_report
+from fanin.report.rank_statistics import first_places
+from fanin.report.statistics import paired_difference, welch_difference
+
+WriteRun = Callable[..., Path]
+SEEDS = 6
+RATES = (0.001, 0.01, 0.1)
+OPTIMIZERS = ("sgd", "adam")
+SMALL = {"depth": 2, "width": 4, "count": 0}
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[tuple[str, float], np.ndarray]:
+    """The test error of each configuration at each seed; a seed shifts all of them alike."""
+    random = np.random.default_rng(7)
+    shared = random.normal(0, 0.02, SEEDS)
+    centre = {("sgd", 0.1): 0.2, ("adam", 0.001): 0.202, ("adam", 0.01): 0.22}
+    of = {(optimizer, lr): centre.get((optimizer, lr), 0.5) for optimizer in OPTIMIZERS for lr in RATES}
+    return {key: mean + shared + random.normal(0, 0.01, SEEDS) for key, mean in of.items()}
+
+
+@pytest.fixture(scope="module")
+def grid(
+    errors: dict[tuple[str, float], np.ndarray], write_run: WriteRun, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Runs of 2 optimizers x 3 rates x 6 seeds, and their report; adam at 0.1 diverged twice."""
+    folder = tmp_path_factory.mktemp("answers")
+    for (optimizer, lr), values in errors.items():
+        for seed, error in enumerate(values):
+            state = "diverged" if (optimizer, lr) == ("adam", 0.1) and seed < 2 else "done"
+            chosen = {"optimizer": optimizer, "optimizer.lr": lr}
+            told = {"test_error": None if state == "diverged" else float(error)}
+            write_run(folder, seed=seed, overrides=chosen, state=state, metrics=told, experiment="runs", **SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fanin.report.make._draw", lambda *_: [])
+        write_report([folder])
+    return folder
+
+
+def rows(grid: Path, name: str) -> list[dict[str, str]]:
+    """A CSV file of the report."""
+    with (grid / "report" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def label(optimizer: str, lr: float) -> str:
+    """A configuration's name."""
+    return f"optimizer={optimizer}, lr={lr:g}"
+
+
+def holm(values: list[float]) -> list[float]:
+    """Holm's correction, written down from its definition: the largest of (m + 1 - j) p_(j) up to i."""
+    order = np.argsort(values)
+    corrected = np.empty(len(values))
+    for place, i in enumerate(order):
+        corrected[i] = max(min(1.0, (len(values) - j) * values[order[j]]) for j in range(place + 1))
+    return corrected.tolist()
+
+
+def test_best_second_intervals_and_holm(grid: Path, errors: dict[tuple[str, float], np.ndarray]) -> None:
+    table = rows(grid, "best.csv")
+    without = {key: values for key, values in errors.items() if key != ("adam", 0.1)}
+    expected = sorted(without, key=lambda key: without[key].mean())
+    assert [row["configuration"] for row in table] == [*(label(*key) for key in expected), label("adam", 0.1)]
+    best = errors[expected[0]]
+    values = [errors[key] for key in expected[1:]] + [errors["adam", 0.1][2:]]
+    others = [best] * len(expected[1:]) + [best[2:]]
+    p = [stats.ttest_rel(one, other).pvalue for one, other in zip(values, others, strict=True)]
+    for row, one, other, raw, corrected in zip(table[1:], values, others, p, holm(p), strict=True):
+        low, high = stats.t.interval(0.95, len(one) - 1, one.mean(), stats.sem(one))
+        assert [float(row[name]) for name in ("mean", "low", "high")] == pytest.approx([one.mean(), low, high])
+        ends = stats.ttest_rel(one, other).confidence_interval()
+        told = [float(row[name]) for name in ("difference", "difference_low", "difference_high", "p", "p_holm")]
+        assert told == pytest.approx([(one - other).mean(), ends.low, ends.high, raw, corrected])
+    assert [row["diverged"] for row in table] == ["0"] * 5 + ["2"]
+
+
+def test_lines_say_what_the_tests_say(grid: Path, errors: dict[tuple[str, float], np.ndarray]) -> None:
+    text = (grid / "report" / "table.md").read_text()
+    table = rows(grid, "best.csv")
+    first = f"- best: {table[0]['configuration']}: test error {100 * float(table[0]['mean']):.3g} % ["
+    alike = [row["configuration"] for row in table[1:] if float(row["p_holm"]) > 0.05]
+    assert first in text
+    assert 0 < len(alike) < 4  # the numbers are such that some are told apart and some are not
+    assert f"not distinguishable from the best at 5 %, {len(alike)} of 5: {'; '.join(alike)} (paired t-tests" in text
+    assert "diverged: 2 of 36 runs; 1 configuration with such a run" in text
+    held_out = float(table[0]["held_out"])
+    assert f"measured on the other it has {100 * held_out:.3g} %" in text
+    assert held_out > float(table[0]["mean"])
+
+
+def test_the_best_rate_for_each_optimizer(grid: Path, errors: dict[tuple[str, float], np.ndarray]) -> None:
+    table = [row for row in rows(grid, "best_by_axis.csv") if row["axis"] == "optimizer"]
+    assert [(row["value"], row["configuration"]) for row in table] == [
+        ("adam", label("adam", 0.001)), ("sgd", label("sgd", 0.1)),
+    ]  # fmt: skip
+    adam, sgd = table
+    difference = errors["adam", 0.001] - errors["sgd", 0.1]
+    assert float(adam["difference"]) == pytest.approx(difference.mean())
+    assert float(adam["p_holm"]) == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
+    assert sgd["difference"] == ""
+    assert (adam["runs"], adam["diverged"], sgd["diverged"]) == ("18", "2", "0")
+    rivals = [errors["adam", 0.01] - errors["adam", 0.001], (errors["adam", 0.1] - errors["adam", 0.001])[2:]]
+    corrected = holm([stats.ttest_1samp(one, 0).pvalue for one in rivals])
+    alike = [label("adam", lr) for lr, p in zip((0.01, 0.1), corrected, strict=True) if p > 0.05]
+    assert adam["not_distinguished"] == "; ".join(alike)
+
+
+def test_ranks_and_first_places(grid: Path, errors: dict[tuple[str, float], np.ndarray]) -> None:
+    """Ranks of scipy, diverged runs behind all; the bootstrap by its exact distribution, 6^6 samples of the seeds."""
+    table = rows(grid, "best.csv")
+    keys = {label(*key): key for key in errors}
+    values = np.array([errors[keys[row["configuration"]]] for row in table])
+    values[-1, :2] = math.inf
+    assert [float(row["mean_rank"]) for row in table] == pytest.approx(stats.rankdata(values, axis=0).mean(axis=1))
+    draws = np.array(np.meshgrid(*[range(SEEDS)] * SEEDS)).reshape(SEEDS, -1)
+    exact = np.bincount(values[:, draws].mean(axis=1).argmin(axis=0), minlength=len(values)) / draws.shape[1]
+    told = np.array([float(row["first_place"]) for row in table])
+    assert told == pytest.approx(exact, abs=4 * 0.5 / math.sqrt(2000))  # four standard errors of 2,000 draws at most
+    assert told.sum() == pytest.approx(1)
+
+
+def test_what_is_best_on_half_costs_what_choosing_gains() -> None:
+    """k sides of equal mean: the least mean is too low by the mean of the least of k normal numbers over sqrt(n).
+
+    What is best on half of the runs has on the other half the mean 0 that all have.
+    """
+    random = np.random.default_rng(3)
+    k, n, trials = 20, 8, 200
+    values = random.normal(size=(trials, n, k))
+    least = values.mean(axis=1).min(axis=1).mean()
+    assert least == pytest.approx(
+        -1.867 / math.sqrt(n), abs=4 * 0.525 / math.sqrt(n * trials)
+    )  # tables of order statistics
+    halves = np.array([best_on_half(one) for one in values])
+    assert abs(halves.mean()) < 4 * halves.std() / math.sqrt(trials)
+
+
+def test_ties_share_the_first_place() -> None:
+    assert first_places(np.array([[1.0, 1.0, 2.0]] * 4)).tolist() == [0.5, 0.5, 0.0]
+    assert first_places(np.array([[math.inf, 1.0]] * 3)).tolist() == [0.0, 1.0]
+
+
+def test_differences_of_independent_and_equal_samples() -> None:
+    random = np.random.default_rng(5)
+    one, other = random.normal(size=7), random.normal(0.8, 2.0, size=4)
+    found, library = welch_difference(one.tolist(), other.tolist()), stats.ttest_ind(other, one, equal_var=False)
+    ends = library.confidence_interval()
+    assert [found.mean, found.p] == pytest.approx([other.mean() - one.mean(), library.pvalue])
+    assert [found.low, found.high] == pytest.approx([ends.low, ends.high])
+    assert paired_difference([0.0, 0.0, 0.0]).p == 1.0
+    assert math.isnan(paired_difference([0.5]).low)
+    assert math.isnan(welch_difference([1.0], [2.0, 3.0]).p)
+
+
+def test_data_sets_have_an_answer_each(tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error on one data set is no better than an error on another, whatever the numbers."""
+    for data, errors in (("mnist", {0.1: 0.05, 0.2: 0.04}), ("digits", {0.1: 0.3, 0.2: 0.4})):
+        for lr, error in errors.items():
+            for seed in (0, 1):
+                chosen = {"data": data, "optimizer.lr": lr}
+                metrics = {"test_error": error + 0.001 * seed}
+                write_run(tmp_path, seed=seed, overrides=chosen, metrics=metrics, experiment="runs", **SMALL)
+    monkeypatch.setattr("fanin.report.make._draw", lambda *_: [])
+    report = write_report([tmp_path])
+    lines = [one.lines[0] for one in report.answers]
+    assert [one.subject for one in report.answers] == ["data=digits", "data=mnist"]
+    assert [line.split(": test")[0] for line in lines] == [
+        "best on data=digits: data=digits, lr=0.1", "best on data=mnist: data=mnist, lr=0.2",
+    ]  # fmt: skip
+
+
+def test_runs_of_one_seed_have_a_best_and_no_test(
+    tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lr in (0.1, 0.2, 0.4):
+        metrics = {"test_error": lr / 2}
+        folder = write_run(tmp_path, overrides={"optimizer.lr": lr}, metrics=metrics, experiment="runs", **SMALL)
+        assert json.loads((folder / "result.json").read_text())["metrics"]["test_error"] == lr / 2
+    monkeypatch.setattr("fanin.report.make._draw", lambda *_: [])
+    (answer,) = write_report([tmp_path]).answers
+    assert answer.lines == [
+        "best: lr=0.1: test error 5 % over 1 seed",
+        "second: lr=0.2: test error 10 % over 1 seed",
+        "not tested: 2 of 2, for want of two seeds that vary",
+        "the best of 3 is chosen by the same seed, which flatters it",
+    ]
