@@ -16,7 +16,7 @@ from fanin.report.figures.lines import geometric_mean
 from fanin.report.read.configurations import Configuration, varying_keys
 from fanin.report.read.series import Profiles
 
-MOST_THEORIES = 24  # configurations; each makes four runs in TensorBoard's list
+MOST_THEORIES = 12  # configurations, as in the figure; each makes four runs in TensorBoard's list, and as many lines
 GROUPS = {
     "weight": ("profile_init", ("activation_norm", "gradient_norm", "weight_variance")),
     "module": ("profile_init_module", ("activation_norm",)),
@@ -35,7 +35,8 @@ def write_tensorboard(
     """Write tensorboard/theory_<configuration>/{median,band_low,...} and tensorboard/figures.
 
     Tags and steps are those of the measured runs, profile_init/<quantity> at step l and profile_init_module/<quantity>
-    at the module's index, so that theory lies over them in one chart. Files of an earlier report are replaced.
+    at the module's index, so that theory lies over them in one chart; among many configurations, which it would hide,
+    it is left out. Files of an earlier report are replaced.
     """
     folder = out / "tensorboard"
     for old in [*folder.glob("theory_*/*/events.out.tfevents.*"), *folder.glob("figures/events.out.tfevents.*")]:
@@ -49,7 +50,7 @@ def write_tensorboard(
         for line, (more, column) in LINES.items()
         for quantity in (quantities if not more else quantities[:1])
     }
-    for one in configurations[:MOST_THEORIES]:
+    for one in configurations if len(configurations) <= MOST_THEORIES else ():
         for line in LINES:
             means = {tag: geometric_mean(values[one.members]) for (name, tag), values in curves.items() if name == line}
             table = pd.DataFrame({tag: pd.Series(mean) for tag, mean in means.items()})
