@@ -88,7 +88,7 @@ def keep(source: Path, target: Path, width: int = 1100) -> None:
     if image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
     for colours in (96, 48, 24):
-        image.quantize(colours).save(target, optimize=True)
+        image.quantize(colours, kmeans=2).save(target, optimize=True)
         if target.stat().st_size < 60_000:
             break
 

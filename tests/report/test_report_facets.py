@@ -281,3 +281,24 @@ def test_values_of_a_metric_are_means_of_what_is_finite(tmp_path: Path, write_ru
     assert values_of(runs, configurations, "train_loss") == [0.5]
     with pytest.raises(UserError, match=r"^--metric train_los: no run has it; did you mean train_loss\?$"):
         values_of(runs, configurations, "train_los")
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_some_of_the_runs_are_taken(tmp_path: Path, write_run: WriteRun) -> None:
+    for optimizer, lr in itertools.product(["adam", "sgd"], [0.01, 0.1]):
+        write_run(tmp_path, overrides={"optimizer": optimizer, "optimizer.lr": lr}, depth=2, width=3, count=2)
+    write_report([tmp_path])
+    whole = (tmp_path / "summary.csv").read_bytes()
+    report = write_report([tmp_path], where=["optimizer=sgd,adam", "optimizer.lr=0.1"])
+    assert [row["optimizer.lr"] for row in csv.DictReader(report.summary_path.open(newline=""))] == ["0.1", "0.1"]
+    assert (tmp_path / "summary.csv").read_bytes() == whole, "that of the grid is of all runs"
+    wrong = {
+        "optimizer=adm": "--where optimizer=adm: no run has this value; they have adam, sgd",
+        "optimizer.lr=0.1,5": "--where optimizer.lr=5: no run has this value; they have 0.01, 0.1",
+        "optimizer.l=1": "--where optimizer.l: no run has this key; did you mean optimizer.lr?",
+        "adam": "--where adam: must be key=value or key=value,value; such as optimizer=sgd,adam",
+    }
+    for word, line in wrong.items():
+        with pytest.raises(UserError) as error:
+            write_report([tmp_path], where=[word])
+        assert str(error.value) == line

@@ -195,7 +195,7 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
         rows = [[place] for place in axes]
     for row, letter, (quantity, (title, unit)) in zip(rows, "abcd", MOVEMENT.items(), strict=True):
         before_and_after_row(row, sheet, trained, profiles, quantity)
-        label_row(row, letter, title, LAYERS, unit)
+        label_row(row, letter, title, LAYERS, unit, last=row is rows[-1])
     styles = {"before training": BEFORE, "after training": AFTER | ({"ls": "-"} if sheet.encoding.dashed else {})}
     handles: list[Artist] = [entry(name, **style) for name, style in styles.items()]
     if diverged := sum(run.state == "diverged" for run in runs):

@@ -54,7 +54,7 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
         metric_row(row, sheet, runs, metrics, column, band=True)
         part, _, what = column.partition("_")
         word = getattr(task_of(runs), what)
-        label_row(row, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", "step", word)
+        label_row(row, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", "step", word, last=row is rows[-1])
     drawn = [place for row in rows for place in row]
     over = "folds" if any(one.folds for one in sheet.configurations) else "seeds"
     banded = any(isinstance(one, PolyCollection) for place in drawn for one in place.collections)

@@ -30,7 +30,7 @@ from fanin.report.read.configurations import Configuration
 
 __all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
 
-FACET = (2.45, 2.6)  # inches, of a panel among several of its quantity
+FACET = (2.45, 2.3)  # inches, of a panel among several of its quantity
 WHOLE = ("step", "weight layer", "module")  # labels of axes that count
 RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,
@@ -192,13 +192,19 @@ def panel(axes: Axes, letter: str, title: str, xlabel: str, ylabel: str = "") ->
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
-def label_row(row: Sequence[Axes], letter: str, title: str, xlabel: str, ylabel: str) -> None:
-    """Title and labels of panels of one quantity: of several the first has the y label, which is the title, too."""
+def label_row(row: Sequence[Axes], letter: str, title: str, xlabel: str, ylabel: str, *, last: bool = True) -> None:
+    """Title and labels of panels of one quantity: of several the first has the y label, which is the title, too.
+
+    Several that are not the last of their x axis have no words below them.
+    """
     if len(row) == 1:
         panel(row[0], letter, title, xlabel, ylabel)
         return
     for axes in row:
         panel(axes, "", "", xlabel)
+        if not last:
+            axes.set_xlabel("")
+            axes.tick_params(axis="x", labelbottom=False)
         axes.tick_params(axis="y", which="both", left=axes is row[0], labelleft=axes is row[0])
     row[0].set_ylabel(title if title.endswith(ylabel) else f"{title}\n{ylabel}")
 

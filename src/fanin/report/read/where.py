@@ -40,7 +40,7 @@ def chosen(runs: Sequence[Run], wanted: Mapping[str, Sequence[Any]]) -> list[Run
     """
     left = list(runs)
     for key, values in wanted.items():
-        names = {canonical(value) for value in values} | {f'"{value}"' for value in values}
+        names = {name for value in values for name in (canonical(value), canonical(str(value)))}
         had = {canonical(value): value for run in runs if (value := run.value(key)) is not None}
         if not had:
             known = sorted({key for run in runs for key in run.overrides} | set(runs[0].config.keys))
@@ -49,8 +49,9 @@ def chosen(runs: Sequence[Run], wanted: Mapping[str, Sequence[Any]]) -> list[Run
             raise UserError(f"--where {key}: no run has this key; {fix}")
         typed = f"--where {key}={','.join(map(display, values))}"
         told = ", ".join(map(display, sorted(had.values(), key=order)[:12])) + (", ..." if len(had) > 12 else "")
-        if names.isdisjoint(had):
-            raise UserError(f"{typed}: no run has this value; they have {told}")
+        for value in values:
+            if had.keys().isdisjoint((canonical(value), canonical(str(value)))):
+                raise UserError(f"--where {key}={display(value)}: no run has this value; they have {told}")
         left = [run for run in left if canonical(run.value(key)) in names]
         if not left:
             raise UserError(f"{typed}: leaves no run of those that the keys before it left")
