@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from fanin.errors import OptionError, choice, flag, integer
 from fanin.probes import measures
 from fanin.probes.capture import Observation
+from fanin.probes.curvature.settings import Curvature
 from fanin.probes.histograms import OF
 from fanin.probes.quantities import TABLE, Measures, Norms, Quantity, own_quantities, resolved, tensors_of
 
@@ -53,6 +55,8 @@ class Probe:
             the profiles' steps and those at which curves have a point, a pass each; see `fanin.probes.histograms`.
         spectrum: whether profiles have spectrum_mean, spectrum_max and spectrum_variance, of the squares of the
             singular values of d output / d input for the first ten examples: a backward pass for each output of each.
+        curvature: what is looked at of the minimized loss's curvature, and when: the keys of
+            `fanin.probes.curvature.settings.Curvature`; nothing without `quantities`.
 
     Raises:
         OptionError: a value that is not allowed, with what is.
@@ -73,6 +77,7 @@ class Probe:
         jacobians: bool = False,
         spectrum: bool = False,
         histograms: Sequence[str] = (),
+        curvature: Mapping[str, Any] | None = None,
     ) -> None:
         self.batch_size = integer("batch_size", batch_size, 1)
         if isinstance(steps, str) or not isinstance(steps, Collection):
@@ -94,7 +99,11 @@ class Probe:
         self.jacobians, self.spectrum = flag("jacobians", jacobians), flag("spectrum", spectrum)
         self.curve_batch = choice("curve_batch", curve_batch, ("train", "fixed"))
         self.band = choice("band", band, ("auto", "law", "redraw", "both", "off"))
+        self.curvature = Curvature.of(curvature)
         self.redraws = None if redraws is None else integer("redraws", redraws, 8)
+
+    takes_fewer: bool = False
+    """Whether a data set of fewer examples than the batch's will do."""
 
     def set_length(self, steps: int) -> None:
         """Learn how many steps the run has, before it begins: curves that name no cadence take theirs from it."""
@@ -117,8 +126,11 @@ class Probe:
 class NoProbe(Probe):
     """No look at all: no profiles, no curves, no verdict on the initialization."""
 
-    def __init__(self) -> None:
-        super().__init__(batch_size=1, every=0, curves=(), band="off")
+    def __init__(self, curvature: Mapping[str, Any] | None = None, batch_size: int | None = None) -> None:
+        wanted = bool(Curvature.of(curvature).quantities)
+        size = batch_size if batch_size is not None else 100 if wanted else 1
+        super().__init__(batch_size=size, every=0, curves=(), band="off", curvature=curvature)
+        self.takes_fewer = batch_size is None
 
     def profile_due(self, step: int) -> bool:
         """Never."""
@@ -128,8 +140,8 @@ class NoProbe(Probe):
 class Trajectory(NoProbe):
     """The parameters at every step, in trajectory.csv, and no other look."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, curvature: Mapping[str, Any] | None = None, batch_size: int | None = None) -> None:
+        super().__init__(curvature, batch_size)
         self.trajectory = True
 
 

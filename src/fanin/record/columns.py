@@ -158,6 +158,15 @@ LANDSCAPE_PATHS = (
 )
 """landscape/NAME-paths.csv: the way of the training, projected on the line or plane."""
 
+CURVATURE = (
+    Column("step", "updates made before the look"),
+    Column("layer", "the layer whose block of the matrix it is of; empty for the whole model"),
+    Column("quantity", "what is measured, such as sharpness or trace; gauss_newton_* of that matrix"),
+    Column("index", "of the k-th eigenvalue from its end, or of a point of the density's curve; empty elsewhere"),
+    Column("value", "the measured number"),
+)
+"""curvature.csv, with `probe.curvature.quantities`: a row per look and number."""
+
 FINAL = (
     *loss_and_error("train", "of the weights that the run ends with, on the whole training part, in evaluation mode"),
     *loss_and_error("val", "of the weights that the run ends with, on the validation part"),
@@ -307,6 +316,9 @@ RESULT = (
     Column("metrics", "the final losses and errors by name"),
     Column("evaluation", "for a classifier: precision, recall, F1, ROC AUC and the confusion matrix of the test part"),
     Column("init", "what the profile at init says, by name; null without a probe"),
+    Column(
+        "curvature", "of the last look: numbers of curvature.csv by quantity, and verdict in words; null without one"
+    ),
     Column("diverged", "step, layer and quantity of the first value that was not finite, else null"),
     Column("overrides", "what makes this run differ from the base of its experiment, its seed included"),
     Column("choices", 'the chosen option of every group, "a+b" where several are taken'),
@@ -324,7 +336,7 @@ RESULT = (
 """result.json, written last: a folder that has it is complete."""
 
 RUN_FILES = (
-    "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "histograms.csv",
+    "status.json", "result.json", "metrics.csv", "profiles.csv", "curvature.csv", "trajectory.csv", "histograms.csv",
     "gradient_check.csv", "run.log", ".lock", ".hydra", "checkpoints",
 )  # fmt: skip
 """The files of a run's folder, beside TensorBoard's events.out.tfevents.*."""

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from fanin.record.columns import HISTOGRAMS, METRICS, PARTS, PROFILES, TEXT, names
+from fanin.record.columns import CURVATURE, HISTOGRAMS, METRICS, PARTS, PROFILES, TEXT, names
 from fanin.record.csv_file import FORMULAS, CsvFile, read_table
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.run_folder import RunFolder
@@ -55,6 +55,22 @@ class ProfileRow:
         return self.axis, self.index, layer, self.quantity, *cells[:4], self.source, *cells[4:]
 
 
+@dataclass(slots=True)
+class CurvatureRow:
+    """One row of curvature.csv, without its step; `index` is None where there is none."""
+
+    layer: str
+    quantity: str
+    index: int | None
+    value: float
+
+    @property
+    def tag(self) -> str:
+        """TensorBoard's tag."""
+        place = "" if self.index is None else f"_{self.index}"
+        return f"curvature/{self.quantity}{place}" + (f"/{self.layer}" if self.layer else "")
+
+
 class Recorder:
     """The open files of one run.
 
@@ -94,6 +110,7 @@ class Recorder:
         self.metrics_file = CsvFile(folder.path / "metrics.csv", names(METRICS), kept_metrics)
         self.profiles_file = CsvFile(folder.path / "profiles.csv", names(PROFILES), kept_profiles)
         self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
+        self.curvature_file: CsvFile | None = None  # likewise
         for file in (self.metrics_file, self.profiles_file):
             self._tell_lost(file)
         self.histograms_file: CsvFile | None = None
@@ -137,6 +154,22 @@ class Recorder:
             self._tell_lost(self.trajectory_file)
         self.trajectory_file.write_cells([(step, *map(_number, point))])
 
+    def curvature(self, step: int, rows: Sequence[CurvatureRow]) -> None:
+        """Record a look at the curvature before a training step; curves of a density go into the file alone."""
+        if self.curvature_file is None:
+            path, resume_step = self.folder.path / "curvature.csv", self._resume_step
+            self.curvature_file = CsvFile(
+                path, names(CURVATURE), lambda row: resume_step is not None and int(row["step"]) < resume_step
+            )
+            self._tell_lost(self.curvature_file)
+        self.curvature_file.write_cells(
+            [
+                (step, row.layer, row.quantity, "" if row.index is None else row.index, _number(row.value))
+                for row in rows
+            ]
+        )
+        self.events.scalars({row.tag: row.value for row in rows if "density" not in row.quantity}, step)
+
     def histograms(
         self, step: int, places: Sequence[tuple[str, int, str]], tags: Sequence[str], rows: Sequence[Sequence[float]]
     ) -> None:
@@ -179,7 +212,7 @@ class Recorder:
     @property
     def rows(self) -> dict[str, int]:
         """How many rows each table has, by its name."""
-        files = (self.metrics_file, self.profiles_file, self.trajectory_file, self.histograms_file)
+        files = (self.metrics_file, self.profiles_file, self.trajectory_file, self.curvature_file, self.histograms_file)
         return {file.path.name: file.count for file in files if file is not None}
 
     def _tell_lost(self, file: CsvFile) -> None:
@@ -202,7 +235,13 @@ class Recorder:
         if state is not None:
             self.events.plugin(*hparams_end(success=state in ("done", "pruned")))
         self.events.close()
-        for file in (self.metrics_file, self.profiles_file, self.trajectory_file, self.histograms_file):
+        for file in (
+            self.metrics_file,
+            self.profiles_file,
+            self.trajectory_file,
+            self.curvature_file,
+            self.histograms_file,
+        ):
             if file is not None:
                 file.close()
 

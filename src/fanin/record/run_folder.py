@@ -171,7 +171,14 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of an earlier attempt; Hydra's record, the log and files that are not a run's stay."""
-        tables = ("metrics.csv", "profiles.csv", "trajectory.csv", "histograms.csv", "gradient_check.csv")
+        tables = (
+            "metrics.csv",
+            "profiles.csv",
+            "curvature.csv",
+            "trajectory.csv",
+            "histograms.csv",
+            "gradient_check.csv",
+        )
         for name in ("result.json", *tables):
             (self.path / name).unlink(missing_ok=True)
         for path in self.path.glob("events.out.tfevents.*"):

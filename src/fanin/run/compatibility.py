@@ -81,7 +81,7 @@ def _check_device(made: Recipe) -> None:
 
 def _check_data(made: Recipe, data: Dataset) -> None:
     examples = len(data.train_x)
-    if made.probe.batch_size > examples:
+    if made.probe.batch_size > examples and not made.probe.takes_fewer:
         raise OptionError("probe.batch_size", made.probe.batch_size, f"at most the {examples} training examples")
     stopping = made.early_stopping
     if stopping and stopping.monitor.startswith("val") and not len(data.val_x):

@@ -29,9 +29,17 @@ from fanin.targets import own_source
 NOT_IDENTITY = ("force", "pause_at", "data.root", "trainer.progress", "objective", "study")
 """Keys about where and how a run is computed and reported, not about what is computed; with all keys below them."""
 
+LOOK: dict[str, Any] = {
+    "quantities": [], "every": 0, "data": "probe", "mode": "evaluation", "matrices": ["hessian"], "layers": False,
+    "k": 1, "tolerance": 0.01, "products": 100, "vectors": 30, "bins": 100, "rho": 0.05, "stationary": 0.001,
+}  # fmt: skip
+"""The keys of a look at the curvature where there is none."""
+
 LATER: dict[str, Any] = {
     "initializer.bias_variance": 0,
     "probe.band": "auto",
+    "probe.batch_size": None,
+    **{f"probe.curvature.{name}": value for name, value in LOOK.items()},
     "probe.histograms": [],
     "probe.jacobians": False,
     "probe.measures": None,

@@ -65,6 +65,7 @@ def result_of(
         "metrics": metrics,
         "evaluation": None if one.evaluation is None else {"test": one.evaluation},
         "init": initial(overlay, one.spectrum),
+        "curvature": dict(one.curvature.found) or None,
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},
         "overrides": identity.overrides,
         "choices": identity.choices,

@@ -79,6 +79,11 @@ class FusedLearner(Learner):
         """The network of the first run."""
         return self.members[0].model
 
+    @property
+    def networks(self) -> list[TrainedModel]:
+        """Of all runs, views of the stacked tensors."""
+        return self.members
+
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update of every run; see Learner."""
         inputs, targets = batch

@@ -56,6 +56,11 @@ class Learner(ABC):
     def model(self) -> nn.Module:
         """The model of the first run."""
 
+    @property
+    @abstractmethod
+    def networks(self) -> Sequence[Any]:
+        """The R networks in training, a `TrainedModel` each, with the tensors that are trained."""
+
     @abstractmethod
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update of every run; a run whose loss is not finite takes none (unless told to continue).

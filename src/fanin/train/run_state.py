@@ -14,6 +14,7 @@ from torch import Tensor
 from fanin.parts.regularizers import Patience
 from fanin.parts.schedules import Schedule
 from fanin.record.recorder import ProfileRow, Recorder
+from fanin.train.curvature_look import CurvatureState
 from fanin.train.learner import Culprit
 
 State = dict[str, Any]
@@ -61,6 +62,7 @@ class Run:
     diverged: tuple[int, Culprit] | None = None
     evaluation: dict[str, Any] | None = None
     spectrum: dict[str, float] = field(default_factory=dict)
+    curvature: CurvatureState = field(default_factory=CurvatureState)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -141,6 +143,7 @@ class Run:
             "best_weights": self.best_weights if self.patience else None,
             "diverged_at": self.diverged[0] if self.diverged else None,
             "rows": self.recorder.rows,
+            "curvature": self.curvature.state_dict(),
         }
 
     def load_state_dict(self, state: State, culprit: Culprit | None) -> None:
@@ -151,5 +154,6 @@ class Run:
         if self.patience:
             self.patience.load_state_dict(state["patience"])
         self.best_weights = state["best_weights"]
+        self.curvature = CurvatureState.of(state.get("curvature"))
         if state["diverged_at"] is not None and culprit is not None:
             self.diverged = (state["diverged_at"], culprit)

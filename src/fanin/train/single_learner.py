@@ -47,6 +47,11 @@ class SingleLearner(Learner):
         """The network."""
         return self.own.model
 
+    @property
+    def networks(self) -> list[TrainedModel]:
+        """The only one."""
+        return [self.own]
+
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update; see Learner."""
         own, inputs, targets = self.own, batch[0][0], batch[1][0]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fanin.probes.curvature.operators import Operator, dots, unit
 
-LEAST = 3
+LEAST = 4
 """Products before an iteration may end: a start that is an eigenvector, of another eigenvalue, would end at once."""
 
 
@@ -70,7 +70,7 @@ class Iteration:
         self._next = unit(start)
         empty = self._next.norm(dim=-1) == 0
         if bool(empty.any()):
-            self._next = torch.where(empty.unsqueeze(-1), self._fresh(0), self._next)
+            self._next = torch.where(empty.unsqueeze(-1), self._fresh(0, empty), self._next)
 
     @property
     def done(self) -> int:
@@ -92,8 +92,7 @@ class Iteration:
         if j + 1 < self.most:
             following = unit(w)
             if bool(spent.any()):
-                fresh = spent.to(w.device).unsqueeze(-1)
-                following = torch.where(fresh, self._fresh(j + 1), following)
+                following = torch.where(spent.to(w.device).unsqueeze(-1), self._fresh(j + 1, spent), following)
             self._next = following
 
     def matrices(self) -> Tridiagonal:
@@ -120,9 +119,13 @@ class Iteration:
             w = w - torch.bmm(torch.bmm(basis, w.unsqueeze(-1)).mT, basis).squeeze(1)
         return w
 
-    def _fresh(self, count: int) -> Tensor:
-        """Random unit vectors, orthogonal to the basis."""
-        drawn = [torch.randn(self.operator.size, generator=one) for one in self.generators]
+    def _fresh(self, count: int, which: Tensor) -> Tensor:
+        """Random unit vectors of some runs, orthogonal to the basis; 0 for the others, which draw nothing."""
+        size = self.operator.size
+        drawn = [
+            torch.randn(size, generator=one) if wanted else torch.zeros(size)
+            for one, wanted in zip(self.generators, which.tolist(), strict=True)
+        ]
         return unit(self._orthogonal(unit(torch.stack(drawn).to(self._basis)), count))
 
 

@@ -14,7 +14,7 @@ from fanin.report.read.folders import Run
 
 RECORD = ".figures.json"
 READ = (
-    "status.json", "result.json", "metrics.csv", "profiles.csv", "trajectory.csv", "histograms.csv",
+    "status.json", "result.json", "metrics.csv", "profiles.csv", "curvature.csv", "trajectory.csv", "histograms.csv",
     ".hydra/config.yaml",     ".hydra/hydra.yaml", ".hydra/overrides.yaml",
 )  # fmt: skip
 """What a report may read of a run."""
