@@ -28,6 +28,7 @@ from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
 from fanin.report.read.series import Metrics, Profiles
 from fanin.report.read.where import chosen, where_of
 from fanin.report.run_pages import write_run_page
+from fanin.report.search.told import SearchTold, search_told
 from fanin.report.seed_events import write_seeds
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.formats import Grid, formats_there, write_formats
@@ -118,11 +119,14 @@ def _write_report(
     sheet = Sheet(titled(runs), setting(runs, configurations), configurations, values, follows)
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]
-    mark = fingerprint(runs, [how.style, repr(by), *group_by, *(one.source for one in studies)])
+    search = search_told(grid, runs, configurations)
+    searched = search.lines() if search is not None else []
+    sources = [one.source for one in studies]
+    mark = fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
     figures = None if how.redraw else drawn_before(out, None if how.numbers_only else mark)
     if figures is None:
         forget(out)
-        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style)
+        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search)
         remember(out, mark, figures)
     answers = answers_of(runs, configurations, without={one.experiment for one in studies})
     said = told(answers, configurations)
@@ -140,6 +144,7 @@ def _write_report(
     if claims:
         write_table(tables[2], ("experiment", "verdict", "claim", "evidence"), judged)
     tables += write_answers(out, answers)
+    tables += search.tables(out) if search is not None else []
     summary = rows_of(runs, grid)
     summary_path = _write_summary(runs, found, grid, out, explicit=how.asked is not None)
     if not how.numbers_only:
@@ -151,7 +156,7 @@ def _write_report(
         title=sheet.title, setting=sheet.setting, grid=grid, out=out, summary=pd.DataFrame(summary),
         summary_path=summary_path, study=pd.DataFrame(rows, dtype=object), table=table,
         claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
-        tables=tables, figures=figures, index=out / "index.html", notes=notes, answers=said,
+        tables=tables, figures=figures, index=out / "index.html", notes=notes, answers=said, search=searched,
     )  # fmt: skip
     if runs[0].folder == grid:  # the run that was asked for
         report = replace(
@@ -172,6 +177,7 @@ def _draw(
     studies: Sequence[Judged],
     out: Path,
     style: str,
+    search: SearchTold | None,
 ) -> list[Path]:
     """Draw what there is data for, studies' own figures first."""
     study = only(studies, runs)
@@ -179,6 +185,7 @@ def _draw(
     with look(style):
         drawn = {one.experiment: one.draw(out) for one in studies}
         figures = {
+            **(search.figures(sheet) if search is not None else {}),
             "study": study_figure(sheet, runs, profiles, metrics) if usual else None,
             "movement": movement_figure(sheet, runs, profiles),
             "curves": curves_figure(sheet, runs, metrics),

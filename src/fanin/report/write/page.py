@@ -32,6 +32,7 @@ class Report:
         table: the table for people.
         claims, captions: of the experiments that are studies: judged; of their own figures, by the experiment's name.
         tables, figures, index: the files written, and the page.
+        search: what it says of a search, a line each.
         notes: what is not as it should be, a line each, beginning with the name of the run or the experiment.
         answers: what the sweep says, of each experiment and data set that is no study.
         run_page: of the run whose folder was asked for.
@@ -53,6 +54,7 @@ class Report:
     notes: list[str]
     answers: list[Told] = field(default_factory=list)
     run_page: Path | None = None
+    search: Sequence[str] = ()
 
 
 def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: str) -> None:

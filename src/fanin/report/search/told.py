@@ -1,0 +1,193 @@
+"""What a report says of a search: the best configuration and how sure that is, tables, and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fanin.errors import counted
+from fanin.record.csv_file import write_table
+from fanin.record.overrides import display
+from fanin.record.search_files import RungRow
+from fanin.report.figures.style import Sheet
+from fanin.report.read.axes import axes_of
+from fanin.report.read.configurations import Configuration
+from fanin.report.read.folders import Run
+from fanin.report.search import figures
+from fanin.report.search.importance import KNOWN, Importance, importances
+from fanin.report.search.pareto import front
+from fanin.report.search.searched import Axis, Searched, searched
+from fanin.report.statistics import mean_interval, paired
+
+METRICS = ("val_error", "val_loss", "test_error", "test_loss", "train_loss")
+"""Of a grid that searches for nothing: the first that its runs have, small is good."""
+
+
+@dataclass
+class SearchTold:
+    """A search as its report has it.
+
+    Attributes:
+        metrics, signs: what was searched for; 1 where it is to be small, -1 where it is to be large.
+        rows: of rungs.csv.
+        found: the configurations on their axes.
+        shares, good: the importances by fANOVA and by PED-ANOVA, [] of several metrics.
+    """
+
+    metrics: list[str]
+    signs: np.ndarray[Any, np.dtype[np.float64]]
+    rows: list[RungRow]
+    found: Searched
+    shares: list[Importance]
+    good: list[Importance]
+
+    def figures(self, sheet: Sheet) -> dict[str, Figure | None]:
+        """By name."""
+        metric, sign = self.metrics[0], float(self.signs[0])
+        if not self.rows:
+            return {
+                "importance": figures.importance_figure(sheet, self.shares, self.good),
+                "parallel": figures.parallel_figure(sheet, self.found, metric, sign),
+            }
+        if len({row.steps for row in self.rows}) > 1:
+            metric += f" after {self.found.steps} steps"
+        many = len(self.metrics) > 1
+        drawn: dict[str, Callable[[], Figure | None]] = {
+            "pareto": lambda: figures.pareto_figure(sheet, self.found, self.metrics, self.signs),
+            "search": lambda: figures.search_figure(sheet, self.found, metric, sign, self.shares, self.good),
+            "parallel": lambda: figures.parallel_figure(sheet, self.found, metric, sign),
+            "rungs": lambda: None if many else figures.rungs_figure(sheet, self.rows, self.metrics[0]),
+        }
+        return {name: draw() for name, draw in drawn.items()}
+
+    def lines(self) -> list[str]:
+        """The best configuration with its interval, how far the second is from it, and what mattered."""
+        if len(self.metrics) > 1:
+            best = front(self.found.values * self.signs)
+            return [f"{len(best)} of {counted(len(self.found.trials), 'configuration')} are on the Pareto front"]
+        sign, metric = float(self.signs[0]), self.metrics[0]
+        if not self.rows:
+            return [f"share of the variance of {metric}: {self._shares()}"]
+        longest: dict[int, dict[int, float]] = {}
+        for row in sorted(self.rows, key=lambda row: row.steps):  # the last that is known of each seed
+            longest.setdefault(row.trial, {})[row.seed] = row.values[0]
+        full = max(row.steps for row in self.rows)
+        ended = {row.trial for row in self.rows if row.steps == full and row.good}
+        means = sorted((sign * float(np.mean(list(longest[trial].values()))), trial) for trial in ended)
+        if not means:
+            return []
+        first = means[0][1]
+        one = mean_interval(longest[first].values(), share=metric.endswith("_error"))
+        told = f"{one.mean:.4g}" + (f" [{one.low:.4g}, {one.high:.4g}] over {one.n} seeds" if one.n > 1 else "")
+        lines = [f"best of {len(longest)}: trial {first}, {metric} {told}: {self.words(first)}"]
+        if len(means) > 1:
+            lines.append(self._second(means[1][1], longest[first], longest[means[1][1]]))
+        if self.shares:
+            lines.append(f"share of the variance after {self.found.steps} steps: {self._shares()}")
+        return lines
+
+    def _shares(self) -> str:
+        return ", ".join(f"{one.name} {one.share:.0%} [{one.low:.0%}, {one.high:.0%}]" for one in self.shares)
+
+    def _second(self, trial: int, best: dict[int, float], other: dict[int, float]) -> str:
+        """How far the second is from the best, over the seeds that both have."""
+        apart = [other[seed] - best[seed] for seed in best if seed in other]
+        if len(apart) < 2 or not np.isfinite(apart).all():
+            return f"second: trial {trial}, {np.mean(list(other.values())):.4g}; with one seed there is no interval"
+        told = paired(apart)
+        sure = "apart" if told.low > 0 or told.high < 0 else "not told apart"
+        return (
+            f"second: trial {trial}, differs by {told.mean:.3g} [{told.low:.3g}, {told.high:.3g}] over "
+            f"{len(apart)} paired seeds: {sure}"
+        )
+
+    def words(self, trial: int) -> str:
+        """A configuration as it is typed."""
+        if trial not in self.found.trials:
+            return ""
+        settings = self.found.settings[self.found.trials.index(trial)]
+        named = zip(self.found.axes, settings, strict=True)
+        return " ".join(f"{axis.name.split(' ')[0]}={display(value)}" for axis, value in named if value is not None)
+
+    def tables(self, out: Path) -> list[Path]:
+        """Write search.csv, a row per configuration with whether it is on the front, and importance.csv."""
+        kinds = (("fANOVA", self.shares), ("PED-ANOVA", self.good))
+        told = [[kind, one.name, one.share, one.low, one.high] for kind, some in kinds for one in some]
+        if told:
+            write_table(out / "importance.csv", ["method", "axis", "share", "low", "high"], told)
+        if not self.rows:
+            return [out / "importance.csv"]
+        best = set(front(self.found.values * self.signs))
+        header = ["trial", "steps", *self.metrics, *(axis.name for axis in self.found.axes), "front"]
+        rows = [
+            [trial, self.found.steps, *map(_cell, values), *settings, index in best]
+            for index, (trial, values, settings) in enumerate(
+                zip(self.found.trials, self.found.values.tolist(), self.found.settings, strict=True)
+            )
+        ]
+        write_table(out / "search.csv", header, rows)
+        return [out / "search.csv", *([out / "importance.csv"] if told else [])]
+
+
+def _cell(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def search_told(grid: Path, runs: Sequence[Run], configurations: Sequence[Configuration]) -> SearchTold | None:
+    """What the files of a grid's folder say of its search or, where there was none, of a grid over two axes or more.
+
+    Args:
+        grid: the folder.
+        runs: in it, as they were read.
+        configurations: of them.
+
+    Returns:
+        None where there is nothing of the kind to say.
+    """
+    read = searched(grid, runs)
+    if read is None:
+        return _of_grid(runs, configurations)
+    said, rows, found = read
+    signs = np.array([-1.0 if one == "maximize" else 1.0 for one in said["directions"]])
+    metrics = [str(one) for one in said["metrics"]]
+    return _with_shares(metrics, signs, rows, found)
+
+
+def _of_grid(runs: Sequence[Run], configurations: Sequence[Configuration]) -> SearchTold | None:
+    """A grid of enough configurations that differ in two keys or more, by the first metric that its runs have."""
+    if len(configurations) < KNOWN or len({run.experiment for run in runs}) > 1:
+        return None
+    varying = axes_of(configurations)
+    metric = next((name for name in METRICS if any(run.metric(name) is not None for run in runs)), None)
+    if len(varying) < 2 or metric is None:
+        return None
+    axes = [
+        Axis(one.key, tuple(one.label(i).partition("=")[2] for i in range(len(one.values))),
+             np.full(len(one.values), 1 / len(one.values)), one.kind != "choice")
+        for one in varying
+    ]  # fmt: skip
+    numbers = [[run.metric(metric) for run in (runs[i] for i in one.members)] for one in configurations]
+    values = np.array([[np.mean([np.nan if x is None else x for x in some])] for some in numbers], float)
+    values = np.where(np.isfinite(values), values, np.nan)
+    settings = [[one.values[one.ranks[row]] for one in varying] for row in range(len(configurations))]
+    places = np.array([one.ranks for one in varying]).T
+    found = Searched(axes, list(range(len(configurations))), places, values, settings, 0)
+    told = _with_shares([metric], np.array([1.0]), [], found)
+    return told if told.shares else None
+
+
+def _with_shares(
+    metrics: list[str], signs: np.ndarray[Any, np.dtype[np.float64]], rows: list[RungRow], found: Searched
+) -> SearchTold:
+    shares: list[Importance] = []
+    good: list[Importance] = []
+    if len(metrics) == 1:
+        costs = found.values[:, 0] * signs[0]
+        shares = importances(found.axes, found.places, costs)
+        good = importances(found.axes, found.places, costs, good=True)
+    return SearchTold(metrics, signs, rows, found, shares, good)
