@@ -56,8 +56,8 @@ def print_study(report: Report, console: Console) -> None:
         console.print(Text(f"no room for {'; '.join(left_out)}: see {near(report.tables[1])}"))
     if (more := len(report.study) - MOST_ROWS) > 0:
         console.print(Text(f"and {counted(more, 'more configuration')} in {near(report.tables[1])}"))
-    for said in report.search:
-        console.print(Text(said))
+    for words in report.search:
+        console.print(Text(words))
     for claim in report.claims:
         told = Text(f"claim {claim.verdict}: ", style=CLAIMS[claim.holds])
         console.print(told.append(f"{claim.text} ({claim.evidence})", style="default"))
