@@ -33,9 +33,14 @@ GOALS = {
     "s for the same command again": "at most 5",
     "s for 3 x 64 profiles at init, auto, from return to report": "at most 10",
     "s for fanin-report on the 1,000 runs, every figure drawn": "at most 10",
+    "halving search of 81 configurations: basic / auto": "at least 2",
+    "the same, auto / as many run-steps of 81 runs, fused": "at most 1.5",
     "s for fanin --help": "at most 0.6",
     "ms to load the bundled digits": "at most 100",
 }
+SEARCHED = 81 * 10 + 27 * 20 + 9 * 60 + 3 * 180 + 1 * 540
+"""Run-steps of the search, on all of its rungs."""
+
 GRID = [part for part in STUDY if not part.startswith(("trainer.checkpoint", "trainer.progress"))]
 
 
@@ -68,6 +73,9 @@ def main() -> None:
         words = ["experiment=init_study", "trainer.steps=0", "seed=range(0,64)", "hydra/launcher=auto"]
         profiles = command(words, Path(scratch) / "profiles")
         report = timed("fanin-report", str(Path(scratch) / "jobs"))
+        searches = {one: search_seconds(one, Path(scratch)) for one in ("auto", "basic")}
+        words = ["seed=range(0,81)", f"trainer.steps={SEARCHED // 81}", "hydra/launcher=fused"]
+        together = command([*GRID, *words], Path(scratch) / "together")
         start = min(timed("fanin", "--help") for _ in range(3))
     fused, lightning = rates["fused"], rates["Lightning, one after the other"]
     figures = [
@@ -80,6 +88,8 @@ def main() -> None:
         f"{second:.1f}",
         f"{profiles:.1f}",
         f"{report:.1f}",
+        f"{searches['basic'] / searches['auto']:.2f}",
+        f"{searches['auto'] / together:.2f}",
         f"{start:.2f}",
         f"{1e3 * min(loading() for _ in range(5)):.0f}",
     ]
@@ -101,6 +111,14 @@ def main() -> None:
 def command(words: list[str], folder: Path) -> float:
     """Seconds that `fanin -m ...` takes, from return to summary."""
     return timed("fanin", "-m", *words, f"hydra.sweep.dir={folder}")
+
+
+def search_seconds(launcher: str, scratch: Path) -> float:
+    """Seconds that successive halving of 81 configurations takes: rungs of 10, 30, 90, 270 and 810 steps."""
+    rates = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
+    typed = [part for part in GRID if not part.startswith(("optimizer.lr", "data.val_size"))]
+    words = ["hydra/sweeper=search", "hydra.sweeper.budget=halving", "trainer.steps=810", rates]
+    return command([*typed, *words, f"hydra/launcher={launcher}"], scratch / f"search_{launcher}")
 
 
 def timed(program: str, *words: str) -> float:
