@@ -132,9 +132,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(words: tuple[str, ...], tm
 
 
 def test_a_metric_that_no_run_has_is_told_with_those_there_are(tmp_path: Path) -> None:
-    said = fanin(
-        tmp_path, *SEARCH, "optimizer.lr=0.1,0.2", "trainer.steps=3", "hydra.sweeper.metric=init.f2"
-    )
+    said = fanin(tmp_path, *SEARCH, "optimizer.lr=0.1,0.2", "trainer.steps=3", "hydra.sweeper.metric=init.f2")
     assert said.code == 1
     assert "hydra.sweeper.metric=init.f2: must be a number that the runs have: accuracy," in said.err[-1]
 
