@@ -21,7 +21,7 @@ def drawn(grid: Path, group_by: list[str] | None = None, *, redraw: bool = False
     for path in (grid / "report").glob("*.*g"):
         os.utime(path, (LONG_AGO, LONG_AGO))
     report = write_report([grid], None, group_by, redraw=redraw)
-    assert all(f'src="{path.name}"' in report.index.read_text() for path in report.figures if path.suffix == ".png")
+    assert all(f'{path.stem}.svg">' in report.index.read_text() for path in report.figures if path.suffix == ".png")
     return {path.name for path in report.figures if path.stat().st_mtime > LONG_AGO}
 
 

@@ -1,23 +1,33 @@
-"""The page of a report: study table, figures, runs with their states, notes; one file, no script, no network."""
+"""The page of a report: study table, figures, runs with their states, notes; one file, no network."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
+from markupsafe import Markup, escape
 
 from fanin.record.columns import STATES
 from fanin.record.outcome import metric_words
+from fanin.record.overrides import display
 from fanin.record.summary import METRICS
 from fanin.report.answers.words import Told
+from fanin.report.read.configurations import canonical, short_keys
 from fanin.report.read.folders import Run, task_of
 from fanin.report.studies.base import Claim
 from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words
 from fanin.report.write.templates import write_template
+
+LARGEST_INLINE = 200_000
+"""Bytes of a figure that stands in the page itself; of a larger one the page shows the PNG."""
+
+MOST_KEYS = 12
+"""Of what varies, columns in the table of runs."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +80,43 @@ def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theo
     for path in report.figures:
         figures.setdefault(path.stem, {})[path.suffix] = path
 
+    def shown(value: object) -> str:
+        return "" if value is None else display(value)
+
     def href(path: Path) -> str:
         """The path relative to the page; a leading "./" keeps a name with a colon from reading as an address."""
         return quote("./" + Path(os.path.relpath(path, report.out)).as_posix())
 
+    drawn = {name: svg for name, paths in figures.items() if (svg := inline(paths.get(".svg"), name))}
+    filters: dict[str, Callable[..., str]] = {"href": href, "words": metric_words, "shown": shown, "titled": titled}
     write_template(
-        report.index, "page.html", {"href": href, "words": metric_words}, report=report, runs=runs, figures=figures,
+        report.index, "page.html", filters, report=report, runs=runs, figures=figures,
         states={state: count for state in STATES if (count := sum(run.state == state for run in runs))},
         theory=theory, initialization=INITIALIZATION, intervals=interval_words(rows), metrics=metrics,
-        task=task_of(runs),
+        task=task_of(runs), keys=keys_of(runs), drawn=drawn,
     )  # fmt: skip
+
+
+def keys_of(runs: Sequence[Run]) -> dict[str, str]:
+    """The keys in which runs differ, with their short names; the seed the last."""
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    varying = [key for key in keys if len({canonical(run.value(key)) for run in runs}) > 1]
+    return short_keys(sorted(varying, key=lambda key: key == "seed")[-MOST_KEYS:])
+
+
+def inline(path: Path | None, name: str) -> str | None:
+    """A small figure as a part of the page: its element `svg`, ids led by the figure's name; None of another file."""
+    if path is None or not path.is_file() or path.stat().st_size > LARGEST_INLINE:
+        return None
+    text = path.read_bytes().decode(errors="replace")
+    start = text.find("<svg")
+    if start < 0:
+        return None
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text[start:], flags=re.DOTALL)
+    return re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", text)
+
+
+def titled(svg: str, title: str, text: str) -> Markup:
+    """A figure with what a screen reader says of it."""
+    head = Markup("<title>{}</title><desc>{}</desc>").format(title, text)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1).replace(">", f">{head}", 1))
