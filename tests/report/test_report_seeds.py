@@ -129,3 +129,27 @@ def test_many_runs_are_pointed_to_their_means(tmp_path: Path, write_run: WriteRu
     print_study(write_report([tmp_path / "grid"]), Console(file=told, width=200))
     assert not seeds.exists()
     assert "over seeds)" not in told.getvalue()
+
+
+def test_of_more_configurations_than_are_ticked_the_best_are_picked(tmp_path: Path, write_run: WriteRun) -> None:
+    """41 configurations, one of which diverged: custom scalars are blank, and the best 20 and all are 21 runs."""
+    order = np.random.default_rng(5).permutation(41)
+    for place, rank in enumerate(order):
+        error = {"train_error": math.nan if rank == 40 else 0.1 + rank / 50}
+        overrides = {"initializer.c": (place + 1) / 16}
+        write_run(tmp_path / "grid", c=2.0, seed=0, overrides=overrides, metrics=error, **SMALL)
+    told = StringIO()
+    print_study(write_report([tmp_path / "grid"]), Console(file=told, width=200))
+    best = tmp_path / "grid" / "report" / "tensorboard" / "best"
+    assert f"tensorboard --logdir {best}  (the best configurations, and quantiles of all)" in told.getvalue()
+    chosen = [f"{rank + 1:02},c={(int(np.flatnonzero(order == rank)[0]) + 1) / 16:g}" for rank in range(20)]
+    assert sorted(path.name for path in best.iterdir()) == [*chosen, "all_41_configurations"]
+    table = metrics_of(tmp_path / "grid", "*").groupby("step")["batch_loss"]
+    expected = table.quantile(0.84).to_dict()
+    assert scalars(best / "all_41_configurations", "quantile_84/batch/loss") == pytest.approx(expected, rel=1e-6)
+    for run in sorted((tmp_path / "grid").glob("*/status.json"))[:1]:  # 40 are ticked
+        run.unlink()
+        (run.parent / "result.json").unlink()
+        (run.parent / ".hydra" / "config.yaml").unlink()
+    write_report([tmp_path / "grid"])
+    assert not best.exists()

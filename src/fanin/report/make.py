@@ -29,7 +29,7 @@ from fanin.report.read.series import Metrics, Profiles
 from fanin.report.read.where import chosen, where_of
 from fanin.report.run_pages import write_run_page
 from fanin.report.search.told import SearchTold, search_told
-from fanin.report.seed_events import write_seeds
+from fanin.report.seed_events import write_best, write_seeds
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.formats import Grid, formats_there, write_formats
 from fanin.report.write.page import Report, write_page
@@ -128,7 +128,7 @@ def _write_report(
         forget(out)
         figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search)
         remember(out, mark, figures)
-    answers = answers_of(runs, configurations, without={one.experiment for one in studies})
+    answers = answers_of(runs, configurations, by.metric, without={one.experiment for one in studies})
     said = told(answers, configurations)
     rows = study_rows(runs, configurations)
     table = table_of(rows, only(studies, runs), runs, configurations)
@@ -150,6 +150,7 @@ def _write_report(
     if not how.numbers_only:
         write_tensorboard(out, configurations, profiles, figures)
         write_seeds(out, configurations, metrics, profiles)
+        write_best(out, configurations, values, metrics, profiles)
     notes += [note for one in studies for note in one.notes]
     notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
     report = Report(

@@ -1,14 +1,15 @@
-"""Means and quantiles over seeds for TensorBoard: 20 lines where the grid has 200 runs."""
+"""Means and quantiles over seeds for TensorBoard, and the best of very many: 20 lines where the grid has 200 runs."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fanin.errors import counted
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.recorder import TAGS
 from fanin.record.tensorboard_plugins import hparams_end, hparams_start, quantile_layout
@@ -19,6 +20,9 @@ from fanin.report.statistics import Floats, mean_curve
 from fanin.report.theory_events import file_name
 
 FOLDER = "seeds"
+BEST_FOLDER = "best"
+BEST = 20  # configurations
+MOST_TICKED = 40  # runs that TensorBoard ticks by itself
 MOST = 1000  # configurations
 QUANTILES = {"quantile_16": 0.16, "quantile_50": 0.5, "quantile_84": 0.84}
 """What is put in front of a metric's tag, and the share of runs that lie below."""
@@ -35,37 +39,74 @@ def write_seeds(out: Path, configurations: Sequence[Configuration], metrics: Met
     quantile_16/<tag>, 50 and 84 their quantiles; of profiles over depth the geometric mean. Hyperparameters are what
     varies. What an earlier report has left there is replaced.
     """
-    folder = out / "tensorboard" / FOLDER
+    folder = _emptied(out / "tensorboard" / FOLDER)
+    profile, varying = _over_depth(profiles), varying_keys(configurations)
+    several = [one for one in configurations[:MOST] if len(one.members) > 1]
+    return [_write(folder / file_name(one.label), one, varying, metrics, profile) for one in several]
+
+
+def write_best(
+    out: Path, configurations: Sequence[Configuration], values: Sequence[float], metrics: Metrics, profiles: Profiles
+) -> list[Path]:
+    """Write tensorboard/best/<rank>,<configuration> for the best of very many, and <all> for all; the folders written.
+
+    TensorBoard's custom scalars tick no run where there are more than MOST_TICKED, and are blank. Here are few: the
+    means over seeds of the BEST configurations of least metric, and of all the mean and the quantiles over their runs.
+
+    Args:
+        out: the report's folder.
+        configurations, metrics, profiles: of the report.
+        values: the metric of each configuration, the smaller the better; nan where there is none.
+    """
+    folder = _emptied(out / "tensorboard" / BEST_FOLDER)
+    if len(configurations) <= MOST_TICKED:
+        return []
+    profile, varying = _over_depth(profiles), varying_keys(configurations)
+    ranked = sorted((i for i, value in enumerate(values) if math.isfinite(value)), key=lambda i: values[i])[:BEST]
+    chosen = {f"{rank:02},{file_name(configurations[i].label)}": configurations[i] for rank, i in enumerate(ranked, 1)}
+    every = Configuration("", {}, [i for one in configurations for i in one.members], "all")
+    chosen[f"all_{len(configurations)}_configurations"] = every
+    return [_write(folder / name, one, varying, metrics, profile) for name, one in chosen.items()]
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder without what an earlier report has left there."""
     for old in folder.glob("*/events.out.tfevents.*"):
         old.unlink()
     for emptied in [*folder.glob("*/"), *([folder] if folder.is_dir() else [])]:
         if not any(emptied.iterdir()):
             emptied.rmdir()
-    profile = {
+    return folder
+
+
+def _over_depth(profiles: Profiles) -> dict[str, Floats]:
+    """The profiles [runs, layers] of OVER_DEPTH, by their tags."""
+    return {
         f"profile_{snapshot}/{quantity}": profiles.matrix(snapshot, "weight", quantity)
         for snapshot, quantities in OVER_DEPTH
         for quantity in quantities
     }
-    varying, written = varying_keys(configurations), []
-    for one in configurations[:MOST]:
-        if len(one.members) < 2:
-            continue
-        events = EventFile(folder / file_name(one.label))
-        written.append(events.folder)
-        named = {key: one.values[key] for key in varying if key in one.values}
-        events.plugin(*hparams_start(f"{len(one.members)} runs of {one.label}", named))
-        events.summary(quantile_layout(tuple(QUANTILES)), 0)
-        for step, values in sorted(_over_steps(one, metrics).items()):
-            events.scalars(values, step)
-        depth = {tag: geometric_mean(matrix[one.members]) for tag, matrix in profile.items() if matrix.size}
-        for layer in range(max(map(len, depth.values()), default=0)):
-            there = {tag: float(mean[layer]) for tag, mean in depth.items() if layer < len(mean)}
-            finite = {tag: value for tag, value in there.items() if math.isfinite(value)}
-            if finite:
-                events.scalars(with_log10(finite), layer + 1)
-        events.plugin(*hparams_end(success=True))
-        events.close()
-    return written
+
+
+def _write(
+    folder: Path, one: Configuration, varying: Sequence[str], metrics: Metrics, profile: Mapping[str, Floats]
+) -> Path:
+    """Write one configuration as a run of TensorBoard's."""
+    events = EventFile(folder)
+    named = {key: one.values[key] for key in varying if key in one.values}
+    events.plugin(*hparams_start(f"{counted(len(one.members), 'run')} of {one.label}", named))
+    events.summary(quantile_layout(tuple(QUANTILES)), 0)
+    for step, values in sorted(_over_steps(one, metrics).items()):
+        events.scalars(values, step)
+    depth = {tag: geometric_mean(matrix[one.members]) for tag, matrix in profile.items() if matrix.size}
+    for layer in range(max(map(len, depth.values()), default=0)):
+        there = {tag: float(mean[layer]) for tag, mean in depth.items() if layer < len(mean)}
+        finite = {tag: value for tag, value in there.items() if math.isfinite(value)}
+        if finite:
+            events.scalars(with_log10(finite), layer + 1)
+    events.plugin(*hparams_end(success=True))
+    events.close()
+    return events.folder
 
 
 def quantiles(values: Floats, shares: Sequence[float]) -> Floats:

@@ -8,6 +8,7 @@ from math import isfinite, nan, prod
 from typing import NamedTuple
 
 from fanin.errors import UserError, did_you_mean
+from fanin.report.compare.ranking import LARGER_IS_BETTER
 from fanin.report.read.axes import Axis, importance
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run
@@ -42,7 +43,9 @@ class Asked:
 
 
 def values_of(runs: Sequence[Run], configurations: Sequence[Configuration], metric: str | None = None) -> list[float]:
-    """The mean of a metric over each configuration's finite values; nan where there is none.
+    """The mean of a metric over each configuration's finite values, the smaller the better; nan where there is none.
+
+    Of one of which more is better, such as accuracy, it is the negative mean.
 
     Args:
         runs, configurations: of the report.
@@ -57,10 +60,10 @@ def values_of(runs: Sequence[Run], configurations: Sequence[Configuration], metr
         raise UserError(f"--metric {metric}: no run has it; {fix}")
     known = {name for run in runs for name in run.numbers}
     name = metric or next((name for name in METRICS if name in known), None)
-    found = []
+    sign, found = -1.0 if name in LARGER_IS_BETTER else 1.0, []
     for one in configurations:
         own = [value for i in one.members if (value := runs[i].numbers.get(name or "")) is not None and isfinite(value)]
-        found.append(sum(own) / len(own) if own else nan)
+        found.append(sign * sum(own) / len(own) if own else nan)
     return found
 
 

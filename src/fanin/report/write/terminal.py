@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fanin.errors import counted
+from fanin.report.seed_events import BEST_FOLDER, MOST_TICKED
 from fanin.report.seed_events import FOLDER as SEEDS
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ MOST_ANSWERS = 3
 MOST_LINES = 3  # of an answer: the best, the second, what is not told from it
 # TensorBoard smooths what it draws by 0.6 until it is told otherwise.
 PROFILES = "smoothing=0&tagFilter=profile_init/.*_norm_log10"
-MOST_TICKED = 40  # runs that TensorBoard ticks by itself
 
 
 def print_study(report: Report, console: Console) -> None:
@@ -80,8 +80,10 @@ def print_study(report: Report, console: Console) -> None:
     shown = report.study["runs"].sum() + len(list(report.out.glob("tensorboard/*/*/")))  # theory has four
     if shown > MOST_TICKED:
         line(console, f"(its custom scalars tick none of more than {MOST_TICKED} runs: tick those to see)")
-        if (seeds := report.out / "tensorboard" / SEEDS).is_dir():
-            line(console, f"tensorboard --logdir {shlex.quote(near(seeds))}  (means and quantiles over seeds)")
+        fewer = {BEST_FOLDER: "the best configurations, and quantiles of all", SEEDS: "means and quantiles over seeds"}
+        there = [(path, words) for name, words in fewer.items() if (path := report.out / "tensorboard" / name).is_dir()]
+        for path, words in there[:1]:
+            line(console, f"tensorboard --logdir {shlex.quote(near(path))}  ({words})")
 
 
 def _table(made: Table, width: int) -> tuple[RichTable, list[str]]:
