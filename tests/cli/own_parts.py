@@ -141,10 +141,9 @@ class Quartic(Penalty):
 class Shrinking(BoundedClipping):
     """g <- bound g."""
 
-    @staticmethod
-    def clip(gradients, bound):
+    def __call__(self, gradients, parameters):
         for g in gradients:
-            g.mul_(bound)
+            g.mul_(self.bound)
 
 
 class HalfSign(torch.optim.Optimizer):

@@ -107,7 +107,8 @@ class Update:
                 weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
             self.pull(self._stacked(weights), self._stacked([weight.grad for weight in weights]))
         if self.clipping is not None:
-            self.clip(self._stacked([one.grad for one in parameters]))
+            given = [one for one in parameters if one.grad is not None]
+            self.clipping(self._stacked([one.grad for one in given]), self._stacked(given))
         if self.decays:
             self.decay(self._stacked(weights))
         step()
@@ -128,11 +129,6 @@ class Update:
         """
         for penalty, strength in self.penalties if weights else ():  # none where every one is frozen
             foreach_add_(list(gradients), penalty.pull(weights, strength))
-
-    def clip(self, gradients: Sequence[Tensor]) -> None:
-        """Clip the gradients of all parameters, [R, ...] each, in place."""
-        if self.clipping is not None:
-            self.clipping(gradients)
 
     def decay(self, weights: Sequence[Tensor]) -> None:
         """Shrink the weights before the optimizer's step."""

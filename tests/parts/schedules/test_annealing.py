@@ -47,6 +47,15 @@ def test_cosine_is_torchs_over_its_length(total: int, low: float, lr: float) -> 
     assert rates == pytest.approx(same, rel=1e-9, abs=1e-12 * lr)
 
 
+@given(TOTALS, LOWS, RATES)
+@settings(max_examples=20, deadline=None)
+def test_a_cyclic_cosine_is_torchs_beyond_its_length_too(total: int, low: float, lr: float) -> None:
+    rates = ours(Cosine(total_steps=total, min=low, cyclic=True), 5 * total, lr)
+    same = torchs(lambda o: theirs.CosineAnnealingLR(o, total, low), 5 * total, lr)
+    # torch goes from each rate to the next by a factor, whose rounding errors of some 1e-16 add up over the steps
+    assert rates == pytest.approx(same, rel=1e-9, abs=1e-12 * lr)
+
+
 @given(TOTALS, st.floats(0.25, 4), LOWS, RATES)
 @settings(max_examples=20, deadline=None)
 def test_polynomial_between_a_and_min(total: int, power: float, low: float, lr: float) -> None:

@@ -82,6 +82,35 @@ def test_warm_restarts_cycle_by_cycle(first: int, factor: int, low: float, lr: f
     assert rates == pytest.approx([*expected, lr], rel=1e-12)
 
 
+@given(st.integers(1, 12), st.floats(1, 2.5), st.floats(0.3, 1), LOWS, RATES)
+@settings(max_examples=15, deadline=None)
+def test_warm_restarts_of_any_factor_and_falling_maxima(
+    first: int, factor: float, decay: float, low: float, lr: float
+) -> None:
+    expected: list[float] = []
+    top = lr
+    for cycle in range(4):
+        length = round(first * factor**cycle)
+        expected += [low + (top - low) * math.cos(math.pi * t / (2 * length)) ** 2 for t in range(length)]
+        top = max(top * decay, low)
+    rates = ours(WarmRestarts(T0=first, T_mult=factor, decay=decay, min=low), len(expected) + 1, lr)
+    assert rates == pytest.approx([*expected, top], rel=1e-12)
+    lengths = [round(first * factor**cycle) for cycle in range(4)]
+    listed = ours(WarmRestarts(lengths=lengths, decay=decay, min=low), len(expected) + 2 * lengths[-1], lr)
+    assert listed[: len(rates)] == rates
+    last = listed[len(expected) : len(expected) + lengths[-1]], listed[len(expected) + lengths[-1] :]
+    assert (last[0][0], last[1][0]) == pytest.approx((top, max(top * decay, low)), rel=1e-12)
+
+
+@given(HALVES, st.lists(st.tuples(LOWS, RATES), min_size=1, max_size=3))
+@settings(max_examples=15, deadline=None)
+def test_each_cycle_has_a_min_and_a_max(half: int, ends: list[tuple[float, float]]) -> None:
+    schedule = Triangular(half_cycle=half, min=[low for low, _ in ends], max=[high for _, high in ends])
+    cycles = [*ends, ends[-1], ends[-1]]
+    expected = [low + (high - low) * min(t, 2 * half - t) / half for low, high in cycles for t in range(2 * half)]
+    assert ours(schedule, len(expected), 7.0) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
 def test_a_long_run_of_short_cycles() -> None:
     assert WarmRestarts(T0=3)(3_000_001, 1.0) == pytest.approx(0.75)  # (1 + cos(pi/3)) / 2
     # the cycle of length 3 * 2^k begins at 3 (2^k - 1)
@@ -99,7 +128,17 @@ def test_a_long_run_of_short_cycles() -> None:
         (lambda: Triangular(decay=0), "decay=0: must be a finite number > 0 and <= 1"),
         (lambda: Triangular(decay=1.5), "decay=1.5: must be a finite number > 0 and <= 1"),
         (lambda: WarmRestarts(T0=0), "T0=0: must be an integer >= 1"),
-        (lambda: WarmRestarts(T_mult=1.5), "T_mult=1.5: must be an integer >= 1"),  # type: ignore[arg-type]
+        (lambda: Triangular(min=[0.1, 0.3], max=[0.2, 0.25]), "max=0.25: must be a finite number >= 0.3"),
+        (lambda: Triangular(min=[]), "min=[]: must be a number, or a list of one for each cycle"),
+        (lambda: Triangular(min=[0, -1]), "min[1]=-1: must be a finite number >= 0"),
+        (
+            lambda: Triangular(max=[1], decay=0.5),
+            "decay=0.5: must be 1 where max is a list, which says the peak of each cycle",
+        ),
+        (lambda: WarmRestarts(T_mult=0.5), "T_mult=0.5: must be a finite number >= 1"),
+        (lambda: WarmRestarts(lengths=[]), "lengths=[]: must be null or a list of integers >= 1"),
+        (lambda: WarmRestarts(lengths=[3, 0]), "lengths[1]=0: must be an integer >= 1"),
+        (lambda: WarmRestarts(decay=0), "decay=0: must be a finite number > 0 and <= 1"),
         (lambda: WarmRestarts(min=-1), "min=-1: must be a finite number >= 0"),
         (lambda: WarmRestarts(warmup_factor=0), "warmup_factor=0: must be a finite number > 0 and <= 1"),
     ],

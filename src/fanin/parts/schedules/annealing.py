@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field
 
-from fanin.errors import OptionError, integer, number
+from fanin.errors import OptionError, flag, integer, number
 from fanin.parts.schedules.base import Schedule, half_cosine
 
 
@@ -72,14 +72,35 @@ class Falling(Timed):
         """What is left of the way down, from 1 at done = 0 to 0 at done = 1."""
 
 
+@dataclass(kw_only=True)
 class Cosine(Falling):
     """Half a cosine from a down to min: $alpha_t = min + (a - min)/2 (1 + cos(pi t/T))$, and min from T on.
 
-    Source: Loshchilov & Hutter 2017.
+    With cyclic, the cosine goes on: a again at 2T, min at 3T. Source: Loshchilov & Hutter 2017.
+
+    Args:
+        total_steps: T, not counting the warm-up; null: all of the run after the warm-up.
+        min: learning rate at T, >= 0.
+        cyclic: whether it rises again after T, as torch's CosineAnnealingLR does.
+
+    Raises:
+        OptionError: a value is out of range; total_steps is null and the length of the run is not set.
 
     >>> [round(Cosine(total_steps=4)(t, 1.0), 4) for t in range(6)]
     [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
+    >>> [round(Cosine(total_steps=2, cyclic=True)(t, 1.0), 4) for t in range(6)]
+    [1.0, 0.5, 0.0, 0.5, 1.0, 0.5]
     """
+
+    cyclic: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag("cyclic", self.cyclic)
+
+    def at(self, t: int, total: int, lr: float) -> float:
+        """The learning rate of step t of T = total."""
+        return super().at(total - abs(t % (2 * total) - total) if self.cyclic else t, total, lr)
 
     def left(self, done: float) -> float:
         """(1 + cos(pi t/T)) / 2."""
