@@ -38,6 +38,9 @@ SHOWN = {"optimizers": "curves", "two_numbers": "curves", "random": "curves", "f
 """The figure that is kept of each, else the study's."""
 
 
+MOST = 60_000  # bytes of a picture
+
+
 def main() -> None:
     """Run and draw all sweeps, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -82,14 +85,14 @@ def grid(words: list[str], folder: Path) -> None:
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
 
 
-def keep(source: Path, target: Path, width: int = 1100) -> None:
-    """A smaller copy with few colours: pictures in a repository should weigh little."""
-    image = Image.open(source).convert("RGB")
-    if image.width > width:
-        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
-    for colours in (96, 48, 24):
-        image.quantize(colours, kmeans=2).save(target, optimize=True)
-        if target.stat().st_size < 60_000:
+def keep(source: Path, target: Path) -> None:
+    """A smaller copy with few colours, of 60 kB at most: pictures in a repository should weigh little."""
+    whole = Image.open(source).convert("RGB")
+    for width, colours in ((1100, 64), (1100, 32), (900, 32), (700, 24), (560, 16), (420, 12)):
+        height = round(whole.height * width / whole.width)
+        small = whole.resize((width, height), Image.Resampling.LANCZOS) if whole.width > width else whole
+        small.quantize(colours, kmeans=2).save(target, optimize=True)
+        if target.stat().st_size < MOST:
             break
 
 

@@ -73,10 +73,11 @@ def encode(
 ) -> Encoding:
     """How these configurations are told apart in one panel, or in several where `asked` is given.
 
-    In one panel up to seven have a hue each, named by their labels, numbers of one axis a shade of one colour scale;
-    more are told apart choice by choice. The choice with most options, one that is no number before others, has the
-    hues (a second round of them dashed), or a number with more than seven values the colour scale. The next has shades,
-    from light to dark in its order, or dashes. What is left over is named in the legend as not shown.
+    In one panel up to seven have a hue each, named by their labels, numbers of one axis a shade of one colour scale,
+    options of one axis a mark beside the hue; more are told apart choice by choice. The choice with most options, one
+    that is no number before others, has the hues (a second round of them dashed), or a number with more than seven
+    values the colour scale. The next has shades, from light to dark in its order, or dashes. What is left over is named
+    in the legend as not shown.
 
     Args:
         configurations: what is drawn.
@@ -92,6 +93,8 @@ def encode(
     single = axes[0] if len(axes) == 1 else None
     if single is not None and single.kind != "choice" and len(single.values) > FEW_NUMBERS:
         return _sequential(single)
+    if single is not None and single.kind == "choice" and asked is not None:
+        return _hues(single, values)
     if count <= len(OKABE_ITO):
         named = [entry(one.label, colour) for one, colour in zip(configurations, OKABE_ITO, strict=False)]
         return Encoding(list(OKABE_ITO[:count]), ["-"] * count, [named])
@@ -131,7 +134,8 @@ def _by_roles(count: int, roles: Roles, values: Sequence[float]) -> Encoding:
         roles.left.append(roles.dash)
     if roles.facet is not None:
         most = MOST_FACETS if len(roles.facet.values) <= MOST_FACETS else CUT_INTO
-        made.facets, made.titles = grouped(roles.facet, most)
+        made.facets, titles = grouped(roles.facet, most)
+        made.titles = [f"{title} {roles.facet.unit}".rstrip() for title in titles]
     _say_left(made, roles.left)
     return made
 
