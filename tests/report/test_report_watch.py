@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 
 from command_line import end, start
 from fanin.report import watch as watching
+from fanin.report.make import write_report
 from fanin.report.read import folders as reading
 from fanin.report.read.folders import Run, read_runs
 from fanin.report.read.kept import KeepingReader
@@ -61,13 +63,28 @@ def test_only_what_has_changed_is_read_again(
             raise KeyboardInterrupt from None
 
     monkeypatch.setattr("time.sleep", pause)
+    drawings: list[tuple[list[str], Path]] = []
+
+    class Drawn:
+        """A drawing that is never ready."""
+
+        ended = False
+
+        def __init__(self, words: list[str], place: Path) -> None:
+            drawings.append((words, place))
+
+        def stop(self) -> None:
+            drawings.append((["stop"], tmp_path))
+
+    monkeypatch.setattr(watching, "Drawing", Drawn)
     reports, told = [], []
     with pytest.raises(KeyboardInterrupt):
-        watching.watch([tmp_path], None, [], [], "screen", first=reports.append, tell=told.append)
+        watching.watch([tmp_path], None, [], [], "screen", words=["."], first=reports.append, tell=told.append)
     assert sorted(read[:3]) == sorted(run.name for run in five_runs[:3])
     assert read[3:] == [five_runs[3].name, "pause"]
     assert [line.split(" ", 1)[1] for line in told] == ["4 runs: 4 done"]
     assert len(pd.read_csv(tmp_path / "summary.csv")) == 4
+    assert drawings == [(["."], tmp_path / "report"), (["stop"], tmp_path)]  # as soon as nothing changed any more
 
 
 def test_the_command_watches_until_it_is_stopped(five_runs: list[Path], tmp_path: Path) -> None:
@@ -84,3 +101,29 @@ def test_the_command_watches_until_it_is_stopped(five_runs: list[Path], tmp_path
     assert (said.code, said.err) == (0, [])
     assert said.out[-1] == "stopped watching; the report stays as it is"
     assert "watching: the page follows as runs change; Ctrl-C stops" in said.out
+
+
+@pytest.mark.slow
+def test_figures_follow(five_runs: list[Path], tmp_path: Path) -> None:
+    """Of the first run one of each, then of both by a process of their own, and nothing is left of that."""
+    shutil.copytree(five_runs[0], tmp_path / "one")
+    report = tmp_path / "report"
+    process = start(tmp_path, ".", "--out", "report", "--watch", module="fanin.report.cli")
+    until = time.monotonic() + 120
+
+    def wait_for(ready: Callable[[], bool]) -> None:
+        while not ready() and time.monotonic() < until:
+            time.sleep(0.2)
+        assert ready()
+
+    wait_for((report / "index.html").is_file)
+    before = (report / ".figures.json").read_text()
+    shutil.copytree(five_runs[1], tmp_path / "two")
+    wait_for(lambda: (report / ".figures.json").read_text() != before and not (report / ".figures").exists())
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert end(process).code == 0
+    png = (report / "study.png").read_bytes()
+    write_report([tmp_path / "one", tmp_path / "two"], tmp_path / "expected")
+    assert png == (tmp_path / "expected" / "study.png").read_bytes()
+    assert "<figure" in (report / "index.html").read_text()

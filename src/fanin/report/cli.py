@@ -106,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         console, folders, formats = Console(highlight=False), folders or [Path("outputs")], formats_of(arguments.format)
         if arguments.watch:
-            return _watch(folders, arguments, keys, formats, console)
+            words = [word for word in (sys.argv[1:] if argv is None else argv) if word not in ("--watch", "--open")]
+            return _watch(folders, arguments, keys, formats, console, words)
         if arguments.compare is None:
             from fanin.report.make import write_report
 
@@ -179,6 +180,7 @@ def _watch(
     keys: Sequence[str],
     formats: Sequence[str],
     console: Console,
+    words: Sequence[str],
 ) -> int:
     """Keep the report current until Ctrl-C; returns the exit code."""
     from fanin.report.watch import watch
@@ -195,7 +197,7 @@ def _watch(
     try:
         watch(
             folders, arguments.out, keys, formats, arguments.style, by=_asked(arguments), where=arguments.where,
-            first=first, tell=lambda text: line(console, text),
+            words=words, first=first, tell=lambda text: line(console, text),
         )  # fmt: skip
     except KeyboardInterrupt:
         line(console, "stopped watching; the report stays as it is")

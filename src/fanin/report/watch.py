@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
+from fanin.report.background_figures import Drawing
 from fanin.report.figures.roles import Asked
-from fanin.report.make import write_report
+from fanin.report.make import PATIENCE, write_report
 from fanin.report.read.folders import find_runs
 from fanin.report.read.kept import KeepingReader
 from fanin.report.read.reuse import stamp
@@ -30,46 +33,86 @@ def watch(
     *,
     by: Asked | None = None,
     where: Sequence[str] = (),
+    words: Sequence[str] = (),
     first: Callable[[Report], object],
     tell: Callable[[str], object],
 ) -> None:
     """Write a report, and again whenever a file of a run has changed, until the user stops it (KeyboardInterrupt).
 
-    Page and tables follow at once: only runs that have changed are read again. Figures, which take longer, follow as
-    soon as nothing changes any more, and now and then before.
+    Page and tables follow at once: only runs that have changed are read again. Figures, which take longer, are drawn by
+    a process of their own, as soon as nothing changes any more, and now and then before.
 
     Args:
         folders, out, group_by, formats, style, by, where: see `write_report`; the folders may be empty as yet.
+        words: what was typed, for the process that draws.
         first: told of the first report.
         tell: told in a line of each further one.
     """
+    stops: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        stops.append(number)  # an interrupt within a destructor is printed and forgotten
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
     reader = KeepingReader()
     known: dict[Path, list[str]] | None = None
+    drawing: Drawing | None = None
+    report: Report | None = None
     drawn, took, stale, told = 0.0, 0.0, False, False  # when figures were drawn, how long, whether runs changed since
-    while True:
-        looked = time.monotonic()
-        found = find_runs([folder for folder in folders if folder.is_dir()])
-        if not found and not told:
-            told = True
-            tell(f"no runs yet in {', '.join(map(str, folders))}")
-        marks = {folder: stamp(folder) for folder in found}
-        pause = max(PAUSE, 4 * (time.monotonic() - looked))
-        changed = bool(found) and marks != known
-        if changed or stale:
-            began = time.monotonic()
-            figures = known is None or not changed or began - drawn > FIGURES * took
-            report = write_report(
-                folders, out, group_by, formats=formats, redraw=False, style=style, reader=reader,
-                numbers_only=not figures, by=by, where=where,
-            )  # fmt: skip
-            if figures:
-                drawn, took = time.monotonic(), time.monotonic() - began
-            if known is None:
-                first(report)
-            elif changed:
-                tell(_line(report))
-            known, stale = marks, not figures
-        time.sleep(pause)
+    how = _How(folders, out, group_by, formats, style, by, where, reader)
+    try:
+        while not stops:
+            looked = time.monotonic()
+            found = find_runs([folder for folder in folders if folder.is_dir()])
+            if not found and not told:
+                told = True
+                tell(f"no runs yet in {', '.join(map(str, folders))}")
+            marks = {folder: stamp(folder) for folder in found}
+            pause = max(PAUSE, 4 * (time.monotonic() - looked))
+            changed = bool(found) and marks != known
+            if changed:
+                report = how.write(numbers_only=known is not None)
+                if known is None:
+                    first(report)
+                    drawn, took = time.monotonic(), time.monotonic() - looked
+                else:
+                    tell(_line(report))
+                stale, known = known is not None, marks
+            if drawing is not None and drawing.ended:
+                drawn, took = time.monotonic(), time.monotonic() - drawing.began
+                if drawing.take_over(PATIENCE):
+                    report = how.write(numbers_only=True)
+                drawing = None
+            due = not changed or time.monotonic() - drawn > FIGURES * took
+            if stale and due and drawing is None and report is not None:
+                drawing, stale = Drawing(words, report.out), False
+            time.sleep(pause)
+        raise KeyboardInterrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if drawing is not None:
+            drawing.stop()
+
+
+class _How(NamedTuple):
+    """What is asked of every report."""
+
+    folders: Sequence[Path]
+    out: Path | None
+    group_by: Sequence[str]
+    formats: Sequence[str]
+    style: str
+    by: Asked | None
+    where: Sequence[str]
+    reader: KeepingReader
+
+    def write(self, *, numbers_only: bool) -> Report:
+        """Write it."""
+        return write_report(
+            self.folders, self.out, self.group_by, formats=self.formats, redraw=False, style=self.style,
+            reader=self.reader, numbers_only=numbers_only, by=self.by, where=self.where,
+        )  # fmt: skip
 
 
 def _line(report: Report) -> str:
