@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fanin.report.answers.answer import Answer, answers_of
 from fanin.report.answers.best import best_on_half
+from fanin.report.figures.answers import axes_figure, best_figure
+from fanin.report.figures.style import Sheet
 from fanin.report.make import write_report
 from fanin.report.rank_statistics import first_places
+from fanin.report.read.configurations import group_runs
+from fanin.report.read.folders import grid_of, read_runs
 from fanin.report.statistics import paired_difference, welch_difference
 
 WriteRun = Callable[..., Path]
@@ -200,3 +205,47 @@ def test_runs_of_one_seed_have_a_best_and_no_test(
         "not tested: 2 of 2, for want of two seeds that vary",
         "the best of 3 is chosen by the same seed, which flatters it",
     ]
+
+
+def answer_of(grid: Path) -> tuple[Sheet, Answer]:
+    """What the figures are drawn of."""
+    root, found = grid_of([grid])
+    runs = read_runs(found, root)
+    configurations = group_runs(runs)
+    (answer,) = answers_of(runs, configurations)
+    return Sheet("t", "s", configurations), answer
+
+
+def test_the_best_are_drawn_where_the_table_has_them(grid: Path) -> None:
+    table = rows(grid, "best.csv")
+    figure = best_figure(*answer_of(grid))
+    assert figure is not None
+    means, differences = figure.axes
+    assert [text.get_text() for text in means.get_yticklabels()] == [row["configuration"] for row in table]
+    for axes, names, first in ((means, ("mean", "low", "high"), 0), (differences, ("difference",) * 3, 1)):
+        marks = [line for line in axes.get_lines() if line.get_marker() == "D"]
+        told = [100 * float(row[names[0]]) for row in table[first:]]
+        assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx(told)
+        hollow = [line.get_markerfacecolor() == "white" for line in marks]
+        assert hollow == [bool(row["p_holm"]) and float(row["p_holm"]) > 0.05 for row in table[first:]]
+    ends = [
+        line.get_xdata() for line in means.get_lines() if line.get_marker() == "None" and len(line.get_xdata()) == 2
+    ]
+    assert [list(map(float, one)) for one in ends] == [
+        pytest.approx([100 * float(row["low"]), 100 * float(row["high"])]) for row in table
+    ]
+
+
+def test_curves_and_maps_are_the_best_of_each_pair(grid: Path, errors: dict[tuple[str, float], np.ndarray]) -> None:
+    figure = axes_figure(*answer_of(grid))
+    assert figure is not None
+    curves, means, shares = figure.axes[:3]
+    for line, optimizer in zip(curves.get_lines(), ("adam", "sgd"), strict=True):
+        own = [errors[optimizer, lr][2 * ((optimizer, lr) == ("adam", 0.1)) :].mean() for lr in RATES]
+        assert list(line.get_xdata()) == list(RATES)
+        assert list(line.get_ydata()) == pytest.approx([100 * value for value in own])
+        row = ("adam", "sgd").index(optimizer)
+        assert means.get_images()[0].get_array()[row].tolist() == pytest.approx([100 * value for value in own])
+    assert shares.get_images()[0].get_array().tolist() == [[0, 0, pytest.approx(100 / 3)], [0, 0, 0]]
+    (star,) = means.get_lines()
+    assert (int(star.get_xdata()[0]), round(float(star.get_ydata()[0]))) == (2, 1)  # sgd at 0.1

@@ -103,7 +103,7 @@ def test_a_report_has_the_picture_and_the_columns(tmp_path: Path, write_run: Wri
     write_run(tmp_path / "grid", seed=1, state="failed", error="RuntimeError: x", **SMALL)
     report = write_report([tmp_path / "grid"])
     assert {"confusion.png", "confusion.svg"} <= {path.name for path in report.figures}
-    assert 'aria-label="confusion figure"' in report.index.read_text()
+    assert 'href="./confusion.svg">' in report.index.read_text()
     with (tmp_path / "grid" / "summary.csv").open(newline="") as file:
         first, second = csv.DictReader(file)
     # New columns come after all that there were, of which `error` was the last.

@@ -12,9 +12,10 @@ import pandas as pd
 from fanin.record.atomic_files import alone
 from fanin.record.csv_file import write_table
 from fanin.record.summary import rewrite_summary, rows_of, write_summary
-from fanin.report.answers.answer import answers_of
+from fanin.report.answers.answer import Answer, answers_of
 from fanin.report.answers.words import told, write_answers
 from fanin.report.claim import Judged, judge, only, table_of
+from fanin.report.figures.answers import axes_figure, best_figure
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
 from fanin.report.figures.roles import Asked, values_of
@@ -123,12 +124,12 @@ def _write_report(
     searched = search.lines() if search is not None else []
     sources = [one.source for one in studies]
     mark = fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
+    answers = answers_of(runs, configurations, by.metric, without={one.experiment for one in studies})
     figures = None if how.redraw else drawn_before(out, None if how.numbers_only else mark)
     if figures is None:
         forget(out)
-        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search)
+        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search, answers)
         remember(out, mark, figures)
-    answers = answers_of(runs, configurations, by.metric, without={one.experiment for one in studies})
     said = told(answers, configurations)
     rows = study_rows(runs, configurations)
     table = table_of(rows, only(studies, runs), runs, configurations)
@@ -179,6 +180,7 @@ def _draw(
     out: Path,
     style: str,
     search: SearchTold | None,
+    answers: Sequence[Answer],
 ) -> list[Path]:
     """Draw what there is data for, studies' own figures first."""
     study = only(studies, runs)
@@ -186,6 +188,8 @@ def _draw(
     with look(style):
         drawn = {one.experiment: one.draw(out) for one in studies}
         figures = {
+            "best": best_figure(sheet, answers[0]) if answers else None,
+            "axes": axes_figure(sheet, answers[0]) if answers else None,
             **(search.figures(sheet) if search is not None else {}),
             "study": study_figure(sheet, runs, profiles, metrics) if usual else None,
             "movement": movement_figure(sheet, runs, profiles),

@@ -10,7 +10,7 @@ from fanin.record.overrides import display
 from fanin.report.answers.best import Contest, contest
 from fanin.report.answers.by_axis import ByAxis, by_axis
 from fanin.report.answers.scores import Metric, metric_of, scores_of
-from fanin.report.read.axes import axes_of
+from fanin.report.read.axes import Axis, axes_of
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run
 
@@ -24,6 +24,8 @@ class Answer:
         metric: by which its configurations are judged.
         contest: all of them against the best.
         axes: what varies between them, value by value.
+        varying: all axes, those with many values, too.
+        ended: for each configuration how many runs ended, and how many of those diverged.
         configurations, runs, diverged: how many there are, whatever became of them.
     """
 
@@ -31,6 +33,8 @@ class Answer:
     metric: Metric
     contest: Contest
     axes: list[ByAxis]
+    varying: list[Axis]
+    ended: dict[int, tuple[int, int]]
     configurations: int
     runs: int
     diverged: int
@@ -76,7 +80,9 @@ def answers_of(
         ended = {place: _ended([runs[i] for i in configurations[place].members]) for place in places}
         diverged = sum(count for _, count in ended.values())
         found = by_axis(scores, varying, by, ended)
-        answers.append(Answer(", ".join(named), by, contest(scores, by), found, len(places), len(own), diverged))
+        answers.append(
+            Answer(", ".join(named), by, contest(scores, by), found, varying, ended, len(places), len(own), diverged)
+        )
     return answers
 
 
