@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from schedules.against_torch import ours, torchs
 from torch.optim import lr_scheduler as theirs
 
 from fanin.errors import OptionError
-from fanin.parts.schedules import Cosine, Linear, OneCycle, Polynomial, Schedule
+from fanin.parts.schedules import Cosine, ExponentialRise, Linear, OneCycle, Polynomial, Schedule
 
 RATES = st.floats(1e-3, 10)
 TOTALS = st.integers(2, 60)
@@ -142,3 +143,13 @@ def test_bad_values_give_one_line(make: Callable[[], Schedule], message: str) ->
     with pytest.raises(OptionError) as caught:
         make()
     assert str(caught.value).startswith(message)
+
+
+@given(st.floats(1e-6, 1e-2), st.floats(0.1, 10), st.integers(2, 60))
+@settings(max_examples=15, deadline=None)
+def test_an_exponential_rise_is_evenly_spaced_in_the_logarithm(low: float, lr: float, steps: int) -> None:
+    schedule = ExponentialRise(low=low)
+    schedule.set_length(steps)
+    rates = [schedule(step, lr) for step in range(steps + 2)]
+    assert rates[:steps] == pytest.approx(np.geomspace(low, lr, steps).tolist(), rel=1e-12)
+    assert rates[steps - 1 :] == [lr] * 3

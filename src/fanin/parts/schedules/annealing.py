@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 
@@ -187,3 +188,35 @@ class OneCycle(Timed):
         if t >= peak:
             return final + (lr - final) * (half_cosine((t - peak) / (last - peak)) if last > peak else 1.0)
         return lr + (first - lr) * half_cosine(t / peak)
+
+
+@dataclass(kw_only=True)
+class ExponentialRise(Timed):
+    """From low up to a by equal factors: $alpha_t = low (a/low)^(t/(T - 1))$, and a from T - 1 on.
+
+    For a range test: the learning rate of each step is another one, and the loss says which of them are of use.
+
+    Args:
+        total_steps: T, not counting the warm-up; null: all of the run after the warm-up.
+        low: learning rate of the first step, > 0.
+
+    Raises:
+        OptionError: a value is out of range; total_steps is null and the length of the run is not set.
+
+    Source: Smith, Cyclical learning rates for training neural networks (2017), section 3.3.
+
+    >>> [ExponentialRise(total_steps=4, low=0.001)(t, 1.0) for t in (0, 3, 4)]
+    [0.001, 1.0, 1.0]
+    """
+
+    low: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.low = number("low", self.low, 0, open_low=True)
+
+    def at(self, t: int, total: int, lr: float) -> float:
+        """The learning rate at t of T steps."""
+        if t >= total - 1:
+            return lr
+        return self.low * math.exp(t / (total - 1) * math.log(lr / self.low)) if lr > 0 and t else min(self.low, lr)
