@@ -10,6 +10,7 @@ from __future__ import annotations
 from fanin.process import leave  # isort: skip (first: what it does at the end of a process is done last)
 
 import base64
+import copy
 import gc
 import importlib
 import json
@@ -28,6 +29,16 @@ LOADED = (
     "hydra._internal.hydra", "fanin.run.execute", "fanin.train.fused_learner",
     "fanin.sweep.pool", "fanin.sweep.grid", "fanin.sweep.fused_groups",
     "fanin.report.make", "fanin.report.write.terminal", "matplotlib.backends.backend_agg", "sklearn.metrics",
+    "fanin.api.application", "fanin.api.hydra_errors", "fanin.api.option_files", "fanin.api.overrides",
+    "fanin.api.task", "fanin.parts.activations", "fanin.parts.preprocess", "hydra_plugins.fanin.grid_sweeper",
+    "hydra._internal.core_plugins.basic_launcher", "hydra._internal.core_plugins.basic_sweeper",
+    "hydra._internal.core_plugins.bash_completion", "hydra._internal.core_plugins.fish_completion",
+    "hydra._internal.core_plugins.zsh_completion", "hydra._internal.core_plugins.file_config_source",
+    "hydra._internal.core_plugins.importlib_resources_config_source",
+    "hydra._internal.core_plugins.structured_config_source",
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher", "hydra_plugins.hydra_submitit_launcher.submitit_launcher",
+    "torch.utils.serialization.config", "matplotlib.style", "multiprocessing.popen_fork",
+    "multiprocessing.popen_forkserver",
 )  # fmt: skip
 """What a command imports sooner or later."""
 
@@ -90,6 +101,35 @@ def settle(folder: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
+def remember_options() -> None:
+    """Parse a file of options once for all commands: one composes up to three times, and half of that is parsing.
+
+    What is known is found by a file's whole text; known beforehand are Hydra's own and those of the default recipe.
+    """
+    import hydra
+    import yaml
+    from omegaconf import OmegaConf
+
+    parse = yaml.load
+    known: dict[tuple[str, str], Any] = {}
+
+    def load(stream: Any, Loader: Any) -> Any:  # noqa: N803 (so it is called by name)
+        if not hasattr(stream, "seek"):
+            return parse(stream, Loader)
+        text = stream.read()
+        if (text, Loader.__name__) not in known:
+            stream.seek(0)  # an error names the file and the line
+            known[text, Loader.__name__] = parse(stream, Loader)
+        return copy.deepcopy(known[text, Loader.__name__])
+
+    yaml.load = load
+    ours, theirs = Path(__file__).parents[1] / "conf", Path(hydra.__file__).parent / "conf"
+    defaults = [line for line in OmegaConf.load(ours / "config.yaml").defaults if line != "_self_"]
+    options = [ours / f"{group}/{option}.yaml" for line in defaults for group, option in line.items()]
+    for path in [*filter(Path.is_file, options), *theirs.rglob("*.yaml")]:
+        OmegaConf.load(path)
+
+
 def draw_blanks() -> None:
     """Leave the figures of a report white: drawing them takes three quarters of the time of a small grid."""
     from matplotlib.figure import Figure
@@ -149,6 +189,7 @@ def main() -> None:
         importlib.import_module(name)
     threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     assert len(threads) == 1, f"of these threads all but the first would not survive the fork: {threads}"
+    remember_options()
     gc.freeze()
     request = serve(socket.socket(fileno=int(sys.argv[1])))
     if request is None:

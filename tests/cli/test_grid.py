@@ -19,14 +19,9 @@ STUDY = ("experiment=init_study", "initializer.c=2,3000", *SMALL)
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Path]:
-    """A small study: its own three seeds, two variances of the command line; and where its runs lie.
-
-    Typed in a notebook, which names a backend for figures that no command has.
-    """
+    """A small study: its own three seeds, two variances of the command line; and where its runs lie."""
     folder = tmp_path_factory.mktemp("study")
-    return fanin(
-        folder, *STUDY, fresh=True, MPLBACKEND="module://no_such_inline.backend"
-    ), folder / "outputs" / "init_study"
+    return fanin(folder, *STUDY), folder / "outputs" / "init_study"
 
 
 @pytest.mark.slow

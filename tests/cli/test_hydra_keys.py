@@ -23,7 +23,7 @@ IN_A_POOL = {
     "hydra.sweep.dir=": "hydra.sweep.dir=: must be a folder",
     "hydra.sweep.dir=file": "hydra.sweep.dir=file: must be a folder; it is a file",
     "hydra.sweep.dir=file/x": "hydra.sweep.dir=file/x: must be a folder; file is a file",
-    "hydra.sweep.dir=a,b": "Sweeping over Hydra's configuration is not supported",
+    "hydra.sweep.dir=a,b": "hydra.sweep.dir=a,b: Hydra's own keys are the same for all runs",
     "hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: must be null or an integer >= 1",
     "hydra.launcher._target_=nope.x": "nope.x: must be a launcher or sweeper of Hydra's",
     "hydra.launcher=pool": "hydra.launcher=pool: must be chosen, hydra/launcher=NAME",

@@ -102,6 +102,7 @@ def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(
     assert [row["state"] for row in table(copy.parent / "summary.csv")] == ["done"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "foreign"])
 def test_a_checkpoint_that_does_not_fit_is_left_aside(
     place: Path, interrupted: tuple[Said, Path], undisturbed: Path, damage: str

@@ -170,6 +170,7 @@ def test_the_whole_group_is_asked_to_end(place: Path, undisturbed: Path) -> None
     assert_completed_by_the_same_command(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_nobody_waiting(place: Path, undisturbed: Path) -> None:
     grid = place / "outputs" / "runs"
     with slowly(place):
@@ -182,6 +183,7 @@ def test_a_killed_parent_leaves_nobody_waiting(place: Path, undisturbed: Path) -
     assert_completed_by_the_same_command(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_its_process_fails_alone(place: Path, undisturbed: Path) -> None:
     (place / "exit").write_text("2")
     said = fanin(place, *COMMAND)
@@ -247,7 +249,7 @@ def test_a_grid_is_the_same_where_the_calls_of_linux_are_missing(place: Path, un
 
 @pytest.mark.slow
 def test_workers_are_spawned_where_that_is_asked_for(place: Path, undisturbed: Path) -> None:
-    said = fanin(place, *COMMAND, "hydra.launcher.start_method=spawn", fresh=True)
+    said = fanin(place, *COMMAND, "hydra.launcher.start_method=spawn", fresh=True, MPLBACKEND="module://no_such.inline")
     assert (said.code, said.err) == (0, ["3 runs in outputs/runs"])
     for name, run in runs(undisturbed).items():
         assert untimed(place / "outputs" / "runs" / name) == untimed(run)

@@ -36,6 +36,7 @@ def test_folds_are_compared_fold_by_fold(readme: Path) -> None:
     assert any("data.fold=null, where regularizer=dropout has 0 or 1 or 2" in line for line in said.out)
 
 
+@pytest.mark.slow
 def test_the_table_averages_over_folds(readme: Path) -> None:
     said = end(start(readme, "outputs/runs", "--group-by", "regularizer", module="fanin.report.cli"))
     assert said.code == 0

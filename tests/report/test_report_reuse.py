@@ -39,7 +39,6 @@ def reported(five_runs: list[Path], tmp_path_factory: pytest.TempPathFactory) ->
 def grid(reported: Path, quick_figures: None) -> Path:
     """The same, after a report of whatever an earlier test has changed."""
     drawn(reported)
-    assert drawn(reported) == set()
     return reported
 
 

@@ -118,7 +118,7 @@ def head(ray_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(
     scope="module",
-    params=["joblib", *(pytest.param(one, marks=pytest.mark.slow) for one in ("submitit_local", "ray", "ray head"))],
+    params=[pytest.param(one, marks=pytest.mark.slow) for one in ("joblib", "submitit_local", "ray", "ray head")],
 )
 def way(request: pytest.FixtureRequest) -> Way:
     """Each launcher that works on one machine."""
