@@ -129,10 +129,12 @@ def report_grid(grid: Path, wanted: Sequence[Path]) -> None:
     there = [folder for folder in wanted if folder == grid or (folder / "status.json").exists()]
     if not there or not any(grid.glob("*/status.json")):
         return
+    from fanin.landscape.of_study import make_landscapes
     from fanin.report.make import write_report
     from fanin.report.write.terminal import print_study
 
     try:
+        make_landscapes(there)
         report = write_report(there, grid / "report", redraw=False)
     except OSError as error:
         raise UserError(f"the report could not be written: {file_line(error)}; fanin-report {grid} makes it") from None

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fanin.record.columns import FINISHED
+from fanin.record.landscape_files import FOLDER, Asked, Landscape, read_landscape
 from fanin.report.compare.sides import same_value, value_of
 from fanin.report.read.folders import Run
 
@@ -165,6 +167,10 @@ class Evidence:
         lengths, matrix = self._profiles[key]
         return matrix[self.position(run), : lengths[self.position(run)]]
 
+    def landscape(self, asked: Asked) -> Landscape | None:
+        """A line or plane through the weights of these runs; None where it has not been made."""
+        return read_landscape(Path(asked.runs[0]).parent / FOLDER, asked.name)
+
 
 class Study:
     """What the report of an experiment adds to that of any grid; the base of all studies.
@@ -195,6 +201,13 @@ class Study:
         Return Claim.missing if a claim's runs are missing: a user may have narrowed the grid, and there may be any
         number of seeds from one on. A claim that uses runs which have not ended is not judged yet; the report takes
         care of that, for each claim by itself if they are yielded one by one.
+        """
+        return ()
+
+    def landscapes(self, runs: Sequence[Run]) -> Iterable[Asked]:
+        """The lines and planes through trained weights that claims and figure read, by `Evidence.landscape`.
+
+        They are made at the end of the grid, of the runs that are done, and not made again while those stay the same.
         """
         return ()
 
