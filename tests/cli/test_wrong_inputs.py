@@ -116,6 +116,8 @@ NOT_TOGETHER = {
     "model=vae": "model=vae: needs loss=elbo, not cross_entropy; type loss=elbo optimizer=adam",
     "regularizer=early_stopping regularizer.early_stopping.monitor=train_loss": "regularizer.early_stopping.monitor="
     "train_loss: must be batch_loss or batch_error while trainer.eval_train=false; or set trainer.eval_train=true",
+    "schedule=plateau data.val_size=0": "schedule.monitor=val_loss: must be batch_loss or batch_error while "
+    "data.val_size=0; or set data.val_size",
     "regularizer=early_stopping data.val_size=0": "regularizer.early_stopping.monitor=val_loss: must be batch_loss or "
     "batch_error while data.val_size=0; or set data.val_size",
     "data.val_size=1500": "data.val_size=1500: must be smaller than",

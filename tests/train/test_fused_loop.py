@@ -27,7 +27,7 @@ from fanin.parts.losses import CrossEntropy
 from fanin.parts.normalization import BatchNorm, LayerNorm
 from fanin.parts.optimizers import Adam, Momentum
 from fanin.parts.regularizers import L1, L2, Dropout, EarlyStopping, MaxNorm, WeightDecay
-from fanin.parts.schedules import Cosine, Step
+from fanin.parts.schedules import Cosine, Plateau, Step
 from fanin.probes import Probe
 from fanin.probes.probe import QUANTITIES
 from fanin.record.run_folder import RunFolder
@@ -134,7 +134,7 @@ def test_runs_with_everything_that_has_a_memory(tmp_path: Path) -> None:
     made = [
         replace(
             one,
-            schedule=(Cosine(warmup_steps=2 * run), Step(size=5 + run, gamma=0.7))[run % 2],
+            schedule=(Cosine(warmup_steps=2 * run), Step(size=5 + run, gamma=0.7), Plateau(patience=0))[run % 3],
             method=Method(
                 smoothed=CrossEntropy().smoothed(0.05),
                 penalties=[L2(strength=0.01 * run), L1(strength=0.001 / (1 + run))],

@@ -19,7 +19,7 @@ from fanin.parts.initializers import VarianceScaling
 from fanin.parts.normalization import BatchNorm
 from fanin.parts.optimizers import Momentum
 from fanin.parts.regularizers import L2, Dropout, EarlyStopping
-from fanin.parts.schedules import Cosine, Step
+from fanin.parts.schedules import Cosine, Plateau, Step
 from fanin.probes import NoProbe, Probe
 from fanin.probes.probe import QUANTITIES
 from fanin.run.execute import RequestedRun
@@ -292,6 +292,25 @@ def test_a_target_that_is_never_reached_stops_nothing(tmp_path: Path) -> None:
     one, seen = spied(tmp_path, trainer={"steps": 20, "target_error": 0.0, "target_window": 3}, lr=0.0)
     assert len(seen) == 20
     assert one.first.stopped_by == ""
+
+
+def test_a_plateau_is_told_at_every_evaluation(tmp_path: Path) -> None:
+    made = recipe(
+        schedule=Plateau(monitor="val_loss", patience=1, factor=0.6, threshold=0.02),
+        trainer={"steps": 80, "eval_every": 3, "log_every": 1},
+        lr=0.5,
+    )
+    trained(tmp_path, made, engine.clouds(separation=1.5))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.6, patience=1, threshold=0.02)
+    expected, found = [], metrics(tmp_path)[:-1]  # but the last, of the final weights
+    for row in found:
+        expected.append(optimizer.param_groups[0]["lr"])
+        if row["val_loss"] is not None:
+            torchs.step(row["val_loss"])
+    assert [row["lr"] for row in found] == pytest.approx(expected, rel=1e-14)
+    assert len(set(expected)) > 3
+    assert made.schedule(0, 0.5) == 0.5, "a recipe stays as it is"
 
 
 def evaluations_of(one: Loop[RequestedRun]) -> list[tuple[float, dict[str, Tensor]]]:

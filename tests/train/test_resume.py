@@ -22,7 +22,7 @@ from fanin.parts import activations
 from fanin.parts.normalization import BatchNorm
 from fanin.parts.optimizers import Adam, Momentum
 from fanin.parts.regularizers import L2, Dropout, EarlyStopping
-from fanin.parts.schedules import Cosine
+from fanin.parts.schedules import Cosine, Plateau
 from fanin.probes import Probe
 from fanin.record.run_folder import RunFolder
 from fanin.run.execute import RequestedRun, run_together
@@ -44,7 +44,7 @@ def eventful(seed: int, **trainer: Any) -> Recipe:
         seed=seed,
         optimizer=(Momentum, Adam)[seed % 2],
         lr=(0.2, 0.05)[seed % 2],
-        schedule=Cosine(warmup_steps=5),
+        schedule=(Cosine(warmup_steps=5), Plateau(warmup_steps=5, patience=0, factor=0.8))[seed % 2],
         dropout=Dropout(p=0.3, input_p=0.1),
         model={"normalization": BatchNorm(), "bias": True, "activation": activations.tanh, "depth": 4},
         penalties=[L2(strength=0.01)],

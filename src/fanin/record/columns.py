@@ -91,6 +91,9 @@ METRICS = (
 )
 """metrics.csv, a row per logged step, and a last one of the weights that the run ends with."""
 
+MONITORS = ("val_loss", "val_error", "batch_loss", "batch_error", "train_loss", "train_error")
+"""Those that early stopping and schedules may follow; of the whole training part they need `trainer.eval_train`."""
+
 PROFILES = (
     Column("snapshot", "when: init, final or the number of a step"),
     Column("axis", "what the index counts: module (every layer) or weight (layers with a weight matrix)"),

@@ -83,13 +83,16 @@ def _check_data(made: Recipe, data: Dataset) -> None:
     examples = len(data.train_x)
     if made.probe.batch_size > examples and not made.probe.takes_fewer:
         raise OptionError("probe.batch_size", made.probe.batch_size, f"at most the {examples} training examples")
-    stopping = made.early_stopping
-    if stopping and stopping.monitor.startswith("val") and not len(data.val_x):
-        key, fix = "regularizer.early_stopping.monitor", "or set data.val_size"
-        raise OptionError(key, stopping.monitor, "batch_loss or batch_error while data.val_size=0", fix)
-    if stopping and stopping.monitor.startswith("train") and not made.trainer.eval_train:
-        key, fix = "regularizer.early_stopping.monitor", "or set trainer.eval_train=true"
-        raise OptionError(key, stopping.monitor, "batch_loss or batch_error while trainer.eval_train=false", fix)
+    followed = {"schedule.monitor": made.schedule.follows}
+    if made.early_stopping:
+        followed["regularizer.early_stopping.monitor"] = made.early_stopping.monitor
+    for key, monitor in followed.items():
+        for part, there, setting, fix in (
+            ("val", len(data.val_x) > 0, "data.val_size=0", "or set data.val_size"),
+            ("train", made.trainer.eval_train, "trainer.eval_train=false", "or set trainer.eval_train=true"),
+        ):
+            if monitor and monitor.startswith(part) and not there:
+                raise OptionError(key, monitor, f"batch_loss or batch_error while {setting}", fix)
     for augmentation in made.augmentations:
         name = type(augmentation).__name__.lower()
         try:

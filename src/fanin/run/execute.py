@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -239,7 +240,7 @@ def run_of(begun: Begun, model: nn.Module, batches: Batches, steps: int) -> Requ
         overlay=overlay,
         recorder=begun.recorder,
         lr=made.lr,
-        schedule=made.schedule,
+        schedule=copy(made.schedule),  # it may count, and a recipe stays as it is
         patience=stopping.new() if stopping else None,
         monitor=stopping.monitor if stopping else "val_loss",
         annotate=overlay.annotate,

@@ -111,6 +111,8 @@ class Run:
         errors = [error for _, error in self.window]
         if target is not None and len(errors) >= window and math.fsum(errors) / len(errors) <= target:
             self.state, self.stopped_by = "done", "target_error"
+        if evaluated:
+            self.schedule.follow(self.row)
         watched = self.row.get(self.monitor) if evaluated else None
         if watched is not None and self.patience is not None and self.patience.update(watched):
             self.state, self.stopped_by = "done", "early_stopping"
@@ -140,6 +142,7 @@ class Run:
             "first_loss": self.first_loss,
             "best": self.best,
             "patience": self.patience.state_dict() if self.patience else {},
+            "schedule": self.schedule.state_dict(),
             "best_weights": self.best_weights if self.patience else None,
             "diverged_at": self.diverged[0] if self.diverged else None,
             "rows": self.recorder.rows,
@@ -153,6 +156,8 @@ class Run:
         self.first_loss = state.get("first_loss")
         if self.patience:
             self.patience.load_state_dict(state["patience"])
+        if followed := state.get("schedule"):
+            self.schedule.load_state_dict(followed)
         self.best_weights = state["best_weights"]
         self.curvature = CurvatureState.of(state.get("curvature"))
         if state["diverged_at"] is not None and culprit is not None:

@@ -7,7 +7,7 @@ parameters.
 
 from fanin.parts.regularizers.base import Regularizer
 from fanin.parts.regularizers.dropout import Dropout, DropoutModule
-from fanin.parts.regularizers.early_stopping import MONITORS, EarlyStopping
+from fanin.parts.regularizers.early_stopping import EarlyStopping
 from fanin.parts.regularizers.label_smoothing import LabelSmoothing
 from fanin.parts.regularizers.max_norm import MaxNorm
 from fanin.parts.regularizers.patience import Patience
@@ -18,7 +18,6 @@ from fanin.parts.regularizers.weight_decay import WeightDecay
 __all__ = [
     "L1",
     "L2",
-    "MONITORS",
     "SAM",
     "Dropout",
     "DropoutModule",

@@ -10,9 +10,7 @@ from fanin.errors import choice, integer, number
 from fanin.parts.per_run import stackable
 from fanin.parts.regularizers.base import Regularizer
 from fanin.parts.regularizers.patience import Patience
-
-MONITORS = ("val_loss", "val_error", "batch_loss", "batch_error", "train_loss", "train_error")
-"""Columns of metrics.csv; those of the whole training part are there with `trainer.eval_train`."""
+from fanin.record.columns import MONITORS
 
 
 @stackable

@@ -4,6 +4,7 @@ from fanin.parts.schedules.annealing import Cosine, ExponentialRise, Linear, One
 from fanin.parts.schedules.base import WARMUPS, Schedule
 from fanin.parts.schedules.cycles import Triangular, WarmRestarts
 from fanin.parts.schedules.decay import Constant, Exponential, InverseTime, NaturalExponential, Piecewise, Step
+from fanin.parts.schedules.plateau import Plateau
 
 __all__ = [
     "WARMUPS",
@@ -16,6 +17,7 @@ __all__ = [
     "NaturalExponential",
     "OneCycle",
     "Piecewise",
+    "Plateau",
     "Polynomial",
     "Schedule",
     "Step",

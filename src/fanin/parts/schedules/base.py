@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fanin.errors import choice, integer, number
 
@@ -50,12 +52,27 @@ class Schedule(ABC):
         done = (step + 1) / self.warmup_steps
         return lr * (done if self.warmup == "linear" else (1 - math.cos(math.pi * done)) / 2)
 
+    @property
+    def follows(self) -> str | None:
+        """The column of metrics.csv that it follows; None: it looks at the step alone."""
+        return None
+
     @abstractmethod
     def after_warmup(self, t: int, lr: float) -> float:
         """The learning rate t steps after the warm-up."""
 
     def set_length(self, steps: int) -> None:  # noqa: B027 (most schedules need not know)
         """Set the number of steps of the run, warm-up included."""
+
+    def follow(self, row: Mapping[str, float | None]) -> None:  # noqa: B027 (most schedules look at the step alone)
+        """Take note of an evaluation, a row of metrics.csv."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs beside the step: what `follow` took note of."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (nothing, as above)
+        """Go on where `state_dict` was taken."""
 
 
 def half_cosine(done: float) -> float:
