@@ -58,7 +58,7 @@ def slowly(folder: Path) -> Iterator[None]:
         (folder / "slow").unlink()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Look every few milliseconds until something is so."""
     until = time.monotonic() + seconds
     while not condition():

@@ -17,6 +17,7 @@ from host_state import changes, snapshot
 import fanin
 from command_line import environment, read, table, untimed
 from fanin.errors import UserError
+from slow_runs import wait_for
 
 TINY = ["data.image_size=8", "data.limit=300", "model.depth=3", "model.width=8", "trainer.steps=6"]
 
@@ -150,13 +151,6 @@ def test_a_grid_does_not_outlive_its_host(tmp_path: Path) -> None:
     words = [*TINY[:-1], "trainer.steps=1000000", "seed=0,1"]
     (tmp_path / "host.py").write_text(f"import fanin\nfanin.sweep({words!r}, folder='grid')\n")
     with subprocess.Popen([sys.executable, "host.py"], cwd=tmp_path, env=environment()) as process:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not any(read(one)["step"] for one in tmp_path.glob("grid/*/status.json")):
-            time.sleep(0.1)
+        wait_for(lambda: any(read(one)["step"] for one in tmp_path.glob("grid/*/status.json")))
         process.kill()
-    while time.monotonic() < deadline:
-        states = {read(one)["state"] for one in tmp_path.glob("grid/*/status.json")}
-        if states == {"interrupted"}:
-            return
-        time.sleep(0.1)
-    raise AssertionError(states)
+    wait_for(lambda: {read(one)["state"] for one in tmp_path.glob("grid/*/status.json")} == {"interrupted"})

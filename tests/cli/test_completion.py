@@ -175,7 +175,7 @@ class Terminal:
             os.execvpe(shell, [shell, *START[shell]], own)
         self.pid = pid
 
-    def typed(self, keys: str, until: str, seconds: float = 20) -> str:
+    def typed(self, keys: str, until: str, seconds: float = 120) -> str:
         """What the terminal shows after some keys, up to some words."""
         os.write(self.file, keys.encode())
         shown, end = "", time.monotonic() + seconds

@@ -79,7 +79,7 @@ def torment(place: Path, command: tuple[str, ...], kills: int, seed: int, *, fre
         # 1: a worker was killed, and its run failed; 130: the command was asked to end, maybe before it could be.
         assert code in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM)
         if chance.random() < 0.5 or kills <= 0:  # else the next command meets the workers of this one
-            wait_for(lambda: not living(place), 30)
+            wait_for(lambda: not living(place))
         if code == 0 and set(states(grid).values()) == {"done"} and not living(place):
             assert_undisturbed(grid, whole)
             number += 1

@@ -111,7 +111,7 @@ def test_ctrl_c_keeps_everything(place: Path, undisturbed: Path) -> None:
         process = start(place, *COMMAND)
         wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
         process.send_signal(signal.SIGINT)
-        said = end(process, 30)
+        said = end(process)
     assert said.code == 130
     assert sorted(states(grid).values()) == ["interrupted", "interrupted"]  # the third was never begun
     for run in runs(grid).values():
@@ -129,7 +129,7 @@ def test_a_killed_worker_fails_alone(place: Path, undisturbed: Path) -> None:
         wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
         victim = sorted(steps_of(grid))[0]
         os.kill(read(grid / victim / "status.json")["pid"], signal.SIGKILL)
-    said = end(process, 60)
+    said = end(process)
     assert said.code == 1
     assert states(grid) == {name: "failed" if name == victim else "done" for name in runs(undisturbed)}
     assert read(grid / victim / "status.json")["error"] == "its process was killed by SIGKILL"
@@ -162,7 +162,7 @@ def test_the_whole_group_is_asked_to_end(place: Path, undisturbed: Path) -> None
         wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
         for pid in living(place):
             os.kill(pid, signal.SIGTERM)
-        said = end(process, 30)
+        said = end(process)
     assert said.code == 130
     assert not any("Traceback" in line for line in said.out + said.err)
     assert sorted(states(grid).values()) == ["interrupted", "interrupted"]
@@ -237,11 +237,11 @@ def test_a_grid_is_the_same_where_the_calls_of_linux_are_missing(place: Path, un
     with slowly(place):
         process = start(place, *COMMAND, module="elsewhere", fresh=True, PYTHONPATH=str(place))
         grid = place / "outputs" / "runs"
-        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2, 60)
+        wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
         process.send_signal(signal.SIGINT)
-        assert end(process, 30).code == 130
+        assert end(process).code == 130
     assert sorted(states(grid).values()) == ["interrupted", "interrupted"]
-    said = end(start(place, *COMMAND, module="elsewhere", fresh=True, PYTHONPATH=str(place)), 120)
+    said = end(start(place, *COMMAND, module="elsewhere", fresh=True, PYTHONPATH=str(place)))
     assert (said.code, said.err) == (0, ["3 runs in outputs/runs"])
     for name, run in runs(undisturbed).items():
         assert untimed(grid / name) == untimed(run)

@@ -196,7 +196,7 @@ def torment(place: Path, command: tuple[str, ...], kills: int, seed: int, *, fre
             kills -= 1
             if victim == process.pid:
                 process.wait()
-                wait_for(lambda: not living(place), 30)
+                wait_for(lambda: not living(place))
         code = process.wait()
         if code == 0:
             assert_as_undisturbed(place / f"grid{number}", place / "whole")

@@ -81,7 +81,7 @@ def ray_settings() -> Iterator[dict[str, str]]:
         "RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
     }  # fmt: skip
-    wait_for(lambda: not processes_with(str(folder)), 20)
+    wait_for(lambda: not processes_with(str(folder)))
     shutil.rmtree(folder)
 
 
@@ -113,7 +113,7 @@ def head(ray_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     assert any("Ray runtime started" in line for line in process.stdout)
     yield f"127.0.0.1:{port}"
     process.terminate()
-    process.communicate(timeout=40)
+    process.communicate(timeout=120)
 
 
 @pytest.fixture(
@@ -292,7 +292,7 @@ def test_a_command_that_ends_leaves_nobody_training(launcher: str, number: signa
         wait_for(lambda: sum(step > 10 for step in steps_of(grid).values()) == 2)
         process.send_signal(number)  # to the command alone, as `kill` and a system's service manager do
         code = process.wait()
-        wait_for(lambda: set(states(grid).values()) == {"interrupted"}, 15)
+        wait_for(lambda: set(states(grid).values()) == {"interrupted"})
     assert code == (130 if number == signal.SIGTERM else -number)
     assert {read(run / "status.json")["error"] for run in runs(grid).values()} == {"stopped by the user"}
     assert fanin(place, *command, "hydra/launcher=basic").code == 0

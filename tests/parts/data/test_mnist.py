@@ -276,7 +276,7 @@ def test_two_processes_at_once_unpack_once(tiny: Tiny, tmp_path: Path, monkeypat
     other.stdin.write("go\n")
     other.stdin.flush()
     own = load(tmp_path / "root")
-    output, _ = other.communicate(timeout=60)
+    output, _ = other.communicate(timeout=120)
     assert other.returncode == 0
     assert float(output) == own.train_x.sum().item()
     assert Path(log).read_text() == "x"  # one of the two unpacked, the other waited
