@@ -97,3 +97,15 @@ def test_runs_cost_the_same_where_only_numbers_differ() -> None:
     assert cost_key(config) == cost_key(cheap)
     assert cost_key(config) != cost_key(config | {"model": {"_target_": "m", "depth": 4}})
     assert cost_key(config) != cost_key(config | {"optimizer": {"_target_": "p", "lr": 0.1}})
+
+
+def test_a_searchs_rungs_are_listed_with_the_steps_that_they_add(tmp_path: Path, typed: Callable[..., Said]) -> None:
+    """Halving of 9 at two seeds, eta 3, 9 steps: 9 x 2 x 1, then 3 x 2 x 2 more, then 1 x 2 x 6 more are 42."""
+    axis = ("optimizer.lr=tag(log,interval(1e-3,1))", "hydra/sweeper=search", "hydra.sweeper.trials=9")
+    how = ("hydra.sweeper.budget=halving", "hydra.sweeper.seeds=2", "trainer.steps=9")
+    said = typed("-m", *TINY[:3], *axis, *how, "--dry-run")
+    assert (said.code, list(tmp_path.iterdir())) == (0, [])
+    rungs = [tuple(map(int, line.split())) for line in said.out if re.fullmatch(r"[ \d]+", line)]
+    assert rungs == [(0, 0, 9, 2, 1, 18), (0, 1, 3, 2, 3, 12), (0, 2, 1, 2, 9, 12)]
+    assert any(line.startswith("42 steps in all, about ") for line in said.out)
+    assert sum(bool(re.fullmatch(r"trial \d +optimizer.lr=\S+", line)) for line in said.out) == 9

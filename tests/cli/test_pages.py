@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from command_line import end, fanin, read, runs, start
+from fanin.api.overrides import overrides_of
 from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
 from fanin.run.build import check
@@ -77,7 +78,7 @@ def test_every_command_shown_can_be_run(page: Path) -> None:
         if len(words) == 1 and words[0].startswith("experiment="):  # composed by the studies' own tests
             assert (config_folder() / "experiment" / f"{words[0].partition('=')[2]}.yaml").is_file(), typed
             continue
-        parsed = parser.parse_overrides([word for word in words if not word.startswith("hydra")])
+        parsed = parser.parse_overrides(overrides_of([word for word in words if not word.startswith("hydra")]))
         searches = "hydra/sweeper=search" in words
         job = space_of(parsed, {}).job(lambda axis: axis.at(0.9)) if searches else jobs_of(parsed)[-1]
         assert (typed, check(compose("config", job))) == (typed, [])

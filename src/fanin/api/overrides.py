@@ -33,6 +33,7 @@ def overrides_of(words: Sequence[str], arguments: Sequence[str] = ()) -> list[st
     """
     parsed = []
     mistakes: dict[str, None] = {}
+    words = [one for place, word in enumerate(words) for one in unzipped(word, place)]
     for word in words:
         try:
             parsed.append(_read(word))
@@ -44,11 +45,31 @@ def overrides_of(words: Sequence[str], arguments: Sequence[str] = ()) -> list[st
     return _one_length(words, parsed)
 
 
+def unzipped(word: str, place: int) -> list[str]:
+    """The axes of `zip(KEY=a,b; KEY=c,d)`, with a tag that says that they go together; another word as it is.
+
+    >>> unzipped("zip(optimizer.lr=0.1,0.01; seed=range(0,2))", 0)
+    ['optimizer.lr=tag(zip_0,choice(0.1,0.01))', 'seed=tag(zip_0,range(0,2))']
+    """
+    found = re.fullmatch(r"zip\((.*)\)", word, re.DOTALL)
+    if found is None:
+        return [word]
+    pairs = [part.strip().partition("=") for part in found[1].split(";")]
+    return [
+        f"{key}=tag(zip_{place},{value if re.match(r'(choice|range|sort|shuffle)[(]', value) else f'choice({value})'})"
+        if equals and value
+        else f"zip({key})"
+        for key, equals, value in pairs
+    ]
+
+
 def _read(word: str) -> Override:
     """One override; where it cannot be read, the quotes that make it one are told."""
     if (override := _parsed(word)) is not None and override.key_or_group:
         return override
     key, equals, value = word.partition("=")
+    if key.startswith("zip("):
+        raise UserError(f"{shortened(word)}: cannot be read; type 'zip(KEY=a,b; KEY=c,d)'")
     if not re.search(r"\w", key) or (not equals and not key.startswith("~")):
         raise UserError(f"{shortened(word)!r}: must be KEY=VALUE or GROUP=OPTION; fanin --help lists the groups")
     if re.fullmatch(r"[\w.,+-]{1000,}", value):

@@ -58,12 +58,12 @@ def run_search(master: DictConfig, loader: ConfigLoader, launcher: Launcher, set
     runs = Runs(master, loader, launcher)
     draws = RandomProposals(space, settings.seed)
     steps = runs.first_length([one[0] for number in range(PROBED) if (one := draws.draw(number)) is not None])
-    content = content_of(settings, space, _seeds(settings, space), steps)
+    content = content_of(settings, space, seeds_of(settings, space), steps)
     fresh = "force=true" in space.fixed
     if not fresh:
         check_same(runs.grid, content)
     proposer = proposer_of(settings, space, runs.grid, fresh=fresh)
-    search = Search(runs, settings, space, proposer, _seeds(settings, space), steps, content)
+    search = Search(runs, settings, space, proposer, seeds_of(settings, space), steps, content)
     search.rows = [] if fresh else read_rungs(runs.grid)
     try:
         with ExitStack() as owned:
@@ -81,7 +81,7 @@ def run_search(master: DictConfig, loader: ConfigLoader, launcher: Launcher, set
         raise FailedRuns(f"{many} and count as the worst; the first: {runs.grid / failed[0].run / 'run.log'}")
 
 
-def _seeds(settings: Settings, space: Space) -> list[int]:
+def seeds_of(settings: Settings, space: Space) -> list[int]:
     """The seeds at which each configuration is run: those that were typed, and on from there.
 
     Raises:

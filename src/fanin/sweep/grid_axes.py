@@ -1,4 +1,4 @@
-"""The jobs of a grid: the product of its axes, counted before it is written out."""
+"""The jobs of a grid: the product of its axes, counted before it is written out; axes of one zip go together."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ def jobs_of(overrides: Sequence[Override]) -> list[list[str]]:
     Args:
         overrides: as parsed; of two for one key the later counts.
 
+    Axes with the same tag that begins with zip go together, value by value: `a=tag(zip,choice(1,2))
+    b=tag(zip,choice(x,y))` are the jobs a=1 b=x and a=2 b=y.
+
     Raises:
-        UserError: an axis holds no value, or no list of values; or there are more jobs than `LARGEST_GRID`.
+        UserError: an axis holds no value, or no list of values; axes of one zip differ in length; or there are more
+            jobs than `LARGEST_GRID`.
     """
     axes = {override.get_key_element(): override for override in overrides}
     if (study := axes.get("experiment")) is not None and study.is_sweep_override():
@@ -31,11 +35,36 @@ def jobs_of(overrides: Sequence[Override]) -> list[list[str]]:
         of_hydra := next((one for one in overrides if one.is_hydra_override() and one.is_sweep_override()), None)
     ) is not None:
         raise UserError(f"{of_hydra.input_line}: Hydra's own keys are the same for all runs of a grid")
-    counts = {key: _count(override) for key, override in axes.items()}
+    columns = _columns(axes)
+    counts = {" with ".join(keys): _count(axes[keys[0]]) for keys in columns}
     if (total := math.prod(counts.values())) > LARGEST_GRID:
         told = " x ".join(f"{count:,.0f} of {key}" for key, count in counts.items() if count > 1)
         raise UserError(f"a grid of {total:,.0f} runs ({told}): must be at most {LARGEST_GRID:,}")
-    return [list(job) for job in product(*(_values(key, override) for key, override in axes.items()))]
+    rows = (zip(*(_values(key, axes[key]) for key in keys), strict=True) for keys in columns)
+    return [[word for part in job for word in part] for job in product(*rows)]
+
+
+def _columns(axes: Mapping[str, Override]) -> list[list[str]]:
+    """The keys of the axes, those of one zip together at the place of the first.
+
+    Raises:
+        UserError: the axes of a zip differ in length, or one is alone in it.
+    """
+    columns: dict[str, list[str]] = {}
+    for key, override in axes.items():
+        _count(override)
+        tags = getattr(override.value(), "tags", None) or ()
+        tag = next((one for one in sorted(tags) if one.startswith("zip")), "")
+        columns.setdefault(f"({tag})" if tag else key, []).append(key)
+    for name, keys in columns.items():
+        counts = {key: _count(axes[key]) for key in keys}
+        if name.startswith("(") and len(keys) == 1:
+            line = shortened(str(axes[keys[0]].input_line))
+            raise UserError(f"{line}: no other axis goes with it; give the tag {name.strip('()')} to one")
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{count:.0f} of {key}" for key, count in counts.items())
+            raise UserError(f"zip: {told}; axes that go together have as many values each")
+    return list(columns.values())
 
 
 def with_settings(job: list[str], tied: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]:

@@ -74,6 +74,19 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Search; see fanin.search.search."""
         from fanin.search.search import run_search
+
+        return run_search(*self._read(arguments))
+
+    def dry_run(self, arguments: list[str]) -> None:
+        """Print what would be searched; see fanin.search.dry_run."""
+        from fanin.search.dry_run import rehearse_search
+        from fanin.search.search import seeds_of
+
+        config, loader, launcher, settings, space = self._read(arguments)
+        rehearse_search(config, loader, launcher, settings, space, seeds_of(settings, space))
+
+    def _read(self, arguments: list[str]) -> tuple[Any, ...]:
+        """The configuration, the loader, the launcher, the settings and the space of what was typed."""
         from fanin.search.settings import Settings
         from fanin.search.space import space_of, words_of
 
@@ -87,7 +100,7 @@ class SearchSweeper(Sweeper):
         tied = {tuple(key.split()): words_of(text) for key, text in texts.items() if "=" in key}
         parser = OverridesParser.create(config_loader=self.loader)
         space = space_of(parser.parse_overrides([*axes, *arguments]), tied)
-        return run_search(self.config, self.loader, self.launcher, settings, space)
+        return self.config, self.loader, self.launcher, settings, space
 
 
 def _plain(value: Any) -> Any:
