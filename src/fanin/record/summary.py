@@ -102,12 +102,15 @@ def update_summary(grid: Path, folders: Sequence[Path]) -> None:
         log.warning("summary.csv was not written: %s; fanin-report %s makes it", file_line(error), grid)
 
 
-def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
+def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> list[Row]:
     """Write summary.csv of a whole grid as it is now: runs that were read before they ended are read again.
 
     Args:
         grid: the folder of the runs.
         runs: in the order of their rows; rows that other processes have added come last.
+
+    Returns:
+        the rows of these runs.
 
     Raises:
         OSError: it cannot be written.
@@ -118,7 +121,9 @@ def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> None:
         ended = [run if run.state in FINISHED else read_run(run.folder) for run in runs]
         more = {str(row["run"]) for row in _earlier_rows(path, set())} - {run.folder.name for run in runs}
         there = [grid / name for name in sorted(more) if (grid / name / "status.json").is_file()]
-        write_summary(path, rows_of([*ended, *map(read_run, there)], grid))
+        rows = rows_of([*ended, *map(read_run, there)], grid)
+        write_summary(path, rows)
+    return rows[: len(runs)]
 
 
 def header_of(rows: Sequence[Mapping[str, object]]) -> list[str]:

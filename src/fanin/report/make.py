@@ -11,7 +11,7 @@ import pandas as pd
 
 from fanin.record.atomic_files import alone
 from fanin.record.csv_file import write_table
-from fanin.record.summary import rewrite_summary, rows_of, write_summary
+from fanin.record.summary import Row, rewrite_summary, rows_of, write_summary
 from fanin.report.answers.answer import Answer, answers_of
 from fanin.report.answers.words import told, write_answers
 from fanin.report.claim import Judged, judge, only, table_of
@@ -107,6 +107,7 @@ def _write_report(
 ) -> Report:
     grid, found = grid_of(folders)
     runs = chosen(how.reader.runs(found, grid), where_of(how.where))
+    whole = len(runs) == len(found) and [folder.resolve() for folder in folders] == [grid]
     found = [run.folder for run in runs]
     configurations = group_runs(runs, group_by)
     runs = [runs[position] for one in configurations for position in one.members]  # in the order of the table
@@ -123,9 +124,11 @@ def _write_report(
     search = search_told(grid, runs, configurations)
     searched = search.lines() if search is not None else []
     sources = [one.source for one in studies]
-    mark = fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
+    figures = drawn_before(out, None) if how.numbers_only else None
+    mark = "" if figures else fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
     answers = answers_of(runs, configurations, by.metric, without={one.experiment for one in studies})
-    figures = None if how.redraw else drawn_before(out, None if how.numbers_only else mark)
+    if figures is None and not how.redraw:
+        figures = drawn_before(out, mark)
     if figures is None:
         forget(out)
         figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search, answers)
@@ -146,8 +149,7 @@ def _write_report(
         write_table(tables[2], ("experiment", "verdict", "claim", "evidence"), judged)
     tables += write_answers(out, answers)
     tables += search.tables(out) if search is not None else []
-    summary = rows_of(runs, grid)
-    summary_path = _write_summary(runs, found, grid, out, explicit=how.asked is not None)
+    summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=how.asked is not None)
     if not how.numbers_only:
         write_tensorboard(out, configurations, profiles, figures)
         write_seeds(out, configurations, metrics, profiles)
@@ -201,20 +203,22 @@ def _draw(
     return [path for paths in drawn.values() for path in paths]
 
 
-def _write_summary(runs: Sequence[Run], found: Sequence[Path], grid: Path, out: Path, *, explicit: bool) -> Path:
-    """Write summary.csv into the grid folder if the report covers all of it, else beside the report.
+def _write_summary(
+    runs: Sequence[Run], found: Sequence[Path], grid: Path, out: Path, *, whole: bool, explicit: bool
+) -> tuple[Path, list[Row]]:
+    """Write summary.csv into the grid folder if the report covers all of it, else beside the report; and its rows.
 
     A grid folder that cannot be written is no obstacle to a report that goes elsewhere.
     """
-    if {folder.parent for folder in found} == {grid} and set(find_runs([grid])) == set(found):
+    if {folder.parent for folder in found} == {grid} and (whole or set(find_runs([grid])) == set(found)):
         try:
-            rewrite_summary(grid, runs)
-            return grid / "summary.csv"
+            return grid / "summary.csv", rewrite_summary(grid, runs)
         except PermissionError:
             if not explicit:
                 raise
-    write_summary(out / "summary.csv", rows_of(runs, grid))
-    return out / "summary.csv"
+    rows = rows_of(runs, grid)
+    write_summary(out / "summary.csv", rows)
+    return out / "summary.csv", rows
 
 
 def _notes(run: Run) -> list[str]:
