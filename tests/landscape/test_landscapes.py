@@ -19,7 +19,16 @@ from fanin.record.columns import LANDSCAPE, LANDSCAPE_PATHS, names
 from fanin.run.build import load_data, options_of
 from networks import normal
 
-RECIPE = ("model.depth=3", "model.width=12", "data.limit=300", "trainer.steps=40", "optimizer.lr=0.1", "probe=off")
+RECIPE = (
+    "model.depth=3",
+    "model.width=12",
+    "activation=tanh",
+    "data.image_size=8",
+    "data.limit=300",
+    "trainer.steps=40",
+    "optimizer.lr=0.1",
+    "probe=off",
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +101,17 @@ def test_a_plane_of_three_and_a_random_one(grid: Path, tmp_path: Path) -> None:
     assert (said.code, said.out[0].partition(":")[0]) == (0, "plane of 16 points, 60 examples")
     (about,) = [read(path) for path in tmp_path.glob("*.json")]
     marks = np.array([mark[1:] for mark in about["marks"]])
+    reach = np.ptp(marks, axis=0).max()
     assert marks[:2] == pytest.approx(np.array([[0, 0], [1, 0]]), abs=1e-5)
     ends = [vector_of(of_python.Run(path).model) for path in seeds]
     lengths = [float((ends[a] - ends[b]).norm() / (ends[0] - ends[1]).norm()) for a, b in ((0, 2), (1, 2))]
     assert [math.hypot(*marks[2]), math.hypot(*(marks[2] - marks[1]))] == pytest.approx(lengths, rel=1e-4)
+    from matplotlib.figure import Figure
+
+    axes = of_python.plots.landscape(next(tmp_path.glob("*.png")), "error", Figure().subplots())
+    assert [axes.get_xlabel(), axes.get_ylabel()] == about["axes"]
+    low, high = axes.get_xlim()
+    assert [low, high] == pytest.approx([marks[:, 0].min() - 0.2 * reach, marks[:, 0].max() + 0.2 * reach], rel=1e-3)
     said = landscape(grid, seeds[0], "--points", 3, "--span", 0.5, "--out", tmp_path / "one")
     middle = next(row for row in table(next((tmp_path / "one").glob("*[0-9a-f].csv"))) if row["x"] == row["y"] == "0")
     assert float(middle["loss"]) == pytest.approx(read(seeds[0] / "result.json")["metrics"]["train_loss"], rel=1e-5)
@@ -166,6 +182,29 @@ def test_matching_finds_a_permutation_and_leaves_the_loss(grid: Path, tmp_path: 
     assert max(about["moved"]) > 0.5
 
 
+def test_eigenvectors_are_those_of_the_dense_hessian(grid: Path, tmp_path: Path) -> None:
+    """And the loss along them rises as their eigenvalues say."""
+    run = named(grid, "seed=0")
+    typed = ("--line", "--directions", "eigenvectors", "--points", 3, "--span", 1e-4, "--precision", "float64")
+    assert landscape(grid, run, *typed, "--out", tmp_path).code == 0
+    (about,) = [read(path) for path in tmp_path.glob("*.json")]
+    told = float(about["axes"][0].split()[-1])
+    model, (inputs, targets) = of_python.Run(run).model.double(), train_part(run)
+
+    def loss(vector: torch.Tensor) -> torch.Tensor:
+        parts = parts_of(vector, names_of(model))
+        return F.cross_entropy(torch.func.functional_call(model, parts, (inputs,)), targets)
+
+    theta = vector_of(model)
+    largest = torch.linalg.eigvalsh(torch.func.hessian(loss)(theta))[-1].item()
+    assert told == pytest.approx(largest, rel=1e-3)
+    assert about["lengths"][0] == pytest.approx(float(theta.norm()), rel=1e-6)
+    (rows,) = [table(path) for path in tmp_path.glob("line-??????????.csv")]
+    low, middle, high = (float(row["loss"]) for row in rows)
+    bend = (low - 2 * middle + high) / (1e-4 * about["lengths"][0]) ** 2
+    assert bend == pytest.approx(largest, rel=1e-2)  # the eigenvector's error enters squared, rounding with 1e-16/h^2
+
+
 def test_projection_is_least_squares() -> None:
     axes, points, origin = normal(1, 2, 7), normal(2, 5, 7), normal(3, 7)
     at, off = coordinates(points, origin, axes)
@@ -180,11 +219,12 @@ WRONG = {
     ("A", "A"): "the same run is given twice; a line or plane needs different ones",
     ("A", "B", "C", "W"): "4 runs: must be one, two or three: a plane has room for three",
     ("A", "--match"): "--match: of two runs, and not of 1",
+    ("A", "B", "--directions", "eigenvectors"): "--directions eigenvectors: of one run, and not of 2",
     ("A", "B", "--line"): "--line: of one run; 2 runs make a line",
     ("A", "--points", "1"): "--points 1: must be 2 to 1001",
     ("A", "--span", "nan"): "--span nan: must be a finite number > 0",
     ("A", "--examples", "9999"): "--examples 9999: must be at most the 300 examples there are",
-    ("A", "W"): "linear_1.weight is (12, 784) and (14, 784); must be networks of one structure",
+    ("A", "W"): "linear_1.weight is (12, 64) and (14, 64); must be networks of one structure",
 }
 
 

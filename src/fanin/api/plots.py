@@ -243,6 +243,37 @@ def confusion(runs: Runs, axes: Axes | None = None, *, part: str = "test") -> Ax
     return place
 
 
+def landscape(file: str | Path, column: str = "loss", axes: Axes | None = None) -> Axes:
+    """A line or a plane through trained weights, as `fanin-landscape` has written it.
+
+    Args:
+        file: any of its files, such as outputs/runs/landscape/plane-0123456789.csv.
+        column: loss or error.
+        axes: to draw on.
+
+    Raises:
+        UserError: there is none, or it is not whole.
+    """
+    from fanin.record.landscape_files import read_landscape
+    from fanin.report.figures.landscape import line_panel, plane_panel
+
+    if column not in ("loss", "error"):
+        raise OptionError("column", column, "loss or error")
+    path = Path(file)
+    found = read_landscape(path.parent, path.stem.removesuffix("-paths"))
+    if found is None:
+        raise UserError(f"{path}: no line or plane of fanin-landscape, or not all of its files")
+    place = _axes(axes)
+    words = [*found.about.get("axes", []), "", ""]
+    if found.is_line:
+        line_panel(place, found, column)
+        place.set(xlabel=words[0], ylabel=column)
+    else:
+        plane_panel(place.figure, place, found, column)  # type: ignore[arg-type]
+        place.set(xlabel=words[0], ylabel=words[1], title=column)
+    return place
+
+
 def phase(recipe: Run | Sequence[str], axes: Axes | None = None) -> Axes:
     """Order and chaos over weight and bias variance, the critical line, and the recipe as a point; nothing is run.
 

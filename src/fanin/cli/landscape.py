@@ -31,10 +31,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="one to three run folders of one structure")
     made.add_argument("--line", action="store_true", help="of one run: a line in place of a plane")
+    made.add_argument(
+        "--directions", choices=("random", "eigenvectors"), default="random",
+        help="of one run: random ones, or the top eigenvectors of the Hessian (random)",
+    )  # fmt: skip
     made.add_argument("--points", type=int, metavar="N", help="along an axis (51 on a line, 25 on a plane)")
     made.add_argument(
         "--span", type=float, metavar="S",
-        help="of one run from -S to S, in units of its filters (1); of several the share of the way beyond them (0.2)",
+        help="of one run from -S to S, in lengths of its filters (1) or, along eigenvectors, of all its weights (0.1); "
+        "of several the share of the way beyond them (0.2)",
     )  # fmt: skip
     made.add_argument("--part", choices=("train", "test"), default="train", help="of the data (train)")
     made.add_argument("--examples", type=int, metavar="N", help="a share of it: so many, drawn once (all)")
@@ -86,11 +91,14 @@ def _checked(arguments: argparse.Namespace) -> None:
         raise UserError("the same run is given twice; a line or plane needs different ones")
     if arguments.line and count != 1:
         raise UserError(f"--line: of one run; {count} runs make a {'line' if count == 2 else 'plane'}")
+    if arguments.directions != "random" and count != 1:
+        raise UserError(f"--directions {arguments.directions}: of one run, and not of {count}")
     if arguments.match and count != 2:
         raise UserError(f"--match: of two runs, and not of {count}")
     line = arguments.line or count == 2
     arguments.points = (51 if line else 25) if arguments.points is None else arguments.points
-    arguments.span = (1.0 if count == 1 else 0.2) if arguments.span is None else arguments.span
+    usual = 0.2 if count > 1 else 1.0 if arguments.directions == "random" else 0.1
+    arguments.span = usual if arguments.span is None else arguments.span
     limits = {"points": (2, MOST), "examples": (1, math.inf), "threads": (1, 1024), "seed": (0, math.inf)}
     for name, (low, high) in limits.items():
         value = getattr(arguments, name)
@@ -111,7 +119,7 @@ def _make(arguments: argparse.Namespace) -> None:
 
     prepare_process()
     torch.set_num_threads(arguments.threads or os.cpu_count() or 1)
-    keys = ("line", "points", "span", "part", "examples", "match", "precision", "seed")
+    keys = ("line", "directions", "points", "span", "part", "examples", "match", "precision", "seed")
     asked = Asked(
         runs=tuple(str(folder.resolve()) for folder in arguments.runs), **{key: getattr(arguments, key) for key in keys}
     )

@@ -14,10 +14,13 @@ from fanin.errors import UserError, counted
 from fanin.landscape.directions import coordinates, filter_normalized, vector_of
 from fanin.landscape.evaluation import Losses
 from fanin.landscape.matching import chain_of, permute, weight_matching
+from fanin.probes.curvature.lanczos import lanczos
 from fanin.record.csv_file import read_table
 from fanin.record.landscape_files import Asked, Floats, Landscape
 from fanin.run.trained import Trained, trained_run
 from fanin.streams import generator
+from fanin.train.minimized_loss import MinimizedLosses
+from fanin.train.trained_model import TrainedModel
 
 Told = Callable[[int], object]
 """Told of how many more points are known."""
@@ -55,7 +58,7 @@ def landscape_of(asked: Asked, done: Told = lambda count: None) -> Landscape:
         about["moved"] = [float((one != np.arange(len(one))).mean()) for one in found]
         about["distances"] = [float((ends[0] - one).norm()) for one in (ends[1], permuted)]
         ends[1] = permuted
-    axes, words = _axes(asked, runs, ends, losses)
+    axes, words = _axes(asked, runs, ends, losses, (inputs, targets))
     about |= {"axes": words, "lengths": [float(axis.norm()) for axis in axes]}
     if losses.recomputes:
         about["statistics"] = "of batch normalization, estimated anew at every point from the training part"
@@ -103,7 +106,9 @@ def _data(run: Trained, asked: Asked) -> tuple[Tensor, Tensor]:
     return inputs[chosen], targets[chosen]
 
 
-def _axes(asked: Asked, runs: Sequence[Trained], ends: Sequence[Tensor], losses: Losses) -> tuple[Tensor, list[str]]:
+def _axes(
+    asked: Asked, runs: Sequence[Trained], ends: Sequence[Tensor], losses: Losses, data: tuple[Tensor, Tensor]
+) -> tuple[Tensor, list[str]]:
     """The axes [1 or 2, P], and what they are."""
     if len(ends) == 2:
         return (ends[1] - ends[0]).unsqueeze(0), ["from the first run to the second"]
@@ -114,11 +119,32 @@ def _axes(asked: Asked, runs: Sequence[Trained], ends: Sequence[Tensor], losses:
             raise UserError("three runs: their weights lie on one line; take other runs")
         return torch.stack([one, two * (one.norm() / two.norm())]), ["from the first run to the second", "to the third"]
     count = 1 if asked.is_line else 2
+    if asked.directions == "eigenvectors":
+        return _eigenvectors(runs[0], *data, count, asked.seed)
     drawn = [
         filter_normalized(ends[0], losses.shapes, generator(asked.seed, "probe", "direction", index))
         for index in range(count)
     ]
     return torch.stack(drawn), ["random, normalized by filters"] * count
+
+
+def _eigenvectors(run: Trained, inputs: Tensor, targets: Tensor, count: int, seed: int) -> tuple[Tensor, list[str]]:
+    """The top eigenvectors of the Hessian of what was minimized, each as long as a random direction would be.
+
+    Along a unit eigenvector of the eigenvalue h the loss rises by h t^2/2; as long as the weights are, the axes are of
+    the scale of random ones, and their places can be compared.
+    """
+    own = TrainedModel(run.model, torch.optim.SGD(run.model.parameters()), run.recipe.method)
+    losses = MinimizedLosses([own])
+    start = torch.randn(1, losses.size, generator=generator(seed, "probe", "lanczos"), dtype=torch.float64)
+    hessian = losses.at(inputs, targets).hessian()
+    found = lanczos(hessian, start.to(losses.points()), k=count, tolerance=1e-3)
+    scale = losses.points()[0].norm()
+    words = [
+        f"eigenvector {place} of the Hessian, eigenvalue {value:.4g}"
+        for place, value in enumerate(found.largest[0].tolist(), 1)
+    ]
+    return found.vectors[0] * scale, words
 
 
 def _places(asked: Asked, ends: Sequence[Tensor], axes: Tensor) -> tuple[Floats, Floats]:
