@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fanin.errors import UserError
+from fanin.report.cli import main
 from fanin.report.figures.depth import movement_figure, study_figure
 from fanin.report.figures.encoding import OKABE_ITO, REST, encode
 from fanin.report.figures.limits import decades_differ, log_limits
@@ -31,6 +32,7 @@ from fanin.report.read.folders import read_runs
 from fanin.report.read.series import Metrics, Profiles
 
 WriteRun = Callable[..., Path]
+Capture = pytest.CaptureFixture[str]
 
 
 def grid(**columns: list[object]) -> list[Configuration]:
@@ -302,3 +304,13 @@ def test_some_of_the_runs_are_taken(tmp_path: Path, write_run: WriteRun) -> None
         with pytest.raises(UserError) as error:
             write_report([tmp_path], where=[word])
         assert str(error.value) == line
+
+
+def test_a_column_of_a_paper_has_no_panels_side_by_side(tmp_path: Path, write_run: WriteRun, capsys: Capture) -> None:
+    write_run(tmp_path, depth=2, width=3, count=2)
+    for words in (["--facet", "initializer.c"], ["--by", "initializer.c,seed"]):
+        assert main([str(tmp_path), "--style", "paper", *words]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"fanin-report: {words[0]} {words[1]}: not together with --style paper, ")
+        assert said.count("\n") == 1
+    assert not (tmp_path / "report").exists()

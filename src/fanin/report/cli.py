@@ -156,6 +156,14 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     """
     if arguments.style not in STYLES:
         raise UserError(f"--style {arguments.style}: must be one of {', '.join(STYLES)}")
+    panels = {"facet": arguments.facet not in (None, "none"), "by": "," in (arguments.by or "")}
+    for flag, typed in panels.items():
+        if arguments.style == "paper" and typed:
+            value = getattr(arguments, flag)
+            raise UserError(
+                f"--{flag} {value}: not together with --style paper, whose column has no room for panels side by side; "
+                "--colour and --where take what one panel shows"
+            )
     for flag in ("open", "watch", "run_pages"):
         if arguments.compare is not None and getattr(arguments, flag):
             raise UserError(f"--{flag.replace('_', '-')}: not together with --compare, which writes no page")

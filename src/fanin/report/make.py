@@ -117,7 +117,9 @@ def _write_report(
 
     profiles, metrics = how.reader.profiles(runs), how.reader.metrics(runs)
     values, by = values_of(runs, configurations, how.by.metric), how.by
-    follows = by if by.axes or how.style != "paper" else None  # a column is too narrow for panels side by side
+    follows: Asked | None = by
+    if how.style == "paper":  # a column is too narrow for panels side by side
+        follows = replace(by, facet="none") if by.axes else None
     sheet = Sheet(titled(runs), setting(runs, configurations), configurations, values, follows)
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]
