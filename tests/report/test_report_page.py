@@ -119,8 +119,10 @@ def test_tables_search_and_choose_columns(browser: Any) -> None:
 
 @pytest.mark.slow
 def test_a_narrow_window_scrolls_tables_and_nothing_else(browser: Any) -> None:
+    narrow = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     width = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert width[0] <= width[1]
+    assert width[0] <= width[1] == 400
     assert browser.execute_script("return document.images.length") == 0, "a name that is HTML is no picture"
 
 
