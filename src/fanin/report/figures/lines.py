@@ -71,7 +71,7 @@ def draw_runs(
     there = np.isfinite(mean)
     usual: dict[str, Any] = {"lw": 1.5, "zorder": 3, "marker": "o" if there.sum() == 1 else None, "ms": 3.5}
     axes.plot(x[there], mean[there], color=colour, **usual | mean_style)
-    axes.autoscale(None)  # once, when the axes are asked for: a hundred configurations draw here
+    axes.autoscale(enable=None)  # type: ignore[arg-type]  # when the limits are asked for: once, not after each line
 
 
 def draw_steps(
