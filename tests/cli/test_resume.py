@@ -49,6 +49,9 @@ RECIPES = {
         "initializer=variance_scaling", "initializer.c=1e5", "model.depth=8", "trainer.stop_when_diverged=false",
         "trainer.log_every=4",
     ],
+    "curvature": [
+        "probe.curvature.quantities=[sharpness,critical_sharpness,noise_scale]", "probe.curvature.every=3",
+    ],
     "profiles at chosen steps": ["probe.steps=[4,5,6]", "trainer.checkpoint_every=2"],
 }  # fmt: skip
 STOPS = ([0, 0], [1], [5], [3, 4, 9], [-1, -4], [0, -2, 6], [-7, -7, -6], [4, -9])
@@ -110,6 +113,10 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 def assert_equal_runs(path: Path, other: Path) -> None:
     """Equal to the last bit in everything but the clock."""
     assert untimed(path) == untimed(other)
+    looks = [one / "curvature.csv" for one in (path, other)]
+    assert [one.read_text() for one in looks if one.exists()] == [
+        one.read_text() for one in looks[::-1] if one.exists()
+    ]
     theirs = weights(other)
     assert all(torch.equal(value, theirs[name]) for name, value in weights(path).items())
 

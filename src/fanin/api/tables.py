@@ -39,7 +39,7 @@ class Tables:
             says. Its index counts.
         metrics: a row per run and logged step, the columns of metrics.csv.
         profiles: a row per run, snapshot, layer and quantity, the columns of profiles.csv.
-        curvature: the rows of curvature.csv where runs have one, which no version of fanin writes yet; else empty.
+        curvature: the rows of curvature.csv of the runs that have one, see probe.curvature; else empty.
         histograms: the rows of histograms.csv where runs have one (probe.histograms); else empty.
         notes: a line for each file that could not be read, or not all of it.
         folders: of the runs, in the order of their rows.

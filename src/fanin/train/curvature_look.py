@@ -114,7 +114,8 @@ class CurvatureLook:
             losses = self.losses.at(*batch, mode=self.settings.mode, theta=before)
             moves = torch.isfinite(direction).all(-1).cpu() & (direction != 0).any(-1).cpu()
             values, etas = critical_sharpness(losses, direction.nan_to_num(0.0), guess)
-            rows.add("critical_sharpness", torch.where(moves, values, torch.nan))
+            values = torch.where(moves, values, torch.nan)
+            rows.add("critical_sharpness", values)
             for state, eta, value in zip(states, etas.tolist(), values.tolist(), strict=True):
                 state.eta = eta if math.isfinite(eta) and eta > 0 else None
                 state.found["critical_sharpness"] = value

@@ -1,0 +1,45 @@
+"""Curvature in real runs: what a point is, runs together as alone, and what cannot be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from command_line import fanin, read, runs, table
+
+SURFACE = (
+    "probe=off", "probe.curvature.quantities=[verdict]", "model=surface", "loss=value", "data=point",
+    "trainer.batch_size=1", "trainer.steps=1", "trainer.precision=float64", "initializer=torch_default",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "word", "index"),
+    [("saddle", "[0,0]", "saddle", 1), ("rosenbrock", "[1,1]", "minimum", 0), ("saddle", "[1,1]", "not stationary", 0)],
+)
+def test_what_a_point_of_a_surface_is(tmp_path: Path, kind: str, start: str, word: str, index: int) -> None:
+    said = fanin(tmp_path, *SURFACE, f"model.kind={kind}", f"model.start={start}", "hydra.run.dir=run")
+    assert said.code == 0
+    (count, *_) = (row["value"] for row in table(tmp_path / "run" / "curvature.csv") if row["quantity"] == "index")
+    assert float(count) == index
+    if word != "not stationary":  # it leaves no stationary point
+        assert read(tmp_path / "run" / "result.json")["curvature"]["verdict"] == word
+
+
+def test_runs_together_have_the_curvature_that_they_have_alone(tmp_path: Path) -> None:
+    """In float64: equal up to the rounding of sums in another order, in every row, critical steps included."""
+    words = (
+        "seed=0,1", "probe.curvature.quantities=[sharpness,trace,critical_sharpness]", "probe.curvature.every=2",
+        "probe.curvature.mode=training", "trainer.steps=3", "model.depth=3", "model.width=8", "data=gaussian",
+        "data.features=5", "trainer.precision=float64", "regularizer=[l2,dropout]", "probe.curvature.vectors=6",
+    )  # fmt: skip
+    for launcher in ("fused", "basic"):
+        assert fanin(tmp_path, "-m", *words, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}").code == 0
+    together, alone = (runs(tmp_path / name) for name in ("fused", "basic"))
+    assert len(together) == 2
+    for name, folder in together.items():
+        pairs = zip(table(folder / "curvature.csv"), table(alone[name] / "curvature.csv"), strict=True)
+        for one, other in pairs:
+            assert float(one.pop("value")) == pytest.approx(float(other.pop("value")), rel=1e-7)
+            assert one == other
