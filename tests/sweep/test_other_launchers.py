@@ -411,6 +411,53 @@ def test_slurm_runs_a_grid(plain: Path, tmp_path: Path) -> None:
     assert fanin(place, *GRID, "hydra/launcher=slurm", PATH=str(tmp_path)).code == 1
 
 
+SEARCH = (
+    "-m", "hydra/sweeper=search", *TINY, "optimizer.lr=0.01,0.1,1", "hydra.sweeper.budget=halving",
+    "hydra.sweeper.trials=3", "hydra.sweeper.min_steps=2", "hydra.sweeper.seeds=2",
+)  # fmt: skip
+"""A search of two rungs: 6 runs to 2 steps, and 2 of them to all 6."""
+
+
+@pytest.mark.slow
+def test_a_search_climbs_the_same_rungs(way: Way, tmp_path: Path) -> None:
+    for place, more in (("plain", {}), ("other", way.environment)):
+        (tmp_path / place).mkdir()
+        typed = way.typed if place == "other" else ("hydra/launcher=basic",)
+        assert fanin(tmp_path / place, *SEARCH, *typed, fresh=bool(more), seconds=600, **more).code == 0
+    found, wanted = (tmp_path / place / "outputs" / "runs" for place in ("other", "plain"))
+    assert (found / "search" / "rungs.csv").read_text() == (wanted / "search" / "rungs.csv").read_text()
+    assert [row["state"] for row in table(found / "search" / "rungs.csv")] == ["paused"] * 6 + ["done"] * 2
+    for name, run in runs(wanted).items():
+        assert files(runs(found)[name]) == files(run)
+        if (run / "result.json").exists():
+            assert untimed(runs(found)[name]) == untimed(run)
+
+
+@pytest.mark.slow
+def test_a_search_climbs_on_slurm(tmp_path: Path) -> None:
+    plugin("slurm")
+    (tmp_path / "bin").mkdir()
+    count = tmp_path / "count"
+    # A Slurm that starts all tasks of an array at once, here, each array under a number of its own.
+    one = "SLURM_JOB_ID=$number$task SLURM_ARRAY_JOB_ID=$number SLURM_ARRAY_TASK_ID=$task SLURM_PROCID=0"
+    cluster = commands(
+        tmp_path / "bin",
+        sbatch=f"number=$(($(cat {count} 2>/dev/null || echo 6) + 1)); echo $number >{count}\n"
+        "last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' $1)\n"
+        f"for task in $(seq 0 $last); do {one} SLURM_LOCALID=0 sh $1 >/dev/null 2>&1 & done\n"
+        "echo Submitted batch job $number",
+        srun='shift 5; exec "$@"',  # --unbuffered --output FILE --error FILE
+        sacct="echo 'JobID|State|NodeList'; for job in 7 8; do for task in 0 1 2 3 4 5; do "
+        "echo ${job}_$task'|RUNNING|here'; done; done",
+    )
+    for place, launcher, more in (("plain", "basic", {}), ("other", "slurm", {"PATH": cluster})):
+        (tmp_path / place).mkdir()
+        assert fanin(tmp_path / place, *SEARCH, f"hydra/launcher={launcher}", seconds=600, **more).code == 0
+    found, wanted = (tmp_path / place / "outputs" / "runs" / "search" / "rungs.csv" for place in ("other", "plain"))
+    assert found.read_text() == wanted.read_text()
+    assert count.read_text().strip() == "8"  # one array for each rung
+
+
 def test_mistakes_in_a_launcher_are_one_line(tmp_path: Path) -> None:
     plugin("slurm")
     for typed, line in {

@@ -29,13 +29,13 @@ from fanin.run.identity import NO_EXPERIMENT, experiment_of
 from fanin.search.measured import READY, Measured, measured
 from fanin.search.methods import proposer_of
 from fanin.search.random_proposals import Job, Proposer, RandomProposals
-from fanin.search.rung_results import by_trial, halved, mean_values, raced, ranked, result_of, with_reasons
+from fanin.search.rung_results import by_trial, halved, raced, ranked, result_of, with_reasons
 from fanin.search.rung_runs import RungPlan, Runs
 from fanin.search.same_search import check_same, content_of
 from fanin.search.schedule import Bracket, Rung
 from fanin.search.settings import Settings
 from fanin.search.space import Space
-from fanin.search.view import RungView
+from fanin.search.view import RungLine, RungView
 from fanin.sweep.grid import FailedRuns, report_grid, runs_of_the_grid
 
 PROBED = 20
@@ -74,7 +74,6 @@ def run_search(master: DictConfig, loader: ConfigLoader, launcher: Launcher, set
         if search.begun or search.rows:
             study = experiment_of(master.hydra) != NO_EXPERIMENT
             report_grid(runs.grid, [runs.grid] if study else [folder for folder, _ in runs.folders.values()])
-    search.tell_the_best()
     failed = [row for row in search.rows if row.state == "failed"]
     if failed:
         many = f"{len({row.run for row in failed})} of {counted(len({row.run for row in search.rows}), 'run')} failed"
@@ -175,8 +174,8 @@ class Search:
         if len(plan.refused) == len(alive) and not self.rows:
             raise UserError(next(iter(plan.refused.values())))
         self.begin(plan)
-        steps = f"{max(1, round(self.steps * rung.share))} steps"
-        self.view.begun(bracket, index, len(alive), len(plan.names), steps)
+        steps = max(1, round(self.steps * rung.share))
+        self.view.begun(RungLine(bracket, index, len(alive), len(plan.names), steps))
         self.runs.launch(plan)
         rows = self.results(bracket, index, alive, seeds, plan)
         rows = with_reasons(rows, self.leaving(rows, following))
@@ -285,17 +284,6 @@ class Search:
                 fix = did_you_mean(metric, there)
                 allowed = f"a number that the runs have: {', '.join(there)}"
                 raise OptionError("hydra.sweeper.metric", metric, allowed, fix)
-
-    def tell_the_best(self) -> None:
-        """Print the best configuration that was trained to its end."""
-        ends = [row for row in self.rows if row.state == "done"]
-        if len(self.settings.metrics) > 1 or not (order := ranked(ends, self.settings.signs[0])):
-            return
-        trial = order[0][1]
-        own = by_trial(ends)[trial]
-        over = f", mean of {counted(len(own), 'seed')}" if len(own) > 1 else ""
-        said = f"best: trial {trial}, {self.settings.metrics[0]} {mean_values(own)[0]:.4g}{over}: {own[0].run}"
-        Console(highlight=False).print(said, soft_wrap=True, style="bold green")
 
 
 def _unforced(jobs: dict[int, Job]) -> dict[int, Job]:

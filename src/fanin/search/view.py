@@ -15,6 +15,19 @@ MOST_ROWS = 12
 
 
 @dataclass
+class RungLine:
+    """What is shown of a rung; what came of it once it is over."""
+
+    bracket: int
+    rung: int
+    trials: int
+    runs: int
+    steps: int
+    best: str = ""
+    dropped: int = 0
+
+
+@dataclass
 class RungView:
     """What a user sees of the rungs.
 
@@ -25,24 +38,23 @@ class RungView:
 
     metric: str
     brackets: bool
-    rows: list[tuple[str, ...]] = field(default_factory=list)
+    lines: list[RungLine] = field(default_factory=list)
 
-    def begun(self, bracket: int, rung: int, trials: int, runs: int, steps: str) -> None:
+    def begun(self, line: RungLine) -> None:
         """A rung has begun."""
-        row = (f"{bracket}", f"{rung}", f"{trials:,}", f"{runs:,}", steps, "", "")
-        self.rows.append(row)
+        self.lines.append(line)
         grid_view.above = self.table
 
-    def ended(self, best: str, leave: int) -> None:
+    def ended(self, best: str, dropped: int) -> None:
         """It has ended, with its best configuration, and so many that leave."""
-        *row, _, _ = self.rows[-1]
-        self.rows[-1] = (*row, best, f"{leave}" if leave else "")
+        line = self.lines[-1]
+        line.best, line.dropped = best, dropped
+        place = f"bracket {line.bracket}, rung {line.rung}: " if self.brackets else ""
+        of = f" ({counted(line.runs, 'run')})" if line.runs != line.trials else ""
+        left = f"; {dropped} dropped" if dropped else ""
+        many, length = counted(line.trials, "configuration"), counted(line.steps, "step")
         console = Console(highlight=False)
-        bracket, rung, trials, runs, steps = row
-        place = f"bracket {bracket}, rung {rung}: " if self.brackets else ""
-        left = f"; {leave} dropped" if leave else ""
-        of = f" ({runs} runs)" if runs != trials else ""
-        said = f"{place}{counted(int(trials.replace(',', '')), 'configuration')}{of} to {steps}; best {best}{left}"
+        said = f"{place}{many}{of} to {length}; best {best}{left}"
         console.print(said, soft_wrap=not console.is_terminal, style="bold")
 
     def close(self) -> None:
@@ -52,8 +64,11 @@ class RungView:
     def table(self) -> Table:
         """The last rungs."""
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("bracket", "rung", "configurations", "runs", "steps", f"best {self.metric}", "dropped"):
-            table.add_column(name, justify="left" if name.startswith("best") else "right", no_wrap=True)
-        for row in self.rows[-MOST_ROWS:]:
-            table.add_row(*row)
+        for name in ("bracket", "rung", "configurations", "runs", "steps", "dropped"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(f"best {self.metric}", no_wrap=True)
+        for one in self.lines[-MOST_ROWS:]:
+            numbers = one.bracket, one.rung, one.trials, one.runs, one.steps
+            dropped = str(one.dropped) if one.dropped else ""
+            table.add_row(*(f"{number:,}" for number in numbers), dropped, one.best)
         return table

@@ -40,6 +40,12 @@ PROCESS = "its process"
 MOST_NEWS = 16
 """Groups whose news are kept for a worker."""
 
+known_recipes: set[str | None] = set()
+"""Recipes of which a group has ended in a pool of this process: a search has one for each of its rungs."""
+
+earlier_news: deque[bytes] = deque(maxlen=MOST_NEWS)
+"""What the workers of this process's pools have worked out last."""
+
 IMPORTS = 60.0
 """Seconds that are waited for the imports of the report."""
 
@@ -83,7 +89,7 @@ def run_pool(
     Raises:
         KeyboardInterrupt: the user asked to stop; what was running is marked as interrupted, with a checkpoint.
     """
-    pool = Pool(deque(map(Group, groups)), devices, prepare_process, method)
+    pool = Pool(deque(map(Group, groups)), devices, prepare_process, method, known=known_recipes, news=earlier_news)
     jobs = sum(len(group) for group in groups)
     with stop_on_signal() as asked, Board(jobs) as board:
         preparing = Thread(target=_prepare_report, daemon=True)
