@@ -40,7 +40,7 @@ PROCESS = "its process"
 MOST_NEWS = 16
 """Groups whose news are kept for a worker."""
 
-known_recipes: set[str | None] = set()
+known_recipes: set[str] = set()
 """Recipes of which a group has ended in a pool of this process: a search has one for each of its rungs."""
 
 earlier_news: deque[bytes] = deque(maxlen=MOST_NEWS)
