@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import wilcoxon
 
 from fanin.search.methods import proposer_of
-from fanin.search.random_proposals import Job, Proposer, TrialResult
+from fanin.search.random_proposals import Job, Proposer, RandomProposals, TrialResult
+from fanin.search.reinforce import RATE, ReinforceProposals
 from fanin.search.settings import Settings
 from fanin.search.space import Axis, Space
 
@@ -142,3 +143,41 @@ def test_learning_gets_nearer_to_the_optimum_than_drawing(tmp_path: Path, method
 
     learned, drawn = (np.array([best(which, seed) for seed in range(20)]) for which in (method, "random"))
     assert wilcoxon(drawn, learned, alternative="greater").pvalue < 0.01
+
+
+def test_a_controllers_step_is_the_gradient_of_the_expected_value() -> None:
+    """Of all levels of one axis once, values v: (mean - v)/sd (e_l - 1/K) in the mean, so 2 (mean - v_l)/(K sd)."""
+    space = Space([Axis("activation", "choice", choices=("relu", "tanh", "elu", "selu"))], [], [], [])
+    made = ReinforceProposals(space, seed=4)
+    jobs = made.propose(4)
+    values = {"relu": 0.1, "tanh": 0.4, "elu": 0.3, "selu": math.inf}
+    made.tell(told(jobs, lambda job: values[job[0].partition("=")[2]]))
+    costs = np.array([0.1, 0.4, 0.3, 0.4])  # what diverged is as bad as the worst
+    assert made.logits["activation"] == pytest.approx((costs.mean() - costs) / costs.std() / 4 * RATE)
+    assert made.policy("activation").sum() == pytest.approx(1)
+
+
+def test_a_controller_finds_what_draws_do_not() -> None:
+    """Of 6^4 choices the first on every axis is best, 0: the best of 96, against as many draws, over 20 seeds."""
+    space = Space([Axis(name, "choice", choices=tuple("abcdef")) for name in ("w", "x", "y", "z")], [], [], [])
+
+    def best(kind: type[RandomProposals], seed: int) -> float:
+        made, values = kind(space, seed), list[float]()
+        for _ in range(12):
+            results = told(made.propose(8), lambda job: float(sum("abcdef".index(word[-1]) for word in job)))
+            made.tell(results)
+            values += [result.values[0] for result in results]
+        return min(values)
+
+    kinds = (ReinforceProposals, RandomProposals)
+    learned, drawn = (np.array([best(kind, seed) for seed in range(20)]) for kind in kinds)
+    assert wilcoxon(drawn, learned, alternative="greater").pvalue < 0.01
+
+
+def test_a_controller_proposes_the_same_for_the_same_results() -> None:
+    one, other = (ReinforceProposals(SPACE, seed=3) for _ in range(2))
+    for _ in range(3):
+        jobs = one.propose(5)
+        assert other.propose(5) == jobs
+        one.tell(told(jobs))
+        other.tell(told(jobs))

@@ -285,7 +285,7 @@ RUNGS = (
 """search/rungs.csv, a row for each run on each rung; complete rungs only."""
 
 SEARCH = (
-    Column("method", "who proposes: random, qmc, tpe, gp, cmaes or nsga2"),
+    Column("method", "who proposes: random, qmc, tpe, gp, cmaes, nsga2 or reinforce"),
     Column("metrics", "what is to be small or large, a list"),
     Column("directions", "minimize or maximize, one for each metric"),
     Column("seeds", "the seeds at which each configuration is run"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from fanin.errors import UserError
 from fanin.record.search_files import FOLDER, STUDY
 from fanin.search.random_proposals import Proposer, QuasiRandomProposals, RandomProposals
+from fanin.search.reinforce import ReinforceProposals
 from fanin.search.settings import AT_ONCE, Settings
 from fanin.search.space import Space
 
@@ -32,6 +33,8 @@ def proposer_of(settings: Settings, space: Space, grid: Path, *, fresh: bool) ->
         raise UserError(f"hydra.sweeper.method={method}: needs an extra; pip install 'fanin[search]'")
     if method == "cmaes" and sum(axis.kind != "choice" for axis in space.axes) < 2:
         raise UserError("hydra.sweeper.method=cmaes: needs two axes of numbers that are always there; tpe takes any")
+    if method == "reinforce":
+        return ReinforceProposals(space, settings.seed, sign=settings.signs[0])
     draws = {"random": RandomProposals, "qmc": QuasiRandomProposals}
     if method in AT_ONCE and find_spec("optuna") is None:
         return draws[method](space, settings.seed)

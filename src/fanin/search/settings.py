@@ -12,7 +12,7 @@ from fanin.record.columns import names
 from fanin.search.racing import fewest_seeds
 from fanin.search.schedule import TRIALS, Bracket, halving, hyperband, racing, rounds
 
-METHODS = ("random", "qmc", "tpe", "gp", "cmaes", "nsga2")
+METHODS = ("random", "qmc", "tpe", "gp", "cmaes", "nsga2", "reinforce")
 BUDGETS = ("none", "halving", "hyperband", "racing")
 DIRECTIONS = ("minimize", "maximize")
 AT_ONCE = ("random", "qmc")

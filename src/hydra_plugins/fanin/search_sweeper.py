@@ -18,7 +18,8 @@ class SearchSweeperConf:
     """Settings of a search.
 
     Args:
-        method: who proposes: random, qmc (Sobol's sequence), tpe, gp, cmaes or nsga2; the last four need Optuna.
+        method: who proposes: random, qmc (Sobol's sequence), reinforce (a policy over the choices), tpe, gp, cmaes or
+            nsga2; the last four need Optuna.
         trials: configurations in all; null for 81 or, with hyperband, one round of its brackets.
         metric: a number of a run, or a list of several for nsga2: val_error, test_loss, parameters, ...
         direction: minimize or maximize; a list, one for each metric.
