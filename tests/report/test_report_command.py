@@ -348,6 +348,8 @@ def test_words_of_runs_are_shown_and_do_nothing(tmp_path: Path, write_run: Write
     with (report.out / "table.csv").open(newline="") as file:
         cells = {row["data.note"] for row in csv.DictReader(file)}
     assert cells == {words[0], f"'{words[1]}", words[2], words[3], "+1", "-0.5"}
+    with (report.out / "best_by_axis.csv").open(newline="") as file:
+        assert {row["value"] for row in csv.DictReader(file)} == cells
     assert "\\|'/C calc" in (report.out / "table.md").read_text()
     out = io.StringIO()
     print_study(report, Console(file=out, width=120))

@@ -104,7 +104,9 @@ def number(score: Score, by: Metric) -> str:
 
 def unit(score: Score) -> str:
     """What the runs of a configuration are."""
-    return "fold" if score.folds else "seed"
+    if score.folds:
+        return "fold"
+    return "seed" if len({seed for seed, *_ in score.values}) == len(score.values) else "run"
 
 
 def tests_words(found: Contest) -> str:
