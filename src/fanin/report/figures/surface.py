@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fanin.report.figures.encoding import plain
 from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.ticks import plain_log
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats, Profiles
 from fanin.report.read.surfaces import SHARES, Surface, surfaces_of
@@ -105,7 +106,9 @@ def colour_bar(figure: Figure, axes: Sequence[Axes], quantity: str, scale: Norma
     )
     extend: Any = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((low, high), "neither")
     mappable = ScalarMappable(scale, mpl.colormaps[COLOURS])
-    figure.colorbar(mappable, ax=list(axes), label=UNITS.get(quantity, ""), extend=extend, pad=0.01, aspect=15)
+    bar = figure.colorbar(mappable, ax=list(axes), label=UNITS.get(quantity, ""), extend=extend, pad=0.01, aspect=15)
+    if isinstance(scale, LogNorm):
+        plain_log(bar.ax, float(scale.vmin or 0), float(scale.vmax or 0))
 
 
 def scale_of(surfaces: Sequence[Surface]) -> Normalize:

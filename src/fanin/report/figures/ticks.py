@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import Formatter, LogFormatter, LogLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, LogFormatter, LogLocator, NullLocator, ScalarFormatter
+
+from fanin.report.figures.paper import for_paper
 
 MOST = 4  # characters of a tick's label, the sign apart
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -106,9 +108,21 @@ def log_axis(axes: Axes) -> None:
     if high / max(low, 1e-300) > 1e3:
         axes.yaxis.set_major_locator(LogLocator(numticks=8))
         axes.yaxis.set_minor_locator(NullLocator())
+    elif for_paper():
+        plain_log(axes, low, high)
     elif low > 1e-3 and high < 1e4:  # "20" reads better than "2 x 10^1"
         axes.yaxis.set_major_formatter(PlainLog())
         axes.yaxis.set_minor_formatter(PlainLog(minor_thresholds=(1.5, 0.4)))
+
+
+def plain_log(axes: Axes, low: float, high: float) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten on a short logarithmic y axis, which has no room for more."""
+    if not 0 < low < high < 1e3 * low:
+        return
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    if low > 1e-3 and high < 1e4:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
 
 
 def tidy(axes: Axes, *, counts: bool) -> None:
