@@ -91,7 +91,7 @@ class MinimizedLosses:
         (own,) = self.members
 
         def outputs(theta: Tensor) -> Tensor:
-            parameters = {name: tensor[0] for name, tensor in self.tensors(theta).items()}
+            parameters = self.tensors(theta.squeeze(0))
             with _mode(own, training), _no_cudnn(theta), _draws(own):
                 return forward(own.model, inputs[0], None, copied_buffers(own.model) | parameters).unsqueeze(0)
 
