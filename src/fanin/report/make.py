@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from fanin.errors import UserError
 from fanin.record.atomic_files import alone
 from fanin.record.csv_file import write_table
 from fanin.record.summary import Row, rewrite_summary, rows_of, write_summary
@@ -76,13 +77,19 @@ def write_report(
         OSError: a folder that cannot be written.
     """
     place = grid_of(folders)[0] / "report" if out is None else out.resolve()
+    how = _How(
+        redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages, by or Asked(), where
+    )
+    new = not place.exists()
     place.mkdir(parents=True, exist_ok=True)
-    with alone(place / ".lock", PATIENCE):
-        there = {*formats, *formats_there(place, "table")}
-        how = _How(
-            redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages, by or Asked(), where
-        )
-        return _write_report(folders, place, group_by or (), there, how)
+    try:
+        with alone(place / ".lock", PATIENCE):
+            return _write_report(folders, place, group_by or (), {*formats, *formats_there(place, "table")}, how)
+    except UserError:  # nothing was written, and no folder is left of it
+        if new and {one.name for one in place.iterdir()} <= {".lock"}:
+            (place / ".lock").unlink(missing_ok=True)
+            place.rmdir()
+        raise
 
 
 class _How(NamedTuple):
