@@ -124,7 +124,8 @@ def _make(arguments: argparse.Namespace) -> None:
         runs=tuple(str(folder.resolve()) for folder in arguments.runs), **{key: getattr(arguments, key) for key in keys}
     )
     out = arguments.out or Path(os.path.commonpath([folder.resolve().parent for folder in arguments.runs])) / FOLDER
-    with _bar() as started:
+    beyond = 2 * int(asked.span * (asked.points - 1) + 1e-9) if len(asked.runs) == 2 else 0
+    with _bar(asked.points + beyond if asked.is_line else asked.points**2) as started:
         found = landscape_of(asked, started)
     files = [*found.write(out, asked.name), *draw_landscape(found, out, asked.name)]
     of = f"{found.loss.size} points, {found.about['examples']} examples"
@@ -136,7 +137,7 @@ def _make(arguments: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int], None]]:
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -146,7 +147,7 @@ def _bar() -> Iterator[Callable[[int], None]]:
         yield lambda count: None
         return
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("points", total=None)
+        task = bar.add_task("points", total=total)
         yield lambda count: bar.advance(task, count)
 
 

@@ -216,7 +216,6 @@ def check_gradient_of(begun: Begun, own: TrainedModel, batch: Batch) -> None:
         UserError: they differ, with the names of the blocks.
     """
     made, folder = begun.recipe, begun.request.folder.path
-    # With the initializer's weights biases are 0, and a relu may be at its kink.
     checked = check_gradient(own, batch, made.trainer.gradient_check, generator(made.seed, "probe", "gradient_check"))
     rows = [[getattr(one, name) for name in names(GRADIENT_CHECK)] for one in checked]
     write_table(folder / "gradient_check.csv", names(GRADIENT_CHECK), rows)
