@@ -71,7 +71,7 @@ def torment(place: Path, command: tuple[str, ...], kills: int, seed: int, *, fre
         process = start(place, *command, f"hydra.sweep.dir={grid.name}", fresh=fresh)
         while kills > 0:
             now = moment(grid, whole, chance)
-            wait_for(lambda: process.poll() is not None or now())  # noqa: B023 (it is called here)
+            wait_for(lambda: process.poll() is not None or now(), 900)  # noqa: B023 (it is called here)
             if process.poll() is not None:
                 break
             kills -= strike(process, place, chance)

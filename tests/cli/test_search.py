@@ -185,7 +185,7 @@ def torment(place: Path, command: tuple[str, ...], kills: int, seed: int, *, fre
     while kills > 0:
         process = start(place, *command, f"hydra.sweep.dir=grid{number}", fresh=fresh)
         until = time.monotonic() + chance.uniform(0, seconds)
-        wait_for(lambda: process.poll() is not None or time.monotonic() > until)  # noqa: B023 (it is called here)
+        wait_for(lambda: process.poll() is not None or time.monotonic() > until, 900)  # noqa: B023 (it is called here)
         if process.poll() is None:
             there = living(place)
             workers = sorted(pid for pid, parent in there.items() if there.get(parent) == process.pid)
