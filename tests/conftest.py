@@ -9,6 +9,7 @@ import sys
 import zlib
 
 import pytest
+from hypothesis import settings
 
 # Two processes of tests with two threads each are many times slower on two cores. It is read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell's background job ignores Ctrl-C, and so would every command that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples every time, however long each takes.
+settings.register_profile("fanin", derandomize=True, deadline=None, database=None)
+settings.load_profile("fanin")
 
 
 @pytest.hookimpl(tryfirst=True)
