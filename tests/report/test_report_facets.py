@@ -302,8 +302,9 @@ def test_some_of_the_runs_are_taken(tmp_path: Path, write_run: WriteRun) -> None
     }
     for word, line in wrong.items():
         with pytest.raises(UserError) as error:
-            write_report([tmp_path], where=[word])
+            write_report([tmp_path], tmp_path / "elsewhere", where=[word])
         assert str(error.value) == line
+        assert not (tmp_path / "elsewhere").exists(), "nothing half-written"
 
 
 def test_a_column_of_a_paper_has_no_panels_side_by_side(tmp_path: Path, write_run: WriteRun, capsys: Capture) -> None:
