@@ -77,7 +77,7 @@ def configuration(base: DictConfig, root: Path, choices: dict[str, Any]) -> Dict
         cfg.model.depth = DEPTHS[choices["model"]]
     cfg.data.root = str(root)
     if choices.get("data") == "point":
-        cfg.trainer.batch_size = "all"
+        cfg.trainer.batch_size, cfg.probe.batch_size = "all", None  # there is one example
     if "classes" in cfg.data and choices.get("data") == "gaussian":
         cfg.data.classes = 5
     return cfg

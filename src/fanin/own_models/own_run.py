@@ -242,6 +242,7 @@ class OwnRun:
             "task": "other",
             "chance_loss": None,
             "chance_error": None,
+            "curvature": None,
             "first_loss": self.first_loss,
             "verdict": analysis.verdict if analysis else None,
             "stopped_by": None,
