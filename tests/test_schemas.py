@@ -207,6 +207,6 @@ def test_a_schema_is_of_one_option_that_is_there(tmp_path: Path) -> None:
         ([], needs),
         (["optimizer=adam", "model=mlp"], needs),
         (["model.depth=3"], needs),
-        (["clipping=nrm"], "clipping=nrm: must be one of none, norm, value; did you mean norm?"),
+        (["clipping=nrm"], "clipping=nrm: must be one of adaptive, none, norm, value; did you mean norm?"),
     ):
         assert fanin(tmp_path, *words, "--schema") == Said(1, [], [f"fanin: {line}"])

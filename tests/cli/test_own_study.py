@@ -100,7 +100,7 @@ def test_the_report_has_what_the_study_says(place: tuple[Path, Said]) -> None:
     assert f"| {losses['adam'][0]:.2f}" in markdown
     assert (grid / "report" / "ahead.png").stat().st_size > 5000
     page = (grid / "report" / "index.html").read_text()
-    assert page.index("ahead.png") < page.index("What is ahead.")
+    assert page.index('"ahead figure"') < page.index("What is ahead.")
 
 
 def test_the_report_finds_it_from_files_alone(place: tuple[Path, Said], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from fanin.errors import OptionError
 from fanin.parts import activations
+from fanin.parts.activation_maps import activation_map
 
 EPS = 2.0**-52
 H = 3e-5  # step of the central differences
@@ -178,3 +179,16 @@ def test_bad_values_give_one_line(make: Callable[[], nn.Module], message: str) -
     with pytest.raises(OptionError) as caught:
         make()
     assert str(caught.value) == message
+
+
+def test_a_map_is_the_same_whoever_asks_first() -> None:
+    """A model that is only checked is made on the meta device, whose numbers have no values."""
+    module = nn.ELU(alpha=0.37)  # whose map nobody has asked for yet
+    with torch.device("meta"):
+        first = activation_map(module)
+    assert first is not None
+    # E max(0, z)^2 = 1/2, E (e^z - 1)^2 [z < 0] = e^2 Phi(-2) - 2 e^(1/2) Phi(-1) + 1/2
+    normal = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
+    below = math.e**2 * normal.cdf(torch.tensor(-2.0)) - 2 * math.e**0.5 * normal.cdf(torch.tensor(-1.0)) + 0.5
+    assert first.mean_square(1.0) == pytest.approx(0.5 + 0.37**2 * float(below), rel=1e-6)
+    assert activation_map(nn.ELU(alpha=0.37)) is first

@@ -99,4 +99,4 @@ def test_a_searchs_report_says_what_its_rungs_hold(tmp_path: Path) -> None:
     assert f"optimizer.lr={float(rows[best]['optimizer.lr']):g} activation={rows[best]['activation']}" in told
     assert {row["axis"] for row in table(report / "importance.csv")} == {"optimizer.lr", "activation"}
     page = (report / "index.html").read_text()
-    assert all(f'alt="{name} figure"' in page for name in ("search", "rungs", "parallel"))
+    assert all(f'"{name} figure"' in page for name in ("search", "rungs", "parallel"))

@@ -210,7 +210,7 @@ def test_claims_stand_in_every_file_of_the_report(reported: tuple[Path, str], cu
         assert f"claim holds: {row['claim']} ({row['evidence']})" in flat
         assert row["claim"] in page
         assert f"({row['evidence']})" in page
-    assert page.index("preprocessing_study.png") < page.index("<h2>Claims</h2>") < page.index("curves.png")
+    assert page.index('"preprocessing_study figure"') < page.index("<h2>Claims</h2>") < page.index('"curves figure"')
     assert "preprocessing_study.png" in printed
 
 

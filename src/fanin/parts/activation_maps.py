@@ -36,13 +36,14 @@ def activation_map(module: nn.Module) -> Activation | None:
 
 
 def _map_of(module: nn.Module) -> Activation | None:
+    # Numbers on the CPU, whoever asks: a model that is only checked is made on the meta device, which has none.
     def phi(z: FloatArray) -> FloatArray:
         with torch.no_grad():
-            return np.asarray(module(torch.tensor(z, dtype=torch.float64)).numpy())
+            return np.asarray(module(torch.tensor(z, dtype=torch.float64, device="cpu")).numpy())
 
     def derivative(z: FloatArray) -> FloatArray:
         with torch.inference_mode(False), torch.enable_grad():  # whoever asks: weights are drawn without gradients
-            x = torch.tensor(z, dtype=torch.float64, requires_grad=True)
+            x = torch.tensor(z, dtype=torch.float64, device="cpu", requires_grad=True)
             y = module(x.clone())  # which it may work on in place
             if not y.requires_grad:  # a constant, or a step
                 return np.zeros_like(z)

@@ -38,6 +38,8 @@ STIR = 0.1
 EXAMPLES = 1 << 24
 """Numbers in the gradients of examples that are held at once."""
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 Found = tuple[list[list[CurvatureRow]], list[str]]
 """The rows of each run, and what there is to say of them, a line each."""
 
@@ -330,7 +332,7 @@ def example_gradients(own: TrainedModel, inputs: Tensor, targets: Tensor, mode: 
     Raises:
         RuntimeError: examples are no examples alone, for batch normalization in training mode mixes them.
     """
-    if mode == "training" and any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in own.model.modules()):
+    if mode == "training" and any(isinstance(one, BATCH_NORMS) for one in own.model.modules()):
         raise RuntimeError("batch normalization in training mode mixes examples: take probe.curvature.mode=evaluation")
     own.model.train(mode == "training")
     theta = {name: one.detach() for name, one in own.model.named_parameters() if one.requires_grad}
