@@ -182,6 +182,7 @@ def test_matching_finds_a_permutation_and_leaves_the_loss(grid: Path, tmp_path: 
     assert max(about["moved"]) > 0.5
 
 
+@pytest.mark.slow
 def test_eigenvectors_are_those_of_the_dense_hessian(grid: Path, tmp_path: Path) -> None:
     """And the loss along them rises as their eigenvalues say."""
     run = named(grid, "seed=0")
