@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -22,6 +23,7 @@ from omegaconf import OmegaConf
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder to work in, of a process that is no command's."""
+    gc.unfreeze()  # see ../conftest.py: what a run freezes is then told from what was frozen
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "config.yaml").write_text("theirs: 1\n")

@@ -27,6 +27,7 @@ def test_what_a_point_of_a_surface_is(tmp_path: Path, kind: str, start: str, wor
         assert read(tmp_path / "run" / "result.json")["curvature"]["verdict"] == word
 
 
+@pytest.mark.slow
 def test_runs_together_have_the_curvature_that_they_have_alone(tmp_path: Path) -> None:
     """In float64: equal up to the rounding of sums in another order, in every row, critical steps included."""
     words = (

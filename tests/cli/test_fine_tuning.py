@@ -127,6 +127,7 @@ def test_without_freezing_a_run_starts_where_the_other_ended(place: Path, source
     assert began == ended, "the probe batch is the seed's"
 
 
+@pytest.mark.slow
 def test_an_interrupted_fine_tuning_goes_on(place: Path, source: Path) -> None:
     keys = ('include=["linear_[12]*"]', 'freeze=["linear_1*","linear_2.bias"]')
     own = ("--config-dir=own", "activation=interrupting", "probe.band=off")  # whose redraws are passes, too

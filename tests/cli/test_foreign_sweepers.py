@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from command_line import fanin, read, runs
 
 TINY = ("model.depth=2", "model.width=8", "data.limit=100", "trainer.steps=2")
@@ -47,6 +48,7 @@ def test_a_job_returns_the_chosen_metric_and_infinity_where_it_diverged(tmp_path
         assert (place / "seen.txt").read_text() == repr([good["metrics"][metric], float("inf")])
 
 
+@pytest.mark.slow
 def test_hydras_own_sweeper_ends_in_a_report(tmp_path: Path) -> None:
     typed = ("-m", "hydra/sweeper=basic", *TINY)
     said = fanin(tmp_path, *typed, "seed=0,1")

@@ -90,6 +90,7 @@ def test_what_differs_in_structure_goes_to_the_pool(tmp_path: Path) -> None:
     assert set(states(place / "outputs" / "runs").values()) == {"done"}
 
 
+@pytest.mark.slow
 def test_a_group_whose_process_is_killed_is_tried_run_by_run(tmp_path: Path) -> None:
     words = [*GRID, *PAIR, "trainer.steps=400", "hydra/launcher=fused", "hydra.launcher.n_jobs=1"]
     process = start(tmp_path, *words)

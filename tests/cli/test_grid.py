@@ -167,6 +167,7 @@ def test_a_part_that_calls_exit_fails_alone(tmp_path: Path, launcher: str) -> No
     assert read(grid / done / "status.json")["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_grid_that_another_process_runs_is_no_success(tmp_path: Path) -> None:
     typed = ("-m", *TINY, "seed=0,1")
     assert fanin(tmp_path, *typed).code == 0

@@ -55,6 +55,7 @@ def values(run: Path, snapshot: str, quantity: str) -> list[float]:
     return [row["value"] for row in profile(run, snapshot, "weight", quantity).values()]
 
 
+@pytest.mark.slow
 def test_the_first_figure_and_the_first_steps(tmp_path: Path) -> None:
     said = fanin(tmp_path, "experiment=init_study", "data=mnist", f"data.root={DATA}", "seed=0", "trainer.steps=30")
     assert (said.code, said.err) == (0, ["3 runs in outputs/init_study"])

@@ -29,6 +29,7 @@ def search(place: Path, name: str, *words: str, **more: Any) -> Said:
     return fanin(place, *words, f"hydra.sweep.dir={name}", **more)
 
 
+@pytest.mark.slow
 def test_rungs_change_nothing_and_are_written_down(tmp_path: Path) -> None:
     said = search(tmp_path, "grid", *HALVING, "hydra.sweeper.seeds=2", "hydra.launcher.n_jobs=2")
     assert said.code == 0

@@ -105,7 +105,7 @@ def with_counts(tmp_path: Path, *typed: str) -> dict[Path, dict[str, Any]]:
 MLP = ("model=mlp", "model.depth=2", "model.width=8", "trainer.steps=6", "probe.every=2")
 
 
-@pytest.mark.parametrize("kind", ["int64", "uint8"])
+@pytest.mark.parametrize("kind", ["int64", pytest.param("uint8", marks=pytest.mark.slow)])
 def test_integers_that_are_no_indices_are_numbers(tmp_path: Path, kind: str) -> None:
     """The same run as of the same numbers in floating point, to the last bit, single and fused."""
     typed = (f"+data.kind={kind},float32", "seed=0,1", *MLP)
@@ -126,7 +126,13 @@ def test_a_model_says_itself_what_integers_are_to_it(tmp_path: Path, model: str)
     assert (one["state"], one["steps"]) == ("done", 3)
 
 
-@pytest.mark.parametrize("more", [[], ["averaging=ema", "regularizer=[sam,l2]", "optimizer=momentum"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        ["averaging=ema", "regularizer=[sam,l2]", "optimizer=momentum"],
+    ],
+)
 def test_tokens_train(tmp_path: Path, more: list[str]) -> None:
     for group, target in (("data", "Tokens"), ("model", "Reader")):
         (tmp_path / "own" / group).mkdir(parents=True)

@@ -128,6 +128,7 @@ def test_a_failing_run_takes_no_other_with_it(place: Path, broken: tuple[Said, d
     assert "failed" in (place / "outputs" / "runs" / "report" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_command_runs_the_failed_one_alone(place: Path, broken: tuple[Said, dict[str, Path]]) -> None:
     found = broken[1]
     before = {width: (run / "status.json").read_text() for width, run in found.items()}

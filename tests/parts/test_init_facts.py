@@ -86,7 +86,7 @@ def hidden_log_norms(width: int) -> npt.NDArray[np.float64]:
     return np.log(norms)
 
 
-@pytest.mark.parametrize("width", [32, 100])
+@pytest.mark.parametrize("width", [32, pytest.param(100, marks=pytest.mark.slow)])
 def test_the_mean_slope_over_seeds(width: int) -> None:
     """Slope of ln||x_l|| per layer: (ln(c/2) + E ln r)/2, here at c = 2; the 48 increments are independent."""
     norms = hidden_log_norms(width)

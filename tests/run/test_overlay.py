@@ -117,7 +117,7 @@ def test_gradients_and_variances_have_their_lines(tmp_path: Path) -> None:
             ("stable", "exploding"),
         ),
         # E ln r = -.307 a layer for width 10: a norm of e^-15 after 100 layers, from either side, is usual there
-        ({"model": {"depth": 200, "width": 10}}, ("critical", "vanishing")),
+        pytest.param({"model": {"depth": 200, "width": 10}}, ("critical", "vanishing"), marks=pytest.mark.slow),
         ({"model": {"depth": 40, "width": 100}}, ("critical", "critical")),
         ({"initializer": Zeros()}, ("vanishing", "blocked")),
     ],

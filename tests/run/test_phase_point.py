@@ -14,6 +14,7 @@ from fanin.record.columns import names
 from fanin.run.phase_point import NUMBERS
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_point(tmp_path: Path) -> None:
     """relu at c = 3: squares grow by c/2 = 1.5 a layer, and so do angles; critical is 2. A tanh at 3 is chaotic.
 
