@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from command_line import fanin, read, runs
 
 TINY = ("model.depth=2", "model.width=8", "data.limit=100", "trainer.steps=2")

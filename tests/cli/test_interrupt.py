@@ -120,6 +120,7 @@ def test_a_checkpoint_that_does_not_fit_is_left_aside(
     assert_undisturbed(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_costs_only_time(place: Path, undisturbed: Path) -> None:
     with slowly(place):
         process, run = started(place, "killed", past=random.randrange(STEPS // 2))

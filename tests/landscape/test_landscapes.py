@@ -68,6 +68,7 @@ def loss_at(model: nn.Module, vector: torch.Tensor, data: tuple[torch.Tensor, to
         return F.cross_entropy(torch.func.functional_call(model, parts, (data[0],)), data[1]).item()
 
 
+@pytest.mark.slow
 def test_a_line_between_runs_is_the_loss_between_their_weights(grid: Path, tmp_path: Path) -> None:
     one, two = named(grid, "seed=0"), named(grid, "seed=1")
     said = landscape(grid, one, two, "--points", 5, "--span", 0.25, "--out", tmp_path)
