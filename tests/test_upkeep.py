@@ -62,6 +62,7 @@ def test_output_that_could_not_be_written_is_no_success(code: int, expected: int
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+@pytest.mark.slow
 def test_freed_memory_is_kept() -> None:
     given_back, kept = map(int, python(COUNTED).stdout.split())
     # Every page of 50 blocks is a fault where they are given back; where they are kept, of some blocks at most.

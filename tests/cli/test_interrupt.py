@@ -132,6 +132,7 @@ def test_a_kill_at_any_moment_costs_only_time(place: Path, undisturbed: Path) ->
     assert_undisturbed(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_make_one_run(place: Path, undisturbed: Path) -> None:
     with slowly(place):
         two = [start(place, *COMMAND, "hydra.sweep.dir=twice") for _ in "ab"]

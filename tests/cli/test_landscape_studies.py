@@ -11,6 +11,7 @@ from command_line import end, fanin, read, start, table
 SMALL = ("experiment=symmetry_study", "model.width=8", "trainer.epochs=3", "data.limit=300", "seed=0,1")
 
 
+@pytest.mark.slow
 def test_the_lines_of_a_study_are_made_once_and_its_claims_read_them(tmp_path: Path) -> None:
     said = fanin(tmp_path, *SMALL)
     assert said.code == 0, said

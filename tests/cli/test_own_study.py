@@ -118,6 +118,7 @@ def test_the_report_finds_it_from_files_alone(place: tuple[Path, Said], tmp_path
     assert not (tmp_path / "other" / "claims.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_study_is_no_part_of_a_run_s_identity(place: tuple[Path, Said]) -> None:
     """The same runs are found under another study's numbers, and without one."""
     folder = place[0]

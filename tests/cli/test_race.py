@@ -53,6 +53,7 @@ def test_gradient_descent_is_its_closed_form(race: tuple[Said, Path]) -> None:
     np.testing.assert_allclose(distance[1:] / distance[:-1], 1 - 2 / (KAPPA + 1), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_momentum_is_its_recursion(race: tuple[Said, Path]) -> None:
     """(x, v) <- ((1 - a l) x + rho v, rho v - a l x) along each eigenvector of curvature l, from rest."""
     points = path(race[1], "momentum")

@@ -149,6 +149,7 @@ def test_mistakes_are_one_line(tmp_path: Path, typed: str, line: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_torchvision_is_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv[1:] = ['model.depth=3', '--json']; from fanin.cli.theory import main; main(); "

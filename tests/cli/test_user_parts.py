@@ -82,6 +82,7 @@ def test_the_help_lists_own_options(place: Path) -> None:
     assert not any("sparse" in line for line in fanin(place, "--help", fresh=True).out)
 
 
+@pytest.mark.slow
 def test_own_parts_train_like_any_other(broken: tuple[Said, dict[str, Path]]) -> None:
     run = broken[1]["16"]
     result = read(run / "result.json")

@@ -106,6 +106,7 @@ OUT_OF_RANGE = {
 }
 NOT_TOGETHER = {
     "seed=0,1": "seed=0,1: several values make a grid; add -m",
+    "seed=range(0,5)": "seed=range(0,5): several values make a grid; add -m",
     "optimizer=sgd,adam": "optimizer=sgd,adam: several values make a grid; add -m",
     "probe.steps=null": "probe.steps=null: must be a list of steps; type steps=[]",
     "probe.steps=5": "probe.steps=5: must be a list of steps; type steps=[5]",

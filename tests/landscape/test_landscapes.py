@@ -96,6 +96,7 @@ def test_a_line_between_runs_is_the_loss_between_their_weights(grid: Path, tmp_p
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".png", ".svg"}
 
 
+@pytest.mark.slow
 def test_a_plane_of_three_and_a_random_one(grid: Path, tmp_path: Path) -> None:
     seeds = [named(grid, f"seed={seed}") for seed in range(3)]
     said = landscape(grid, *seeds, "--points", 4, "--examples", 60, "--out", tmp_path)

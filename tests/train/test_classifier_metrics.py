@@ -227,6 +227,7 @@ def test_a_named_structure_is_counted_once_a_shape() -> None:
     assert len(passes) == 2
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_for_is_not_imported() -> None:
     code = (
         "import sys, torch\nimport fanin.train.classifier_metrics as m, fanin.train.flops as e\n"

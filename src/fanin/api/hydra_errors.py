@@ -93,9 +93,12 @@ def _translated(message: str, arguments: Sequence[str], unknown: tuple[str, Dict
         group = found.group(1) or found.group(2)
         return f"+{group}: the group has its option already; type {group}=... without +"
     if found := re.search(r"Sweep parameters '(.*)' requires --multirun", message):
-        together = "tag(zip" in found.group(1)
-        told = "axes that go together make a grid; add -m"
-        return f"{found.group(1)}: {told if together else 'an interval is for a search; add -m hydra/sweeper=search'}"
+        told = "several values make a grid; add -m"
+        if "interval(" in found.group(1):
+            told = "an interval is for a search; add -m hydra/sweeper=search"
+        elif "tag(zip" in found.group(1):
+            told = "axes that go together make a grid; add -m"
+        return f"{found.group(1)}: {told}"
     if found := re.search(r"Ambiguous value for argument '([^'=]+)=([^']*)'", message):
         key, values = found.groups()
         return f"{key}={values}: several values make a grid; add -m"
