@@ -187,6 +187,7 @@ def test_every_group_with_options_has_schemas() -> None:
     assert {one for one in made if GROUPS[one.partition("/")[0]].bases} | {"config.json"} <= there
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_schema_of_any_option(tmp_path: Path) -> None:
     (tmp_path / "own_part_of_schemas.py").write_text(OWN)
     (tmp_path / "own" / "initializer").mkdir(parents=True)

@@ -33,6 +33,7 @@ def listed(said: Said) -> dict[str, tuple[str, int]]:
     return {row[3]: (row[1], int(row[2].replace(",", ""))) for row in rows if row}
 
 
+@pytest.mark.slow
 def test_a_grid_is_listed_as_it_is_then_run(tmp_path: Path, typed: Callable[..., Said]) -> None:
     dry = typed(*GRID, "seed=0,1", "--dry-run")
     assert (dry.code, dry.err, list(tmp_path.iterdir())) == (0, [], [])

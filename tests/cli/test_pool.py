@@ -62,13 +62,18 @@ class Counted(nn.Identity):
 
 
 def test_workers_tell_each_other_what_is_expected_of_a_recipe(tmp_path: Path) -> None:
-    """Two recipes, four seeds each: every worker sees one of them first, and its law serves both."""
+    """Two recipes, four seeds each: every worker sees one of them first, and its law serves both.
+
+    Alone, each worker would work out both, four laws. A worker that has nothing else left to do does not wait for the
+    other's first law, and so there may be a third.
+    """
     (tmp_path / "counted.py").write_text(COUNTED)
     (tmp_path / "own" / "activation").mkdir(parents=True)
     (tmp_path / "own" / "activation" / "counted.yaml").write_text("_target_: counted.Counted\n")
     words = "model.depth=2 model.width=16,24 data.limit=300 trainer.steps=0 seed=0,1,2,3 hydra.launcher.n_jobs=2"
     assert fanin(tmp_path, "-m", "--config-dir=own", "activation=counted", *words.split()).code == 0
-    assert (tmp_path / "asked").read_text().splitlines() == ["a law"] * 2  # of the one activation of each recipe
+    asked = (tmp_path / "asked").read_text().splitlines()  # of the one activation of each recipe
+    assert asked in (["a law"] * 2, ["a law"] * 3)
     rows = [row for run in runs(tmp_path / "outputs" / "runs").values() for row in table(run / "profiles.csv")]
     norms = [row for row in rows if (row["axis"], row["quantity"]) == ("weight", "activation_norm")]
     assert len(norms) == 8 * 2  # runs and weight layers

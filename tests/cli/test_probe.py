@@ -80,6 +80,7 @@ def probe(folder: Path, *arguments: str) -> Said:
     return end(start(folder, *arguments, module="fanin.cli.probe"))
 
 
+@pytest.mark.slow
 def test_says_which_layers_vanish_and_draws_them(folder: Path) -> None:
     said = probe(folder, "my_models:make_model", "--input", "16,40", "--redraws", "8", "--figure", "norms.svg")
     assert (said.code, said.err) == (0, [])
