@@ -82,15 +82,9 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], Any]] = {
 }
 
 
-def fresh() -> None:
-    """A seed that is another one every time."""
-    torch.manual_seed(random.SystemRandom().getrandbits(60))
-
-
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_models_have_no_fault(name: str) -> None:
     """At a level of 10^-6 a false alarm is one in a million audits."""
-    fresh()
     make, rules = RIGHT[name]
     model = make()
     found = fanin.audit(model, rules, torch.optim.SGD(model.parameters()), level=1e-6)
@@ -103,7 +97,6 @@ def test_right_models_have_no_fault(name: str) -> None:
 @pytest.mark.parametrize("name", ["kaiming_normal", "xavier_uniform", "orthogonal", "truncated"])
 def test_parameters_of_bfloat16(name: str) -> None:
     """Rounding to 8 bits is no fault, and hides none: a variance that is half of what it should be."""
-    fresh()
     make, rules = RIGHT[name]
     assert fanin.audit(make().bfloat16(), rules, level=1e-6)
     model = make()
@@ -119,7 +112,6 @@ def test_two_hundred_right_models() -> None:
     alarms = 0
     for _ in range(20):
         for make, rules in RIGHT.values():
-            fresh()
             model = make()
             alarms += not fanin.audit(model, rules, level=0.05)
             assert fanin.audit(model, rules, level=1e-6)
@@ -134,7 +126,7 @@ def test_p_values_are_uniform() -> None:
 
     from fanin.own_models.weight_laws import Law, p_values
 
-    rng = np.random.default_rng(random.SystemRandom().getrandbits(60))
+    rng = np.random.default_rng(random.getrandbits(60))
     for law in (
         Law("n", "normal", 0.3),
         Law("u", "uniform", 0.2),
@@ -166,7 +158,7 @@ def one_seed(first: str, second: str, scale: float = 1.0) -> Callable[[nn.Module
     """A fault: a layer drawn twice from one seed."""
 
     def plant(model: nn.Module) -> str:
-        seed = random.SystemRandom().getrandbits(60)
+        seed = random.getrandbits(60)
         for name in (first, second):
             torch.manual_seed(seed)
             init.kaiming_normal_(model.get_parameter(name))
@@ -311,7 +303,6 @@ FAULTS: dict[str, tuple[str, Callable[[nn.Module], str], str]] = {
 def test_planted_faults_are_found(name: str) -> None:
     """At a level of 10^-4; what is right beside the planted fault stays right."""
     kind, plant, said = FAULTS[name]
-    fresh()
     make, rules = RIGHT[kind]
     model = make()
     parameter = plant(model)

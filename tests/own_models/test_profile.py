@@ -24,8 +24,6 @@ from networks import one_line
 from networks_in_runs import Judged
 from other_networks import WORDS, Experts, Gpt, LstmModel
 
-SEED = random.SystemRandom().randrange(2**31)
-
 
 def chain(
     depth: int, width: int, variance: Callable[[int], float], act: Callable[[], nn.Module] = nn.ReLU
@@ -50,7 +48,6 @@ def of_layers(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
 
 
 def test_the_table_is_that_of_a_watch(tmp_path: Path) -> None:
-    torch.manual_seed(SEED)
     inputs, targets = batch(12)
     model = nn.Sequential(
         nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(inplace=True), nn.Dropout(0.3), nn.Linear(16, 4)
@@ -68,7 +65,6 @@ def test_the_table_is_that_of_a_watch(tmp_path: Path) -> None:
 
 
 def test_norms_are_those_of_plain_hooks() -> None:
-    torch.manual_seed(SEED)
     model, (inputs, targets) = chain(3, 10, lambda place: 2.0), batch(10)
     found = fanin.profile(model, inputs, targets, functional.cross_entropy, band="off").table
     x, expected = inputs, {}
@@ -94,7 +90,6 @@ def state(model: nn.Module) -> list[Any]:
 
 @pytest.mark.parametrize("how", ["law and redraws", "by a function", "a function that fails"])
 def test_nothing_is_left_behind(how: str) -> None:
-    torch.manual_seed(SEED)
     hidden = [nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5)]
     model = nn.Sequential(nn.Linear(8, 8), *hidden, nn.Linear(8, 4))
     model[0].eval()
@@ -125,7 +120,6 @@ def test_nothing_is_left_behind(how: str) -> None:
 
 def test_advice_names_where_a_planted_variance_begins() -> None:
     """1/n where ReLU needs 2/n, from the seventh layer on: Var(W) = 2/n from there on, and not before."""
-    torch.manual_seed(SEED)
     width, first, depth = 80, 6, 26
     model, (inputs, targets) = chain(depth, width, lambda place: 2.0 if place < first else 1.0), batch(width)
     found = fanin.profile(model, inputs, targets, functional.cross_entropy, band="off")
@@ -148,7 +142,6 @@ def test_advice_names_where_a_planted_variance_begins() -> None:
 def test_the_variance_is_the_critical_one_of_the_activation(
     act: Callable[[], nn.Module], variance: float, word: str, critical: float
 ) -> None:
-    torch.manual_seed(SEED)
     width = 40
     model, (inputs, _) = chain(16, width, lambda place: variance, act), batch(width)
     (advice,) = fanin.profile(model, inputs, band="off").advice
@@ -157,7 +150,6 @@ def test_the_variance_is_the_critical_one_of_the_activation(
 
 
 def test_dropout_takes_its_share_of_the_critical_variance() -> None:
-    torch.manual_seed(SEED)
     width, keep = 40, 0.8
     made = chain(20, width, lambda place: 0.8, lambda: nn.Sequential(nn.ReLU(), nn.Dropout(1 - keep)))
     (advice,) = fanin.profile(made, batch(width)[0], band="off").advice
@@ -165,7 +157,6 @@ def test_dropout_takes_its_share_of_the_critical_variance() -> None:
 
 
 def test_no_advice_where_all_is_well_and_none_that_is_not_known() -> None:
-    torch.manual_seed(SEED)
     inputs, targets = batch(60)
     good = fanin.profile(chain(20, 60, lambda place: 2.0), inputs, targets, functional.cross_entropy, band="off")
     assert good.advice == []
@@ -190,7 +181,6 @@ def test_no_advice_where_all_is_well_and_none_that_is_not_known() -> None:
 
 def test_what_is_written_between_modules_is_tried_on_a_copy() -> None:
     """torch.relu in the model's forward has no rule; that 2/n holds is found by trying, and the model is left alone."""
-    torch.manual_seed(SEED)
     width, depth, first = 100, 30, 8
 
     class Functional(nn.Module):
@@ -223,7 +213,6 @@ def test_what_is_written_between_modules_is_tried_on_a_copy() -> None:
 @pytest.mark.parametrize("pool", [nn.AvgPool2d(16), nn.AdaptiveAvgPool2d(1)], ids=["windows", "adaptive"])
 def test_in_place_activations_have_their_law_and_pooling_is_nobodys_fault(pool: nn.Module) -> None:
     """The whole network has a law; the norm of the maps falls by some 16, as there are 256 times fewer units."""
-    torch.manual_seed(SEED)
     relu = nn.ReLU(inplace=True)
     layers = [nn.Conv2d(3, 30, 3, padding=1), relu, nn.Conv2d(30, 30, 3, padding=1), relu, pool, nn.Flatten()]
     model = nn.Sequential(*layers, nn.Linear(30, 4))
@@ -241,7 +230,6 @@ def test_in_place_activations_have_their_law_and_pooling_is_nobodys_fault(pool: 
 
 
 def test_a_layer_of_zeros_blocks() -> None:
-    torch.manual_seed(SEED)
     model, (inputs, targets) = chain(4, 10, lambda place: 2.0), batch(10)
     init.zeros_(model[4].weight)
     found = fanin.profile(model, inputs, targets, functional.cross_entropy, band="off")
@@ -250,7 +238,6 @@ def test_a_layer_of_zeros_blocks() -> None:
 
 def test_the_law_covers_fresh_draws_of_a_model_of_torchs_own() -> None:
     """It is found from the weights; half of all draws lie below its median, and 68 % within its 16 to 84 %."""
-    torch.manual_seed(SEED)
     width, count = 60, 150
     hidden = [one for _ in range(3) for one in (nn.Linear(width, width), nn.Tanh())]
     model, (inputs, targets) = nn.Sequential(*hidden, nn.Linear(width, 12)), batch(width, 12)
@@ -273,7 +260,6 @@ def test_the_law_covers_fresh_draws_of_a_model_of_torchs_own() -> None:
 
 def test_the_law_is_that_of_the_batch_that_was_given() -> None:
     """Classes that are equally frequent cancel more than those of other batches would: half of all draws lie below."""
-    torch.manual_seed(SEED)
     width, targets = 60, torch.arange(12) % 4
     model = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 4))
     found = fanin.profile(model, torch.randn(12, width), targets, functional.cross_entropy, band="both")
@@ -287,7 +273,6 @@ def test_the_law_is_that_of_the_batch_that_was_given() -> None:
     "rule", ["kaiming_normal", "xavier_uniform", "orthogonal", {"*.weight": "std 0.2", "*": "zeros"}]
 )
 def test_rules_are_found_or_declared(rule: Any) -> None:
-    torch.manual_seed(SEED)
     model = nn.Sequential(nn.Linear(40, 80), nn.ReLU(), nn.Linear(80, 40), nn.ReLU(), nn.Linear(40, 4))
     for one in model.parameters():
         if one.ndim == 1:
@@ -313,8 +298,6 @@ def test_bands_of_redraws_are_quantiles_of_fresh_draws() -> None:
     """A function that makes the model is called with the streams of redraws: its draws are made again by hand."""
     from fanin.run.redraws import redraw_seed
 
-    torch.manual_seed(SEED)
-
     def make() -> nn.Module:
         return Experts(experts=2)
 
@@ -336,7 +319,6 @@ def test_bands_of_redraws_are_quantiles_of_fresh_draws() -> None:
 
 
 def test_redraws_that_would_be_of_another_model_are_none() -> None:
-    torch.manual_seed(SEED)
     inputs = batch(30)[0]
     model = nn.Sequential(nn.Linear(30, 30), nn.Softmax(-1), nn.Linear(30, 4))
     init.normal_(model[0].weight)
@@ -355,7 +337,6 @@ def test_redraws_that_would_be_of_another_model_are_none() -> None:
 
 def test_evaluation_mode_has_no_dropout_in_its_law() -> None:
     """E ||x||^2 of a linear chain in evaluation mode is the inputs', whatever the dropout in it."""
-    torch.manual_seed(SEED)
     width = 400
     model = nn.Sequential(nn.Linear(width, width, bias=False), nn.Dropout(0.9), nn.Linear(width, width, bias=False))
     for layer in (model[0], model[2]):
@@ -380,7 +361,6 @@ TOKENS = torch.randint(WORDS, (4, 6))
     ids=["gpt", "lstm", "tuple"],
 )
 def test_models_with_a_loss_of_their_own(make: Callable[[], nn.Module], inputs: Any, names: set[str]) -> None:
-    torch.manual_seed(SEED)
     model = make()
     found = fanin.profile(model, inputs, redraws=8)
     outputs = model(**inputs) if isinstance(inputs, dict) else model(TOKENS)
@@ -396,7 +376,6 @@ def test_models_with_a_loss_of_their_own(make: Callable[[], nn.Module], inputs: 
 
 def test_two_networks_one_of_them_called_generator() -> None:
     """Both are seen, the law passes through both, and a draw by `reset_parameters` draws both."""
-    torch.manual_seed(SEED)
     model, (inputs, targets) = Judged(), (torch.randn(40, 5), torch.randint(3, (40,)))
     found = fanin.profile(model, inputs, targets, functional.cross_entropy, band="both", redraws=16)
     functional.cross_entropy(model(inputs), targets).backward()
@@ -411,7 +390,6 @@ def test_two_networks_one_of_them_called_generator() -> None:
 
 
 def test_a_module_that_is_called_twice_and_an_expert_without_a_token() -> None:
-    torch.manual_seed(SEED)
     layer = nn.Linear(6, 6)
     twice = fanin.profile(nn.Sequential(layer, nn.Tanh(), layer), batch(6)[0], redraws=8)
     modules = twice.table[(twice.table["axis"] == "module") & (twice.table["quantity"] == "activation_norm")]
@@ -426,7 +404,6 @@ def test_told_and_drawn() -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    torch.manual_seed(SEED)
     model, (inputs, targets) = chain(5, 12, lambda place: 2.0), batch(12)
     found = fanin.profile(
         model, inputs, targets, functional.cross_entropy, 8, redraw=lambda: chain(5, 12, lambda p: 2.0)
@@ -478,7 +455,6 @@ def test_torchvisions_models(name: str) -> None:
         model: nn.Module = getattr(torchvision.models, name)(num_classes=5, **{"image_size": 32} if large else {})
         return model.eval() if name == "mobilenet_v3_small" else model  # its dropout draws
 
-    torch.manual_seed(SEED)
     model, inputs, targets = make(), torch.randn(3, 3, 32, 32), torch.tensor([0, 4, 2])
     found = fanin.profile(model, inputs, targets, functional.cross_entropy, 0 if large else 8, redraw=make)
     gradients = of_layers(found.table, "gradient_norm")["value"]
