@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from command_line import fanin, read
-from fanin.record.outcome import outcome, outcome_of
+from fanin.record.outcome import Lowest, outcome, outcome_of
 
 LN10 = math.log(10)
 
@@ -75,6 +75,27 @@ def test_few_examples_say_little(wrong: float, word: str) -> None:
 )
 def test_other_tasks_compare_with_their_start(task: str, loss: float, word: str) -> None:
     assert outcome(task, {"train_loss": loss}, steps=9, first_loss=2.0) == word
+
+
+@pytest.mark.parametrize(
+    ("courses", "step"),
+    [
+        ([(1.0, 0.9), (0.5, 0.4), (0.56, 0.3)], 2),
+        ([(1.0, 0.9), (0.5, 0.4), (0.54, 0.3)], None),  # 8 % above its lowest
+        ([(1.0, 0.9), (0.5, 0.4), (0.9, 0.3), (0.49, 0.2)], None),  # it fell again
+        ([(1.0, 0.9), (0.5, 0.4), (0.9, 0.5)], None),  # that of training rises, too: this is no overfitting
+        ([(1.0, 0.9)], None),
+        ([(math.nan, 0.9), (0.5, 0.4), (0.9, 0.3)], 2),
+        ([(-3.0, 0.9), (-2.6, 0.3)], 1),  # a likelihood's density may be above 1
+        ([], None),
+    ],
+)
+def test_overfitting_by_the_courses_of_two_losses(courses: list[tuple[float, float]], step: int | None) -> None:
+    lowest = Lowest()
+    for at, (val, batch) in enumerate(courses, start=1):
+        lowest.follow({"step": at, "val_loss": val, "batch_loss": batch})
+        lowest.follow({"step": at, "val_loss": None, "batch_loss": 0.0})  # a row without an evaluation
+    assert lowest.overfits_from == step
 
 
 def test_a_run_of_an_older_version_is_judged_by_its_errors() -> None:

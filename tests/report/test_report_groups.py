@@ -13,6 +13,7 @@ from fanin.record.overrides import RunConfig, named_overrides, scalar, split_out
 from fanin.record.summary import write_summary
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import Run, read_runs
+from fanin.report.write.tables import study_rows
 
 WriteRun = Callable[..., Path]
 SMALL = {"depth": 2, "width": 4, "count": 2}
@@ -137,3 +138,20 @@ def test_summary_columns_are_the_union_over_runs(tmp_path: Path) -> None:
     assert second.rstrip(",").endswith(',"said ""no"", twice"')
     assert second.count(",") == header.count(",") + 2  # within the texts
     assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([None, None], "learns: 25.0 % test error"),
+        ([40, 40], "learns: 25.0 % test error, overfits from step 40"),
+        ([60, None, 40], "learns: 25.0 % test error, 2 of them overfit from steps 40 to 60"),
+    ],
+)
+def test_configurations_that_overfit_say_from_which_steps(steps: list[int | None], told: str) -> None:
+    runs = []
+    for step in steps:
+        result = {"outcome": "learns", "task": "classification", "metrics": {"test_error": 0.25}, "overfits_from": step}
+        runs.append(Run(Path("run"), "done", result=result))
+    (row,) = study_rows(runs, group_runs(runs))
+    assert row["outcome"] == told

@@ -20,6 +20,7 @@ from fanin.record.run_folder import RunFolder
 from fanin.run.execute import run_together
 from fanin.run.identity import Identity
 from fanin.run.request import Request
+from fanin.sweep.run_view import ending
 
 SIZE = {"image_size": 10, "limit": 200, "val_size": 50}
 BASE = ("model.depth=3", "model.width=16", "trainer.batch_size=50", "trainer.device=cpu", "probe=off",
@@ -113,6 +114,20 @@ def test_numbers_of_a_trained_network(tmp_path: Path, data: Dataset) -> None:
     assert numbers["train_error"] == pytest.approx(training_error, rel=1e-14)
     assert numbers["generalization_gap"] == numbers["test_error"] - numbers["train_error"]
     assert found["outcome"] == "learns"
+
+
+@pytest.mark.parametrize("stopping", [[], ["regularizer=early_stopping"]], ids=["to its end", "early stopping"])
+def test_a_training_that_overfits_says_from_which_step(tmp_path: Path, stopping: list[str]) -> None:
+    """By metrics.csv: the lowest of its validation losses. Under early stopping it ends with the weights of that step."""
+    found = result(tmp_path, "optimizer=adam", "optimizer.lr=0.02", "model.width=64", "trainer.epochs=40", *stopping)
+    rows = [row for row in metrics(tmp_path) if row["val_loss"] and row["batch_loss"]]
+    lowest, last = min(rows, key=lambda row: row["val_loss"]), rows[-1]
+    assert last["val_loss"] > 1.1 * lowest["val_loss"]  # 150 examples
+    assert last["batch_loss"] < lowest["batch_loss"]
+    assert found["overfits_from"] == (None if stopping else lowest["step"])
+    assert found["outcome"] == "learns"
+    word = "learns" if stopping else f"learns, overfits from step {lowest['step']:.0f}"
+    assert ending(found)[0].startswith(f"{word}: step {found['steps']}, train loss ")
 
 
 def test_evaluation_is_of_the_average_where_there_is_one(tmp_path: Path, data: Dataset) -> None:

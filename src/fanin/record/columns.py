@@ -307,6 +307,10 @@ RESULT = (
     Column("experiment", "its experiment, runs where there is none"),
     Column("state", "done, diverged or pruned"),
     Column("outcome", "the outcome of the training, in words"),
+    Column(
+        "overfits_from",
+        "the step of the lowest validation loss, where it ends 10 % higher and the training loss lower; else null",
+    ),
     Column("task", "the kind of loss, which decides the words for the outcome: classification, descent, ..."),
     Column("chance_loss", "the loss of the best constant answer, ln K for cross-entropy; null where it is unknown"),
     Column("chance_error", "the error of the best constant answer; null where the targets are no classes"),

@@ -13,6 +13,9 @@ LEAST_CHANGE = 0.02
 EXPLODED = 10.0
 """A final loss has exploded if it is this many times that at the start and this many times that of guessing."""
 
+OVERFIT = 0.1
+"""A training overfits if its validation loss ends this share above its lowest, and the loss of its batches lower."""
+
 STANDARD_ERRORS = 3.0
 """An error counts as learned if it is this many standard errors below that of guessing."""
 
@@ -106,6 +109,45 @@ def outcome(
         for part in ("train", "val", "test")
     )
     return words.falls if any(beaten) else words.stays
+
+
+@dataclass
+class Lowest:
+    """Where the validation loss of a training has been lowest, and where it is.
+
+    Attributes:
+        step: of the lowest.
+        val_loss, batch_loss: there, nan before the first evaluation; batch_loss is the mean since the row before.
+        last_val, last_batch: those of the last evaluation.
+    """
+
+    step: int = 0
+    val_loss: float = math.nan
+    batch_loss: float = math.nan
+    last_val: float = math.nan
+    last_batch: float = math.nan
+
+    def follow(self, row: Mapping[str, float | None]) -> None:
+        """Take a row of metrics.csv in; one without a validation loss says nothing."""
+        val, batch = row.get("val_loss"), row.get("batch_loss")
+        if val is None or batch is None:
+            return
+        self.last_val, self.last_batch = val, batch
+        if not val >= self.val_loss:  # nan before the first
+            self.step, self.val_loss, self.batch_loss = int(row["step"] or 0), val, batch
+
+    @property
+    def overfits_from(self) -> int | None:
+        """The step from which the training overfits, None where it does not.
+
+        >>> lowest = Lowest()
+        >>> for step, val, batch in ((10, 0.9, 0.8), (20, 0.5, 0.4), (30, 0.52, 0.3), (40, 0.6, 0.2)):
+        ...     lowest.follow({"step": step, "val_loss": val, "batch_loss": batch})
+        >>> lowest.overfits_from
+        20
+        """
+        rises = self.last_val > self.val_loss + OVERFIT * abs(self.val_loss)
+        return self.step if rises and self.last_batch < self.batch_loss else None
 
 
 def outcome_of(result: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from fanin.parts.data import Dataset
 from fanin.probes.jacobians import SPECTRUM
 from fanin.process import typed_path
 from fanin.record.columns import FINAL, names
-from fanin.record.outcome import outcome
+from fanin.record.outcome import TASKS, outcome
 from fanin.run.identity import Identity
 from fanin.run.phase_point import phase_point
 from fanin.run.recipe import Recipe
@@ -49,11 +49,13 @@ def result_of(
         examples={"train": len(data.train_x), "val": len(data.val_x), "test": len(data.test_x)},
         **chance,
     )
+    ends_high = one.diverged is None and one.ends_with_best is None  # else the run ends with its best weights
     return {
         "run": identity.name,
         "experiment": identity.experiment,
         "state": one.state,
         "outcome": word,
+        "overfits_from": one.lowest.overfits_from if ends_high and word == TASKS[task].falls else None,
         "task": task,
         **chance,
         "first_loss": one.first_loss,

@@ -115,7 +115,9 @@ def ending(result: dict[str, Any]) -> tuple[str, str]:
     elif result["outcome"] == "init only":
         parts.append("profiles at init only")
     else:
-        parts.append(f"{result['outcome']}: step {result['steps']}, {_metrics(result)}")
+        since = result.get("overfits_from")
+        word = result["outcome"] + (f", overfits from step {since}" if since is not None else "")
+        parts.append(f"{word}: step {result['steps']}, {_metrics(result)}")
     if result["verdict"]:
         parts.append(f"init {told_verdict(result['init'] or {}, result['verdict'])}")
     parts.append(f"{result['seconds']:.1f} s")

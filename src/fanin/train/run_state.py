@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fanin.parts.regularizers import Patience
 from fanin.parts.schedules import Schedule
+from fanin.record.outcome import Lowest
 from fanin.record.recorder import ProfileRow, Recorder
 from fanin.train.curvature_look import CurvatureState
 from fanin.train.learner import Culprit
@@ -34,6 +35,7 @@ class Run:
         config_hash: of its configuration; a checkpoint bears it, so that only the same run resumes from it.
         scale: factor of the learning rate at a step, for the size of its batch.
         first_loss: that of the first step's batch, before its update.
+        lowest: where the validation loss has been lowest.
         spectrum: of the network's Jacobian at init, by the names of SPECTRUM; empty where nobody asked for it.
         shown: called at every logged row with (step, loss, error): the progress bar.
         told: called with anything else that there is to say, a line each.
@@ -52,6 +54,7 @@ class Run:
     window: deque[tuple[float, float]] = field(default_factory=deque)
     row: dict[str, float | None] = field(default_factory=dict)
     first_loss: float | None = None
+    lowest: Lowest = field(default_factory=Lowest)
     best: float = math.inf
     best_weights: dict[str, Tensor] | None = None
     final: dict[str, float | None] = field(default_factory=dict)
@@ -113,6 +116,7 @@ class Run:
             self.state, self.stopped_by = "done", "target_error"
         if evaluated:
             self.schedule.follow(self.row)
+            self.lowest.follow(self.row)
         watched = self.row.get(self.monitor) if evaluated else None
         if watched is not None and self.patience is not None and self.patience.update(watched):
             self.state, self.stopped_by = "done", "early_stopping"
@@ -140,6 +144,7 @@ class Run:
             "pending": [list(pair) for pair in pending],
             "window": [list(pair) for pair in self.window],
             "first_loss": self.first_loss,
+            "lowest": astuple(self.lowest),
             "best": self.best,
             "patience": self.patience.state_dict() if self.patience else {},
             "schedule": self.schedule.state_dict(),
@@ -153,7 +158,7 @@ class Run:
         """Load what `state_dict` returned; `culprit` is what the learner says."""
         self.window = deque((loss, error) for loss, error in state["window"])
         self.best, self.step, self.seconds = state["best"], state["step"], state["seconds"]
-        self.first_loss = state.get("first_loss")
+        self.first_loss, self.lowest = state.get("first_loss"), Lowest(*state.get("lowest", ()))
         if self.patience:
             self.patience.load_state_dict(state["patience"])
         if followed := state.get("schedule"):

@@ -136,8 +136,21 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
         mean = mean_interval([run.metric(f"{part}_{what}") for run in members])
         words = f"{part} {getattr(task, what)}"
         if mean.n:
-            return f"{kind}: " + (f"{100 * mean.mean:.1f} % {words}" if share else f"{words} {mean.mean:.3g}")
+            told = f"{100 * mean.mean:.1f} % {words}" if share else f"{words} {mean.mean:.3g}"
+            return f"{kind}: {told}{_overfitting(members)}"
     return kind
+
+
+def _overfitting(members: Sequence[Run]) -> str:
+    """From which step they overfit, and how many of them where not all do."""
+    numbers = (as_number(run.result.get("overfits_from")) for run in members)
+    steps = sorted(int(step) for step in numbers if step is not None and math.isfinite(step))
+    if not steps:
+        return ""
+    some = f"{len(steps)} of them overfit" if len(steps) < len(members) else "overfits"
+    return (
+        f", {some} from step {steps[0]}" if steps[0] == steps[-1] else f", {some} from steps {steps[0]} to {steps[-1]}"
+    )
 
 
 def write_table_markdown(
