@@ -118,7 +118,7 @@ def test_numbers_of_a_trained_network(tmp_path: Path, data: Dataset) -> None:
 
 @pytest.mark.parametrize("stopping", [[], ["regularizer=early_stopping"]], ids=["to its end", "early stopping"])
 def test_a_training_that_overfits_says_from_which_step(tmp_path: Path, stopping: list[str]) -> None:
-    """By metrics.csv: the lowest of its validation losses. Under early stopping it ends with the weights of that step."""
+    """By metrics.csv: the lowest of its validation losses. Early stopping ends with the weights of that step."""
     found = result(tmp_path, "optimizer=adam", "optimizer.lr=0.02", "model.width=64", "trainer.epochs=40", *stopping)
     rows = [row for row in metrics(tmp_path) if row["val_loss"] and row["batch_loss"]]
     lowest, last = min(rows, key=lambda row: row["val_loss"]), rows[-1]
