@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
+from math import comb
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata, wilcoxon
 
 from fanin.record.search_files import RungRow
-from fanin.search.racing import dropped, fewest_seeds, p_worse
+from fanin.search.racing import dropped, fewest_seeds, p_worse, p_worse_at_any_time
 from fanin.search.rung_results import halved, raced
 
 
@@ -45,6 +47,45 @@ def test_fewest_seeds_can_just_drop() -> None:
         n = fewest_seeds(level)
         assert p_worse([1.0 + seed for seed in range(n)], [0.0] * n) < level
         assert 2.0 ** -(n - 1) >= level
+        n = fewest_seeds(level, "sign")
+        assert (
+            p_worse_at_any_time([1.0] * n, [0.0] * n) < level <= p_worse_at_any_time([1.0] * (n - 1), [0.0] * (n - 1))
+        )
+
+
+def evidence(larger: int, pairs: int) -> Fraction:
+    """2^(n+1) times the integral of p^k (1 - p)^(n - k) from 1/2 to 1, term by term of (1 - p)^(n - k)."""
+    terms = (
+        Fraction((-1) ** i * comb(pairs - larger, i), larger + i + 1) * (1 - Fraction(1, 2 ** (larger + i + 1)))
+        for i in range(pairs - larger + 1)
+    )
+    return 2 ** (pairs + 1) * sum(terms, Fraction(0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_decisions_by_signs_are_those_of_a_sum_in_fractions(seed: int) -> None:
+    drawn = np.random.default_rng(seed)
+    values = {trial: dict(enumerate(drawn.normal(0.5 * (trial % 4), 1, 20).round(1))) for trial in range(12)}
+    best = min(values, key=lambda trial: np.mean(list(values[trial].values())))
+    expected = {}
+    for trial, of in values.items():
+        signs = [np.sign(of[place] - values[best][place]) for place in range(20) if of[place] != values[best][place]]
+        most = max(evidence(signs[:n].count(1), n) for n in range(len(signs) + 1))
+        if trial != best:
+            p = p_worse_at_any_time(list(of.values()), list(values[best].values()))
+            assert p == pytest.approx(float(1 / most), rel=1e-9)
+            if most > 20:
+                expected[trial] = most
+    left = dropped(values, 0.05, "sign")
+    assert set(left) == set(expected)
+    assert all("over 20 seeds: sign test p = " in why for why in left.values())
+
+
+def test_a_sign_test_at_every_seed_errs_no_more_than_its_level() -> None:
+    """Of all sequences of fair signs, at most the share `level` is ever told worse; and some are."""
+    n, level = 10, 0.1
+    told = [p_worse_at_any_time(list(signs), [0.5] * n) < level for signs in product((0.0, 1.0), repeat=n)]
+    assert 0 < np.mean(told) <= level
 
 
 def test_a_run_that_diverged_is_worse_than_any_other_and_as_bad_as_its_like() -> None:

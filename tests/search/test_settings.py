@@ -15,6 +15,7 @@ from fanin.search.space import Axis, Space
 
 GIVEN: dict[str, Any] = {
     "method": "random", "budget": "none", "trials": None, "seeds": 1, "eta": 3, "min_steps": None, "level": 0.05,
+    "test": "wilcoxon",
     "batch": None, "timeout": None, "seed": 0, "metric": "val_error", "direction": "minimize",
 }  # fmt: skip
 
@@ -35,6 +36,8 @@ GIVEN: dict[str, Any] = {
         ({"method": "nsga2", "budget": "hyperband"}, "none with method=nsga2"),
         ({"metric": "test_error", "budget": "halving"}, "measured before a run's end"),
         ({"budget": "racing", "seeds": 4}, "must be at least 5 with budget=racing"),
+        ({"budget": "racing", "seeds": 6, "test": "sign"}, "must be at least 7 with budget=racing"),
+        ({"test": "t"}, "hydra.sweeper.test=t: must be one of wilcoxon, sign"),
         ({"level": 0.9}, "hydra.sweeper.level=0.9: must be"),
         ({"timeout": 0}, "hydra.sweeper.timeout=0: must be"),
     ],

@@ -54,12 +54,12 @@ def halved(rows: Sequence[RungRow], keep: int, sign: int) -> dict[int, str]:
     }
 
 
-def raced(rows: Sequence[RungRow], level: float, sign: int) -> dict[int, str]:
+def raced(rows: Sequence[RungRow], level: float, sign: int, test: str = "wilcoxon") -> dict[int, str]:
     """Who leaves where a paired test over the seeds says so, and why."""
     values = {trial: {row.seed: sign * row.values[0] for row in own} for trial, own in by_trial(rows).items()}
     there = {trial: of for trial, of in values.items() if any(map(math.isfinite, of.values()))}
     steps = {row.trial: row.steps for row in rows}
-    leave = dropped(there, level) if there else {}
+    leave = dropped(there, level, test) if there else {}
     return {trial: f"{why}, at step {steps[trial]}" for trial, why in leave.items()}
 
 

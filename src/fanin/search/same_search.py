@@ -26,6 +26,7 @@ def content_of(settings: Settings, space: Space, seeds: list[int], steps: int) -
         "eta": settings.eta,
         "min_steps": settings.min_steps,
         "level": settings.level,
+        "test": settings.test,
         "batch": settings.batch,
         "trials": settings.trials,
         "seed": settings.seed,
@@ -56,7 +57,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     for key in now:
         if key in ("axes", "fixed") or (key in FREE and now["budget"] == "none"):
             continue
-        if before.get(key) != now[key]:
+        if before.get(key, now[key]) != now[key]:
             yield f"{key} was {_told(before.get(key))}, is {_told(now[key])}"
     was, fixed = set(before.get("fixed", [])), set(now["fixed"])
     yield from (f"{word} is new" for word in sorted(fixed - was))

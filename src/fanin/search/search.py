@@ -193,7 +193,7 @@ class Search:
         if following is None:
             return {}
         if self.settings.budget == "racing":
-            return raced(rows, self.settings.level, self.settings.signs[0])
+            return raced(rows, self.settings.level, self.settings.signs[0], self.settings.test)
         return halved(rows, following.keep, self.settings.signs[0])
 
     def begin(self, plan: RungPlan) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from fanin.errors import OptionError, UserError, choice, did_you_mean, integer, number, told_of
 from fanin.record import columns
 from fanin.record.columns import names
-from fanin.search.racing import fewest_seeds
+from fanin.search.racing import TESTS, fewest_seeds
 from fanin.search.schedule import TRIALS, Bracket, halving, hyperband, racing, rounds
 
 METHODS = ("random", "qmc", "tpe", "gp", "cmaes", "nsga2", "reinforce")
@@ -46,6 +46,7 @@ class Settings:
     eta: int
     min_steps: int | None
     level: float
+    test: str
     batch: int
     timeout: float | None
     seed: int
@@ -65,6 +66,7 @@ class Settings:
             eta = integer("eta", given["eta"], 2)
             least = _or_none("min_steps", given["min_steps"])
             level = number("level", given["level"], 0, 0.5, open_low=True)
+            test = choice("test", given["test"], TESTS)
             batch = _or_none("batch", given["batch"]) or BATCH.get(method, 8)
             if given["timeout"] is not None:
                 number("timeout", given["timeout"], 0, open_low=True)
@@ -89,11 +91,11 @@ class Settings:
             if budget != "none" and metrics[0] not in IN_TRAINING:
                 allowed = f"measured before a run's end with budget={budget}: one of {', '.join(IN_TRAINING)}"
                 raise OptionError("metric", metrics[0], allowed)
-            if budget == "racing" and seeds < (first := fewest_seeds(level)):
-                allowed = f"at least {first} with budget=racing: with fewer, no test drops anything at level={level:g}"
+            if budget == "racing" and seeds < (first := fewest_seeds(level, test)):
+                allowed = f"at least {first} with budget=racing: with fewer, the test drops nothing at level={level:g}"
                 raise OptionError("seeds", seeds, allowed)
         return cls(
-            method, trials, metrics, directions, seeds, budget, eta, least, level, batch, given["timeout"], seed
+            method, trials, metrics, directions, seeds, budget, eta, least, level, test, batch, given["timeout"], seed
         )  # fmt: skip
 
     def brackets(self, steps: int) -> Iterator[Bracket]:
@@ -119,7 +121,7 @@ class Settings:
         elif self.budget == "hyperband":
             yield from hyperband(self.trials, steps, self.min_steps, self.eta, self.seeds)
         else:
-            first = fewest_seeds(self.level)
+            first = fewest_seeds(self.level, self.test)
             yield from racing(self.trials or TRIALS, steps, self.min_steps, self.eta, self.seeds, first)
 
     @property

@@ -29,6 +29,7 @@ class SearchSweeperConf:
         eta: of a rung, one configuration in so many goes on, to so many times its steps.
         min_steps: steps of the first rung at least; null for what eta and trials make of a whole run's.
         level: of the test of racing: a configuration is dropped where its p-value is below.
+        test: of racing: wilcoxon, the signed rank test; or sign, a sign test that holds however often one looks.
         batch: configurations that are proposed together, where the method learns from those before: a generation of
             cmaes and nsga2; null for 8, of nsga2 for 24.
         timeout: seconds after which no further rung begins; null for none.
@@ -47,6 +48,7 @@ class SearchSweeperConf:
     eta: Any = 3
     min_steps: Any = None
     level: Any = 0.05
+    test: Any = "wilcoxon"
     batch: Any = None
     timeout: Any = None
     seed: Any = 0
