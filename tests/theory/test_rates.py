@@ -13,7 +13,7 @@ from fanin.api.resolvers import register_resolvers
 from fanin.theory.optimizer_rates import best, factor, setting
 
 conditions = st.floats(2, 1e3)
-METHODS = ("gd", "momentum", "ema_momentum", "nesterov", "newton")
+METHODS = ("gd", "momentum", "ema_momentum", "nesterov", "newton", "saddle_free_newton")
 
 
 def recursion(optimizer: str, numbers: dict[str, float], bend: float) -> np.ndarray:
@@ -28,7 +28,7 @@ def recursion(optimizer: str, numbers: dict[str, float], bend: float) -> np.ndar
     if optimizer == "nesterov":  # v <- rho v - a g; x <- x - a g + rho v
         v = np.array([-a * bend, rho])
         return np.stack([np.array([1 - a * bend, 0]) + rho * v, v])
-    if optimizer == "newton":
+    if optimizer.endswith("newton"):
         return np.array([[1 - a * bend / (bend + numbers["damping"])]])
     return np.array([[1 - a * bend]])
 

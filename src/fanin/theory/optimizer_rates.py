@@ -17,7 +17,7 @@ def factor(optimizer: str, numbers: Mapping[str, float], condition: float) -> fl
         momentum:                   z^2 - (1 + rho - a l) z + rho = 0
         ema_, unbiased_momentum:    the same with a (1 - beta) for a, beta for rho
         nesterov:                   z^2 - (1 + rho)(1 - a l) z + rho (1 - a l) = 0
-        newton:                     z = 1 - a l/(l + damping)
+        newton, saddle_free_newton: z = 1 - a l/(l + damping)
     Between the two curvatures no modulus is larger: it is convex or constant in l. Source: Polyak 1964; Lessard, Recht
     & Packard 2016.
 
@@ -35,7 +35,7 @@ def factor(optimizer: str, numbers: Mapping[str, float], condition: float) -> fl
     lr = numbers["lr"]
     if optimizer in ("gd", "sgd"):
         return max(abs(1 - lr * bend) for bend in (1.0, condition))
-    if optimizer == "newton":
+    if optimizer in ("newton", "saddle_free_newton"):
         return max(abs(1 - lr * bend / (bend + numbers["damping"])) for bend in (1.0, condition))
     if optimizer == "nesterov":
         rho = numbers["momentum"]

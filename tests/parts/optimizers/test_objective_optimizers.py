@@ -18,6 +18,7 @@ from fanin.parts.optimizers.hessian_free import HessianFree
 from fanin.parts.optimizers.lbfgs import LBFGS
 from fanin.parts.optimizers.newton import Newton
 from fanin.parts.optimizers.objective import ObjectiveOptimizer
+from fanin.parts.optimizers.saddle_free_newton import SaddleFreeNewton
 from fanin.parts.optimizers.saga import SAGA
 from fanin.parts.optimizers.svrg import SVRG
 
@@ -27,6 +28,7 @@ MAKE: dict[str, Make] = {
     "saga": lambda p: SAGA(p, lr=0.1),
     "newton": lambda p: Newton(p, lr=0.5, damping=3.0),
     "gauss_newton": lambda p: GaussNewton(p, damping=0.5),
+    "saddle_free_newton": lambda p: SaddleFreeNewton(p, lr=0.5, damping=1.0),
     "hessian_free": lambda p: HessianFree(p, damping=0.5, cg_iterations=5),
     "bfgs": lambda p: BFGS(p),
     "lbfgs": lambda p: LBFGS(p, history=2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.devices import widened
@@ -19,7 +20,8 @@ class Newton(ObjectiveOptimizer):
     $theta <- theta - a (H + damping I)^-1 g$, with the gradient g and the Hessian H [P, P] of the batch's objective;
     with the whole training set as the batch it is the textbook's method. $a = 1$ without damping solves a quadratic in
     one step. Where H is not positive definite the point aimed at is a saddle or a maximum, unless the damping is
-    larger than the most negative eigenvalue. The system is solved in float64; H costs P backward passes.
+    larger than the most negative eigenvalue; optimizer=saddle_free_newton turns those directions round. The system is
+    solved in float64; H costs P backward passes.
     Source: Nocedal & Wright 2006, chapter 3.
 
     Args:
@@ -58,9 +60,14 @@ class Newton(ObjectiveOptimizer):
         """
         theta, gradient = objective.vector(), objective.pass_gradient()
         matrix = widened(dense(self.curvature(objective), gradient))
-        matrix.diagonal().add_(group["damping"])
-        solution, singular = torch.linalg.solve_ex(matrix, widened(gradient))
-        if singular:
+        solution = self.solution(matrix, widened(gradient), group["damping"])
+        if solution is None:
             fix = f"for the {self.matrix} plus damping is singular"
             raise OptionError("damping", group["damping"], "larger", fix).within("optimizer")
         objective.place(theta - group["lr"] * solution.to(theta.device, theta.dtype))
+
+    def solution(self, matrix: Tensor, gradient: Tensor, damping: float) -> Tensor | None:
+        """(H + damping I)^-1 g [P], for H [P, P] in float64, which may be changed; None where that is singular."""
+        matrix.diagonal().add_(damping)
+        solution, singular = torch.linalg.solve_ex(matrix, gradient)
+        return None if singular else solution
