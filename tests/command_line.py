@@ -167,8 +167,12 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+MEASURED = ("seconds", "peak_memory", "git")
+"""What two results of the same command may differ in."""
+
+
 def untimed(run: Path) -> tuple[list[dict[str, str]], str, dict[str, Any]]:
     """Everything in metrics.csv, profiles.csv and result.json but the clock, and the repository it was typed in."""
     metrics = [{key: value for key, value in row.items() if key != "seconds"} for row in table(run / "metrics.csv")]
-    result = {key: value for key, value in read(run / "result.json").items() if key not in ("seconds", "git")}
+    result = {key: value for key, value in read(run / "result.json").items() if key not in MEASURED}
     return metrics, (run / "profiles.csv").read_text(), result

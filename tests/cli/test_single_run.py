@@ -13,12 +13,15 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from command_line import TINY, Said, fanin, read, runs, table
+from command_line import MEASURED, TINY, Said, fanin, read, runs, table
 from fanin import __version__
 from fanin.streams import stream_seed
 
 NAME = "data.limit=300,model.depth=3,model.width=16,seed=0,trainer.steps=6"
-METRICS = "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,test_loss,test_error,seconds"
+METRICS = (
+    "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,test_loss,test_error,"
+    "examples,gradients,flops,seconds"
+)
 PROFILES = (
     "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high,source,redraw_median,redraw_low,redraw_high"
 )
@@ -87,7 +90,7 @@ def test_metrics_has_a_row_at_the_first_step_and_after_each_epoch(run: Path) -> 
     # 300 examples, 3 batches an epoch; log_every=10 is never reached, the last row holds the test part.
     assert [(row["step"], float(row["epoch"])) for row in rows] == [("1", 1 / 3), ("3", 1), ("6", 2), ("6", 2)]
     filled = [{key for key, value in row.items() if value} for row in rows]
-    base, train = {"step", "epoch", "seconds"}, {"lr", "batch_loss", "batch_error"}
+    base, train = {"step", "epoch", "examples", "gradients", "flops", "seconds"}, {"lr", "batch_loss", "batch_error"}
     val, ends = {"val_loss", "val_error"}, {"train_loss", "train_error", "test_loss", "test_error"}
     assert filled == [base | train, base | train | val, base | train | val, base | ends]
     assert {row["lr"] for row in rows[:3]} == {"0.01"}
@@ -190,7 +193,7 @@ def test_the_same_configuration_is_the_same_run(single: tuple[Said, Path], run: 
     assert fanin(folder, *TINY, "force=true").code == 0
     after = read(run / "result.json")
     assert after["seconds"] != before["seconds"]  # measured anew; nothing else may change
-    assert after | {"seconds": 0} == before | {"seconds": 0}
+    assert after | dict.fromkeys(MEASURED) == before | dict.fromkeys(MEASURED)
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
     assert list(runs(folder / "outputs" / "runs")) == [NAME]
     assert len(table(folder / "outputs" / "runs" / "summary.csv")) == 1

@@ -147,7 +147,7 @@ def test_headers_are_those_of_the_contract(tmp_path: Path) -> None:
     Recorder(RunFolder(tmp_path)).close()
     contract = {
         "metrics.csv": "step,epoch,lr,batch_loss,batch_error,train_loss,train_error,val_loss,val_error,"
-        "test_loss,test_error,seconds\n",
+        "test_loss,test_error,examples,gradients,flops,seconds\n",
         "profiles.csv": "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high,source,"
         "redraw_median,redraw_low,redraw_high\n",
     }
@@ -161,7 +161,7 @@ def test_a_row_of_metrics_in_both_places(tmp_path: Path) -> None:
     recorder.metrics({"step": 20, "epoch": 2.0, "batch_error": 1 / 3, "val_loss": math.inf, "test_error": 0.5})
     recorder.close("done")
     lines = (tmp_path / "metrics.csv").read_text().splitlines()[1:]
-    assert lines == ["10,0.1,0.003,nan,,,,,,,,1.25", "20,2,,,0.3333333333333333,,,inf,,,0.5,"]
+    assert lines == ["10,0.1,0.003,nan,,,,,,,,,,,1.25", "20,2,,,0.3333333333333333,,,inf,,,0.5,,,,"]
     events = read(tmp_path)
     found = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert math.isnan(found.pop("batch/loss")[0][1])

@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fanin.report.cli import main
+from fanin.report.figures.steps import curves_figure
+from fanin.report.figures.style import Sheet
+from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import Run, read_runs
 from fanin.report.read.series import Metrics, Profiles
 from fanin.report.statistics import geometric_interval, mean_curve, mean_interval
@@ -169,3 +173,37 @@ def test_the_mean_curve_stops_when_most_seeds_have() -> None:
     assert np.array_equal(mean, [4.0, 2.0, nan], equal_nan=True)
     # Two values 1 and 3: 2 - 12.706 sqrt(2) / sqrt(2)
     assert low[1] == pytest.approx(2 - 12.7062047, rel=1e-6)
+
+
+def test_steps_on_other_axes(five_runs: list[Path], tmp_path: Path) -> None:
+    """A run of 2 steps on 100 examples, batch 100; a step's second is the mean over the runs."""
+    read = read_runs(five_runs, five_runs[0].parent)
+    metrics = Metrics(read)
+    steps, values = metrics.matrix(range(5), "batch_loss")
+    assert steps.tolist() == [1, 2]
+    assert values.shape == (5, 2)
+    assert metrics.along(range(5), steps, "step").tolist() == [1, 2]
+    assert metrics.along(range(5), steps, "epoch").tolist() == [1, 2]
+    for x in ("examples", "gradients"):
+        assert metrics.along(range(5), steps, x).tolist() == [100, 200]
+    assert metrics.along(range(5), steps, "flops").tolist() == [read[0].result["flops_per_step"] * n for n in (1, 2)]
+    told = [
+        [float(row["seconds"]) for row in csv.DictReader((one / "metrics.csv").open()) if row["batch_loss"]]
+        for one in five_runs
+    ]
+    np.testing.assert_allclose(metrics.along(range(5), steps, "seconds"), np.mean(told, axis=0), rtol=1e-12)
+    sheet = Sheet("", "", group_runs(read))
+    figure = curves_figure(sheet, read, metrics, "examples")
+    assert figure is not None
+    assert figure.axes[-1].get_xlabel() == "examples"
+    assert next(line.get_xdata().tolist() for line in figure.axes[0].get_lines()) == [100, 200]
+
+
+def test_an_axis_that_no_run_has_is_refused(
+    tmp_path: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, depth=2, width=4, count=2)
+    for x, told in (("flops", "no run here has it"), ("time", "must be one of step, epoch, examples, gradients, ")):
+        assert main([str(tmp_path), "--x", x]) == 1
+        assert f"fanin-report: --x {x}: {told}" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

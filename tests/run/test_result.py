@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,49 @@ def test_what_the_network_and_a_step_of_it_cost(tmp_path: Path) -> None:
     products = 100 * 16 + 16 * 16 + 16 * 10
     assert found["parameters"] == products + 16 + 16 + 10
     assert found["flops_per_step"] == 2 * 50 * (3 * products - 100 * 16)  # inputs need no gradient
+    assert (found["gradient_bytes"], found["optimizer_bytes"]) == (4 * found["parameters"], 0)
+    assert found["peak_memory"] > 2**25  # an interpreter with torch in it
+
+
+N, B, WIDTHS = 200, 50, (100, 16, 16, 10)
+FORWARD = 2 * sum(a * b for a, b in pairwise(WIDTHS))  # of one example
+STEP = 3 * FORWARD - 2 * 100 * 16  # and backward: the gradients of weights and of all inputs but the first
+
+
+@pytest.mark.parametrize(
+    ("typed", "gradients", "flops", "floats"),
+    [
+        (["optimizer=momentum"], 5 * B, 5 * B * STEP, 1),
+        (["optimizer=adam", "regularizer=sam"], 2 * 5 * B, 2 * 5 * B * STEP, 2),
+        # 4 batches an epoch: snapshots at steps 0 and 4, the other three steps take a second gradient
+        (["optimizer=svrg"], (5 + 3) * B + 2 * N, ((5 + 3) * B + 2 * N) * STEP, 2),
+        # a table of N gradients at the start, and an example's gradient again at each step, beside the batch's
+        pytest.param(
+            ["optimizer=saga"], 2 * 5 * B + N, (2 * 5 * B + N) * STEP, N + 2, marks=pytest.mark.slow
+        ),  # torch.func's first use takes seconds
+    ],
+    ids=["momentum", "sam", "svrg", "saga"],
+)
+def test_what_a_training_takes(tmp_path: Path, typed: list[str], gradients: int, flops: int, floats: int) -> None:
+    """Passes counted by hand; the optimizer keeps so many numbers for each parameter."""
+    found = result(tmp_path, *typed, "trainer.steps=5")
+    assert (found["examples"], found["gradients"], found["flops"]) == (5 * B, gradients, flops)
+    assert found["optimizer_bytes"] == 4 * floats * found["parameters"]
+    rows = metrics(tmp_path)
+    assert [rows[-1][name] for name in ("examples", "gradients", "flops")] == [5 * B, gradients, flops]
+
+
+def test_second_order_passes_are_counted(tmp_path: Path) -> None:
+    """One layer, s = W x: a product with the Hessian takes twice a matrix product."""
+    small = ("model.depth=1", "data.image_size=3", "trainer.steps=2", "optimizer=newton")
+    found = result(tmp_path, *small)
+    parameters = 10 * 9 + 10
+    assert found["parameters"] == parameters
+    # the batch's gradient, again with its graph, and a product for each row of the matrix
+    assert found["gradients"] == 2 * B * (2 + parameters)
+    matrix = 2 * 9 * 10  # of one example, s = x W^T: forward, and backward g^T x
+    # (g^T x) v by W: x v^T is the change of g, which goes through the softmax, and then again s^T x
+    assert found["flops"] == 2 * B * (2 * 2 * matrix + parameters * 2 * matrix)
 
 
 def test_numbers_of_a_trained_network(tmp_path: Path, data: Dataset) -> None:
@@ -122,7 +166,7 @@ def test_a_training_that_overfits_says_from_which_step(tmp_path: Path, stopping:
     found = result(tmp_path, "optimizer=adam", "optimizer.lr=0.02", "model.width=64", "trainer.epochs=40", *stopping)
     rows = [row for row in metrics(tmp_path) if row["val_loss"] and row["batch_loss"]]
     lowest, last = min(rows, key=lambda row: row["val_loss"]), rows[-1]
-    assert last["val_loss"] > 1.1 * lowest["val_loss"]  # 150 examples
+    assert last["val_loss"] > 1.1 * lowest["val_loss"]  # of 200 examples
     assert last["batch_loss"] < lowest["batch_loss"]
     assert found["overfits_from"] == (None if stopping else lowest["step"])
     assert found["outcome"] == "learns"

@@ -259,7 +259,7 @@ def stop_at(step: int) -> Callable[[], bool]:
 def content(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[tuple[int, float]]]]:
     """The result and the status of a run without their times, and all that TensorBoard shows of it."""
     result, status = (json.loads((folder / f"{name}.json").read_text()) for name in ("result", "status"))
-    times = {"seconds", "started", "updated"}
+    times = {"seconds", "started", "updated", "peak_memory"}
     seen = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     events = {tag: sorted((e.step, e.value) for e in seen.Scalars(tag)) for tag in seen.Tags()["scalars"]}
     return *({key: value for key, value in one.items() if key not in times} for one in (result, status)), events  # type: ignore[return-value]

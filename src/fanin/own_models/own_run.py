@@ -22,7 +22,7 @@ from fanin.own_models.earlier_run import Earlier, step_to_resume
 from fanin.own_models.expected_norms import ExpectedNorms
 from fanin.parts.models.layers import weight_layers
 from fanin.probes.histograms import Place, histogram_tags
-from fanin.record.columns import METRICS, names
+from fanin.record.columns import METRICS, SPENT, names
 from fanin.record.outcome import outcome
 from fanin.record.recorder import ProfileRow, Recorder
 from fanin.record.run_folder import FolderBusy, RunFolder
@@ -263,6 +263,7 @@ class OwnRun:
             "code": {},
             "git": git_state(Path.cwd()),
             "flops_per_step": None,
+            **dict.fromkeys(("gradient_bytes", "optimizer_bytes", "peak_memory", *names(SPENT))),
             "device": self._device,
             "parameters": self._parameters,
         }

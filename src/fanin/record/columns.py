@@ -80,11 +80,23 @@ EARLIER = {
 }
 """Today's names of the columns of a metrics.csv of an earlier version, which has no batch_loss."""
 
+SPENT = (
+    Column("examples", "training examples taken in batches, each as often as it was"),
+    Column(
+        "gradients",
+        "examples whose gradient was taken, in further passes of an optimizer too; a product with a matrix of second "
+        "derivatives counts as one for each example of its batch",
+    ),
+    Column("flops", "floating point operations of matrix products and convolutions in all passes of the training"),
+)
+"""What a training has taken so far."""
+
 METRICS = (
     Column("step", "updates made"),
     Column("epoch", "passes over the training part made"),
     Column("lr", "the learning rate of the last update"),
     *PARTS,
+    *SPENT,
     Column(
         "seconds", "training time so far, without evaluation and probes; of runs trained together an equal share", "s"
     ),
@@ -238,7 +250,7 @@ EVALUATION = (
     Column("roc_auc", "the area under the ROC curve on the test part, each class against the rest, the mean over them"),
     Column("generalization_gap", "test_error minus train_error"),
     Column("parameters", "the number of parameters"),
-    Column("flops_per_step", "floating point operations of an update"),
+    Column("flops_per_step", "floating point operations of an update's first pass, forward and backward"),
 )
 """Further columns of summary.csv."""
 
@@ -338,7 +350,15 @@ RESULT = (
     Column("git", "commit of the folder in which the command was typed, and whether it had changes; null outside one"),
     Column("device", "the device it was trained on"),
     Column("parameters", "the number of parameters"),
-    Column("flops_per_step", "floating point operations of an update"),
+    Column("flops_per_step", "floating point operations of an update's first pass, forward and backward"),
+    Column("gradient_bytes", "the gradients of all that is trained take so many bytes"),
+    Column("optimizer_bytes", "what the optimizer remembers between steps takes so many"),
+    Column(
+        "peak_memory",
+        "the most that its process held on the device, on a CPU in main memory, with all that it trained together",
+        "bytes",
+    ),
+    *SPENT,
 )
 """result.json, written last: a folder that has it is complete."""
 

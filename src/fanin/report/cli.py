@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 STYLES = ("screen", "paper")
 """How figures can be drawn; see figures.paper."""
 
+OVER = ("step", "epoch", "examples", "gradients", "flops", "seconds")
+"""What curves can go over; see figures.steps."""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line."""
@@ -73,6 +76,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--colour", "--color", metavar="KEY", help="the key that has the colours")
     parser.add_argument("--facet", metavar="KEY", help="the key that has a panel for each value; none for one panel")
+    parser.add_argument(
+        "--x", metavar="NAME", default="step",
+        help="what curves go over: step, epoch, examples, gradients (of an example), flops or seconds (default: step)",
+    )  # fmt: skip
     parser.add_argument(
         "--style", metavar="NAME", default="screen",
         help="of the figures: screen, or paper (a column of 3.25 inches, 8 points, PDF and SVG with text)",
@@ -156,6 +163,10 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     """
     if arguments.style not in STYLES:
         raise UserError(f"--style {arguments.style}: must be one of {', '.join(STYLES)}")
+    if arguments.x not in OVER:
+        raise UserError(f"--x {arguments.x}: must be one of {', '.join(OVER)}")
+    if arguments.compare is not None and arguments.x != OVER[0]:
+        raise UserError(f"--x {arguments.x}: not together with --compare, which draws no curves")
     panels = {"facet": arguments.facet not in (None, "none"), "by": "," in (arguments.by or "")}
     for flag, typed in panels.items():
         if arguments.style == "paper" and typed:
@@ -179,7 +190,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     from fanin.report.figures.roles import Asked
 
     by = tuple(key.strip() for key in (arguments.by or "").split(",") if key.strip())
-    return Asked(by, arguments.colour, arguments.facet, arguments.metric)
+    return Asked(by, arguments.colour, arguments.facet, arguments.metric, arguments.x)
 
 
 def _watch(

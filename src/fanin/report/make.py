@@ -128,6 +128,10 @@ def _write_report(
     if how.style == "paper":  # a column is too narrow for panels side by side
         follows = replace(by, facet="none") if by.axes else None
     sheet = Sheet(titled(runs), setting(runs, configurations), configurations, values, follows)
+    if by.x != "step" and not metrics.has(by.x):
+        raise UserError(
+            f"--x {by.x}: no run here has it in its metrics.csv; force=true runs them again, and then it is"
+        )
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]
     search = search_told(grid, runs, configurations)
@@ -140,7 +144,7 @@ def _write_report(
         figures = drawn_before(out, mark)
     if figures is None:
         forget(out)
-        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search, answers)
+        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search, answers, by.x)
         remember(out, mark, figures)
     said = told(answers, configurations)
     rows = study_rows(runs, configurations)
@@ -192,6 +196,7 @@ def _draw(
     style: str,
     search: SearchTold | None,
     answers: Sequence[Answer],
+    x: str,
 ) -> list[Path]:
     """Draw what there is data for, studies' own figures first."""
     study = only(studies, runs)
@@ -204,7 +209,7 @@ def _draw(
             **(search.figures(sheet) if search is not None else {}),
             "study": study_figure(sheet, runs, profiles, metrics) if usual else None,
             "movement": movement_figure(sheet, runs, profiles),
-            "curves": curves_figure(sheet, runs, metrics),
+            "curves": curves_figure(sheet, runs, metrics, x),
             "surfaces": surfaces_figure(sheet, runs, profiles),
             "confusion": confusion_figure(sheet, runs),
         }

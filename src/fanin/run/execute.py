@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fanin.devices import begin_peak
 from fanin.errors import UserError
 from fanin.parts.data import Dataset
 from fanin.record.columns import GRADIENT_CHECK, names
@@ -110,6 +111,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
         return stop_requested()
 
     tell_remarks(begun)
+    begin_peak(made.device)
     loop = assemble(begun, data, batches, counted_stop)
     counts = {
         "parameters": loop.learner.parameter_count,
@@ -119,7 +121,8 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
     def ended(one: RequestedRun) -> None:
         request = one.request
         epochs = loop.batches.epoch(one.step)
-        result = result_of(one, request.options.plain, request.identity, one.recipe, one.overlay, data, epochs) | counts
+        result = result_of(one, request.options.plain, request.identity, one.recipe, one.overlay, data, epochs)
+        result |= counts | one.spent
         one.recorder.close(one.state)
         request.folder.write_status(one.state, **loop.position(one))
         request.folder.write_result(result)
@@ -134,6 +137,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
         said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in told.items())
         one.request.viewer.line(f"paused at step {one.step} of {loop.steps}{said and ', '}{said}", "cyan")
 
+    loop.flops_per_step = counts["flops_per_step"]
     loop.ended, loop.halted, loop.pause_at = ended, halted, requests[0].options.plain.get("pause_at")
     checkpoints = [one.checkpoint for one in begun if one.checkpoint is not None]
     try:

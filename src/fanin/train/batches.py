@@ -71,9 +71,13 @@ class Batches:
         """Examples in the batch of a step."""
         return self.schedule.size(step, self.batch_size, len(self.inputs))
 
+    def seen(self, step: int) -> int:
+        """How many examples the steps before this one have taken, each as often as it was."""
+        return self.schedule.seen(step, self.batch_size, len(self.inputs))
+
     def epoch(self, step: int) -> float:
         """How many epochs the steps before this one have taken."""
-        return self.schedule.seen(step, self.batch_size, len(self.inputs)) / self._epoch_length
+        return self.seen(step) / self._epoch_length
 
     def window(self, step: int) -> int:
         """The batches before a step that hold an epoch's examples; one more than there are where they hold fewer."""

@@ -17,7 +17,7 @@ from fanin.train.run_state import Run
 
 Part = tuple[Tensor, Tensor]  # inputs [N, ...], targets [N]
 Row = Mapping[str, float | None]
-PLACE = ("step", "epoch", "seconds")
+PLACE = ("step", "epoch", "examples", "gradients", "flops", "seconds")
 
 
 def add_evaluation(learner: Learner, runs: Sequence[Run], name: str, part: Part, outputs: Tensor | None = None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def flops_of_step(model: nn.Module, inputs: Tensor, structure: Hashable = None) 
 
     For a chain of matrices [in_l, out_l] it is 3 * 2 B sum_l in_l out_l - 2 B in_1 out_1: forward, the gradients of the
     weights, and those of the inputs, which the first layer does not need. Elementwise work (activations, normalization,
-    the update) is not counted, nor are further passes that an optimizer makes.
+    the update) is not counted; further passes of an optimizer are counted by `Passes`.
 
     One pass in evaluation mode, which leaves no trace in the model: no gradient, no statistics, no random draw.
 
@@ -61,7 +62,20 @@ def formulas() -> Mapping[Any, Any]:
 
 
 def _counted(model: nn.Module, inputs: Tensor) -> int:
-    """Count with torch's formulas, but not with its FlopCounterMode, whose first use imports sympy: 0.8 s."""
+    """Of a pass forward and one backward."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.enable_grad(), counter() as counted:
+        outputs = model(inputs)
+        if outputs.requires_grad:
+            torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
+    return int(counted.total)
+
+
+def counter() -> Any:
+    """A context that counts what is computed in it, as `total`.
+
+    With torch's formulas, but not with its FlopCounterMode, whose first use imports sympy: 0.8 s.
+    """
     flop_registry = formulas()
 
     class Counter(dispatch_mode()):  # type: ignore[misc]
@@ -74,9 +88,51 @@ def _counted(model: nn.Module, inputs: Tensor) -> int:
                 self.total += formula(*args, **(kwargs or {}), out_val=result)
             return result
 
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with torch.enable_grad(), Counter() as counter:
-        outputs = model(inputs)
-        if outputs.requires_grad:
-            torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
-    return int(counter.total)
+    return Counter()
+
+
+class Passes:
+    """What steps have cost beside their first passes: sam's second one, and those that an optimizer asks for.
+
+    A pass is counted by its operations the first time that one of its kind and shape is made, and has the same count
+    ever after: looking at every operation would take longer than the operations.
+
+    Attributes:
+        gradients: examples whose gradient was taken; a product with a matrix of second derivatives counts as one.
+        repeated: those of them whose pass was the same as the step's first.
+        flops: floating point operations of all others.
+    """
+
+    def __init__(self) -> None:
+        self.gradients = self.repeated = self.flops = 0
+        self._known: dict[Hashable, int] = {}
+
+    @contextmanager
+    def __call__(self, kind: Hashable, gradients: int = 0) -> Iterator[None]:
+        """Count what is computed in a block.
+
+        Args:
+            kind: what tells it from blocks of another cost: its name, and the shapes of what goes in.
+            gradients: examples whose gradient is taken in it.
+        """
+        self.gradients += gradients
+        if kind in self._known:
+            yield
+        else:
+            with counter() as counted:
+                yield
+            self._known[kind] = int(counted.total)
+        self.flops += self._known[kind]
+
+    def repeat(self, examples: int) -> None:
+        """Count a pass, forward and backward, that is the same as the step's first."""
+        self.gradients += examples
+        self.repeated += examples
+
+    def state_dict(self) -> list[int]:
+        """What is needed to go on counting."""
+        return [self.gradients, self.repeated, self.flops]
+
+    def load_state_dict(self, state: list[int]) -> None:
+        """Load what `state_dict` returned."""
+        self.gradients, self.repeated, self.flops = state

@@ -37,6 +37,7 @@ def climb(own: TrainedModel, sam: Regularizer, inputs: Tensor, targets: Tensor, 
     with again():
         outputs = own.outputs(inputs, copied_buffers(own.model))
         gradients = torch.autograd.grad(own.method.minimized(outputs, targets, inputs), trained)
+    own.passes.repeat(len(inputs))
     with torch.no_grad():
         foreach_copy_(trained, kept)
     for one, gradient in zip(trained, gradients, strict=True):
@@ -60,6 +61,7 @@ def objective(own: TrainedModel, inputs: Tensor, targets: Tensor, again: Again) 
         train_targets=own.batches.targets,
         replay=again,
         autocast=own.autocast,
+        passes=own.passes,
     )
 
 

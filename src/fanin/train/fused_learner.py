@@ -22,7 +22,7 @@ from fanin.train.single_learner import SingleLearner
 from fanin.train.stacked_model import Look, Program, Streams, Trace, drawn_masks
 from fanin.train.stacked_tensors import put, set_rates, stack_tensors, stacked, take
 from fanin.train.step import Update, stacked_average
-from fanin.train.trained_model import TrainedModel, copied, jacobians_of
+from fanin.train.trained_model import TrainedModel, bytes_of, copied, jacobians_of
 
 
 class FusedLearner(Learner):
@@ -83,6 +83,11 @@ class FusedLearner(Learner):
     def networks(self) -> list[TrainedModel]:
         """Of all runs, views of the stacked tensors."""
         return self.members
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """Of one run's share of the optimizer's tensors; see Learner."""
+        return bytes_of(self.optimizer) // self.runs
 
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update of every run; see Learner."""

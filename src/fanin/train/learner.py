@@ -69,6 +69,11 @@ class Learner(ABC):
         gradients are those of the loss, without penalties and clipping.
         """
 
+    @property
+    @abstractmethod
+    def optimizer_bytes(self) -> int:
+        """Of the tensors that the optimizer of one run remembers."""
+
     @abstractmethod
     def observe(self, batch: Batch) -> Observation:
         """One forward and backward pass that leaves no trace: no update, no statistics, no random draw of training.

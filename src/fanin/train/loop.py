@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from fanin.devices import peak_memory
 from fanin.parts.data import Dataset
 from fanin.probes.histograms import histogram_tags, measure_histograms
 from fanin.probes.jacobians import SPECTRUM
@@ -52,6 +53,7 @@ class Loop(Generic[R]):
         ended: told of every run that ends, as soon as its last file but the result is written.
         pause_at: the step before which all runs pause, None for never.
         halted: told of every run that pauses, as soon as its checkpoint and its row are written.
+        flops_per_step: floating point operations of the first pass of a step of `batches.batch_size` examples.
     """
 
     learner: Learner
@@ -67,6 +69,7 @@ class Loop(Generic[R]):
     evaluates: bool = False
     pause_at: int | None = None
     halted: Callable[[R], None] = lambda run: None
+    flops_per_step: int = 0
     pending: list[Tensor] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     tags: tuple[str, ...] = ()
@@ -228,7 +231,19 @@ class Loop(Generic[R]):
             losses, errors, culprit = fetched[:, 0, index], fetched[:, 1, index], self.learner.culprit(index)
             stop = self.trainer.stop_when_diverged
             run.log(first_step, losses, errors, culprit, stop=stop, window=self.window)
-            run.row["epoch"] = self.batches.epoch(run.step)
+            run.row |= self.place(index, run.step)
+
+    def place(self, index: int, step: int) -> dict[str, float | None]:
+        """Where a run is after some steps, in each of the units that metrics.csv has."""
+        examples, passes = self.batches.seen(step), self.learner.networks[index].passes
+        again = (examples + passes.repeated) / self.batches.batch_size
+        return {
+            "step": step,
+            "epoch": self.batches.epoch(step),
+            "examples": examples,
+            "gradients": examples + passes.gradients,
+            "flops": round(self.flops_per_step * again) + passes.flops,
+        }
 
     def evaluate_due(self) -> None:
         """Add the evaluations during training to the rows."""
@@ -295,8 +310,8 @@ class Loop(Generic[R]):
             if broken:
                 self.narrowed(broken).write_rows()
                 self.leave(broken)
-        for run in self.runs:
-            run.row |= {"step": done, "epoch": self.batches.epoch(done), "lr": run.rate(done - 1)}
+        for index, run in enumerate(self.runs):
+            run.row |= {**self.place(index, done), "lr": run.rate(done - 1)}
         if self.runs:
             self.evaluate_due()
         for run in self.runs:
@@ -319,7 +334,7 @@ class Loop(Generic[R]):
             restored = run.ends_with_best
             if restored is not None:
                 self.learner.load_weights(index, restored)
-            run.row = {"step": run.step, "epoch": self.batches.epoch(run.step), "seconds": run.seconds}
+            run.row = {**self.place(index, run.step), "seconds": run.seconds}
         if self.steps > 0 or self.evaluates:
             evaluate_finally(self.learner, self.runs, self.parts, rows, self.in_training, classifies=self.classifies)
         if self.steps > 0:
@@ -332,8 +347,19 @@ class Loop(Generic[R]):
             self.checkpoint(None)
         if self.probe.histograms:
             self.histograms(None)
-        for run in self.runs:
+        for index, run in enumerate(self.runs):
+            run.spent = self.spent_by(index)
             self.ended(run)
+
+    def spent_by(self, index: int) -> dict[str, float | None]:
+        """What a run has taken: its memory in bytes, what its passes were."""
+        own, place = self.learner.networks[index], self.place(index, self.runs[index].step)
+        return {
+            "gradient_bytes": sum(one.nbytes for one in own.parameters),
+            "optimizer_bytes": self.learner.optimizer_bytes,
+            "peak_memory": peak_memory(self.batches.inputs.device),
+            **{name: place[name] for name in ("examples", "gradients", "flops")},
+        }
 
     def checkpoint_due(self, done: int) -> bool:
         """Whether a checkpoint is due now; one an epoch also has to wait until the last is some seconds old."""

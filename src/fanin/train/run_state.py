@@ -35,6 +35,7 @@ class Run:
         config_hash: of its configuration; a checkpoint bears it, so that only the same run resumes from it.
         scale: factor of the learning rate at a step, for the size of its batch.
         first_loss: that of the first step's batch, before its update.
+        spent: the bytes and passes that it has taken, by their names in result.json.
         lowest: where the validation loss has been lowest.
         spectrum: of the network's Jacobian at init, by the names of SPECTRUM; empty where nobody asked for it.
         shown: called at every logged row with (step, loss, error): the progress bar.
@@ -54,6 +55,7 @@ class Run:
     window: deque[tuple[float, float]] = field(default_factory=deque)
     row: dict[str, float | None] = field(default_factory=dict)
     first_loss: float | None = None
+    spent: dict[str, float | None] = field(default_factory=dict)
     lowest: Lowest = field(default_factory=Lowest)
     best: float = math.inf
     best_weights: dict[str, Tensor] | None = None

@@ -52,6 +52,11 @@ class SingleLearner(Learner):
         """The only one."""
         return [self.own]
 
+    @property
+    def optimizer_bytes(self) -> int:
+        """Of the optimizer's tensors; see Learner."""
+        return self.own.optimizer_bytes
+
     def step(self, batch: Batch, rates: Sequence[float], curves: Sequence[str | Quantity] = ()) -> StepResult:
         """One update; see Learner."""
         own, inputs, targets = self.own, batch[0][0], batch[1][0]

@@ -19,6 +19,7 @@ from fanin.probes.capture import Capture
 from fanin.probes.probe import Label, Measured
 from fanin.streams import drawing_from
 from fanin.train.batches import Batches
+from fanin.train.flops import Passes
 from fanin.train.learner import Culprit
 from fanin.train.step import Average, Method
 
@@ -45,6 +46,7 @@ class TrainedModel:
         fan_ins: how many inputs one output of each weight layer sums over.
         capture: records what passes through the network.
         average: of the iterates, or None; it is what is evaluated.
+        passes: what its steps have cost beside their first passes.
         culprit: where the first pass whose loss was not finite left the finite numbers; None if there was none.
     """
 
@@ -57,6 +59,7 @@ class TrainedModel:
     stop_when_diverged: bool = True
     batches: Batches | None = None
     culprit: Culprit | None = field(default=None, init=False)
+    passes: Passes = field(default_factory=Passes, init=False)
 
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -121,6 +124,7 @@ class TrainedModel:
         """Model, optimizer, average, dropout stream, and where the loss was first not finite if training goes on."""
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state["culprit"] = list(self.culprit) if self.culprit else None
+        state["passes"] = self.passes.state_dict()
         if self.average is not None:
             state["average"] = self.average.state_dict()
         return state | ({"dropout": self.dropout.get_state()} if self.dropout is not None else {})
@@ -130,10 +134,16 @@ class TrainedModel:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.culprit = Culprit(*state["culprit"]) if state["culprit"] else None
+        self.passes.load_state_dict(state.get("passes") or [0, 0, 0])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.dropout is not None:
             self.dropout.set_state(state["dropout"].cpu())
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """Of the tensors that the optimizer remembers."""
+        return bytes_of(self.optimizer)
 
     def best_weights(self) -> dict[str, Tensor]:
         """A copy of the model's state, with the average where there is one."""
@@ -168,6 +178,12 @@ def jacobians_of(networks: Sequence[TrainedModel], inputs: Tensor, *, norms: boo
     each = [network.jacobians(given, norms=norms, spectra=spectra) for network, given in pairs]
     values = torch.tensor([list(one.values()) for one in each], dtype=torch.float64, device=home(inputs.device))
     return list(each[0]), values.view(len(each), -1)
+
+
+def bytes_of(optimizer: torch.optim.Optimizer) -> int:
+    """Of the tensors that an optimizer remembers."""
+    kept = [*optimizer.state.values(), getattr(optimizer, "memory", {})]
+    return sum(one.nbytes for state in kept for one in state.values() if isinstance(one, Tensor))
 
 
 def copied(value: Any) -> Any:

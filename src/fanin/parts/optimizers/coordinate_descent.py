@@ -10,7 +10,6 @@ from torch.optim.optimizer import ParamsT
 
 from fanin.devices import widened
 from fanin.errors import OptionError, choice, integer, number
-from fanin.parts.optimizers.derivatives import derivative
 from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
 from fanin.streams import generator
 
@@ -57,12 +56,9 @@ class CoordinateDescent(ObjectiveOptimizer):
         theta, size = objective.vector(), group["block_size"]
         first = size * self._block(group, -(-len(theta) // size))
         block = slice(first, first + size)
-        value = objective.value()
-        slope = derivative(value, objective.parameters, create_graph=True)[block]
-        units = torch.eye(len(slope), dtype=theta.dtype, device=theta.device)
-        bend = derivative(slope, objective.parameters, units)[:, block]
+        value, bend = objective.slope_and_block(block)
         step = group["lr"] * newton_step(bend, objective.pass_gradient()[block])
-        most = value.item() + 10 * torch.finfo(theta.dtype).eps * abs(value.item())
+        most = value + 10 * torch.finfo(theta.dtype).eps * abs(value)
         with torch.no_grad():
             for halvings in range(31):
                 new = theta.clone()

@@ -6,7 +6,7 @@ All P trainable parameters are one vector here, one tensor after another in the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import unwrap
@@ -43,6 +43,8 @@ class Objective:
         replay: makes a context in which forward passes draw what the training pass drew; see `replaying`.
         autocast: the lower precision of the forward pass, or None.
         chunk: examples in one pass over the training set.
+        passes: (what tells passes of different cost apart, examples whose gradient is taken) -> a context in which
+            such a pass is made; counts what an optimizer has asked for.
     """
 
     model: nn.Module
@@ -56,6 +58,7 @@ class Objective:
     replay: Callable[[], AbstractContextManager[None]] = nullcontext
     autocast: torch.dtype | None = None
     chunk: int = 1000
+    passes: Callable[[Hashable, int], AbstractContextManager[None]] = lambda kind, gradients: nullcontext()
 
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -78,7 +81,7 @@ class Objective:
 
     def outputs(self) -> Tensor:
         """The model's outputs on the batch, [B, ...], differentiable."""
-        with self.replay():
+        with self.replay(), self.passes(("forward", self.inputs.shape), 0):
             return self._forward(self.inputs)
 
     def value(self) -> Tensor:
@@ -88,12 +91,12 @@ class Objective:
 
     def gradient(self) -> Tensor:
         """The gradient of f on the batch, [P]."""
-        return derivative(self.value(), self.parameters)
+        return self.value_and_gradient()[1]
 
     def value_and_gradient(self) -> tuple[float, Tensor]:
         """f on the batch, and its gradient [P], by one pass."""
         value = self.value()
-        return value.item(), derivative(value, self.parameters)
+        return value.item(), self._slope(value)
 
     def penalty_gradient(self, *, create_graph: bool = False) -> Tensor:
         """The gradient of the penalty alone, [P]; 0 where there is none."""
@@ -110,7 +113,8 @@ class Objective:
             for first in range(0, len(self.train_inputs), self.chunk):
                 x, y = self.train_inputs[first : first + self.chunk], self.train_targets[first : first + self.chunk]
                 share = len(x) / len(self.train_inputs)
-                total += share * derivative(self.loss(self._forward(x), y, x), self.parameters)
+                with self.passes(("whole", x.shape), len(x)):
+                    total += share * derivative(self.loss(self._forward(x), y, x), self.parameters)
         return total + self.penalty_gradient()
 
     def example_gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -128,14 +132,14 @@ class Objective:
             return self.loss(self._forward(x, theta), y, x)
 
         each = vmap(grad(one), (None, 0, 0), randomness="different", chunk_size=256)
-        with self.replay():
+        with self.replay(), self.passes(("each", inputs.shape), len(inputs)):
             gradients = each(trained, inputs, targets)
         return torch.cat([gradients[name].flatten(1) for name in trained], 1)
 
     def hessian_product(self) -> Product:
         """v -> H v with the Hessian H of f on the batch at theta: the gradient's derivative (Pearlmutter 1994)."""
-        gradient = derivative(self.value(), self.parameters, create_graph=True)
-        return lambda v: derivative(gradient, self.parameters, v)
+        gradient = self._slope(self.value(), create_graph=True)
+        return self._counted("hessian", lambda v: derivative(gradient, self.parameters, v))
 
     def gauss_newton_product(self) -> Product:
         """v -> (J^T H_L J + H_p) v on the batch at theta.
@@ -147,7 +151,8 @@ class Objective:
         free = outputs.detach().requires_grad_()
         slope = derivative(self.loss(free, self.targets, self.inputs), [free], create_graph=True)
         u = torch.zeros_like(outputs, requires_grad=True)
-        pulled = derivative(outputs, self.parameters, u, create_graph=True)
+        with self.passes(("backward", self.inputs.shape), len(self.inputs)):
+            pulled = derivative(outputs, self.parameters, u, create_graph=True)
         of_penalty = self.penalty_gradient(create_graph=True)
 
         def product(v: Tensor) -> Tensor:
@@ -156,7 +161,30 @@ class Objective:
             bent = bent.view(*v.shape[:-1], *outputs.shape)
             return derivative(outputs, self.parameters, bent) + derivative(of_penalty, self.parameters, v)
 
-        return product
+        return self._counted("gauss_newton", product)
+
+    def slope_and_block(self, block: slice) -> tuple[float, Tensor]:
+        """f on the batch, and the rows and columns [b, b] of its Hessian that belong to b parameters in a row."""
+        value = self.value()
+        slope = self._slope(value, create_graph=True)[block]
+        units = torch.eye(len(slope), dtype=slope.dtype, device=slope.device)
+        rows = self._counted("block", lambda v: derivative(slope, self.parameters, v))(units)
+        return value.item(), rows[:, block]
+
+    def _slope(self, value: Tensor, *, create_graph: bool = False) -> Tensor:
+        """The gradient of a value on the batch, [P]."""
+        with self.passes(("backward", self.inputs.shape), len(self.inputs)):
+            return derivative(value, self.parameters, create_graph=create_graph)
+
+    def _counted(self, name: str, product: Product) -> Product:
+        """A product that is counted: each of k vectors as a gradient."""
+
+        def counted(v: Tensor) -> Tensor:
+            examples = len(self.inputs) * (len(v) if v.ndim > 1 else 1)
+            with self.passes((name, self.inputs.shape, v.shape), examples):
+                return product(v)
+
+        return counted
 
     def _forward(self, inputs: Tensor, theta: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs of the model, with other parameters if given; its buffers stay as they are."""

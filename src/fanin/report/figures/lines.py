@@ -132,7 +132,7 @@ def mark_end(axes: Axes, x: float, y: float | None, colour: str, *, zero: bool =
         axes.plot([x], [y], clip_on=False, **style)
 
 
-def mark_diverged(axes: Axes, steps: Sequence[int], y: float, colour: str) -> None:
+def mark_diverged(axes: Axes, steps: Sequence[float], y: float, colour: str) -> None:
     """Mark the steps at which runs of one configuration diverged."""
     for step in dict.fromkeys(sorted(steps)[:MOST_SEEDS]):
         mark_end(axes, step, y, colour)

@@ -29,12 +29,14 @@ class Asked:
         by: keys, the most important first: of one the colours, of two panels and colours, the third has the dashes.
         colour, facet: the key of the colours, of the panels; "none" for no panels.
         metric: what decides which axes are important.
+        x: what curves go over, a column of metrics.csv.
     """
 
     by: tuple[str, ...] = ()
     colour: str | None = None
     facet: str | None = None
     metric: str | None = None
+    x: str = "step"
 
     @property
     def axes(self) -> bool:

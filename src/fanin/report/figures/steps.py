@@ -33,10 +33,25 @@ CHANCE = (0, (1, 1.5))
 FLAT = 1000.0  # of what is so much smaller than the axis nothing is seen
 
 
-def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure | None:
+AXES = {
+    "step": "step",
+    "epoch": "epoch",
+    "examples": "examples",
+    "gradients": "gradients of an example",
+    "flops": "floating point operations",
+    "seconds": "seconds",
+}
+"""What curves may go over: a column of metrics.csv, and its words."""
+
+
+def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics, x: str = "step") -> Figure | None:
     """Loss left, error right; training above, validation below; a panel for each that was evaluated, or None.
 
-    Means over seeds with their 95 % intervals.
+    Means over seeds with their 95 % intervals, at every step, which stands where its mean over the seeds is on `x`.
+
+    Args:
+        sheet, runs, metrics: what is drawn.
+        x: a key of AXES.
     """
     columns = [f"{part}_{what}" for part in PARTS for what in ("loss", "error")]
     columns = [column for column in columns if any(len(metrics.series(i, column)[0]) > 1 for i in range(len(runs)))]
@@ -51,10 +66,10 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
             place.remove()
         rows = [[place] for place in axes[: len(columns)]]
     for row, letter, column in zip(rows, "abcdef", columns, strict=False):
-        metric_row(row, sheet, runs, metrics, column, band=True)
+        metric_row(row, sheet, runs, metrics, column, band=True, x=x)
         part, _, what = column.partition("_")
         word = getattr(task_of(runs), what)
-        label_row(row, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", "step", word, last=row is rows[-1])
+        label_row(row, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", AXES[x], word, last=row is rows[-1])
     drawn = [place for row in rows for place in row]
     over = "folds" if any(one.folds for one in sheet.configurations) else "seeds"
     banded = any(isinstance(one, PolyCollection) for place in drawn for one in place.collections)
@@ -64,7 +79,10 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Figure
 
 
 class _Drawn(NamedTuple):
-    """One configuration in a panel: its runs' values [runs, S] at steps [S], their mean, where runs diverged."""
+    """One configuration in a panel: its runs' values [runs, S] at places [S], their mean, where runs diverged.
+
+    `ends` are the steps of that, `marks` their places.
+    """
 
     one: Configuration
     colour: str
@@ -72,10 +90,18 @@ class _Drawn(NamedTuple):
     values: Floats
     mean: Floats
     ends: list[int]
+    marks: list[float]
 
 
 def metric_row(
-    row: Sequence[Axes], sheet: Sheet, runs: Sequence[Run], metrics: Metrics, column: str, *, band: bool = False
+    row: Sequence[Axes],
+    sheet: Sheet,
+    runs: Sequence[Run],
+    metrics: Metrics,
+    column: str,
+    *,
+    band: bool = False,
+    x: str = "step",
 ) -> None:
     """One column of metrics.csv over steps; of a loss what is far above the rest is cut off, for the end counts.
 
@@ -85,12 +111,13 @@ def metric_row(
         row: a panel for each facet of the sheet, or one for all.
         sheet, runs, metrics, column: what is drawn.
         band: whether the mean has its 95 % interval instead of a thin line for each seed.
+        x: what it goes over, a key of AXES.
     """
     is_loss = column.endswith("_loss")
     chance = chance_loss(runs) if is_loss else None
     share = not is_loss and task_of(runs).percent
     parts = sheet.facets if len(row) > 1 else [sheet]
-    drawn = [_draw(axes, part, runs, metrics, column, band=band) for axes, part in zip(row, parts, strict=True)]
+    drawn = [_draw(axes, part, runs, metrics, column, band=band, x=x) for axes, part in zip(row, parts, strict=True)]
     curves = [one for own in drawn for one in own]
     counting = [one for one in curves if not one.ends] or curves  # what diverges has no end that counts
     top = 1.0 if share else loss_top([one.mean if band else one.values.ravel() for one in counting], chance)
@@ -113,7 +140,9 @@ def metric_row(
         axes.set_xlim(left=0)
 
 
-def _draw(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics, column: str, *, band: bool) -> list[_Drawn]:
+def _draw(
+    axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics, column: str, *, band: bool, x: str
+) -> list[_Drawn]:
     """Draw the configurations of one panel."""
     made = []
     for one, colour, look in zip(sheet.configurations, sheet.colours, sheet.encoding.styles, strict=True):
@@ -121,8 +150,10 @@ def _draw(axes: Axes, sheet: Sheet, runs: Sequence[Run], metrics: Metrics, colum
         interval = band and len(values) >= FEWEST_IN_BAND
         seeds = 1 if interval else min(lines.MOST_SEEDS, lines.cloud_size(sheet.crowd))
         style = {"seeds": seeds, "lw": lines.mean_width(sheet.crowd), **look}
-        mean = draw_steps(axes, steps, values, colour, folds=one.folds, **style)
-        made.append(_Drawn(one, colour, steps, values, mean, diverged_at(runs, one.members)))
+        places, ends = metrics.along(one.members, steps, x), diverged_at(runs, one.members)
+        mean = draw_steps(axes, places, values, colour, folds=one.folds, **style)
+        marks = metrics.along(one.members, np.unique(np.array(ends, float)), x)
+        made.append(_Drawn(one, colour, places, values, mean, ends, marks[np.isfinite(marks)].tolist()))
     return made
 
 
@@ -131,7 +162,7 @@ def _end(axes: Axes, drawn: Sequence[_Drawn], top: float, bottom: float, *, is_l
     said: list[tuple[str, str]] = []
     for one in drawn if is_loss else ():
         if at := one.ends:
-            mark_diverged(axes, at, 0.975 * top, one.colour)
+            mark_diverged(axes, one.marks, 0.975 * top, one.colour)
             when = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
             some = "" if len(at) == len(one.one.members) else f" ({len(at)} of {len(one.one.members)})"
             room = int(LETTERS * axes.bbox.width / axes.figure.dpi)

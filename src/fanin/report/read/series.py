@@ -24,7 +24,12 @@ from fanin.report.read.folders import Run
 Floats = NDArray[np.float64]
 METRICS = names(columns.METRICS)
 PROFILES = tuple(name for name in names(columns.PROFILES) if name != "layer")  # its name is not asked for
-NOT_EARLIER = ("train_loss", "train_error", *LATER)  # columns that not every file of an earlier version has
+NOT_EARLIER = (
+    "train_loss",
+    "train_error",
+    *names(columns.SPENT),
+    *LATER,
+)  # columns that not every file of an earlier version has
 LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
@@ -98,6 +103,26 @@ class Metrics:
         step, value = self._columns["step"][rows], self._columns[column][rows]
         there = ~np.isnan(value)
         return step[there], value[there]
+
+    def has(self, column: str) -> bool:
+        """Whether any run has a number in a column."""
+        return bool((~np.isnan(self._columns[column])).any())
+
+    def along(self, runs: Sequence[int], steps: Floats, x: str) -> Floats:
+        """Where these steps [S] are on another axis, a column of metrics.csv: the mean over the runs that tell it.
+
+        It grows with the steps: a run that ended early leaves the mean and does not take it back.
+        """
+        if x == "step" or not len(steps):
+            return steps
+        told = [self.series(run, x) for run in runs]
+        places = np.full((len(told), len(steps)), np.nan)
+        for row, (step, value) in zip(places, told, strict=True):
+            there = np.isin(steps, step)
+            row[there] = value[np.searchsorted(step, steps[there])]
+        counts = (~np.isnan(places)).sum(axis=0)
+        mean = np.where(counts > 0, np.nansum(places, axis=0) / np.maximum(counts, 1), np.nan)
+        return np.asarray(np.fmax.accumulate(mean))
 
     def matrix(self, runs: Sequence[int], column: str) -> tuple[Floats, Floats]:
         """All steps [S] at which any of these runs was evaluated, and values [runs, S], nan where one was not."""
