@@ -54,7 +54,7 @@ def five_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each figure the beginning of its file is written, in place of the second that drawing takes."""
     png = b"\x89PNG\r\n\x1a\n" + bytes(8) + (640).to_bytes(4) + (480).to_bytes(4)
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **settings: path.write_bytes(png))
+    monkeypatch.setattr("fanin.report.figures.saving.print_figure", lambda figure, path: path.write_bytes(png))
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fanin.report import cli
+from fanin.report.figures.saving import save
 from fanin.report.figures.steps import curves_figure
-from fanin.report.figures.style import Sheet, look, save
+from fanin.report.figures.style import Sheet, look
 from fanin.report.make import write_report
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import read_runs

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fanin.errors import UserError
-from fanin.report.figures.style import Sheet, save
+from fanin.report.figures.saving import save
+from fanin.report.figures.style import Sheet
 from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Metrics, Profiles

@@ -20,8 +20,9 @@ from fanin.report.figures.answers import axes_figure, best_figure
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
 from fanin.report.figures.roles import Asked, values_of
+from fanin.report.figures.saving import save
 from fanin.report.figures.steps import curves_figure
-from fanin.report.figures.style import Sheet, look, save
+from fanin.report.figures.style import Sheet, look
 from fanin.report.figures.surface import surfaces_figure
 from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled

@@ -9,8 +9,9 @@ from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.depth import movement_figure, study_figure
 from fanin.report.figures.encoding import plain
 from fanin.report.figures.ridges import ridges_figure
+from fanin.report.figures.saving import save
 from fanin.report.figures.steps import curves_figure
-from fanin.report.figures.style import Sheet, look, save
+from fanin.report.figures.style import Sheet, look
 from fanin.report.figures.surface import every_surface_figure
 from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import PAGE, Run

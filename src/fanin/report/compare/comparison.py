@@ -22,7 +22,8 @@ from fanin.report.compare.ranking import Ranking, rank
 from fanin.report.compare.ranking_figure import ranking_figure
 from fanin.report.compare.sides import Match, Matched, Side, match, read_sides
 from fanin.report.figures.encoding import GREY, OKABE_ITO, entry, plain
-from fanin.report.figures.style import Sheet, look, save
+from fanin.report.figures.saving import save
+from fanin.report.figures.style import Sheet, look
 from fanin.report.rank_statistics import holm, rank_biserial, standardized
 from fanin.report.read.configurations import FOLD, folds_of
 from fanin.report.read.folders import grid_of, read_runs, titled

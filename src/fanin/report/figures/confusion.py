@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fanin.errors import counted
 from fanin.report.figures.encoding import plain
-from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.style import Sheet, corners, panel
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
 
@@ -58,7 +58,7 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     some = "" if len(best) == len(pooled) else f"; {len(best)} of {len(pooled)} configurations, those with least error"
     label = f"share of the class's {PARTS[part]}{some}"
     scale = ScalarMappable(SCALE, COLOURS)
-    figure.colorbar(scale, ax=axes[: len(best)], label=label, fraction=0.04, pad=0.01, aspect=28)
+    figure.colorbar(scale, ax=corners(axes[: len(best)]), label=label, fraction=0.04, pad=0.01, aspect=28)
     return figure
 
 

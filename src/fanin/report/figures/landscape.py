@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fanin.record.landscape_files import Landscape
-from fanin.report.figures.style import GREY, OKABE_ITO, look, panel, plain, save
+from fanin.report.figures.saving import save
+from fanin.report.figures.style import GREY, OKABE_ITO, look, panel, plain
 
 LEVELS = 24
 

@@ -1,4 +1,4 @@
-"""The look that all figures share: colours, fonts, titles, legends, and how they are saved."""
+"""The look that all figures share: colours, fonts, titles and legends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,7 +26,7 @@ from fanin.report.figures.roles import Asked
 from fanin.report.figures.ticks import log_axis, tidy
 from fanin.report.read.configurations import Configuration
 
-__all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain", "save"]
+__all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain"]
 
 FACET = (2.45, 2.3)  # inches, of a panel among several of its quantity
 WHOLE = ("step", "weight layer", "module")  # labels of axes that count
@@ -135,7 +133,7 @@ class Sheet:
         groups = self.encoding.entries
         if self.encoding.scale is not None:
             mappable, name = self.encoding.scale
-            figure.colorbar(mappable, ax=list(axes), label=plain(name), pad=0.01, fraction=0.03, aspect=30)
+            figure.colorbar(mappable, ax=corners(axes), label=plain(name), pad=0.01, fraction=0.03, aspect=30)
         elif drawn is not None and len(groups) == 1 and len(groups[0]) == len(self.configurations):
             groups = [[entry for position, entry in enumerate(groups[0]) if position in drawn]]
         columns, cells = _legend_grid([*groups, list(styles)], figure.get_figwidth())
@@ -171,6 +169,17 @@ def _in_rows(groups: Sequence[Sequence[Artist]], columns: int) -> list[Artist]:
         cells += group
         cells += [Line2D([], [], ls="", label=" ") for _ in range(-len(group) % columns)]
     return [cell for column in range(columns) for cell in cells[column::columns]]
+
+
+def corners(axes: Sequence[Axes]) -> list[Axes]:
+    """Of some panels of a grid the few that reach as far as all of them: a colour bar that belongs to them is as large.
+
+    Constrained layout measures a bar once for each of its panels.
+    """
+    spots = [one.get_subplotspec() for one in axes]
+    ends = [(-s.rowspan.start, s.rowspan.stop, -s.colspan.start, s.colspan.stop) for s in spots if s is not None]
+    kept = {0} | {column.index(max(column)) for column in zip(*ends, strict=True)}
+    return [axes[place] for place in sorted(kept)] if len(ends) == len(axes) else list(axes)
 
 
 def darker(colour: str) -> tuple[float, float, float]:
@@ -217,16 +226,3 @@ def look(style: str = "screen") -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(RC | (paper.RC if paper.for_paper() else {}))
         yield
-
-
-def save(figure: Figure, out: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG, for a paper as PDF, too; the same figure gives the same bytes."""
-    paths = [out / f"{name}.{ending}" for ending in ("png", "svg", *(("pdf",) if paper.for_paper() else ()))]
-    if paper.for_paper():
-        paper.in_points(figure)
-    FigureCanvasAgg(figure)  # whatever backend is set, or cannot be had
-    figure.savefig(paths[0], dpi=300 if paper.for_paper() else 150)
-    figure.set_layout_engine("none")  # the places found for the PNG hold for the others
-    for path in paths[1:]:
-        figure.savefig(path, metadata={"Date" if path.suffix == ".svg" else "CreationDate": None})
-    return paths

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fanin.report.figures.encoding import plain
-from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.style import Sheet, corners, panel
 from fanin.report.figures.ticks import plain_log
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats, Profiles
@@ -106,7 +106,7 @@ def colour_bar(figure: Figure, axes: Sequence[Axes], quantity: str, scale: Norma
     )
     extend: Any = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((low, high), "neither")
     mappable = ScalarMappable(scale, mpl.colormaps[COLOURS])
-    bar = figure.colorbar(mappable, ax=list(axes), label=UNITS.get(quantity, ""), extend=extend, pad=0.01, aspect=15)
+    bar = figure.colorbar(mappable, ax=corners(axes), label=UNITS.get(quantity, ""), extend=extend, pad=0.01, aspect=15)
     if isinstance(scale, LogNorm):
         plain_log(bar.ax, float(scale.vmin or 0), float(scale.vmax or 0))
 

@@ -1,0 +1,36 @@
+"""Figures as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from fanin.report.figures import paper
+
+
+def save(figure: Figure, out: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG, for a paper as PDF, too; the same figure gives the same bytes."""
+    paths = [out / f"{name}.{ending}" for ending in ("png", "svg", *(("pdf",) if paper.for_paper() else ()))]
+    if paper.for_paper():
+        paper.in_points(figure)
+    for path in paths:
+        figure.set_dpi(300 if paper.for_paper() else 150 if path.suffix == ".png" else 100)  # of an SVG's images
+        print_figure(figure, path)
+        figure.set_layout_engine("none")  # the places found for the PNG hold for the others
+    return paths
+
+
+def print_figure(figure: Figure, path: Path) -> None:
+    """Draw a figure once, in the format of the file's ending and at its own resolution.
+
+    `Figure.savefig` draws everything twice, the first time to find the places, which `Figure.draw` does, too.
+    """
+    canvases = {".png": FigureCanvasAgg, ".svg": FigureCanvasSVG, ".pdf": FigureCanvasPdf}
+    undated = {".png": None, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    canvas: Any = canvases[path.suffix](figure)
+    getattr(canvas, f"print_{path.suffix[1:]}")(path, metadata=undated[path.suffix])
