@@ -35,8 +35,9 @@ lint: $(READY)  ## ruff, and mypy in strict mode
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## speed of the study's step, as ratios in one run
+bench: $(READY)  ## speed of the study's step, and of looks at its curvature, as ratios in one run
 	$(BIN)/python scripts/bench.py $(ARGS)
+	$(BIN)/python scripts/bench_curvature.py
 
 bench-grid: $(READY)  ## speed of grids, as ratios in one run; brings Lightning along to compare with
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

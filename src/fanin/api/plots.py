@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fanin.api.composing import Folder, composed, opened, words_of
 from fanin.api.finished_run import Run
 from fanin.api.tables import Tables, folders_named
-from fanin.errors import OptionError, UserError
+from fanin.errors import OptionError, UserError, choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fanin.report.figures.style import Sheet
     from fanin.report.read import folders, series
 
-__all__ = ["confusion", "curve", "histogram", "loss", "movement", "phase", "profile", "surface"]
+__all__ = ["confusion", "curvature", "curve", "histogram", "loss", "movement", "phase", "profile", "surface"]
 
 Runs = Run | Sequence[Run] | Tables | Folder | Sequence[Folder]
 """What is drawn: a run, a grid or a list of runs, what fanin.load gave, a folder or a pattern, or several of these."""
@@ -212,6 +212,43 @@ def histogram(run: Run | Folder, of: str = "weights", layer: str | None = None, 
     place, drawn = _axes(axes), next(iter(found[of])) if layer is None else names[layer]
     ridges_panel(place, found[of][drawn])
     place.set(xlabel=of[:-1], ylabel="step", title=f"{of}: {drawn[1]}")
+    return place
+
+
+def curvature(run: Run | Folder, what: str = "sharpness", axes: Axes | None = None) -> Axes:
+    """What looks at the curvature saw over the steps of training of one run.
+
+    Args:
+        run: a run with probe=curvature or probe.curvature.quantities.
+        what: sharpness, with critical sharpness and the limit of stable gradient descent; eigenvalues, both ends; or
+            density, the spectrum as an image.
+        axes: to draw on.
+
+    Raises:
+        OptionError: `what` is none of these.
+        UserError: several runs, or the run has none of this.
+    """
+    from fanin.report.figures.curvature import density_panel, eigenvalues_panel, sharpness_panel
+    from fanin.report.read.curvature import read_curvature
+
+    choice("what", what, ("sharpness", "eigenvalues", "density"))
+    read = _read(run)
+    if len(read.runs) > 1:
+        raise UserError(f"curvature: {len(read.runs)} runs; a panel shows one")
+    (one,) = read.runs
+    looks = read_curvature(one.folder, [])
+    asked = {"sharpness": ("sharpness", 0), "eigenvalues": ("eigenvalue_largest", 1)}
+    if not (looks.densities if what == "density" else len(looks.series(*asked[what])[0])):
+        raise UserError(f"curvature: the run has no {what}; probe.curvature.quantities=[{what}] takes it")
+    place = _axes(axes)
+    if what == "sharpness":
+        sharpness_panel(place, looks, one.config.config, read.metrics.series(0, "lr"))
+    elif what == "eigenvalues":
+        eigenvalues_panel(place, looks)
+    else:
+        density_panel(place, next(iter(looks.densities.values())))
+    label = {"sharpness": "sharpness", "eigenvalues": "eigenvalue", "density": "eigenvalue"}[what]
+    place.set(xlabel="step", ylabel=label, title=what)
     return place
 
 

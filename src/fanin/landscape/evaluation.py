@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -41,11 +42,13 @@ class Losses:
         self.recomputes = bool(self._layers)
 
     @torch.no_grad()
-    def __call__(self, points: Tensor, done: Callable[[int], object] = lambda count: None) -> tuple[Tensor, Tensor]:
-        """Losses and errors, [n] each in float64, at points [n, P]; `done` is told of each that is known."""
-        losses, errors = [], []
-        for some in torch.split(points, TOGETHER):
-            loss, error = self._together(some)
+    def __call__(
+        self, points: Iterable[Tensor], done: Callable[[int], object] = lambda count: None
+    ) -> tuple[Tensor, Tensor]:
+        """Losses and errors, [n] each in float64, at n points [P]; `done` is told of how many more are known."""
+        losses, errors, left = [], [], iter(points)
+        while some := list(islice(left, TOGETHER)):
+            loss, error = self._together(torch.stack(some))
             losses.append(loss)
             errors.append(error)
             done(len(some))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,8 +63,7 @@ def landscape_of(asked: Asked, done: Told = lambda count: None) -> Landscape:
     if losses.recomputes:
         about["statistics"] = "of batch normalization, estimated anew at every point from the training part"
     x, y = _places(asked, ends, axes)
-    points = [ends[0] + a * axes[0] + (b * axes[1] if len(axes) > 1 else 0) for b in y.tolist() for a in x.tolist()]
-    loss, error = losses(torch.stack(points), done)
+    loss, error = losses(_points(ends[0], axes, x, y), done)
     marks = coordinates(torch.stack(ends), ends[0], axes)[0].tolist() if len(ends) > 1 else [[0.0] * len(axes)]
     about["marks"] = [[run.folder.name, *mark, *[0.0] * (2 - len(mark))] for run, mark in zip(runs, marks, strict=True)]
     shape = len(y), len(x)
@@ -162,6 +161,14 @@ def _places(asked: Asked, ends: Sequence[Tensor], axes: Tensor) -> tuple[Floats,
     wide = max(high - low for low, high in reach) * asked.span
     x, y = (np.linspace(low - wide, high + wide, asked.points) for low, high in reach)
     return x, y
+
+
+def _points(origin: Tensor, axes: Tensor, x: Floats, y: Floats) -> Iterator[Tensor]:
+    """The points of the grid, row by row, [P] each; all of them at once would fill the memory with a large network."""
+    for b in y.tolist():
+        row = origin + b * axes[1] if len(axes) > 1 else origin
+        for a in x.tolist():
+            yield row + a * axes[0]
 
 
 def _path(run: Trained, origin: Tensor, axes: Tensor) -> Floats:

@@ -15,6 +15,7 @@ from typing import Any
 
 from fanin.record.columns import CURVATURE, HISTOGRAMS, METRICS, PARTS, PROFILES, TEXT, names
 from fanin.record.csv_file import FORMULAS, CsvFile, read_table
+from fanin.record.density_image import Densities
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.run_folder import RunFolder
 from fanin.record.tensorboard_plugins import custom_scalar_layout, hparams_end, hparams_start
@@ -111,6 +112,7 @@ class Recorder:
         self.profiles_file = CsvFile(folder.path / "profiles.csv", names(PROFILES), kept_profiles)
         self.trajectory_file: CsvFile | None = None  # made at the first point: few runs write one
         self.curvature_file: CsvFile | None = None  # likewise
+        self._densities = Densities()
         for file in (self.metrics_file, self.profiles_file):
             self._tell_lost(file)
         self.histograms_file: CsvFile | None = None
@@ -155,13 +157,16 @@ class Recorder:
         self.trajectory_file.write_cells([(step, *map(_number, point))])
 
     def curvature(self, step: int, rows: Sequence[CurvatureRow]) -> None:
-        """Record a look at the curvature before a training step; curves of a density go into the file alone."""
+        """Record a look at the curvature before a training step; of a density TensorBoard gets a picture so far."""
         if self.curvature_file is None:
             path, resume_step = self.folder.path / "curvature.csv", self._resume_step
             self.curvature_file = CsvFile(
                 path, names(CURVATURE), lambda row: resume_step is not None and int(row["step"]) < resume_step
             )
             self._tell_lost(self.curvature_file)
+            for row in (read_table(path) or []) if resume_step is not None else []:
+                if row["index"] and not row["layer"]:  # what a resumed run has seen before
+                    self._densities.add(int(row["step"]), [(row["quantity"], int(row["index"]), float(row["value"]))])
         self.curvature_file.write_cells(
             [
                 (step, row.layer, row.quantity, "" if row.index is None else row.index, _number(row.value))
@@ -169,6 +174,9 @@ class Recorder:
             ]
         )
         self.events.scalars({row.tag: row.value for row in rows if "density" not in row.quantity}, step)
+        for name in self._densities.add(step, [(row.quantity, row.index, row.value) for row in rows if not row.layer]):
+            if (picture := self._densities.image(name)) is not None:
+                self.events.image(f"curvature/{name}", *picture, step)
 
     def histograms(
         self, step: int, places: Sequence[tuple[str, int, str]], tags: Sequence[str], rows: Sequence[Sequence[float]]

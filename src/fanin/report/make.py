@@ -18,6 +18,7 @@ from fanin.report.answers.words import told, write_answers
 from fanin.report.claim import Judged, judge, only, table_of
 from fanin.report.figures.answers import axes_figure, best_figure
 from fanin.report.figures.confusion import confusion_figure
+from fanin.report.figures.curvature import sharpness_figure
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
 from fanin.report.figures.roles import Asked, values_of
 from fanin.report.figures.saving import save
@@ -212,6 +213,7 @@ def _draw(
             "movement": movement_figure(sheet, runs, profiles),
             "curves": curves_figure(sheet, runs, metrics, x),
             "surfaces": surfaces_figure(sheet, runs, profiles),
+            "curvature": sharpness_figure(sheet, runs, metrics),
             "confusion": confusion_figure(sheet, runs),
         }
         drawn |= {name: save(figure, out, name) for name, figure in figures.items() if figure is not None}

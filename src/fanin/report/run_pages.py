@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fanin.record.run_files import read_into
 from fanin.report.figures.confusion import confusion_figure
+from fanin.report.figures.curvature import curvature_figure
 from fanin.report.figures.depth import movement_figure, study_figure
 from fanin.report.figures.encoding import plain
 from fanin.report.figures.ridges import ridges_figure
@@ -14,6 +15,7 @@ from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look
 from fanin.report.figures.surface import every_surface_figure
 from fanin.report.read.configurations import group_runs, setting
+from fanin.report.read.curvature import read_curvature
 from fanin.report.read.folders import PAGE, Run
 from fanin.report.read.histograms import read_histograms
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
@@ -62,6 +64,7 @@ def _draw(run: Run, profiles: Profiles, metrics: Metrics, folder: Path, style: s
             "movement": movement_figure(sheet, runs, profiles),
             "layers": every_surface_figure(sheet, surfaces_of(runs, [0], profiles)),
             "histograms": ridges_figure(sheet, read_histograms(run.folder, run.notes)),
+            "curvature": curvature_figure(sheet, run, read_curvature(run.folder, run.notes), metrics),
             "confusion": confusion_figure(sheet, runs),
         }
         drawn = [save(figure, folder, f"run_{name}") for name, figure in figures.items() if figure is not None]

@@ -17,10 +17,9 @@ from fanin.parts.data import Dataset
 from fanin.probes.histograms import histogram_tags, measure_histograms
 from fanin.probes.jacobians import SPECTRUM
 from fanin.probes.probe import Label, Measured, Probe, curve_tags, measure_curves, measure_profile
-from fanin.record.recorder import CurvatureRow
 from fanin.train import checkpoints
 from fanin.train.batches import Batches
-from fanin.train.curvature_look import CurvatureLook
+from fanin.train.curvature_record import CurvatureRecord
 from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
 from fanin.train.learner import Batch, Learner
 from fanin.train.run_state import Run, State
@@ -74,7 +73,7 @@ class Loop(Generic[R]):
     labels: list[Label] = field(default_factory=list)
     tags: tuple[str, ...] = ()
     checkpointed: float = field(default_factory=time.monotonic)
-    _look: tuple[Learner, CurvatureLook] | None = None
+    _curvature: CurvatureRecord | None = None
     _told: set[str] = field(default_factory=set)
 
     def train(self, start: int = 0) -> None:
@@ -100,13 +99,13 @@ class Loop(Generic[R]):
                 wanted = ()
             if self.probe.trajectory:
                 self.trajectory(step)
-            if self.curvature_due(step):
-                tic = self.paused(tic, partial(self.curvature, step))
+            if self.curvature.due(step):
+                tic = self.paused(tic, partial(self.curvature.at, step))
             batch, rates = self.batches(step), [run.rate(step) for run in self.runs]
-            before = self.before_update(step)
+            before = self.curvature.before_update(step)
             result = self.learner.step(batch, rates, wanted)
             if before is not None:
-                tic = self.paused(tic, partial(self.critical_sharpness, step, before, rates, batch))
+                tic = self.paused(tic, partial(self.curvature.after_update, step, before, rates, batch))
             self.pending.append(torch.stack([result.loss.to(result.error.dtype), result.error]))
             if step == start and self.learner.note:
                 self.tell(self.learner.note)
@@ -177,44 +176,14 @@ class Loop(Generic[R]):
             if self.trains(index):
                 run.recorder.curves(step, self.tags, row)
 
-    def curvature_due(self, step: int, *, end: bool = False) -> bool:
-        """Whether the curvature is to be looked at: with the profiles, at its cadence, and at the end."""
-        wanted = self.probe.curvature
-        return bool(wanted.quantities) and (end or step == 0 or step in self.probe.steps or wanted.due(step))
-
     @property
-    def look(self) -> CurvatureLook:
-        """Of the runs that are on their way."""
-        if self._look is None or self._look[0] is not self.learner:
-            made = CurvatureLook(self.learner.networks, self.probe.curvature, self.batches.seeds)
-            self._look = (self.learner, made)
-        return self._look[1]
-
-    def curvature(self, step: int) -> None:
-        """Look at the curvature, and write what is seen."""
-        train = self.batches.inputs, self.batches.targets
-        data = train if self.probe.curvature.data == "train" else self.probe_data
-        self.write_curvature(step, self.look(step, data, [run.curvature for run in self.runs]))
-
-    def before_update(self, step: int) -> Tensor | None:
-        """The parameters before an update along which the loss is to be followed, [R, P]; None where none is."""
-        wanted = self.probe.curvature.wants("critical_sharpness") and self.curvature_due(step)
-        return self.look.losses.points() if wanted else None
-
-    def critical_sharpness(self, step: int, before: Tensor, rates: Sequence[float], batch: Batch) -> None:
-        """Follow the loss along the update that was made."""
-        found = self.look.along_update(before, rates, batch, [run.curvature for run in self.runs])
-        self.write_curvature(step, found)
-
-    def write_curvature(self, step: int, found: tuple[list[list[CurvatureRow]], list[str]]) -> None:
-        """Write rows of curvature.csv, and say once what could not be measured."""
-        for index, (run, rows) in enumerate(zip(self.runs, found[0], strict=True)):
-            if rows and (self.trains(index) or step == run.step):
-                run.recorder.curvature(step, rows)
-        for note in found[1]:
-            if note.partition(" at step")[0] not in self._told:
-                self._told.add(note.partition(" at step")[0])
-                self.tell(note)
+    def curvature(self) -> CurvatureRecord:
+        """Looks at the curvature of the runs that are on their way."""
+        if self._curvature is None or self._curvature.learner is not self.learner:
+            self._curvature = CurvatureRecord(
+                self.learner, self.batches, self.probe, self.probe_data, self.runs, self.trains, self.tell_once
+            )
+        return self._curvature
 
     def trajectory(self, step: int) -> None:
         """Write the parameters of every run as they are before a step."""
@@ -269,6 +238,12 @@ class Loop(Generic[R]):
         log.warning(line)
         for run in self.runs:
             run.told(line)
+
+    def tell_once(self, kind: str, line: str) -> None:
+        """Say something unless something of its kind has been said."""
+        if kind not in self._told:
+            self._told.add(kind)
+            self.tell(line)
 
     def write_rows(self) -> None:
         """Write the new row of every run."""
@@ -326,8 +301,8 @@ class Loop(Generic[R]):
         """
         if self.steps == 0 and self.probe.profile_due(0):
             self.profile("init")
-        if self.steps == 0 and self.curvature_due(0):
-            self.curvature(0)
+        if self.steps == 0 and self.curvature.due(0):
+            self.curvature.at(0)
         rows = [run.row for run in self.runs]
         for index, run in enumerate(self.runs):
             run.state = "diverged" if run.diverged else "done"
@@ -342,8 +317,8 @@ class Loop(Generic[R]):
                 self.trajectory(self.runs[0].step)
             if self.probe.profile_due(0):
                 self.profile("final")
-            if self.curvature_due(self.runs[0].step, end=True):
-                self.curvature(self.runs[0].step)
+            if self.curvature.due(self.runs[0].step, end=True):
+                self.curvature.at(self.runs[0].step)
             self.checkpoint(None)
         if self.probe.histograms:
             self.histograms(None)

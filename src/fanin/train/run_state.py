@@ -15,7 +15,7 @@ from fanin.parts.regularizers import Patience
 from fanin.parts.schedules import Schedule
 from fanin.record.outcome import Lowest
 from fanin.record.recorder import ProfileRow, Recorder
-from fanin.train.curvature_look import CurvatureState
+from fanin.train.curvature_state import CurvatureState
 from fanin.train.learner import Culprit
 
 State = dict[str, Any]

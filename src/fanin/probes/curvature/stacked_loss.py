@@ -34,8 +34,9 @@ class StackedLoss:
     """f(theta) = sum over pieces of share * loss(outputs(theta)), plus the penalty: R functions of P numbers each.
 
     One run's numbers touch no other's, so the gradient of the sum of all is, row by row, that of each.
-    Of one piece, what a product needs is kept from the first on, and each is two backward passes (Pearlmutter 1994);
-    of several, each product makes its own passes, a piece at a time: forward over reverse, `torch.func.jvp` of `grad`.
+    A product is the gradient of $g^T v$ (Pearlmutter 1994), reverse over reverse: about two backward passes. Of one
+    piece the gradient g with its graph is kept from the first product on; of several each product makes it anew, a
+    piece at a time, for the memory of one.
 
     Args:
         theta: [R, P], where derivatives are taken.
@@ -97,7 +98,10 @@ class StackedLoss:
         def product(v: Tensor) -> Tensor:
             total = torch.zeros_like(self.theta)
             for term in terms:
-                total += jvp(grad(_summed(term)), (self.theta,), (v,))[1]
+                at = self.theta.detach().requires_grad_()
+                with torch.enable_grad():
+                    slope = _slope(term(at), at, create_graph=True)
+                total += _pulled(slope, at, v, keep=False)
             return total
 
         return product
@@ -128,8 +132,9 @@ def _slope(values: Tensor, by: Tensor, *, create_graph: bool = False) -> Tensor:
     return torch.zeros_like(by) if found is None else found
 
 
-def _pulled(slopes: Tensor, by: Tensor, v: Tensor) -> Tensor:
+def _pulled(slopes: Tensor, by: Tensor, v: Tensor, *, keep: bool = True) -> Tensor:
+    """v^T d slopes / d by; `keep` where the graph is needed again."""
     if not slopes.requires_grad:  # a loss that is linear in all of them
         return torch.zeros_like(v)
-    found = torch.autograd.grad(slopes, by, v, retain_graph=True, allow_unused=True)[0]
+    found = torch.autograd.grad(slopes, by, v, retain_graph=keep, allow_unused=True)[0]
     return torch.zeros_like(v) if found is None else found

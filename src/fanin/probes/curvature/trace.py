@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -103,3 +105,43 @@ def smoothed(values: Tensor, weights: Tensor, grid: Tensor) -> Tensor:
     curves = torch.exp(-0.5 * away.square()) / (width * (2 * torch.pi) ** 0.5)
     curve: Tensor = (curves * weights).sum(-1)
     return curve
+
+
+@dataclass(frozen=True)
+class Density:
+    """The spectrum of one run as a curve, and what is told by the points that it is made of.
+
+    Args:
+        at: eigenvalues, evenly spaced, [bins].
+        curve: the density there, [bins]; its integral is 1.
+        negative_share: of the eigenvalues.
+        condition: the largest over the smallest positive point; nan where none is positive.
+    """
+
+    at: Tensor
+    curve: Tensor
+    negative_share: float
+    condition: float
+
+
+def density_of(values: Tensor, weights: Tensor, bins: int, tolerance: float) -> Density:
+    """From the points of `slq_density` of one run, [n] each.
+
+    Args:
+        values, weights: the points.
+        bins: of the curve.
+        tolerance: what is smaller than this share of the largest in size counts as 0.
+
+    >>> import torch
+    >>> found = density_of(torch.tensor([-1.0, 2.0, 8.0]), torch.tensor([0.25, 0.5, 0.25]), 50, 0.01)
+    >>> found.negative_share, found.condition
+    (0.25, 4.0)
+    """
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low) or 0.5 * abs(high) or 0.5
+    grid = torch.linspace(low - margin, high + margin, bins, dtype=torch.float64)
+    bound = tolerance * max(abs(low), abs(high))
+    share = float(weights[values < -bound].sum()) if math.isfinite(low) else math.nan
+    positive = values[values > bound]
+    condition = high / float(positive.min()) if len(positive) else math.nan
+    return Density(grid, smoothed(values, weights, grid), share, condition)

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fanin.record import columns
+from fanin.report.read.curvature import verdict_words
 from fanin.report.read.differences import command_of, differences, typed_in
 from fanin.report.read.folders import PAGE, Run
 from fanin.report.write.templates import write_template
@@ -38,6 +39,7 @@ def page_of_run(run: Run, folder: Path, figures: Sequence[Path], *, back: Path |
     numbers = [(one.name, value, one.meaning) for one in DESCRIBED if (value := run.numbers.get(one.name)) is not None]
     write_template(
         page, "run_page.html", {"href": href}, run=run, figures=named, title=run.experiment, back=back, numbers=numbers,
+        point=verdict_words(run.result.get("curvature")),
         different=differences(run), command=command_of(run), cwd=typed_in(run), log=_log(run.folder / "run.log"),
         files=files_of(run.folder),
     )  # fmt: skip
