@@ -110,6 +110,7 @@ TABLES = (
     ("`landscape/NAME-paths.csv`", columns.LANDSCAPE_PATHS, "The way of the training, projected on it."),
     ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),
     ("`result.json`: `metrics`", columns.FINAL, ""),
+    ("`result.json`: `generalization`", columns.GENERALIZATION, "Of a classifier that was trained to its end."),
     ("`result.json`: `init`", columns.INIT + columns.INIT_WORDS + columns.INIT_MORE, ""),
     (
         "`summary.csv`",

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from engine import metrics
 from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
 from fanin.parts.data import Dataset, Digits
+from fanin.record.columns import GENERALIZATION, names
 from fanin.record.run_folder import RunFolder
 from fanin.run.execute import run_together
 from fanin.run.identity import Identity
@@ -158,6 +160,22 @@ def test_numbers_of_a_trained_network(tmp_path: Path, data: Dataset) -> None:
     assert numbers["train_error"] == pytest.approx(training_error, rel=1e-14)
     assert numbers["generalization_gap"] == numbers["test_error"] - numbers["train_error"]
     assert found["outcome"] == "learns"
+    of_risk, apart = found["generalization"], scores(data.train_x)
+    assert tuple(of_risk) == names(GENERALIZATION)
+    right = apart.gather(1, data.train_y[:, None]).squeeze(1)
+    margins = (right - apart.scatter(1, data.train_y[:, None], -torch.inf).amax(1)).numpy()
+    norms = [np.linalg.norm(state[f"linear_{layer}.weight"].double().numpy(), 2) for layer in (1, 2, 3)]
+    assert of_risk["spectral_norm_product"] == pytest.approx(np.prod(norms), rel=1e-12)
+    assert of_risk["normalized_margin_mean"] == pytest.approx(margins.mean() / np.prod(norms), rel=1e-5)
+    assert of_risk["margin_decile"] == pytest.approx(np.quantile(margins, 0.1), rel=1e-5, abs=1e-5)
+    each = F.cross_entropy(scores(data.test_x), data.test_y, reduction="none")
+    middle, half = (of_risk["test_loss_high"] + of_risk["test_loss_low"]) / 2, each.std() / len(each) ** 0.5
+    assert middle == pytest.approx(numbers["test_loss"], rel=1e-5)
+    assert of_risk["test_loss_high"] - middle == pytest.approx(1.968 * float(half), rel=1e-3)  # t at 296 degrees
+    assert of_risk["test_error_low"] < numbers["test_error"] < of_risk["test_error_high"]
+    hoeffding = (np.log(2 / 0.05) / (2 * len(each))) ** 0.5
+    assert of_risk["gap_high"] == pytest.approx(numbers["generalization_gap"] + hoeffding, rel=1e-12)
+    assert of_risk["vc_bound"] > 1  # 2,058 weights on 200 examples
 
 
 @pytest.mark.parametrize("stopping", [[], ["regularizer=early_stopping"]], ids=["to its end", "early stopping"])

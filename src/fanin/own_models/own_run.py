@@ -251,6 +251,8 @@ class OwnRun:
             "seconds": self.seconds,
             "metrics": metrics | {"generalization_gap": None},
             "evaluation": None,
+            "generalization": None,
+            "overfits_from": None,
             "init": self._init or initial(self.overlay),
             "diverged": self.diverged,
             "overrides": self.config,

@@ -244,11 +244,36 @@ INIT_MORE = (
 )
 """What else result.json's `init` has."""
 
+GENERALIZATION = (
+    Column("test_error_low", "the lower end of the 95 % interval of the true error, by the test part: Wilson's"),
+    Column("test_error_high", "its upper end"),
+    Column("test_loss_low", "the lower end of the 95 % interval of the true loss: t over the test part's examples"),
+    Column("test_loss_high", "its upper end"),
+    Column("gap_low", "the lower end of the generalization gap's 95 % interval by Hoeffding's inequality"),
+    Column("gap_high", "its upper end"),
+    Column(
+        "vc_bound",
+        "what the gap is at most, with 95 % probability, for a Vapnik-Chervonenkis dimension equal to the number of "
+        "trained parameters; above 1 it says nothing",
+    ),
+    Column(
+        "spectral_norm_product",
+        "the product of the largest singular values of the weight matrices; of a convolution that of its kernel as a "
+        "matrix of outputs and all the rest",
+    ),
+    Column("margin_mean", "the mean over the training part of the true class's score minus the largest other one"),
+    Column("normalized_margin_mean", "margin_mean over spectral_norm_product"),
+    Column("margin_decile", "the 10 % quantile of these margins"),
+    Column("normalized_margin_decile", "margin_decile over spectral_norm_product"),
+)
+"""result.json's `generalization`, of a classifier that was trained to its end, and their columns of summary.csv."""
+
 EVALUATION = (
     Column("accuracy", "the share of right answers on the test part"),
     Column("f1", "F1 on the test part, the mean over classes"),
     Column("roc_auc", "the area under the ROC curve on the test part, each class against the rest, the mean over them"),
     Column("generalization_gap", "test_error minus train_error"),
+    *GENERALIZATION,
     Column("parameters", "the number of parameters"),
     Column("flops_per_step", "floating point operations of an update's first pass, forward and backward"),
 )
@@ -334,6 +359,10 @@ RESULT = (
     Column("seconds", "training time, without evaluation and probes; of runs trained together an equal share", "s"),
     Column("metrics", "the final losses and errors by name"),
     Column("evaluation", "for a classifier: precision, recall, F1, ROC AUC and the confusion matrix of the test part"),
+    Column(
+        "generalization",
+        "of a classifier: intervals of the true risk, bounds of the gap, norms and margins by name, else null",
+    ),
     Column("init", "what the profile at init says, by name; null without a probe"),
     Column(
         "curvature", "of the last look: numbers of curvature.csv by quantity, and verdict in words; null without one"

@@ -66,6 +66,7 @@ def result_of(
         "seconds": one.seconds,
         "metrics": metrics,
         "evaluation": None if one.evaluation is None else {"test": one.evaluation},
+        "generalization": one.generalization,
         "init": initial(overlay, one.spectrum),
         "curvature": dict(one.curvature.found) or None,
         "diverged": None if one.diverged is None else {"step": one.diverged[0], **one.diverged[1]._asdict()},

@@ -39,9 +39,7 @@ def evaluate(outputs: Tensor, targets: Tensor) -> dict[str, Any]:
     """
     if not len(outputs) or bool(outputs.isnan().any()):
         return dict.fromkeys(METRICS)
-    scores = outputs.detach().cpu().double().clamp(-LARGE, LARGE)
-    if scores.shape[1] == 1:
-        scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
+    scores = two_scores(outputs.detach().cpu().double().clamp(-LARGE, LARGE))
     classes = scores.shape[1]
     true, answers = targets.cpu(), scores.argmax(dim=1)
     confusion = torch.bincount(true * classes + answers, minlength=classes**2).view(classes, classes)
@@ -62,6 +60,11 @@ def evaluate(outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         "roc_auc": float(area_under_curve(log_odds(scores), true, rounding(scores)).mean()) if examples.all() else None,
         "confusion": confusion.tolist(),
     }
+
+
+def two_scores(scores: Tensor) -> Tensor:
+    """Scores [N, K] as they are; of logits [N, 1] of class 1 against class 0 both classes', [N, 2]."""
+    return torch.cat([torch.zeros_like(scores), scores], dim=1) if scores.shape[1] == 1 else scores
 
 
 def rounding(scores: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from fanin.train.classifier_metrics import evaluate
+from fanin.train.generalization import generalization
 from fanin.train.learner import Culprit, Learner
 from fanin.train.run_state import Run
 
@@ -50,15 +51,16 @@ def evaluate_finally(
         in_training: names of the parts that each evaluation in training was of.
         classifies: whether answers to the test part are held against the truth: precision, recall, confusion, ...
     """
+    known_outputs = {name: learner.predict(parts[name][0]) for name in ("train", "test") if classifies}
     inputs, targets = parts["test"]
-    outputs = learner.predict(inputs) if classifies and len(inputs) else None
+    outputs = known_outputs.get("test") if len(inputs) else None
     for name, part in parts.items():
         known = (f"{name}_loss", f"{name}_error")
         if all(known[0] in row and not run.ends_with_best for run, row in zip(runs, rows, strict=True)):
             for run, row in zip(runs, rows, strict=True):
                 run.row |= {column: row[column] for column in known}
         else:
-            add_evaluation(learner, runs, name, part, outputs if name == "test" else None)
+            add_evaluation(learner, runs, name, part, known_outputs.get(name))
     evaluated = {f"{name}_{what}" for name in in_training for what in ("loss", "error")}
     for run, row in zip(runs, rows, strict=True):
         told = evaluated if run.ends_with_best else row.keys()  # the best weights have a row, maybe an earlier one
@@ -67,7 +69,9 @@ def evaluate_finally(
         losses = [value for key, value in run.final.items() if key.endswith("_loss") and value is not None]
         if not all(map(math.isfinite, losses)) and run.diverged is None:  # the very last update broke it
             run.state, run.diverged = "diverged", (run.step, Culprit("the evaluation", "loss"))
-    if outputs is not None:
-        for index, run in enumerate(runs):
-            if run.state == "done":
-                run.evaluation = evaluate(outputs[index], targets)
+    for index, run in enumerate(runs if outputs is not None else ()):
+        if outputs is not None and run.state == "done":
+            run.evaluation = evaluate(outputs[index], targets)
+            train = known_outputs["train"][index], parts["train"][1]
+            test = outputs[index], targets, inputs
+            run.generalization = generalization(learner.networks[index], run.final, train, test)

@@ -66,6 +66,7 @@ class Run:
     seconds: float = 0.0
     diverged: tuple[int, Culprit] | None = None
     evaluation: dict[str, Any] | None = None
+    generalization: dict[str, float | None] | None = None
     spectrum: dict[str, float] = field(default_factory=dict)
     curvature: CurvatureState = field(default_factory=CurvatureState)
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fanin.errors import OptionError, flag, integer
+from fanin.errors import OptionError, flag, integer, number
 from fanin.streams import generator
 
 
@@ -84,12 +84,21 @@ class Source:
         fold: the fold that is held out for validation, 0..folds-1, so that a sweep over all of them is a
             cross-validation; null: val_size examples are held out instead.
         stratified: whether each class's examples are dealt out to the folds evenly.
+        random_labels: the share of the training examples, from 0 to 1, whose label is replaced by a random one.
     """
 
     name: ClassVar[str]
+    random_labels: float = 0.0
 
     def __init__(
-        self, *, val_size: int, limit: int | None, folds: int = 5, fold: int | None = None, stratified: bool = True
+        self,
+        *,
+        val_size: int,
+        limit: int | None,
+        folds: int = 5,
+        fold: int | None = None,
+        stratified: bool = True,
+        random_labels: float = 0.0,
     ) -> None:
         self.val_size = integer("val_size", val_size, low=0)
         self.limit = limit
@@ -100,10 +109,31 @@ class Source:
         if fold is not None and (not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < folds):
             raise OptionError("fold", fold, f"null or an integer >= 0 and <= {folds - 1}", f"there are {folds} folds")
         self.stratified = flag("stratified", stratified)
+        self.random_labels = number("random_labels", random_labels, 0, 1)
 
     def load(self) -> Dataset:
         """The data set, split and scaled."""
         raise NotImplementedError
+
+    def with_random_labels(self, data: Dataset) -> Dataset:
+        """The data set that `load` has given, with the labels of a share of its training examples drawn anew.
+
+        round(random_labels * N) of the N examples of the training part, chosen at random, get one of the K classes
+        with equal probability, so that one of K keeps its own by chance. Validation and test part stay true: what is
+        learned of random labels is of no use there. Like the split this is of the data set, not of the run: the stream
+        depends on its name alone, and examples that are chosen at a small share are chosen at a larger one as well.
+        Source: Zhang, Bengio, Hardt, Recht & Vinyals 2017.
+        """
+        examples = len(data.train_y)
+        chosen = round(self.random_labels * examples)
+        if not chosen:
+            return data
+        stream = generator(0, "random_labels", self.name)
+        order = torch.randperm(examples, generator=stream)[:chosen]
+        drawn = torch.randint(data.classes, (examples,), generator=stream)
+        labels = data.train_y.clone()
+        labels[order] = drawn[order]
+        return replace(data, train_y=labels)
 
     def split_order(self, examples: int) -> Tensor:
         """A random order [examples] of 0..examples-1, the same in every run: the stream is the name's."""

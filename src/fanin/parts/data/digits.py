@@ -30,6 +30,7 @@ class Digits(Source):
         limit: only the first so many training examples; null for all.
         root: not used, for there is no file to look for; accepted for sweeps over data sets.
         folds, fold, stratified: cross-validation in place of val_size; see Source.
+        random_labels: of a share of the training examples; see Source.
         classes: the digits that are kept, numbered from 0 in the order given; null for all ten. The test part is
             what they leave of the ten-class one.
 
@@ -48,9 +49,12 @@ class Digits(Source):
         folds: int = 5,
         fold: int | None = None,
         stratified: bool = True,
+        random_labels: float = 0.0,
         classes: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified)
+        super().__init__(
+            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels
+        )
         self.classes = checked_classes(classes, 10)
         self.image_size = integer("image_size", image_size, low=1, high=256)
 

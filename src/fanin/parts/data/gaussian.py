@@ -29,6 +29,7 @@ class Gaussian(Source):
         seed: of the data themselves, apart from the run's seed.
         root: not used, for there is no file to look for; accepted for sweeps over data sets.
         folds, fold, stratified: cross-validation in place of val_size; see Source.
+        random_labels: of a share of the training examples; see Source.
 
     >>> data = Gaussian(examples=50, features=3, classes=2, val_size=10, test_size=20).load()
     >>> data.train_x.shape, data.val_x.shape, data.test_x.shape, data.classes
@@ -52,8 +53,11 @@ class Gaussian(Source):
         folds: int = 5,
         fold: int | None = None,
         stratified: bool = True,
+        random_labels: float = 0.0,
     ) -> None:
-        super().__init__(val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified)
+        super().__init__(
+            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels
+        )
         self.classes = integer("classes", classes, low=2)
         self.examples = integer("examples", examples, low=self.classes)
         self.features = integer("features", features, low=1)

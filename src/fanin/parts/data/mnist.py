@@ -48,6 +48,7 @@ class Mnist(Source):
         val_size: training examples held out for validation, smaller than the training set.
         limit: only the first so many training examples; null for all.
         folds, fold, stratified: cross-validation in place of val_size; see Source.
+        random_labels: of a share of the training examples; see Source.
         classes: the labels that are kept, numbered from 0 in the order given; null for all ten.
 
     Source: LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (1998).
@@ -65,9 +66,12 @@ class Mnist(Source):
         folds: int = 5,
         fold: int | None = None,
         stratified: bool = True,
+        random_labels: float = 0.0,
         classes: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified)
+        super().__init__(
+            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels
+        )
         self.classes = checked_classes(classes, 10)
         if root is not None and not isinstance(root, (str, os.PathLike)):
             raise OptionError("root", root, "a folder's path or null")
