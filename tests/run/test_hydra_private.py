@@ -17,8 +17,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from hydra.core.singleton import Singleton
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from fanin.api.application import application
 from fanin.run import hydra_private
 from fanin.sweep.composer import INTEGER
 
@@ -80,7 +83,8 @@ def test_a_hosts_hydra_is_put_back() -> None:
     """Every object of which Hydra has one a process, the store's content and OmegaConf's resolvers."""
     ConfigStore.instance().store("theirs", {"a": 1})
     OmegaConf.register_new_resolver("of_the_host", lambda: "here", replace=True)
-    before, theirs = dict(Singleton._instances), GlobalHydra.instance()
+    theirs = GlobalHydra.instance()
+    before = dict(Singleton._instances)
     with hydra_private.own_hydra():
         assert GlobalHydra.instance() is not theirs
         assert "theirs.yaml" not in ConfigStore.instance().repo
@@ -100,3 +104,27 @@ def test_what_stands_behind_the_equals_sign_is_known() -> None:
     assert [hydra_private.value_of(override) for override in (one, none)] == [1, None]
     assert hydra_private.value_of(deleted) in ("", None)
     assert isinstance(hydra_private.value_of(several), ChoiceSweep)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["model.depth=3", "~regularizer", "+fanin.note=1"],
+        ["experiment=init_study", "trainer.epochs=1"],
+        ["optimizer=adam,sgd", "seed=range(0,3)", "hydra.job.num=3"],
+    ],
+)
+@pytest.mark.parametrize("mode", [RunMode.RUN, RunMode.MULTIRUN])
+def test_a_configuration_that_told_its_mode_is_the_one_that_is_run(typed: list[str], mode: RunMode) -> None:
+    with application(None, None) as app:
+        found = app.get_mode("config", typed)
+        assert found == (RunMode.MULTIRUN if "experiment=init_study" in typed else None)
+        words = [*typed, f"hydra.mode={mode.name}"]
+        if mode == RunMode.RUN and "optimizer=adam,sgd" in typed:
+            with pytest.raises(ConfigCompositionException, match="adam,sgd"):
+                app.compose_config("config", words, mode)
+            return
+        taken = app.compose_config("config", words, mode)
+        afresh = app.compose_config("config", words, mode)
+        assert taken is not afresh
+        assert taken == afresh

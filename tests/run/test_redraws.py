@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from scipy.stats import kstest
+from scipy.stats import kstest, kstwo
 from torch import Tensor, nn
 
 from command_line import fanin, read, runs, table
@@ -271,6 +271,51 @@ def test_redraws_of_a_recipe_with_a_law_follow_it(words: tuple[str, ...], count:
     assert min(len(one) for one in shares.values()) == count
     for one in shares.values():
         assert kstest(one, "uniform").pvalue > 1e-3 / len(shares)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [20, 100])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "model.depth=6 model.width=100",
+        "model.depth=6 model.width=100 activation=tanh initializer.bias_variance=0.05",
+        "model.depth=6 model.width=100 initializer=orthogonal",
+        "model.depth=6 model.width=400 regularizer=dropout regularizer.dropout.p=0.1",
+        "model.depth=6 model.width=100 normalization=layer",
+        "model.depth=6 model.width=100 normalization=rms",
+        "model=residual_mlp model.depth=6 model.width=100",
+        "model=cnn",
+        "model=cnn activation=tanh model.channels=[16,16]",
+        "model=rnn",
+        "model=lstm",
+        "model=gru",
+        "model=attention",
+    ],
+)
+def test_redraws_of_a_batch_follow_their_law(words: str, size: int) -> None:
+    """Of a batch, whose law is of first order or of infinite width: Kolmogorov-Smirnov at every layer and quantity.
+
+    The law of each draw is a run's own: one for all seeds, moved to the length of each one's batch. It is right to a
+    share of its band (docs/theory.md): a twentieth for activations, and a seventh for gradients.
+    """
+    made, data = drawn_from("", "data.limit=null", *words.split(), f"probe.batch_size={size}")
+    drawing = Drawing(made, data)
+    shares: dict[tuple[str, str, str], list[float]] = {}
+    for start in range(0, 64, 16):
+        drawn = drawing.draw(range(start, start + 16))
+        for model, *batch, row in zip(drawn.models, *drawn.batch, drawing.look(drawn).numpy(), strict=True):
+            one = Expecting(made, model, (batch[0], batch[1]), data, 0)
+            bands = one._law().bands
+            for (axis, _, layer, quantity), norm in zip(drawing.labels, row.tolist(), strict=True):
+                band = bands.get((axis, layer, quantity))
+                if band is not None and band.high > band.low * (1 + 1e-5):  # float32's rounding is no draw
+                    shares.setdefault((axis, layer, quantity), []).append(band.quantile(norm))
+    assert any(quantity == "gradient_norm" for _, _, quantity in shares) or "rnn" in words
+    for key, one in shares.items():
+        assert len(one) == 64
+        allowed = kstwo.isf(1e-3 / len(shares), 64) + (0.05 if key[2] == "activation_norm" else 0.14)
+        assert kstest(one, "uniform").statistic < allowed, key
 
 
 def test_a_band_is_what_real_runs_of_its_seeds_give(tmp_path: Path) -> None:

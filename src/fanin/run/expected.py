@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 NEEDED = ("activation_norm", "gradient_norm")
 """What has a band at every weight layer, whatever the recipe."""
 
+LIKELY = 100
+"""Examples of which a law's are chosen: a batch of 20 differs much from others, in its classes and correlations."""
+
 
 def expected(
     keys: Collection[Key],
@@ -101,8 +104,10 @@ class Expecting:
         return drawn
 
     def _reference_batch(self) -> tuple[Tensor, Tensor]:
-        """The probe batch of the first redraw, whatever this run's seed."""
-        inputs, targets = probe_batch(self.data.train_x, self.data.train_y, len(self.batch[0]), [redraw_seed(0)])
+        """The probe batch of the first redraw, whatever this run's seed; of a small one, more examples beside it."""
+        size = len(self.batch[0])
+        size = size if size == 1 else min(max(size, LIKELY), len(self.data.train_x))
+        inputs, targets = probe_batch(self.data.train_x, self.data.train_y, size, [redraw_seed(0)])
         return inputs[0], targets[0]
 
     def _law(self) -> RecipeLaw:

@@ -96,25 +96,31 @@ def recipe_law(
         inputs, targets: the probe batch, [B, ...] and [B].
         same: what recipes that differ in their seed alone have in common, as a configuration without it: they share
             one law, moved to the length of each one's batch. None: nothing is known and nothing shared.
-        reference: gives the batch that a shared law is worked out on. It must not differ from seed to seed, or a run's
-            files would say which run came first in its process. None: the first probe batch.
+        reference: gives the examples that a shared law is worked out on, as many as the batch or more. They must not
+            differ from seed to seed, or a run's files would say which run came first in its process. None: the first
+            probe batch.
     """
+    of = len(inputs)
     if same is None:
-        return _law(made, model, inputs, targets).law
+        return _law(made, model, inputs, targets, of).law
     key = (same, tuple(inputs.shape))
-    known = _laws.get(key, lambda: _law(made, model, *(reference() if reference is not None else (inputs, targets))))
+    known = _laws.get(
+        key, lambda: _law(made, model, *(reference() if reference is not None else (inputs, targets)), of)
+    )
     return known.at(_log_square(inputs))
 
 
-def _log_square(inputs: Tensor) -> float:
-    return math.log(max(float(widened(inputs).square().sum()), 1e-300))
+def _log_square(inputs: Tensor, of: int | None = None) -> float:
+    """ln of the squared norm of a batch; of one of another size like it."""
+    share = 1.0 if of is None else of / len(inputs)
+    return math.log(max(float(widened(inputs).square().sum()) * share, 1e-300))
 
 
-def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor) -> _Known:
+def _law(made: Recipe, model: nn.Module, inputs: Tensor, targets: Tensor, of: int) -> _Known:
     labels = targets.cpu().numpy() if made.method.loss.classification and targets.ndim == 1 else None
     answers = partial(_residuals, made, targets, inputs)
-    law = model_law(model, drawn_by(made, model), inputs, labels, answers)
-    return _Known(*law, _log_square(inputs))
+    law = model_law(model, drawn_by(made, model), inputs, labels, answers, of=of)
+    return _Known(*law, _log_square(inputs, of))
 
 
 def model_law(
@@ -124,6 +130,7 @@ def model_law(
     labels: NDArray[Any] | None,
     answers: Answers,
     *,
+    of: int | None = None,
     alone: bool = False,
 ) -> tuple[RecipeLaw, dict[Key, float]]:
     """What theory says of a model whose weights are drawn from known laws, and how each band follows inputs' length.
@@ -131,37 +138,47 @@ def model_law(
     Args:
         model: left as it was.
         weights: what its weight layers are drawn from.
-        inputs: a batch, [B, ...].
+        inputs: a batch, [B, ...], or examples like those of one.
         labels: the class of each example, [B], where the loss compares outputs with that alone; else None.
         answers: from the places of some examples to how the loss answers to their outputs; None for no gradients.
+        of: how many examples a batch has; None: as many as there are here.
         alone: whether it is this batch that other draws of the weights see, too, and no other of its size.
     """
     with threadpool_limits(1, user_api="blas"):  # of small matrices: more threads only wait for each other
-        return _composed(model, weights, inputs, labels, answers, alone)
+        return _composed(model, weights, inputs, labels, answers, of or len(inputs), alone)
 
 
 def _composed(
-    model: nn.Module, weights: Drawn, inputs: Tensor, labels: NDArray[Any] | None, answers: Answers, alone: bool
+    model: nn.Module,
+    weights: Drawn,
+    inputs: Tensor,
+    labels: NDArray[Any] | None,
+    answers: Answers,
+    of: int,
+    alone: bool,
 ) -> tuple[RecipeLaw, dict[Key, float]]:
-    log_square = _log_square(inputs)
+    log_square = _log_square(inputs, of)
     walked = steps_of(weights, model, inputs)
     outputs = walked.outputs
     count = len(inputs)
     stages = [step.stage for step in walked.steps]
     most = min((stage.most_examples for stage in stages), default=1)
-    most = max([most, *(stage.least_examples for stage in stages)])
+    mixed = max((stage.least_examples for stage in stages), default=1)
+    most = max(most, min(mixed, of))  # what mixes the examples of a batch sees no more than it has
+    if mixed > 1:
+        most = min(most, of)
     rows = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     if labels is not None and len(rows) < count:
         rows = _of_each_class(labels, len(rows))
     some = inputs[rows].detach().cpu().double().numpy()
-    scale = math.sqrt(exp(log_square) / max(float((some**2).sum()) * count / len(rows), 1e-300))
+    scale = math.sqrt(exp(log_square) / max(float((some**2).sum()) * of / len(rows), 1e-300))
     some = some * scale  # as long as the whole batch's are
     classes = outputs[-1] if outputs is not None else 0
     residuals = None if outputs is None else answers(rows)
-    batch = Batch(np.ones(len(rows)), count)
+    batch = Batch(np.ones(len(rows)), of)
     if labels is not None and labels.max() < classes:
-        whole = np.bincount(labels, minlength=classes)
-        batch = Batch(np.ones(len(rows)), count, labels[rows], classes, whole, alone)
+        whole = np.bincount(labels, minlength=classes) * (of / count)
+        batch = Batch(np.ones(len(rows)), of, labels[rows], classes, whole, is_mean=of != count, alone=alone)
     steps = with_data(walked.steps, some)
     found = compose(steps, batch, residuals, classes)
     bands, by_input = bands_of(steps, walked, found, some)

@@ -24,7 +24,8 @@ class Batch:
         of: examples of the whole batch, which those of weight 1 stand for.
         classes: of each example, [B]; None where they have none.
         among: how many classes there are.
-        whole_counts: how many examples of each class the whole batch has, [classes].
+        whole_counts: how many examples of each class the whole batch has, [classes]; the mean of batches, if it is one.
+        is_mean: whether they are the mean of batches whose examples are drawn one by one.
         alone: whether it is this batch that is asked about, and no other of its size.
     """
 
@@ -32,7 +33,8 @@ class Batch:
     of: int
     classes: NDArray[np.int64] | None = None
     among: int = 0
-    whole_counts: NDArray[np.int64] | None = None
+    whole_counts: NDArray[np.int64] | FloatArray | None = None
+    is_mean: bool = False
     alone: bool = False
 
     def over_batches(self, pairs: FloatArray) -> tuple[float, float, float]:
@@ -90,6 +92,8 @@ class Batch:
             classes, having, whole = self.classes, known.sum(0), self.whole_counts
         each = np.divide(whole, having, out=np.zeros(len(having)), where=having > 0)
         pairs, of = np.outer(having, having) - np.diag(having), np.outer(whole, whole) - np.diag(whole)
+        if self.is_mean:
+            of = np.outer(whole, whole) * (1 - 1 / self.of)
         between = np.divide(of, pairs, out=np.ones(pairs.shape), where=pairs > 0)
         weights = between[np.ix_(classes, classes)]
         np.fill_diagonal(weights, each[classes])
@@ -101,4 +105,5 @@ class Batch:
         if self.classes is None or self.among < 2 or not 0 <= self.classes.min() <= self.classes.max() < self.among:
             return None
         members = (self.classes[:, None] == np.arange(self.among)) * self.counted[:, None]
-        return members if ((members.sum(0) > 1) | (members.sum(0) == self.whole_counts)).all() else None
+        enough = members.sum(0) > 1
+        return members if (enough | (not self.is_mean and members.sum(0) == self.whole_counts)).all() else None

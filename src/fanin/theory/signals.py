@@ -192,6 +192,7 @@ class Noises:
         of: examples of the whole batch, which these stand for; 0 for no more than these.
 
     Attributes:
+        apart: variance that masks of their own add to each example's logarithm, which pairs stray by, too.
         along: E o_a R_a o_b R_b of the outputs and of what the loss answers to them, [B, B].
         follows: the outputs' elasticity by the noises, [noises, B].
     """
@@ -205,6 +206,7 @@ class Noises:
     mixed: FloatArray = field(init=False)
     backward: FloatArray = field(init=False)
     meeting: FloatArray = field(init=False)
+    apart: float = 0.0
     along: FloatArray | None = None
     follows: FloatArray | None = None
 

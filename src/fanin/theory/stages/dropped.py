@@ -10,7 +10,10 @@ import numpy as np
 from fanin.theory.bands import FIRST_ORDER, weakest
 from fanin.theory.gaussian_maps import FloatArray
 from fanin.theory.signals import Flow, Sampler, Signal
-from fanin.theory.stages.base import Place, Stage, drawn, lazy, then
+from fanin.theory.stages.base import NoRule, Place, Stage, drawn, lazy, then
+
+STRAYING = 0.5
+"""Of a batch's pairs of examples, above which gradients of half a batch's size come from no mean Gram matrix."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,9 @@ class Dropped(Stage):
 
     The masks add noise to each example alone: (E x^4/(E x^2)^2) (1/k - 1)/n forwards, 3 (1/k - 1)/n backwards, and as
     they are the same (1/k - 1)/n between the two.
+
+    Each pair of examples strays from the mean Gram matrix by as much, and a batch of B has B times as many pairs as
+    examples: at B (1/k - 1) sum 1/n of `STRAYING` and more, that mean no longer is the law of the gradients.
 
     Args:
         keep: k, probability of keeping a unit.
@@ -32,6 +38,7 @@ class Dropped(Stage):
         more = 1 / self.keep - 1
         noise = np.diag(x.kurtosis * more / x.units / len(x.gram))
         at.noises.forward[at.index] = noise
+        at.noises.apart += more / x.units / len(x.gram)
         elasticity = x.elasticity.copy()
         elasticity[at.index] = 1.0
         return replace(
@@ -51,6 +58,8 @@ class Dropped(Stage):
     def backward(self, inputs: Sequence[Signal], output: Signal, flow: Flow, at: Place) -> Sequence[Flow]:
         """See Stage."""
         (x,) = inputs
+        if at.noises.of > 1 and at.noises.of * at.noises.apart >= STRAYING:
+            raise NoRule("masks of their own take the batch's pairs of examples too far from their mean")
         more = (1 / self.keep - 1) / x.units / len(x.gram)
         noise = np.diag(3 * flow.peak * more)
         at.noises.backward[at.index] = noise
