@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fanin.record.columns import FINISHED
+from fanin.record.csv_file import read_table
 from fanin.record.landscape_files import FOLDER, Asked, Landscape, read_landscape
 from fanin.report.compare.sides import same_value, value_of
 from fanin.report.read.folders import Run
@@ -107,6 +108,7 @@ class Evidence:
         self.awaited: dict[str, Run] = {}
         self._position = {id(run): position for position, run in enumerate(runs)}
         self._profiles: dict[tuple[str, ...], tuple[NDArray[np.intp], Floats]] = {}
+        self._looks: dict[int, list[dict[str, str]]] = {}
 
     def position(self, run: Run) -> int:
         """The position of a run in `runs`, the row of `profiles` and `metrics` that is its."""
@@ -166,6 +168,21 @@ class Evidence:
             self._profiles[key] = lengths, self.profiles.matrix(snapshot, axis, quantity, column)
         lengths, matrix = self._profiles[key]
         return matrix[self.position(run), : lengths[self.position(run)]]
+
+    def look(self, run: Run, quantity: str) -> tuple[Floats, Floats]:
+        """Steps and values of a number of the run's curvature.csv, of the whole model; empty where it has none.
+
+        Args:
+            run: one of `runs`.
+            quantity: its name there, such as sharpness; of eigenvalues the first from its end.
+        """
+        position = self.position(run)
+        if position not in self._looks:
+            self._looks[position] = read_table(run.folder / "curvature.csv") or []
+        rows = [row for row in self._looks[position] if row.get("quantity") == quantity and not row.get("layer")]
+        first = [row for row in rows if row.get("index") in ("", "1") and row.get("step") and row.get("value")]
+        found = np.array([(float(row["step"]), float(row["value"])) for row in first]).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
 
     def landscape(self, asked: Asked) -> Landscape | None:
         """A line or plane through the weights of these runs; None where it has not been made."""
