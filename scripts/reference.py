@@ -14,7 +14,7 @@ import experiment_page
 import option_pages
 import schemas
 from fanin.catalogue import GROUPS, config_folder
-from fanin.record import columns
+from fanin.record import columns, landscape_columns, report_columns, search_columns
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -80,8 +80,9 @@ def table() -> str:
 def files() -> str:
     """The page of every file's columns and keys, with their units."""
     parts = [
-        "# The files of a run and of a grid\n",
-        "Written by `make reference` from `src/fanin/record/columns.py`, which is what both training and reports read.",
+        "# The files of a run, of a grid and of its report\n",
+        "Written by `make reference` from the files `*columns.py` of `src/fanin/record/`,",
+        "which is what training and reports read.",
         "An empty cell of a CSV file, and null in JSON, is a number that does not apply; one that is not finite is",
         "`nan`, `inf` or `-inf`.\n",
         "## States\n",
@@ -106,8 +107,8 @@ TABLES = (
     ),
     ("`trajectory.csv`", columns.TRAJECTORY, "With `probe.trajectory=true`."),
     ("`gradient_check.csv`", columns.GRADIENT_CHECK, "With `debug=gradient_check`: a row for each derivative."),
-    ("`landscape/NAME.csv`", columns.LANDSCAPE, "By `fanin-landscape`: a row for each point of the grid."),
-    ("`landscape/NAME-paths.csv`", columns.LANDSCAPE_PATHS, "The way of the training, projected on it."),
+    ("`landscape/NAME.csv`", landscape_columns.LANDSCAPE, "By `fanin-landscape`: a row for each point of the grid."),
+    ("`landscape/NAME-paths.csv`", landscape_columns.LANDSCAPE_PATHS, "The way of the training, projected on it."),
     ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),
     ("`result.json`: `metrics`", columns.FINAL, ""),
     ("`result.json`: `generalization`", columns.GENERALIZATION, "Of a classifier that was trained to its end."),
@@ -117,9 +118,25 @@ TABLES = (
         columns.SUMMARY_FIRST + columns.SUMMARY_LAST,
         "A row for each run of a grid; after the first four, a column for every key that varies, its seed last.",
     ),
-    ("`summary.csv` of a search", columns.SUMMARY_SEARCH, "After the seed."),
-    ("`search/search.json`", columns.SEARCH, "Written before the first run; another search is refused here."),
-    ("`search/rungs.csv`", columns.RUNGS, "Written when a rung is over."),
+    ("`summary.csv` of a search", search_columns.SUMMARY_SEARCH, "After the seed."),
+    ("`search/search.json`", search_columns.SEARCH, "Written before the first run; another search is refused here."),
+    ("`search/rungs.csv`", search_columns.RUNGS, "Written when a rung is over."),
+    ("`report/table.csv`", report_columns.TABLE_FIRST + report_columns.TABLE_NUMBER, "A row for each configuration."),
+    (
+        "`report/best.csv`",
+        report_columns.BEST,
+        "A row for each configuration that has a number, the best first; none where an experiment is a study.",
+    ),
+    ("`report/best_by_axis.csv`", report_columns.BEST_BY_AXIS, "A row for each value of each axis."),
+    ("`report/claims.csv`", report_columns.CLAIMS, "Of studies."),
+    ("`report/search.csv`", report_columns.SEARCHED, "Of a search: a row for each configuration."),
+    (
+        "`report/importance.csv`",
+        report_columns.IMPORTANCE,
+        "Of a search, and of a grid of enough configurations over two keys or more.",
+    ),
+    ("`report/compare.csv`", report_columns.COMPARE, "By `fanin-report --compare`: a row for each side but the first."),
+    ("`report/compare_ranks.csv`", report_columns.COMPARE_RANKS, "Of three sides or more, the best first."),
 )
 
 

@@ -15,7 +15,8 @@ import fanin as of_python
 from command_line import Said, end, fanin, read, runs, start, table
 from fanin.landscape.directions import coordinates, filter_normalized, names_of, parts_of, vector_of
 from fanin.landscape.matching import permute, weight_matching
-from fanin.record.columns import LANDSCAPE, LANDSCAPE_PATHS, names
+from fanin.record.columns import names
+from fanin.record.landscape_columns import LANDSCAPE, LANDSCAPE_PATHS
 from fanin.run.build import load_data, options_of
 from networks import normal
 

@@ -14,7 +14,8 @@ from scipy import stats
 
 from fanin.report.answers.answer import Answer, answers_of
 from fanin.report.answers.best import best_on_half
-from fanin.report.figures.answers import axes_figure, best_figure
+from fanin.report.figures.best import best_figure
+from fanin.report.figures.by_axis import axes_figure
 from fanin.report.figures.style import Sheet
 from fanin.report.make import write_report
 from fanin.report.rank_statistics import first_places
@@ -219,12 +220,15 @@ def answer_of(grid: Path) -> tuple[Sheet, Answer]:
 def test_the_best_are_drawn_where_the_table_has_them(grid: Path) -> None:
     table = rows(grid, "best.csv")
     figure = best_figure(*answer_of(grid))
-    assert figure is not None
-    means, differences = figure.axes
+    means, differences, ranks = figure.axes
     assert [text.get_text() for text in means.get_yticklabels()] == [row["configuration"] for row in table]
-    for axes, names, first in ((means, ("mean", "low", "high"), 0), (differences, ("difference",) * 3, 1)):
+    for axes, name, first, scale in (
+        (means, "mean", 0, 100),
+        (differences, "difference", 1, 100),
+        (ranks, "mean_rank", 0, 1),
+    ):
         marks = [line for line in axes.get_lines() if line.get_marker() == "D"]
-        told = [100 * float(row[names[0]]) for row in table[first:]]
+        told = [scale * float(row[name]) for row in table[first:]]
         assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx(told)
         hollow = [line.get_markerfacecolor() == "white" for line in marks]
         assert hollow == [bool(row["p_holm"]) and float(row["p_holm"]) > 0.05 for row in table[first:]]

@@ -327,7 +327,9 @@ def test_the_terminal_table_fits(wide: Report, width: int) -> None:
     table = text[: text.index("figure  ")].splitlines()
     assert max(map(len, table)) <= width
     top = next(i for i, line in enumerate(table) if "outcome" in line)
-    told = " ".join([*table[top - 1 : top + 2], text.partition("no room for ")[2]])
+    alike = text[text.index("\nall: ") : text.index(table[top - 1])] if "\nall: " in text else ""
+    told = " ".join([*table[top - 1 : top + 2], alike, text.partition("no room for ")[2]])
+    assert ("all: seeds 1" in text) == (width < 200), "what is equal in every row stands above a table that is too wide"
     for word in ("seeds", "factor", "theory", "width", "first", "last", "outcome", "verdict", "deviation"):
         assert word in told, "shown, or named as left out"
     for word in ("normalization=layer,", "normalization=none,", "lr=0.00025", "diverged", "critical"):

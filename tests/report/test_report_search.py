@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,27 @@ def test_a_searchs_report_says_what_its_rungs_hold(tmp_path: Path) -> None:
             ends.setdefault(row["trial"], []).append(float(row["value"]))
     best = min(ends, key=lambda trial: (sum(ends[trial]) / 2, int(trial)))
     told = " ".join(said.out)
-    assert f"best of 9: trial {best}, val_error {sum(ends[best]) / 2:.4g} [" in told
-    assert f"optimizer.lr={float(rows[best]['optimizer.lr']):g} activation={rows[best]['activation']}" in told
+    first = table(report / "best.csv")[0]
+    assert (first["metric"], float(first["mean"])) == ("val_error", pytest.approx(sum(ends[best]) / 2))
+    assert f"best: {first['configuration']}: val error {50 * sum(ends[best]):.3g} % [" in told
+    assert told.count("best: ") == 1
+    assert f"the best is trial {best} of 9" in told
+    assert f"lr={float(rows[best]['optimizer.lr']):g}" in first["configuration"]
+    assert f"activation={rows[best]['activation']}" in first["configuration"]
     assert {row["axis"] for row in table(report / "importance.csv")} == {"optimizer.lr", "activation"}
     page = (report / "index.html").read_text()
+    cells = [
+        re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page.partition("<h3>Rungs")[2])
+    ]
+    for number, cell in enumerate(cells[1:]):
+        here = [row for row in rungs if row["rung"] == str(number)]
+        if not here:
+            break
+        trials = {row["trial"] for row in here}
+        means = {one: np.mean([float(row["value"]) for row in here if row["trial"] == one]) for one in trials}
+        left = len({row["trial"] for row in here if row["reason"]})
+        counts = [str(number), here[0]["steps"], str(len(trials)), str(len(here)), str(left or "")]
+        top = min(means, key=lambda one: (means[one], int(one)))
+        assert cell == [*counts, top, f"{means[top]:.4g}"]
+    assert number == len({row["rung"] for row in rungs})
     assert all(f'"{name} figure"' in page for name in ("search", "rungs", "parallel"))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanin.record.atomic_files import read_json, write_json
-from fanin.record.columns import LANDSCAPE, LANDSCAPE_PATHS, names
+from fanin.record.columns import names
 from fanin.record.csv_file import read_table, write_table
+from fanin.record.landscape_columns import LANDSCAPE, LANDSCAPE_PATHS
 
 FOLDER = "landscape"
 """Where these files lie, in the folder common to the runs."""

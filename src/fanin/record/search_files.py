@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanin.record import columns
+from fanin.record import search_columns
 from fanin.record.atomic_files import read_json, write_json
 from fanin.record.columns import names
 from fanin.record.csv_file import read_table, write_table
@@ -58,7 +58,7 @@ def read_rungs(grid: Path) -> list[RungRow]:
 
 def write_rungs(grid: Path, rows: Iterable[RungRow]) -> None:
     """Write rungs.csv, whole."""
-    write_table(grid / FOLDER / RUNGS, names(columns.RUNGS), (row.cells() for row in rows))
+    write_table(grid / FOLDER / RUNGS, names(search_columns.RUNGS), (row.cells() for row in rows))
 
 
 def read_search(grid: Path) -> dict[str, Any] | None:

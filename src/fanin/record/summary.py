@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fanin.errors import file_line
-from fanin.record import columns
+from fanin.record import columns, search_columns
 from fanin.record.atomic_files import alone, write_atomically
 from fanin.record.columns import FINISHED, names
 from fanin.record.csv_file import cells_of, lines_of, read_table, write_table
@@ -21,7 +21,7 @@ from fanin.record.search_files import of_runs
 log = logging.getLogger(__name__)
 
 FIRST, LAST = names(columns.SUMMARY_FIRST), names(columns.SUMMARY_LAST)
-SEARCH = names(columns.SUMMARY_SEARCH)
+SEARCH = names(search_columns.SUMMARY_SEARCH)
 METRICS, INIT, EVALUATION = names(columns.FINAL), names(columns.INIT), names(columns.EVALUATION)
 
 PATIENCE = 60.0

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from fanin.errors import UserError
 from fanin.record.atomic_files import alone
+from fanin.record.columns import names
 from fanin.record.csv_file import write_table
+from fanin.record.report_columns import CLAIMS
 from fanin.record.summary import Row, rewrite_summary, rows_of, write_summary
 from fanin.report.answers.answer import Answer, answers_of
 from fanin.report.answers.words import told, write_answers
 from fanin.report.claim import Judged, judge, only, table_of
-from fanin.report.figures.answers import axes_figure, best_figure
+from fanin.report.figures.best import best_figure
+from fanin.report.figures.by_axis import axes_figure
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.curvature import sharpness_figure
 from fanin.report.figures.depth import movement_figure, study_figure, theory_words
@@ -25,7 +28,7 @@ from fanin.report.figures.saving import save
 from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look
 from fanin.report.figures.surface import surfaces_figure
-from fanin.report.read.configurations import group_runs, setting
+from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
 from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
@@ -36,8 +39,11 @@ from fanin.report.search.told import SearchTold, search_told
 from fanin.report.seed_events import write_best, write_seeds
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.formats import Grid, formats_there, write_formats
-from fanin.report.write.page import Report, write_page
+from fanin.report.write.page import MOST_PICTURED, Report, name_of, write_page
 from fanin.report.write.tables import metric_cells, study_rows, write_table_markdown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PATIENCE = 600.0
 """Seconds to wait for another report in the same place."""
@@ -137,11 +143,11 @@ def _write_report(
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]
     search = search_told(grid, runs, configurations)
-    searched = search.lines() if search is not None else []
     sources = [one.source for one in studies]
+    answers = _answers(runs, configurations, by, studies, search)
+    searched = _searched(runs, configurations, answers, search)
     figures = drawn_before(out, None) if how.numbers_only else None
     mark = "" if figures else fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
-    answers = answers_of(runs, configurations, by.metric, without={one.experiment for one in studies})
     if figures is None and not how.redraw:
         figures = drawn_before(out, mark)
     if figures is None:
@@ -161,7 +167,7 @@ def _write_report(
     judged = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
     (out / "claims.csv").unlink(missing_ok=True)  # of an earlier report
     if claims:
-        write_table(tables[2], ("experiment", "verdict", "claim", "evidence"), judged)
+        write_table(tables[2], names(CLAIMS), judged)
     tables += write_answers(out, answers)
     tables += search.tables(out) if search is not None else []
     summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=how.asked is not None)
@@ -176,6 +182,7 @@ def _write_report(
         summary_path=summary_path, study=pd.DataFrame(rows, dtype=object), table=table,
         claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
         tables=tables, figures=figures, index=out / "index.html", notes=notes, answers=said, search=searched,
+        rungs=search.rungs() if search is not None else None,
     )  # fmt: skip
     if runs[0].folder == grid:  # the run that was asked for
         report = replace(
@@ -186,6 +193,35 @@ def _write_report(
             write_run_page(run, how.style, back=report.index)
     write_page(report, rows, runs, theory=theory_words(sheet, profiles))
     return report
+
+
+def _answers(
+    runs: Sequence[Run],
+    configurations: Sequence[Configuration],
+    by: Asked,
+    studies: Sequence[Judged],
+    search: SearchTold | None,
+) -> list[Answer]:
+    """By the metric that was asked for or searched for; a search for several has its front instead of a best."""
+    if search is not None and len(search.metrics) > 1 and by.metric is None:
+        return []
+    sought = None if search is None else search.sought
+    return answers_of(runs, configurations, by.metric, {one.experiment for one in studies}, sought)
+
+
+def _searched(
+    runs: Sequence[Run],
+    configurations: Sequence[Configuration],
+    answers: Sequence[Answer],
+    search: SearchTold | None,
+) -> list[str]:
+    """What a search says beside the answer: the best is said once."""
+    if search is None:
+        return []
+    best = answers[0].contest.best if len(answers) == 1 else None
+    if best is None or search.sought is None or answers[0].metric.name != search.sought[0]:
+        return search.lines()
+    return search.lines(runs[configurations[best.place].members[0]].folder.name)
 
 
 def _draw(
@@ -205,9 +241,11 @@ def _draw(
     usual = study is None or study.study.profiles
     with look(style):
         drawn = {one.experiment: one.draw(out) for one in studies}
-        figures = {
-            "best": best_figure(sheet, answers[0]) if answers else None,
-            "axes": axes_figure(sheet, answers[0]) if answers else None,
+        figures: dict[str, Figure | None] = {}
+        for number, one in enumerate(answers[:MOST_PICTURED], 1):
+            figures[name_of("best", number)] = best_figure(sheet, one)
+            figures[name_of("axes", number)] = axes_figure(sheet, one)
+        figures |= {
             **(search.figures(sheet) if search is not None else {}),
             "study": study_figure(sheet, runs, profiles, metrics) if usual else None,
             "movement": movement_figure(sheet, runs, profiles),

@@ -45,6 +45,7 @@ def answers_of(
     configurations: Sequence[Configuration],
     metric: str | None = None,
     without: Collection[str] = (),
+    sought: tuple[str, bool] | None = None,
 ) -> list[Answer]:
     """An answer for each experiment and data set with two configurations or more that have a number.
 
@@ -53,6 +54,8 @@ def answers_of(
         configurations: of the report.
         metric: a number of result.json; by default the test error, over folds the validation error, or what there is.
         without: experiments that are studies, whose claims are their answers.
+        sought: what a search went by where no metric is asked for, and whether more of it is better; left aside where
+            no run has it.
 
     Raises:
         UserError: a metric that no run has.
@@ -61,6 +64,9 @@ def answers_of(
         names = sorted({name for run in runs for name in run.numbers})
         fix = did_you_mean(metric, names) or f"they have {', '.join(names) or 'none'}"
         raise UserError(f"--metric {metric}: none of these runs has it; {fix}")
+    larger = None
+    if metric is None and sought and any(sought[0] in run.numbers for run in runs):
+        metric, larger = sought
     groups: dict[tuple[str, str], list[int]] = {}
     for place, one in enumerate(configurations):
         if one.experiment not in without:
@@ -70,7 +76,7 @@ def answers_of(
     answers = []
     for (experiment, data), places in groups.items():
         own = [runs[i] for place in places for i in configurations[place].members]
-        by = metric_of(own, metric)
+        by = metric_of(own, metric, larger=larger)
         scores = scores_of(runs, configurations, places, by) if by else []
         if by is None or len(scores) < 2:
             continue

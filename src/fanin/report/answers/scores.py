@@ -132,10 +132,10 @@ def value_of(run: Run, name: str) -> float:
     return value if value is not None and math.isfinite(value) else math.nan
 
 
-def metric_of(runs: Sequence[Run], name: str | None = None) -> Metric | None:
+def metric_of(runs: Sequence[Run], name: str | None = None, *, larger: bool | None = None) -> Metric | None:
     """The number by which these runs are judged: the one asked for, or the first of CANDIDATES that most of them have.
 
-    None where no finished run has it.
+    None where no finished run has it. `larger` says whether more of it is better; by default its name does.
     """
     folds = any(run.overrides.get(FOLD) is not None for run in runs)
     names = (name,) if name else tuple(sorted(CANDIDATES, key=lambda one: one != "val_error")) if folds else CANDIDATES
@@ -144,7 +144,8 @@ def metric_of(runs: Sequence[Run], name: str | None = None) -> Metric | None:
     chosen = next(one for one in names if counts[one] == most)
     task: Task = task_of(runs)
     share = chosen in LARGER_IS_BETTER or (chosen.endswith("error") and task.percent)
-    return Metric(chosen, metric_words(chosen, task), share, chosen in LARGER_IS_BETTER) if most else None
+    larger = chosen in LARGER_IS_BETTER if larger is None else larger
+    return Metric(chosen, metric_words(chosen, task), share, larger) if most else None
 
 
 def between(best: Score, other: Score) -> tuple[Difference, bool]:

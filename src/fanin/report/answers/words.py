@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fanin.errors import counted
+from fanin.record.columns import names
 from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
+from fanin.record.report_columns import BEST, BEST_BY_AXIS
 from fanin.report.answers.answer import Answer
 from fanin.report.answers.best import Contest
 from fanin.report.answers.by_axis import ByAxis, Option
@@ -45,10 +47,13 @@ def told(answers: Sequence[Answer], configurations: Sequence[Configuration]) -> 
 def write_answers(out: Path, answers: Sequence[Answer]) -> list[Path]:
     """Write best.csv and best_by_axis.csv into a folder, in the place of those of an earlier report; the files."""
     written = []
-    for name, rows in (("best.csv", [*best_rows(answers)]), ("best_by_axis.csv", [*axis_rows(answers)])):
+    for name, columns, rows in (
+        ("best.csv", names(BEST), [*best_rows(answers)]),
+        ("best_by_axis.csv", names(BEST_BY_AXIS), [*axis_rows(answers)]),
+    ):
         (out / name).unlink(missing_ok=True)
         if rows:
-            write_table(out / name, list(rows[0]), [list(row.values()) for row in rows])
+            write_table(out / name, columns, [[row[column] for column in columns] for row in rows])
             written.append(out / name)
     return written
 

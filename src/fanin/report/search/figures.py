@@ -26,33 +26,23 @@ def search_figure(
     sheet: Sheet, found: Searched, metric: str, sign: float, shares: Sequence[Importance], good: Sequence[Importance]
 ) -> Figure:
     """The best so far, the importances, the two most important axes as a map, and a slice along every axis."""
-    values = found.values[:, 0]
     names = [one.name for one in shares] or [axis.name for axis in found.axes]
     order = [next(i for i, axis in enumerate(found.axes) if axis.name == name) for name in names][:MOST_SLICES]
     count = 1 + bool(shares) + (len(order) > 1) + len(order)
     rows = math.ceil(count / COLUMNS)
     figure, axes = sheet.figure(rows, COLUMNS, 11.0, 0.6 + 2.9 * rows)
     letters, places = iter("abcdefghijklmnopqrstuvwxyz"), iter(axes)
-    place = next(places)
-    place.plot(found.trials, values, "o", ms=3, color=GREY, mew=0, alpha=0.7)
-    best = np.minimum.accumulate(np.where(np.isnan(values), np.inf, sign * values)) * sign
-    place.step(found.trials, np.where(np.isfinite(best), best, np.nan), where="post", color=OKABE_ITO[0], lw=1.6)
-    _log_where_wide(place, values)
+    course_panel(place := next(places), found, sign)
     panel(place, next(letters), "best so far", "trial", plain(metric))
     if shares:
-        _importance_panel(place := next(places), shares, good)
+        importance_panel(place := next(places), shares, good)
         panel(place, next(letters), "importance of each axis", "share of the variance; open: of the best fifth")
     if len(order) > 1:
-        _map_panel(figure, place := next(places), found, order[:2], values, metric)
+        map_panel(place := next(places), found, order[:2], metric)
         panel(place, next(letters), "mean of the two that matter most", *(found.axes[i].name for i in order[:2]))
     for index in order:
-        place = next(places)
-        at, ticks = coordinates(found, index)
-        shown = place.scatter(at, values, c=found.trials, s=12, cmap="viridis")
-        _ticks(place, "x", found.axes[index], ticks)
-        _log_where_wide(place, values)
+        slice_panel(place := next(places), found, index)
         panel(place, next(letters), "slice: early dark, late light", found.axes[index].name, plain(metric))
-    del shown
     for place in places:
         place.set_axis_off()
     return figure
@@ -63,12 +53,29 @@ def importance_figure(sheet: Sheet, shares: Sequence[Importance], good: Sequence
     if not shares:
         return None
     figure, (place,) = sheet.figure(1, 1, 6.5, 1.6 + 0.5 * len(shares))
-    _importance_panel(place, shares, good)
+    importance_panel(place, shares, good)
     panel(place, "", "importance of each axis", "share of the variance; open: of the best fifth")
     return figure
 
 
-def _importance_panel(place: Axes, shares: Sequence[Importance], good: Sequence[Importance]) -> None:
+def course_panel(place: Axes, found: Searched, sign: float) -> None:
+    """Every configuration as a dot, the best so far as steps; sign is 1 where small is good, else -1."""
+    values = found.values[:, 0]
+    place.plot(found.trials, values, "o", ms=3, color=GREY, mew=0, alpha=0.7)
+    best = np.minimum.accumulate(np.where(np.isnan(values), np.inf, sign * values)) * sign
+    place.step(found.trials, np.where(np.isfinite(best), best, np.nan), where="post", color=OKABE_ITO[0], lw=1.6)
+    _log_where_wide(place, values)
+
+
+def slice_panel(place: Axes, found: Searched, index: int) -> None:
+    """Every configuration over one axis, early ones dark."""
+    at, ticks = coordinates(found, index)
+    place.scatter(at, found.values[:, 0], c=found.trials, s=12, cmap="viridis")
+    _ticks(place, "x", found.axes[index], ticks)
+    _log_where_wide(place, found.values[:, 0])
+
+
+def importance_panel(place: Axes, shares: Sequence[Importance], good: Sequence[Importance]) -> None:
     """A dot with its interval for each axis, the most important on top."""
     other = {one.name: one for one in good}
     for row, one in enumerate(reversed(shares)):
@@ -82,8 +89,9 @@ def _importance_panel(place: Axes, shares: Sequence[Importance], good: Sequence[
     place.set_xlim(0, 1)
 
 
-def _map_panel(figure: Figure, place: Axes, found: Searched, pair: Sequence[int], values: Floats, metric: str) -> None:
+def map_panel(place: Axes, found: Searched, pair: Sequence[int], metric: str) -> None:
     """The mean over the configurations in each cell of two axes; white where there is none."""
+    values = found.values[:, 0]
     at, sizes = [], []
     for index in pair:
         bins = len(found.axes[index].labels)
@@ -96,7 +104,7 @@ def _map_panel(figure: Figure, place: Axes, found: Searched, pair: Sequence[int]
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     shown = place.pcolormesh(np.arange(sizes[0] + 1), np.arange(sizes[1] + 1), means, cmap="viridis")
     place.grid(visible=False)
-    figure.colorbar(shown, ax=place, label=plain(metric), pad=0.02)
+    place.figure.colorbar(shown, ax=place, label=plain(metric), pad=0.02)
     for name, index, size in zip("xy", pair, sizes, strict=True):
         labels = _edge_labels(found.axes[index], size)
         where = np.linspace(0, size, len(labels)) if found.axes[index].ends else np.arange(size) + 0.5
@@ -134,6 +142,14 @@ def _log_where_wide(place: Axes, values: Floats) -> None:
 
 def parallel_figure(sheet: Sheet, found: Searched, metric: str, sign: float) -> Figure:
     """A line for each configuration through its place on every axis, the best fifth in colour."""
+    figure, (place,) = sheet.figure(1, 1, max(6.5, 1.6 * (len(found.axes) + 1)), 4.4)
+    parallel_panel(place, found, metric, sign)
+    panel(place, "", "parallel coordinates; in colour the best fifth, the best on top", "")
+    return figure
+
+
+def parallel_panel(place: Axes, found: Searched, metric: str, sign: float) -> None:
+    """The lines, each axis from 0 to 1; the last is the rank by the metric, the best on top."""
     heights, names = [], [axis.name for axis in found.axes]
     for index, axis in enumerate(found.axes):
         at, labels = coordinates(found, index)
@@ -148,7 +164,6 @@ def parallel_figure(sheet: Sheet, found: Searched, metric: str, sign: float) -> 
     ranks = np.full(len(values), np.nan)
     ranks[kept] = np.argsort(np.argsort(sign * values[kept])) / max(kept.sum() - 1, 1)
     lines = np.column_stack([*heights, 1 - ranks])
-    figure, (place,) = sheet.figure(1, 1, max(6.5, 1.6 * (len(names) + 1)), 4.4)
     for row in np.argsort(-np.where(kept, ranks, 2)):
         if kept[row]:
             top = ranks[row] <= 0.2
@@ -163,8 +178,6 @@ def parallel_figure(sheet: Sheet, found: Searched, metric: str, sign: float) -> 
             place.annotate(plain(label, 18), (x, y), (3, 0), textcoords="offset points", fontsize=7, va="center")
     place.set_yticks([])
     place.set_xticks(range(len(names) + 1), [*(plain(name, 24) for name in names), f"rank of {plain(metric)}"])
-    panel(place, "", "parallel coordinates; in colour the best fifth, the best on top", "")
-    return figure
 
 
 def rungs_figure(sheet: Sheet, rows: Sequence[RungRow], metric: str) -> Figure | None:
@@ -175,28 +188,31 @@ def rungs_figure(sheet: Sheet, rows: Sequence[RungRow], metric: str) -> Figure |
     shown = brackets[:4]
     figure, axes = sheet.figure(1, len(shown), max(5.5, 3.6 * len(shown)), 3.8)
     for place, bracket in zip(axes, shown, strict=True):
-        here = [row for row in rows if row.bracket == bracket]
-        courses: dict[int, dict[int, list[float]]] = {}
-        for row in here:
-            courses.setdefault(row.trial, {}).setdefault(row.steps, []).append(row.values[0])
-        dropped = {row.trial for row in here if row.reason}
-        for trial, course in courses.items():
-            steps = sorted(course)
-            means = np.array([np.mean(course[step]) for step in steps])
-            means = np.where(np.isfinite(means), means, np.nan)
-            colour = "#a8a8a8" if trial in dropped else OKABE_ITO[1]
-            place.plot(steps, means, "o-", ms=2.5, lw=0.9, color=colour, zorder=2 if trial in dropped else 3)
-            if trial in dropped:
-                place.plot(steps[-1], means[-1], "x", ms=4, color="#777777")
-        place.set_xscale("log")
-        at = sorted({row.steps for row in here})
-        place.set_xticks(at, [str(one) for one in at], minor=False)
-        place.set_xticks([], minor=True)
-        numbers = np.array([row.values[0] for row in here])
-        _log_where_wide(place, numbers)
+        rungs_panel(place, [row for row in rows if row.bracket == bracket])
         title = f"bracket {bracket}" if len(brackets) > 1 else "rungs; a cross where a configuration was left"
         panel(place, "", title, "steps", plain(metric) if place is axes[0] else "")
     return figure
+
+
+def rungs_panel(place: Axes, rows: Sequence[RungRow]) -> None:
+    """Of one bracket: a line for each configuration, its mean over seeds at the end of every rung."""
+    courses: dict[int, dict[int, list[float]]] = {}
+    for row in rows:
+        courses.setdefault(row.trial, {}).setdefault(row.steps, []).append(row.values[0])
+    dropped = {row.trial for row in rows if row.reason}
+    for trial, course in courses.items():
+        steps = sorted(course)
+        means = np.array([np.mean(course[step]) for step in steps])
+        means = np.where(np.isfinite(means), means, np.nan)
+        colour = "#a8a8a8" if trial in dropped else OKABE_ITO[1]
+        place.plot(steps, means, "o-", ms=2.5, lw=0.9, color=colour, zorder=2 if trial in dropped else 3)
+        if trial in dropped:
+            place.plot(steps[-1], means[-1], "x", ms=4, color="#777777")
+    place.set_xscale("log")
+    at = sorted({row.steps for row in rows})
+    place.set_xticks(at, [str(one) for one in at], minor=False)
+    place.set_xticks([], minor=True)
+    _log_where_wide(place, np.array([row.values[0] for row in rows]))
 
 
 def pareto_figure(sheet: Sheet, found: Searched, metrics: Sequence[str], signs: Floats) -> Figure | None:
@@ -207,13 +223,18 @@ def pareto_figure(sheet: Sheet, found: Searched, metrics: Sequence[str], signs: 
     pairs = [(i, j) for i in range(len(metrics)) for j in range(i)][:3]
     figure, axes = sheet.figure(1, len(pairs), max(5.5, 4.2 * len(pairs)), 4.0)
     for place, (y, x) in zip(axes, pairs, strict=True):
-        place.plot(found.values[:, x], found.values[:, y], "o", ms=3.5, color="#b0b0b0", mew=0)
-        chosen = found.values[best]
-        chosen = chosen[np.argsort(chosen[:, x])]
-        style = "o-" if len(metrics) == 2 else "o"
-        place.plot(chosen[:, x], chosen[:, y], style, drawstyle="steps-post", ms=4.5, lw=1.2, color=OKABE_ITO[1])
-        finite = found.values[:, x][np.isfinite(found.values[:, x])]
-        if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
-            place.set_xscale("log")
+        pareto_panel(place, found, best, x, y)
         panel(place, "", f"Pareto front: {len(best)} of {len(found.trials)}", plain(metrics[x]), plain(metrics[y]))
     return figure
+
+
+def pareto_panel(place: Axes, found: Searched, best: Sequence[int], x: int, y: int) -> None:
+    """Every configuration by two metrics, those at the positions `best` in colour; of two metrics as steps."""
+    place.plot(found.values[:, x], found.values[:, y], "o", ms=3.5, color="#b0b0b0", mew=0)
+    chosen = found.values[best]
+    chosen = chosen[np.argsort(chosen[:, x])]
+    style = "o-" if found.values.shape[1] == 2 else "o"
+    place.plot(chosen[:, x], chosen[:, y], style, drawstyle="steps-post", ms=4.5, lw=1.2, color=OKABE_ITO[1])
+    finite = found.values[:, x][np.isfinite(found.values[:, x])]
+    if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
+        place.set_xscale("log")

@@ -11,8 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fanin.errors import counted
+from fanin.record.columns import names
 from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
+from fanin.record.report_columns import IMPORTANCE, SEARCHED
 from fanin.record.search_files import RungRow
 from fanin.report.figures.style import Sheet
 from fanin.report.read.axes import axes_of
@@ -23,6 +25,7 @@ from fanin.report.search.importance import KNOWN, Importance, importances
 from fanin.report.search.pareto import front
 from fanin.report.search.searched import Axis, Searched, searched
 from fanin.report.statistics import mean_interval, paired
+from fanin.report.write.formats import Grid
 
 METRICS = ("val_error", "val_loss", "test_error", "test_loss", "train_loss")
 """Of a grid that searches for nothing: the first that its runs have, small is good."""
@@ -55,7 +58,7 @@ class SearchTold:
                 "parallel": figures.parallel_figure(sheet, self.found, metric, sign),
             }
         if len({row.steps for row in self.rows}) > 1:
-            metric += f" after {self.found.steps} steps"
+            metric += f" after {counted(self.found.steps, 'step')}"
         many = len(self.metrics) > 1
         drawn: dict[str, Callable[[], Figure | None]] = {
             "pareto": lambda: figures.pareto_figure(sheet, self.found, self.metrics, self.signs),
@@ -65,17 +68,38 @@ class SearchTold:
         }
         return {name: draw() for name, draw in drawn.items()}
 
-    def lines(self) -> list[str]:
-        """The best configuration with its interval, how far the second is from it, and what mattered."""
+    @property
+    def sought(self) -> tuple[str, bool] | None:
+        """The metric and whether more of it is better; None of a grid, and of several metrics, which have no best."""
+        return (self.metrics[0], bool(self.signs[0] < 0)) if self.rows and len(self.metrics) == 1 else None
+
+    def lines(self, best: str | None = None) -> list[str]:
+        """What came of it: which trial is the best, or what is on the front; and what mattered.
+
+        Args:
+            best: a run of the best configuration, where the report has said already which one that is and how sure.
+        """
         if len(self.metrics) > 1:
-            best = front(self.found.values * self.signs)
-            return [f"{len(best)} of {counted(len(self.found.trials), 'configuration')} are on the Pareto front"]
-        sign, metric = float(self.signs[0]), self.metrics[0]
+            there = front(self.found.values * self.signs)
+            return [f"{len(there)} of {counted(len(self.found.trials), 'configuration')} are on the Pareto front"]
         if not self.rows:
-            return [f"share of the variance of {metric}: {self._shares()}"]
+            return [f"share of the variance of {self.metrics[0]}: {self._shares()}"]
+        trial = next((row.trial for row in self.rows if row.run == best), None)
+        lines = self._best() if trial is None else [f"the best is trial {trial} of {len(self._last())}"]
+        if lines and self.shares:
+            lines.append(f"share of the variance after {counted(self.found.steps, 'step')}: {self._shares()}")
+        return lines
+
+    def _last(self) -> dict[int, dict[int, float]]:
+        """The last value that is known of each trial at each seed."""
         longest: dict[int, dict[int, float]] = {}
-        for row in sorted(self.rows, key=lambda row: row.steps):  # the last that is known of each seed
+        for row in sorted(self.rows, key=lambda row: row.steps):
             longest.setdefault(row.trial, {})[row.seed] = row.values[0]
+        return longest
+
+    def _best(self) -> list[str]:
+        """The best by a metric that no result.json has, and how far the second is from it."""
+        sign, metric, longest = float(self.signs[0]), self.metrics[0], self._last()
         full = max(row.steps for row in self.rows)
         ended = {row.trial for row in self.rows if row.steps == full and row.good}
         means = sorted((sign * float(np.mean(list(longest[trial].values()))), trial) for trial in ended)
@@ -87,9 +111,35 @@ class SearchTold:
         lines = [f"best of {len(longest)}: trial {first}, {metric} {told}: {self.words(first)}"]
         if len(means) > 1:
             lines.append(self._second(means[1][1], longest[first], longest[means[1][1]]))
-        if self.shares:
-            lines.append(f"share of the variance after {self.found.steps} steps: {self._shares()}")
         return lines
+
+    def rungs(self) -> Grid | None:
+        """A row for each rung: how many configurations came to it, how many left there, and the best; None of one."""
+        by_rung: dict[tuple[int, int], list[RungRow]] = {}
+        for row in self.rows:
+            by_rung.setdefault((row.bracket, row.rung), []).append(row)
+        if len(by_rung) < 2:
+            return None
+        brackets = len({bracket for bracket, _ in by_rung}) > 1
+        header = ["bracket"] * brackets + ["rung", "steps", "configurations", "runs", "left"]
+        rows = []
+        for (bracket, rung), some in sorted(by_rung.items()):
+            trials = {row.trial for row in some}
+            left = len({row.trial for row in some if row.reason})
+            cells = [str(bracket)] * brackets + [str(rung), f"{max(row.steps for row in some):,}", str(len(trials))]
+            rows.append([*cells, str(len(some)), str(left or ""), *self._best_of(some)])
+        return Grid("rungs", [*header, *(["best trial", self.metrics[0]] if len(self.metrics) == 1 else [])], rows)
+
+    def _best_of(self, rows: Sequence[RungRow]) -> list[str]:
+        """The trial of the best mean over seeds on a rung, and that mean."""
+        if len(self.metrics) > 1:
+            return []
+        values: dict[int, list[float]] = {}
+        for row in rows:
+            values.setdefault(row.trial, []).append(row.values[0])
+        means = {trial: float(np.mean(own)) for trial, own in values.items()}
+        best = min(means, key=lambda trial: (self.signs[0] * means[trial], trial))
+        return [str(best), f"{means[best]:.4g}"] if np.isfinite(means[best]) else ["", ""]
 
     def _shares(self) -> str:
         return ", ".join(f"{one.name} {one.share:.0%} [{one.low:.0%}, {one.high:.0%}]" for one in self.shares)
@@ -119,11 +169,12 @@ class SearchTold:
         kinds = (("fANOVA", self.shares), ("PED-ANOVA", self.good))
         told = [[kind, one.name, one.share, one.low, one.high] for kind, some in kinds for one in some]
         if told:
-            write_table(out / "importance.csv", ["method", "axis", "share", "low", "high"], told)
+            write_table(out / "importance.csv", names(IMPORTANCE), told)
         if not self.rows:
             return [out / "importance.csv"]
         best = set(front(self.found.values * self.signs))
-        header = ["trial", "steps", *self.metrics, *(axis.name for axis in self.found.axes), "front"]
+        *first, last = names(SEARCHED)
+        header = [*first, *self.metrics, *(axis.name for axis in self.found.axes), last]
         rows = [
             [trial, self.found.steps, *map(_cell, values), *settings, index in best]
             for index, (trial, values, settings) in enumerate(

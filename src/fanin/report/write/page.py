@@ -20,11 +20,15 @@ from fanin.report.answers.words import Told
 from fanin.report.read.configurations import canonical, short_keys
 from fanin.report.read.folders import Run, task_of
 from fanin.report.studies.base import Claim
+from fanin.report.write.formats import Grid
 from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words
 from fanin.report.write.templates import write_template
 
 LARGEST_INLINE = 200_000
 """Bytes of a figure that stands in the page itself; of a larger one the page shows the PNG."""
+
+MOST_PICTURED = 6
+"""Answers that have pictures, of as many experiments and data sets."""
 
 MOST_KEYS = 12
 """Of what varies, columns in the table of runs."""
@@ -43,6 +47,7 @@ class Report:
         claims, captions: of the experiments that are studies: judged; of their own figures, by the experiment's name.
         tables, figures, index: the files written, and the page.
         search: what it says of a search, a line each.
+        rungs: a table of the search's rungs, where there are several.
         notes: what is not as it should be, a line each, beginning with the name of the run or the experiment.
         answers: what the sweep says, of each experiment and data set that is no study.
         run_page: of the run whose folder was asked for.
@@ -65,6 +70,7 @@ class Report:
     answers: list[Told] = field(default_factory=list)
     run_page: Path | None = None
     search: Sequence[str] = ()
+    rungs: Grid | None = None
 
 
 def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: str) -> None:
@@ -93,8 +99,13 @@ def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theo
         report.index, "page.html", filters, report=report, runs=runs, figures=figures,
         states={state: count for state in STATES if (count := sum(run.state == state for run in runs))},
         theory=theory, initialization=INITIALIZATION, intervals=interval_words(rows), metrics=metrics,
-        task=task_of(runs), keys=keys_of(runs), drawn=drawn,
+        task=task_of(runs), keys=keys_of(runs), drawn=drawn, name_of=name_of,
     )  # fmt: skip
+
+
+def name_of(picture: str, number: int) -> str:
+    """Of the picture of one answer of several, from 1: best, best_2, ..."""
+    return picture if number == 1 else f"{picture}_{number}"
 
 
 def keys_of(runs: Sequence[Run]) -> dict[str, str]:

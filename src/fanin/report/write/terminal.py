@@ -43,14 +43,17 @@ PROFILES = "smoothing=0&tagFilter=profile_init/.*_norm_log10"
 def print_study(report: Report, console: Console) -> None:
     """Print the study table, claims, notes, the files written and the command that opens TensorBoard.
 
-    Narrow terminals get fewer columns, never cut words; what is left out is named, and stands in table.md.
+    Narrow terminals get fewer columns, never cut words; what all configurations have alike is told in a line above the
+    table, and what is left out is named, and stands in table.md.
     """
     console.print(Text(report.title, style="bold"))
     console.print(Text(report.setting))
     for said in report.answers[:MOST_ANSWERS]:
         for text in said.lines[:MOST_LINES]:
             console.print(Text(text, style="green" if text.startswith("best") else ""))
-    table, left_out = _table(report.table, console.width)
+    table, alike, left_out = _table(report.table, console.width)
+    if alike:
+        console.print(Text(f"all: {', '.join(alike)}"))
     console.print(table)
     if left_out:
         console.print(Text(f"no room for {'; '.join(left_out)}: see {near(report.tables[1])}"))
@@ -86,10 +89,11 @@ def print_study(report: Report, console: Console) -> None:
             line(console, f"tensorboard --logdir {shlex.quote(near(path))}  ({words})")
 
 
-def _table(made: Table, width: int) -> tuple[RichTable, list[str]]:
-    """The table with as many of its columns as fit, and the names of the others; words are never broken.
+def _table(made: Table, width: int) -> tuple[RichTable, list[str], list[str]]:
+    """The table with as many of its columns as fit, what all rows have, and the names of the others.
 
-    Of the usual table some columns go before others; of a study's, its own go from the right after the seeds.
+    Words are never broken. Where not all fit on one line, those go first that are equal in every row of several. Of the
+    usual table some columns go before others; of a study's, its own go from the right after the seeds.
     """
     rows, last = made.rows[:MOST_ROWS], len(made.header) - 1
     label = max(18, width // 4)
@@ -106,7 +110,11 @@ def _table(made: Table, width: int) -> tuple[RichTable, list[str]]:
     def left() -> int:
         return width - sum(widths.values()) - 2 * len(widths) - 1
 
-    left_out = []
+    alike, left_out = [], []
+    if sum(natural.values()) + 2 * len(natural) + 1 > width and len(made.rows) > 1:
+        for i in [i for i in widths if i != LABEL and len({row[i] for row in made.rows}) == 1]:
+            del widths[i]
+            alike.append(f"{made.header[i]} {made.rows[0][i]}")
     for i in first_to_go:
         if i in widths and left() < 0:
             del widths[i]
@@ -119,7 +127,7 @@ def _table(made: Table, width: int) -> tuple[RichTable, list[str]]:
     for row in rows:
         coloured = {VERDICT: COLOURS.get(row[VERDICT], "")} if made.initialization else {}
         table.add_row(*(Text(row[i], style=coloured.get(i, "")) for i in widths))
-    return table, [made.header[i] for i in sorted(left_out)]
+    return table, alike, [made.header[i] for i in sorted(left_out)]
 
 
 def line(console: Console, text: str) -> None:
