@@ -17,7 +17,7 @@ from scipy import stats
 
 from fanin.errors import UserError
 from fanin.report.cli import main
-from fanin.report.compare.comparison import Compared, compare
+from fanin.report.compare.written import Compared, compare
 
 WriteRun = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -8,47 +8,42 @@ where the runs have nothing of what is asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.api.composing import Folder, composed, opened, words_of
+from fanin.api.drawn_runs import Runs, new_axes, require, runs_of, with_legend
 from fanin.api.finished_run import Run
-from fanin.api.tables import Tables, folders_named
+from fanin.api.sweep_plots import (
+    best,
+    best_so_far,
+    critical_differences,
+    differences,
+    diverged,
+    heat_map,
+    importance,
+    improvement,
+    pairs,
+    parallel,
+    pareto,
+    performance_profile,
+    ranks,
+    rungs,
+    sensitivity,
+    slices,
+    time_to_target,
+)
 from fanin.errors import OptionError, UserError, choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fanin.report.figures.style import Sheet
-    from fanin.report.read import folders, series
-
-__all__ = ["confusion", "curvature", "curve", "histogram", "loss", "movement", "phase", "profile", "surface"]
-
-Runs = Run | Sequence[Run] | Tables | Folder | Sequence[Folder]
-"""What is drawn: a run, a grid or a list of runs, what fanin.load gave, a folder or a pattern, or several of these."""
-
-
-@dataclass
-class _Read:
-    """Runs as the report reads them, in the order of their configurations."""
-
-    runs: list[folders.Run]
-    sheet: Sheet
-
-    @property
-    def metrics(self) -> series.Metrics:
-        """metrics.csv of all."""
-        from fanin.report.read.series import Metrics
-
-        return Metrics(self.runs)
-
-    @property
-    def profiles(self) -> series.Profiles:
-        """profiles.csv of all."""
-        from fanin.report.read.series import Profiles
-
-        return Profiles(self.runs)
+__all__ = [
+    "best", "best_so_far", "confusion", "critical_differences", "curvature", "curve", "differences", "diverged",
+    "heat_map", "histogram", "importance", "improvement", "landscape", "loss", "movement", "pairs", "parallel",
+    "pareto", "performance_profile", "phase", "profile", "ranks", "rungs", "sensitivity", "slices", "surface",
+    "time_to_target",
+]  # fmt: skip
 
 
 def loss(runs: Runs, axes: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -78,17 +73,17 @@ def curve(runs: Runs, column: str, axes: Axes | None = None, *, band: bool = Fal
     if column not in METRICS or what not in ("loss", "error"):
         known = [name for name in METRICS if name.endswith(("_loss", "_error"))]
         raise OptionError("column", column, f"one of {', '.join(known)}")
-    read = _read(runs)
+    read = runs_of(runs)
     metrics = read.metrics
     if not any(len(metrics.series(i, column)[0]) > 1 for i in range(len(read.runs))):
         raise UserError(
             f"{column}: no run has two values of it; trainer.eval_every and trainer.eval_train evaluate more"
         )
-    place = _axes(axes)
+    place = new_axes(axes)
     metric_row([place], read.sheet, read.runs, metrics, column, band=band)
     word = str(getattr(task_of(read.runs), what))
     place.set(xlabel="step", ylabel=word, title=f"{PARTS.get(part, part)} {word}")
-    return _with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
+    return with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
 
 
 def profile(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -106,16 +101,14 @@ def profile(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = N
     from fanin.report.figures.depth import LAYERS, NORMS, init_row, style_handles
     from fanin.report.figures.lines import mark_handles
 
-    read = _read(runs)
+    read = runs_of(runs)
     profiles = read.profiles
-    _require(profiles, "init", quantity)
-    place = _axes(axes)
+    require(profiles, "init", quantity)
+    place = new_axes(axes)
     init_row([place], read.sheet, profiles, quantity)
     title, unit = NORMS.get(quantity, (quantity.replace("_", " "), ""))
     place.set(xlabel=LAYERS, ylabel=unit, title=title)
-    return _with_legend(
-        place, read.sheet, [*style_handles(read.sheet, profiles), *mark_handles([place])], wanted=legend
-    )
+    return with_legend(place, read.sheet, [*style_handles(read.sheet, profiles), *mark_handles([place])], wanted=legend)
 
 
 def movement(runs: Runs, quantity: str = "weight_movement", axes: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -137,18 +130,18 @@ def movement(runs: Runs, quantity: str = "weight_movement", axes: Axes | None = 
 
     if quantity not in MOVEMENT:
         raise OptionError("quantity", quantity, f"one of {', '.join(MOVEMENT)}")
-    read = _read(runs)
+    read = runs_of(runs)
     profiles = read.profiles
-    _require(profiles, "final", quantity)
+    require(profiles, "final", quantity)
     there = profiles.lengths("final", "weight", quantity) > 0
     whole = there & [run.state != "diverged" for run in read.runs]
     if not whole.any():
         raise UserError(f"{quantity}: every run diverged, and where they broke off says nothing")
-    place = _axes(axes)
+    place = new_axes(axes)
     before_and_after_row([place], read.sheet, whole, profiles, quantity)
     title, unit = MOVEMENT[quantity]
     place.set(xlabel=LAYERS, ylabel=unit, title=title)
-    return _with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
+    return with_legend(place, read.sheet, mark_handles([place]), wanted=legend)
 
 
 def surface(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -166,14 +159,14 @@ def surface(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = N
     from fanin.report.figures.surface import colour_bar, scale_of, surface_panel
     from fanin.report.read.surfaces import surfaces_of
 
-    read = _read(runs)
+    read = runs_of(runs)
     if (count := len(read.sheet.configurations)) > 1:
         raise UserError(f"surface: {count} configurations; a panel shows one, so give the runs of one")
     found = surfaces_of(read.runs, range(len(read.runs)), read.profiles)
     if quantity not in found:
         known = f"there are {', '.join(found)}" if found else "probe.every=1 and probe.steps=[1,2] measure more"
         raise UserError(f"surface: quantity {quantity!r}: no run has it at three steps or more; {known}")
-    place, drawn = _axes(axes), found[quantity]
+    place, drawn = new_axes(axes), found[quantity]
     scale = scale_of([drawn])
     surface_panel(place, drawn, scale)
     place.set(xlabel="step", ylabel="weight layer" if drawn.axis == "weight" else "module")
@@ -199,7 +192,7 @@ def histogram(run: Run | Folder, of: str = "weights", layer: str | None = None, 
     from fanin.report.figures.ridges import ridges_panel
     from fanin.report.read.histograms import read_histograms
 
-    read = _read(run)
+    read = runs_of(run)
     if len(read.runs) > 1:
         raise UserError(f"histogram: {len(read.runs)} runs; a panel shows one")
     found = read_histograms(read.runs[0].folder, [])
@@ -209,7 +202,7 @@ def histogram(run: Run | Folder, of: str = "weights", layer: str | None = None, 
     names = {name: place for place in found[of] for name in place[1:]}
     if layer is not None and layer not in names:
         raise UserError(f"histogram: layer {layer!r}: there are {', '.join(map(str, names))}")
-    place, drawn = _axes(axes), next(iter(found[of])) if layer is None else names[layer]
+    place, drawn = new_axes(axes), next(iter(found[of])) if layer is None else names[layer]
     ridges_panel(place, found[of][drawn])
     place.set(xlabel=of[:-1], ylabel="step", title=f"{of}: {drawn[1]}")
     return place
@@ -232,7 +225,7 @@ def curvature(run: Run | Folder, what: str = "sharpness", axes: Axes | None = No
     from fanin.report.read.curvature import read_curvature
 
     choice("what", what, ("sharpness", "eigenvalues", "density"))
-    read = _read(run)
+    read = runs_of(run)
     if len(read.runs) > 1:
         raise UserError(f"curvature: {len(read.runs)} runs; a panel shows one")
     (one,) = read.runs
@@ -240,7 +233,7 @@ def curvature(run: Run | Folder, what: str = "sharpness", axes: Axes | None = No
     asked = {"sharpness": ("sharpness", 0), "eigenvalues": ("eigenvalue_largest", 1)}
     if not (looks.densities if what == "density" else len(looks.series(*asked[what])[0])):
         raise UserError(f"curvature: the run has no {what}; probe.curvature.quantities=[{what}] takes it")
-    place = _axes(axes)
+    place = new_axes(axes)
     if what == "sharpness":
         sharpness_panel(place, looks, one.config.config, read.metrics.series(0, "lr"))
     elif what == "eigenvalues":
@@ -267,13 +260,13 @@ def confusion(runs: Runs, axes: Axes | None = None, *, part: str = "test") -> Ax
 
     from fanin.report.figures.confusion import confusion_panel, matrix_of
 
-    read = _read(runs)
+    read = runs_of(runs)
     if (count := len(read.sheet.configurations)) > 1:
         raise UserError(f"confusion: {count} configurations; a panel shows one, so give the runs of one")
     matrices = [matrix for run in read.runs if (matrix := matrix_of(run, part)) is not None]
     if not matrices:
         raise UserError(f"confusion: no finished run has a matrix of its {part} part, of at most 20 classes")
-    place = _axes(axes)
+    place = new_axes(axes)
     counts = np.sum(matrices, axis=0)
     confusion_panel(place, counts)
     place.set(xlabel="answer", ylabel="true class", title=f"{1 - counts.trace() / counts.sum():.3g} of {part} wrong")
@@ -300,7 +293,7 @@ def landscape(file: str | Path, column: str = "loss", axes: Axes | None = None) 
     found = read_landscape(path.parent, path.stem.removesuffix("-paths"))
     if found is None:
         raise UserError(f"{path}: no line or plane of fanin-landscape, or not all of its files")
-    place = _axes(axes)
+    place = new_axes(axes)
     words = [*found.about.get("axes", []), "", ""]
     if found.is_line:
         line_panel(place, found, column)
@@ -335,71 +328,8 @@ def phase(recipe: Run | Sequence[str], axes: Axes | None = None) -> Axes:
             found = theory_of(without_hydra(composed(app, words)) if known is None else known)
         if found.activation is None or found.point is None or found.critical is None:
             raise UserError("phase: needs a chain of layers with one variance, of a known activation")
-        place = _axes(axes)
+        place = new_axes(axes)
         from fanin.report.figures.phase import phase_panel
 
         phase_panel(place, found.activation, found.point, found.critical)
     return place
-
-
-def _read(what: Runs) -> _Read:
-    """Runs, however they are given, read and grouped as the report does.
-
-    Raises:
-        UserError: there are none, or they are none.
-    """
-    from fanin.report.figures.style import Sheet
-    from fanin.report.read.configurations import group_runs, setting
-    from fanin.report.read.folders import grid_of, read_runs, titled
-
-    each: Any = [what] if isinstance(what, (Run, Tables, str, Path)) else what
-    paths: list[Path] = []
-    for one in each:
-        if isinstance(one, Tables):
-            paths += one.folders
-        else:
-            paths += [one.folder] if isinstance(one, Run) else folders_named(one)
-    if not paths:
-        raise UserError("plots: no runs were given")
-    grid, found = grid_of(paths)
-    runs = read_runs(found, grid)
-    configurations = group_runs(runs)
-    runs = [runs[position] for one in configurations for position in one.members]
-    places = iter(range(len(runs)))
-    for one in configurations:
-        one.members = [next(places) for _ in one.members]
-    return _Read(runs, Sheet(titled(runs), setting(runs, configurations), configurations))
-
-
-def _require(profiles: series.Profiles, snapshot: str, quantity: str) -> None:
-    """Refuse a quantity that no run has.
-
-    Raises:
-        UserError: so it is.
-    """
-    if not profiles.lengths(snapshot, "weight", quantity).any():
-        raise UserError(f"{quantity}: no run has it in a profile at {snapshot} over its weight layers")
-
-
-def _axes(axes: Axes | None) -> Axes:
-    """The axes that were given, or new ones of pyplot."""
-    if axes is not None:
-        return axes
-    import matplotlib.pyplot as plt
-
-    made: Axes = plt.subplots()[1]
-    return made
-
-
-def _with_legend(axes: Axes, sheet: Sheet, styles: Sequence[Any], *, wanted: bool) -> Axes:
-    """The axes with what tells configurations apart, and what the line styles mean."""
-    if not wanted:
-        return axes
-    encoding = sheet.encoding
-    if encoding.scale is not None:
-        mappable, name = encoding.scale
-        axes.figure.colorbar(mappable, ax=axes, label=name)
-    handles = [*(entry for group in encoding.entries for entry in group), *styles]
-    if handles:
-        axes.legend(handles=handles, fontsize="small")
-    return axes

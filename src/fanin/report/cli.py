@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.open:
                 _open(report.run_page or report.index)
         else:
-            from fanin.report.compare.comparison import compare, print_compared
+            from fanin.report.compare.written import compare, print_compared
 
             compared = compare(
                 folders,

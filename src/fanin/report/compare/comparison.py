@@ -1,4 +1,4 @@
-"""Paired comparison of configurations: `fanin-report FOLDER --compare optimizer=sgd optimizer=adam`."""
+"""Paired comparison of configurations: which runs are pairs, and what their differences say."""
 
 from __future__ import annotations
 
@@ -6,35 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from fanin.errors import UserError, counted, did_you_mean
-from fanin.record.csv_file import write_table
 from fanin.report.compare.ranking import Ranking, rank
-from fanin.report.compare.ranking_figure import ranking_figure
 from fanin.report.compare.sides import Match, Matched, Side, match, read_sides
-from fanin.report.figures.encoding import GREY, OKABE_ITO, entry, plain
-from fanin.report.figures.saving import save
-from fanin.report.figures.style import Sheet, look
 from fanin.report.rank_statistics import holm, rank_biserial, standardized
 from fanin.report.read.configurations import FOLD, folds_of
 from fanin.report.read.folders import grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
-from fanin.report.write.formats import Grid, formats_there, write_formats
-from fanin.report.write.templates import write_template
-from fanin.report.write.terminal import line, near
 
 MOST_PAIRS = 200
 MOST_REASONS = 6
-MOST_LETTERS = 30
 SPREADS = {"mean": "mean", "sd": "std", "median": "median"}
 LOST = {
     "diverged": "pairs with a diverged run, which are not counted as lost; diverged",
@@ -118,31 +104,20 @@ class Comparison:
         return row
 
 
-class Compared(NamedTuple):
-    """A written comparison; `ranking` of three sides or more that have two blocks or more in common."""
+class Held(NamedTuple):
+    """Sides held against the first; `ranking` of three sides or more that have two blocks or more in common."""
 
     title: str
     metric: str
+    grid: Path
     comparisons: list[Comparison]
     ranking: Ranking | None
-    out: Path
-    tables: list[Path]
-    figures: list[Path]
 
 
-def compare(
-    folders: Sequence[Path],
-    sides: Sequence[str],
-    metric: str | None = None,
-    out: Path | None = None,
-    *,
-    reference: str | None = None,
-    formats: Sequence[str] = (),
-    style: str = "screen",
-) -> Compared:
-    """Compare the runs of each side with those of the first and write compare.csv, compare.md and the figure.
-
-    Three sides or more are ranked too, in compare_ranks.csv and a figure of its own.
+def hold(
+    folders: Sequence[Path], sides: Sequence[str], metric: str | None = None, *, reference: str | None = None
+) -> Held:
+    """Hold the runs of each side against those of the first.
 
     Two runs are a pair if they agree in everything but what the sides say: the same seed, the same fold. A pair counts
     if both runs are done and have a finite value; a pair with a diverged run is left out and said, for a difference to
@@ -152,15 +127,11 @@ def compare(
         folders: run folders or folders that hold some.
         sides: two or more of the form key=value[,key=value...].
         metric: a number of result.json; by default val_error where the runs of a side are folds, else test_error.
-        out: where to write; by default `report` in the folder common to all runs.
         reference: the side that the others are held against, as it stands among the sides; by default the first.
-        formats: of the numbers beside CSV and Markdown, see write.formats; one that is there already is written again.
-        style: of the figures, see figures.paper.
 
     Raises:
         UserError: see read_sides and match; a reference that is no side; a metric that no run has; no comparison with
             two pairs.
-        OSError: a folder that cannot be written.
     """
     grid, found = grid_of(folders)
     first, *others = read_sides(_reference_first(sides, reference), read_runs(found, grid))
@@ -178,60 +149,7 @@ def compare(
         raise UserError(f"{one.side.text} against {one.first.text}: {'; '.join(one.notes)}")
     comparisons = _corrected(comparisons) if len(comparisons) > 1 else comparisons
     ranking = rank((first, *others), matches, metric) if len(comparisons) > 1 else None
-    place = grid / "report" if out is None else out.resolve()
-    place.mkdir(parents=True, exist_ok=True)
-    tables = [place / "compare.csv", place / "compare.md"]
-    rows = [one.row(metric) for one in comparisons]
-    write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
-    title = titled(chosen)
-    write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons, ranking=ranking)
-    grids = [Grid(f"{one.side.text} against {one.first.text}", *one.table()) for one in comparisons if one.statistics]
-    for ending in ("csv", "png", "svg", "pdf"):  # of an earlier comparison
-        (place / f"compare_ranks.{ending}").unlink(missing_ok=True)
-    if ranking:
-        tables.append(place / "compare_ranks.csv")
-        ranks = ranking.rows()
-        write_table(tables[-1], list(ranks[0]), [list(row.values()) for row in ranks])
-        grids.append(Grid("ranks", *ranking.table()))
-    tables += write_formats({*formats, *formats_there(place, "compare")}, place, "compare", grids, rows)
-    with look(style):
-        figures = save(_figure(Sheet(title, metric, []), comparisons), place, "compare")
-        if ranking:
-            figures += save(ranking_figure(Sheet(title, metric, []), ranking), place, "compare_ranks")
-    return Compared(title, metric, comparisons, ranking, place, tables, figures)
-
-
-def print_compared(result: Compared, console: Console) -> None:
-    """Print what was matched and left out, then the comparisons, and the files written."""
-    console.print(Text(f"{result.title}: {result.metric}", style="bold"))
-    for one in result.comparisons:
-        header, rows = one.table()
-        about = "" if len(result.comparisons) == 1 else f"{one.side.text} against {one.first.text}: "
-        for note in one.notes:
-            console.print(Text(f"{about}{note}", style="yellow"))
-        _print_table(header, rows, console)
-    if result.ranking:
-        for note in result.ranking.notes:
-            console.print(Text(note, style="yellow"))
-        _print_table(*result.ranking.table(), console)
-        console.print(Text(result.ranking.words))
-    figures = [("figure", path) for path in result.figures if path.suffix == ".png"]
-    for name, path in (("table", result.tables[0]), ("text", result.tables[1]), *figures):
-        line(console, f"{name:<12}{near(path)}")
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """The names of sides are not broken where there is room for the rest."""
-    if rows:
-        whole = max(len(row[0]) for row in rows) <= MOST_LETTERS
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-        for position, name in enumerate(header):
-            table.add_column(
-                Text(name), justify="right" if position else "left", overflow="fold", no_wrap=whole and not position
-            )
-        for row in rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+    return Held(titled(chosen), metric, grid, comparisons, ranking)
 
 
 def _reference_first(sides: Sequence[str], reference: str | None) -> Sequence[str]:
@@ -284,27 +202,6 @@ def _compared(first: Side, side: Side, matched: Matched, metric: str) -> Compari
     if statistics and others:
         notes.append(f"pairs differ in {', '.join(others)} too: the mean is over these settings as much as over seeds")
     return Comparison(first, side, matched, values, lost, statistics, folds, notes)
-
-
-def _figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:
-    """A row for each comparison of two pairs or more: the differences as dots, below them mean and interval."""
-    drawn = [(one, one.statistics) for one in comparisons if one.statistics is not None]
-    figure, (axes,) = sheet.figure(1, 1, 7.5, 1.9 + 0.75 * len(drawn))
-    dot: dict[str, Any] = {"color": GREY, "marker": "o", "ls": "", "ms": 3.5}
-    mean: dict[str, Any] = {"color": OKABE_ITO[0], "marker": "D", "lw": 2.2, "ms": 5.5}
-    for row, (one, found) in enumerate(drawn):
-        heights = row + np.linspace(-0.32, 0.08, found.n)
-        axes.plot(one.values["difference"], heights, alpha=max(0.25, min(0.7, 20 / found.n)), mew=0, **dot)
-        axes.plot([found.low, found.high], [row + 0.27] * 2, solid_capstyle="butt", **mean | {"marker": ""})
-        axes.plot([found.mean], [row + 0.27], **mean | {"ls": ""})
-    axes.axvline(0, color="black", lw=0.8, zorder=1)
-    names = [f"{plain(one.side.text, 36)}\n{counted(found.n, 'pair')}" for one, found in drawn]
-    axes.set_yticks(range(len(drawn)), names)
-    axes.set_ylim(len(drawn) - 0.45, -0.55)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(f"{plain(sheet.setting)}: difference to {plain(drawn[0][0].first.text, 60)}")
-    sheet.legend(figure, [axes], [entry("one pair", **dot), entry("mean and 95 % t-interval", **mean)])
-    return figure
 
 
 def _p(value: float, corrected: float | None) -> str:

@@ -19,22 +19,31 @@ DASHES = ("-", "--", ":")
 def ranking_figure(sheet: Sheet, ranking: Ranking) -> Figure:
     """Two panels, or four where there is a time to a target."""
     count = len(ranking.sides)
-    looks = [(OKABE_ITO[i % len(OKABE_ITO)], DASHES[i // len(OKABE_ITO) % len(DASHES)]) for i in range(count)]
     rows = 2 if ranking.times else 1
     figure, axes = sheet.figure(rows, 2, 10.5, 1.2 + rows * (1.7 + 0.22 * count))
-    _critical_differences(axes[0], ranking, looks)
-    _improvement(axes[1], ranking, looks)
+    critical_differences_panel(axes[0], ranking)
+    improvement_panel(axes[1], ranking)
     if ranking.times:
-        _time_to_target(axes[2], ranking.times, looks)
-        _profiles(axes[3], ranking.times, looks)
-    entries = [entry(text, colour, ls=dash) for text, (colour, dash) in zip(ranking.sides, looks, strict=True)]
-    sheet.legend(figure, axes, entries)
+        time_to_target_panel(axes[2], ranking.times)
+        profile_panel(axes[3], ranking.times)
+    sheet.legend(figure, axes, entries_of(ranking))
     return figure
 
 
-def _critical_differences(axes: Axes, ranking: Ranking, looks: list[tuple[str, str]]) -> None:
+def looks_of(count: int) -> list[tuple[str, str]]:
+    """Colour and dash of each side."""
+    return [(OKABE_ITO[i % len(OKABE_ITO)], DASHES[i // len(OKABE_ITO) % len(DASHES)]) for i in range(count)]
+
+
+def entries_of(ranking: Ranking) -> list[Any]:
+    """Of a legend: a line for each side."""
+    looks = looks_of(len(ranking.sides))
+    return [entry(text, colour, ls=dash) for text, (colour, dash) in zip(ranking.sides, looks, strict=True)]
+
+
+def critical_differences_panel(axes: Axes, ranking: Ranking) -> None:
     """Mean ranks, the best on top; a grey bar joins those that do not differ by the critical difference."""
-    order, ranks = ranking.order, ranking.ranks
+    order, ranks, looks = ranking.order, ranking.ranks, looks_of(len(ranking.sides))
     for row, i in enumerate(order):
         style: dict[str, Any] = {"color": looks[i][0], "solid_capstyle": "butt"}
         axes.plot([ranks.low[i], ranks.high[i]], [row, row], lw=2.2, **style)
@@ -48,9 +57,9 @@ def _critical_differences(axes: Axes, ranking: Ranking, looks: list[tuple[str, s
     panel(axes, "A", title, f"mean rank over {ranking.blocks} {ranking.unit}s, 95 % bootstrap interval")
 
 
-def _improvement(axes: Axes, ranking: Ranking, looks: list[tuple[str, str]]) -> None:
+def improvement_panel(axes: Axes, ranking: Ranking) -> None:
     """The probability of improvement of all but the reference."""
-    others, found = [i for i in ranking.order if i], ranking.better
+    others, found, looks = [i for i in ranking.order if i], ranking.better, looks_of(len(ranking.sides))
     for row, i in enumerate(others):
         axes.plot([found.low[i], found.high[i]], [row, row], color=looks[i][0], lw=2.2, solid_capstyle="butt")
         axes.plot([found.estimate[i]], [row], color=looks[i][0], marker="D", ms=5.5)
@@ -60,19 +69,19 @@ def _improvement(axes: Axes, ranking: Ranking, looks: list[tuple[str, str]]) -> 
     panel(axes, "B", f"better than {plain(ranking.sides[0], 40)}", "probability of improvement, 95 % interval")
 
 
-def _time_to_target(axes: Axes, times: TimeToTarget, looks: list[tuple[str, str]]) -> None:
+def time_to_target_panel(axes: Axes, times: TimeToTarget) -> None:
     """The share of runs that are at their target after so many updates."""
     steps = np.concatenate(times.steps)
     last = float(np.max(steps[np.isfinite(steps)], initial=1.0))
-    for side, (colour, dash) in enumerate(looks):
+    for side, (colour, dash) in enumerate(looks_of(steps.shape[1])):
         _steps(axes, steps[:, side], 0.0, last, colour, dash)
     _share_axis(axes)
     panel(axes, "C", f"{times.column.replace('_', ' ')} at its target", "step", "share of runs")
 
 
-def _profiles(axes: Axes, times: TimeToTarget, looks: list[tuple[str, str]]) -> None:
+def profile_panel(axes: Axes, times: TimeToTarget) -> None:
     """The share of blocks in which a side takes at most so many times the updates of the best."""
-    for side, (colour, dash) in enumerate(looks):
+    for side, (colour, dash) in enumerate(looks_of(times.ratios.shape[1])):
         _steps(axes, times.ratios[:, side], 1.0, LARGEST_RATIO, colour, dash)
     _share_axis(axes)
     panel(axes, "D", "performance profile", "updates to the target over those of the best side", "share")

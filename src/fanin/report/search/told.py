@@ -15,7 +15,7 @@ from fanin.record.columns import names
 from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
 from fanin.record.report_columns import IMPORTANCE, SEARCHED
-from fanin.record.search_files import RungRow
+from fanin.record.search_files import RungRow, read_search
 from fanin.report.figures.style import Sheet
 from fanin.report.read.axes import axes_of
 from fanin.report.read.configurations import Configuration
@@ -70,7 +70,7 @@ class SearchTold:
 
     @property
     def sought(self) -> tuple[str, bool] | None:
-        """The metric and whether more of it is better; None of a grid, and of several metrics, which have no best."""
+        """See sought_in."""
         return (self.metrics[0], bool(self.signs[0] < 0)) if self.rows and len(self.metrics) == 1 else None
 
     def lines(self, best: str | None = None) -> list[str]:
@@ -187,6 +187,16 @@ class SearchTold:
 
 def _cell(value: float) -> float | None:
     return None if np.isnan(value) else value
+
+
+def sought_in(grid: Path) -> tuple[str, bool] | None:
+    """What the search in a folder goes by, and whether more of it is better.
+
+    None where there is none, or one for several metrics, which has no best.
+    """
+    said = read_search(grid) or {}
+    metrics, directions = said.get("metrics") or [], said.get("directions") or []
+    return (str(metrics[0]), directions[0] == "maximize") if len(metrics) == len(directions) == 1 else None
 
 
 def search_told(grid: Path, runs: Sequence[Run], configurations: Sequence[Configuration]) -> SearchTold | None:

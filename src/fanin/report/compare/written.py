@@ -1,0 +1,120 @@
+"""A comparison written down: `fanin-report FOLDER --compare optimizer=sgd optimizer=adam`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fanin.record.columns import names
+from fanin.record.csv_file import write_table
+from fanin.record.report_columns import COMPARE, COMPARE_RANKS
+from fanin.report.compare.comparison import Comparison, hold
+from fanin.report.compare.pairs_figure import pairs_figure
+from fanin.report.compare.ranking import Ranking
+from fanin.report.compare.ranking_figure import ranking_figure
+from fanin.report.figures.saving import save
+from fanin.report.figures.style import Sheet, look
+from fanin.report.write.formats import Grid, formats_there, write_formats
+from fanin.report.write.templates import write_template
+from fanin.report.write.terminal import line, near
+
+MOST_LETTERS = 30
+
+
+class Compared(NamedTuple):
+    """A written comparison; `ranking` of three sides or more that have two blocks or more in common."""
+
+    title: str
+    metric: str
+    comparisons: list[Comparison]
+    ranking: Ranking | None
+    out: Path
+    tables: list[Path]
+    figures: list[Path]
+
+
+def compare(
+    folders: Sequence[Path],
+    sides: Sequence[str],
+    metric: str | None = None,
+    out: Path | None = None,
+    *,
+    reference: str | None = None,
+    formats: Sequence[str] = (),
+    style: str = "screen",
+) -> Compared:
+    """Compare the runs of each side with those of the first and write compare.csv, compare.md and the figure.
+
+    Three sides or more are ranked too, in compare_ranks.csv and a figure of its own.
+
+    Args:
+        folders, sides, metric, reference: see `hold`.
+        out: where to write; by default `report` in the folder common to all runs.
+        formats: of the numbers beside CSV and Markdown, see write.formats; one that is there already is written again.
+        style: of the figures, see figures.paper.
+
+    Raises:
+        UserError: see `hold`.
+        OSError: a folder that cannot be written.
+    """
+    title, metric, grid, comparisons, ranking = hold(folders, sides, metric, reference=reference)
+    place = grid / "report" if out is None else out.resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    tables = [place / "compare.csv", place / "compare.md"]
+    rows = [one.row(metric) for one in comparisons]
+    columns = [name for name in names(COMPARE) if name in rows[0]]  # without those of three sides or more
+    write_table(tables[0], columns, [[row[name] for name in columns] for row in rows])
+    write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons, ranking=ranking)
+    grids = [Grid(f"{one.side.text} against {one.first.text}", *one.table()) for one in comparisons if one.statistics]
+    for ending in ("csv", "png", "svg", "pdf"):  # of an earlier comparison
+        (place / f"compare_ranks.{ending}").unlink(missing_ok=True)
+    if ranking:
+        tables.append(place / "compare_ranks.csv")
+        ranks = ranking.rows()
+        write_table(tables[-1], names(COMPARE_RANKS), [[row[name] for name in names(COMPARE_RANKS)] for row in ranks])
+        grids.append(Grid("ranks", *ranking.table()))
+    tables += write_formats({*formats, *formats_there(place, "compare")}, place, "compare", grids, rows)
+    with look(style):
+        figures = save(pairs_figure(Sheet(title, metric, []), comparisons), place, "compare")
+        if ranking:
+            figures += save(ranking_figure(Sheet(title, metric, []), ranking), place, "compare_ranks")
+    return Compared(title, metric, comparisons, ranking, place, tables, figures)
+
+
+def print_compared(result: Compared, console: Console) -> None:
+    """Print what was matched and left out, then the comparisons, and the files written."""
+    console.print(Text(f"{result.title}: {result.metric}", style="bold"))
+    for one in result.comparisons:
+        header, rows = one.table()
+        about = "" if len(result.comparisons) == 1 else f"{one.side.text} against {one.first.text}: "
+        for note in one.notes:
+            console.print(Text(f"{about}{note}", style="yellow"))
+        _print_table(header, rows, console)
+    if result.ranking:
+        for note in result.ranking.notes:
+            console.print(Text(note, style="yellow"))
+        _print_table(*result.ranking.table(), console)
+        console.print(Text(result.ranking.words))
+    figures = [("figure", path) for path in result.figures if path.suffix == ".png"]
+    for name, path in (("table", result.tables[0]), ("text", result.tables[1]), *figures):
+        line(console, f"{name:<12}{near(path)}")
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    """The names of sides are not broken where there is room for the rest."""
+    if rows:
+        whole = max(len(row[0]) for row in rows) <= MOST_LETTERS
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+        for position, name in enumerate(header):
+            table.add_column(
+                Text(name), justify="right" if position else "left", overflow="fold", no_wrap=whole and not position
+            )
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
