@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fanin.parts.clipping import Clipping as Clipping
     from fanin.parts.data import Dataset as Dataset
     from fanin.parts.data import Source as Source
+    from fanin.parts.gradient_noise import GradientNoise as GradientNoise
     from fanin.parts.initializers import Independent as Independent
     from fanin.parts.initializers import Initializer as Initializer
     from fanin.parts.losses import Loss as Loss
@@ -91,6 +92,7 @@ ROOMS = {
     "fanin.parts.batch_schedules": ("BatchSchedule",),
     "fanin.parts.clipping": ("BoundedClipping", "Clipping"),
     "fanin.parts.data": ("Dataset", "Source"),
+    "fanin.parts.gradient_noise": ("GradientNoise",),
     "fanin.parts.initializers": ("Independent", "Initializer"),
     "fanin.parts.losses": ("Loss",),
     "fanin.parts.lr_scaling": ("Scaling",),

@@ -140,6 +140,13 @@ TABLE = (
     ),
     Group(name="clipping", words="of the gradient", bases=("fanin.parts.clipping.Clipping",), in_step=True),
     Group(
+        name="noise",
+        words="added to the gradient, after clipping",
+        bases=("fanin.parts.gradient_noise.GradientNoise",),
+        in_step=True,
+        shared="numbers",
+    ),
+    Group(
         name="averaging",
         words="of the iterates; evaluation is on the average",
         bases=("fanin.parts.averaging.Averaging",),

@@ -12,6 +12,7 @@ from fanin import (
     BatchSchedule,
     BoundedClipping,
     Dataset,
+    GradientNoise,
     Initializer,
     Loss,
     Normalization,
@@ -144,6 +145,16 @@ class Shrinking(BoundedClipping):
     def __call__(self, gradients, parameters):
         for g in gradients:
             g.mul_(self.bound)
+
+
+class Rising(GradientNoise):
+    """Noise of variance eta (1 + t)."""
+
+    def __init__(self, *, eta):
+        self.eta = eta
+
+    def variance(self, step):
+        return self.eta * (1 + step)
 
 
 class HalfSign(torch.optim.Optimizer):

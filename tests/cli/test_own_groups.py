@@ -26,6 +26,7 @@ OWN = {
     "regularizer/quartic": "quartic:\n  _target_: own_parts.Quartic\n  strength: 0.3",
     "optimizer/half_sign": "_target_: own_parts.HalfSign\nlr: 0.02\nshare: 0.5",
     "clipping/shrinking": "_target_: own_parts.Shrinking\nbound: 0.7",
+    "noise/rising": "_target_: own_parts.Rising\neta: 0.0001",
     "averaging/halfway": "_target_: own_parts.Halfway",
     "schedule/fading": "_target_: own_parts.Fading\nfactor: 0.8",
     "batch/one_more": "_target_: own_parts.OneMore",
@@ -101,11 +102,14 @@ class Again:
         found = torch.autograd.grad(loss, list(self.theta.values()))
         self.gradients = dict(zip(self.theta, found, strict=True))
         rate = 0.02 * 0.8**step * ((4 + step) / 4) ** 2
+        noise = torch.randn(5 * 4 + 5 + 3 * 5 + 3 + 3 * 4, generator=generator(0, "noise", step)).double()
+        parts = (0.0001 * (1 + step)) ** 0.5 * noise
         with torch.no_grad():
             for name, gradient in self.gradients.items():
                 value = self.theta[name]
                 pulled = gradient + (0.3 * value**3 if name.endswith("weight") else 0)
-                g = 0.7 * pulled
+                added, parts = parts[: value.numel()], parts[value.numel() :]
+                g = 0.7 * pulled + added.view_as(value)
                 value -= rate * (0.5 * g.sign() + 0.5 * g)
                 self.average[name] = (self.average[name] + value) / 2
         return loss.item(), rate

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = (
     "preprocess", "augment", "model", "activation", "initializer", "normalization", "loss", "regularizer", "optimizer",
-    "clipping", "averaging", "schedule", "batch", "lr_scaling",
+    "clipping", "noise", "averaging", "schedule", "batch", "lr_scaling",
 )  # fmt: skip
 FILES = sorted(path for group in GROUPS for path in (CONF / group).glob("*.yaml"))
 GIVEN_BY_THE_BUILDER = {

@@ -37,17 +37,20 @@ def test_derivatives_are_those_of_the_value(on: Surface, x: float, y: float) -> 
 
 @pytest.mark.parametrize("on", ALL, ids=KINDS)
 def test_stationary_points_are_what_they_are_called(on: Surface) -> None:
-    for point in (*on.minima, *on.saddles):
+    for point in (*on.minima, *on.saddles, *on.maxima):
         assert on.gradient(*point) == pytest.approx((0, 0), abs=1e-13)
     for point in on.minima:
         assert np.linalg.eigvalsh(matrix(on.hessian(*point))).min() > 0.1
     for point in on.saddles:
         low, high = np.linalg.eigvalsh(matrix(on.hessian(*point)))
         assert low < -0.1 < 0.1 < high
+    for point in on.maxima:
+        assert np.linalg.eigvalsh(matrix(on.hessian(*point))).max() < -0.1
 
 
 @pytest.mark.parametrize(
-    ("kind", "lowest"), [("saddle", -0.25), ("rosenbrock", 0.0), ("valley", -8 / 3), ("quadratic", None)]
+    ("kind", "lowest"),
+    [("saddle", -0.25), ("rosenbrock", 0.0), ("valley", -8 / 3), ("quadratic", None), ("peaks", None)],
 )
 def test_nothing_lies_lower_than_the_lowest(kind: str, lowest: float | None) -> None:
     on = surface(kind)
@@ -56,6 +59,16 @@ def test_nothing_lies_lower_than_the_lowest(kind: str, lowest: float | None) -> 
     assert heights.min() >= on.lowest - 1e-12
     assert [on.value(*point) for point in on.minima] == sorted(on.value(*point) for point in on.minima)
     assert on.value(*on.start) > on.lowest + 0.5
+
+
+def test_the_peaks_are_those_of_the_formula() -> None:
+    on, e = surface("peaks"), math.exp(1)
+    assert on.value(0, 0) == pytest.approx(3 / e - 1 / (3 * e), rel=1e-14)
+    assert on.value(1, 0) == pytest.approx(10 * 0.8 / e - math.exp(-4) / 3, rel=1e-14)
+    assert on.value(0, 2) == pytest.approx(3 * math.exp(-9) + 320 * math.exp(-4) - math.exp(-5) / 3, rel=1e-14)
+    heights = on.value(*np.meshgrid(np.linspace(-3, 3, 601), np.linspace(-3, 3, 601)))
+    # the grid comes within 0.005 of the peak in x and in y, where the curvature is 33 at most
+    assert 0 <= on.value(*on.maxima[0]) - heights.max() <= 33 * 0.005**2
 
 
 def test_the_valley_has_a_pass_between_its_minima() -> None:
@@ -90,7 +103,10 @@ def test_the_nearest_point() -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ({"kind": "vally"}, "kind=vally: must be one of quadratic, saddle, rosenbrock, valley; did you mean valley?"),
+        (
+            {"kind": "vally"},
+            "kind=vally: must be one of quadratic, saddle, rosenbrock, valley, peaks; did you mean valley?",
+        ),
         ({"kind": "quadratic", "condition": 0.5}, "condition=0.5: must be a finite number >= 1"),
         ({"kind": "quadratic", "rotation": math.nan}, "rotation=nan: must be a finite number"),
     ],

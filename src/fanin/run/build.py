@@ -228,7 +228,7 @@ def _make_model(
 def _method(parts: dict[str, Any], regularizers: Sequence[Regularizer]) -> Method:
     """The parts of a step."""
     try:
-        return Method.of(parts["loss"], regularizers, parts["clipping"], parts["averaging"])
+        return Method.of(parts["loss"], regularizers, parts["clipping"], parts["averaging"], parts["noise"])
     except OptionError as error:
         raise error.within("regularizer") from None
 

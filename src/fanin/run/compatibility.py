@@ -144,6 +144,8 @@ def _check_optimizer(made: Recipe, model: nn.Module, examples: int, batch_size: 
     name, method = type(optimizer).__name__, made.method
     if not method.clipping.neutral:
         raise UserError(f"clipping: {name} makes its step from more than the gradient; take clipping=none")
+    if not method.noise.neutral:
+        raise UserError(f"noise: {name} makes its step from more than the gradient; take noise=none")
     changes = [method.sam] if method.sam is not None else method.decays
     if changes:
         kind = type(changes[0]).__name__

@@ -37,6 +37,7 @@ LOOK: dict[str, Any] = {
 
 LATER: dict[str, Any] = {
     "initializer.bias_variance": 0,
+    "noise._target_": "fanin.parts.gradient_noise.NoNoise",
     "probe.band": "auto",
     "probe.batch_size": None,
     **{f"probe.curvature.{name}": value for name, value in LOOK.items()},

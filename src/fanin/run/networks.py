@@ -39,6 +39,7 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
     return TrainedModel(
         model=model,
         optimizer=optimizer,
+        seed=made.seed,
         method=made.method,
         dropout=dropout,
         probe_dropout=partial(generator, made.seed, "probe", "dropout", device=made.device) if draws else None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from fanin.errors import choice, number
 
-KINDS = ("quadratic", "saddle", "rosenbrock", "valley")
+KINDS = ("quadratic", "saddle", "rosenbrock", "valley", "peaks")
 
 Point = tuple[float, float]
 Entries = tuple[float, float, float]  # of a symmetric matrix: xx, xy, yy
@@ -29,7 +29,8 @@ class Surface:
         value: (x, y) -> f, of any numbers of one shape.
         start: where an optimizer starts unless told otherwise.
         minima: the points where f has a local minimum, the deepest first.
-        saddles: the stationary points that are none.
+        saddles: the stationary points that are no extremum.
+        maxima: the points where f has a local maximum, the highest first.
         gradient: (x, y) -> (df/dx, df/dy).
         hessian: (x, y) -> the second derivatives xx, xy, yy.
     """
@@ -41,6 +42,7 @@ class Surface:
     gradient: Callable[[Any, Any], tuple[Any, Any]]
     hessian: Callable[[Any, Any], tuple[Any, Any, Any]]
     saddles: tuple[Point, ...] = ()
+    maxima: tuple[Point, ...] = ()
 
     @property
     def lowest(self) -> float:
@@ -58,6 +60,9 @@ def surface(kind: str, *, condition: float = 50.0, rotation: float = 30.0) -> Su
     rosenbrock: f = (1 - x)^2 + 100 (y - x^2)^2, a bent valley down to (1, 1). Source: Rosenbrock 1960
     valley:     f = x^4/4 - x^3/3 - x^2 + 2 (y - x^2/4)^2, whose floor y = x^2/4 rises from a shallow minimum at
                 x = -1, -5/12, over a pass at x = 0, 0, and falls to the deep one at x = 2, -8/3
+    peaks:      f = 3 (1 - x)^2 exp(-x^2 - (y + 1)^2) - 10 (x/5 - x^3 - y^5) exp(-x^2 - y^2) - exp(-(x + 1)^2 - y^2)/3,
+                three maxima, three minima and three saddles on a plain of height 0; the start is beside the highest
+                peak, above the shallowest minimum. Source: MATLAB's peaks
 
     Args:
         kind: one of KINDS.
@@ -72,7 +77,7 @@ def surface(kind: str, *, condition: float = 50.0, rotation: float = 30.0) -> Su
     (((1.0, 1.0),), 0.0, True)
     """
     made = {"quadratic": lambda: _quadratic(*bowl(condition, rotation)), "saddle": _saddle}
-    return (made | {"rosenbrock": _rosenbrock, "valley": _valley})[choice("kind", kind, KINDS)]()
+    return (made | {"rosenbrock": _rosenbrock, "valley": _valley, "peaks": _peaks})[choice("kind", kind, KINDS)]()
 
 
 def bowl(condition: float, rotation: float) -> tuple[Entries, Point]:
@@ -128,6 +133,57 @@ def _valley() -> Surface:
         saddles=((0.0, 0.0),),
         gradient=lambda x, y: (x * (x + 1) * (x - 2) - 2 * x * (y - x * x / 4), 4 * (y - x * x / 4)),
         hessian=lambda x, y: (3 * x * x - 2 * x - 2 - 2 * y + 1.5 * x * x, -2 * x, 4 + 0 * x),
+    )
+
+
+def _peaks() -> Surface:
+    """Polynomials under bells, p exp(-u^2 - v^2) each; stationary points by Newton's method, to rounding."""
+
+    def bells(x: Any, y: Any) -> tuple[tuple[Any, ...], ...]:
+        """Of each: u, v, p and its derivatives x, y, xx, yy; those by xy are 0."""
+        return (
+            (x, y + 1, 3 * (1 - x) * (1 - x), 6 * (x - 1), 0, 6, 0),
+            (x, y, 10 * (x * x * x + y**5) - 2 * x, 30 * x * x - 2, 50 * y**4, 60 * x, 200 * y * y * y),
+            (x + 1, y, -1 / 3, 0, 0, 0, 0),
+        )
+
+    def value(x: Any, y: Any) -> Any:
+        return sum(p * math.e ** (-u * u - v * v) for u, v, p, *_ in bells(x, y))
+
+    def gradient(x: Any, y: Any) -> tuple[Any, Any]:
+        each = [(math.e ** (-u * u - v * v), u, v, p, px, py) for u, v, p, px, py, _, _ in bells(x, y)]
+        along_x = sum(e * (px - 2 * u * p) for e, u, v, p, px, py in each)
+        return along_x, sum(e * (py - 2 * v * p) for e, u, v, p, px, py in each)
+
+    def hessian(x: Any, y: Any) -> tuple[Any, Any, Any]:
+        each = [(math.e ** (-u * u - v * v), u, v, *polynomial) for u, v, *polynomial in bells(x, y)]
+        return (
+            sum(e * (pxx - 4 * u * px + (4 * u * u - 2) * p) for e, u, v, p, px, py, pxx, pyy in each),
+            sum(e * (4 * u * v * p - 2 * u * py - 2 * v * px) for e, u, v, p, px, py, pxx, pyy in each),
+            sum(e * (pyy - 4 * v * py + (4 * v * v - 2) * p) for e, u, v, p, px, py, pxx, pyy in each),
+        )
+
+    return Surface(
+        kind="peaks",
+        value=value,
+        start=(0.2, 1.4),
+        minima=(
+            (0.2282789205563691, -1.6255349574999967),
+            (-1.3473962443682108, 0.20451886609700515),
+            (0.2964455538468321, 0.3201962476668344),
+        ),
+        gradient=gradient,
+        hessian=hessian,
+        saddles=(
+            (0.4163233216785082, -0.3941450984024246),
+            (-0.2659375568372457, 0.46673999372626945),
+            (1.0982728343350927, 0.8544609795247524),
+        ),
+        maxima=(
+            (-0.00931758195995412, 1.5813679629389996),
+            (-0.4600245180343866, -0.6291965087168009),
+            (1.285684697241304, -0.00484755907559367),
+        ),
     )
 
 

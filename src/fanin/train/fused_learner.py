@@ -22,7 +22,7 @@ from fanin.train.single_learner import SingleLearner
 from fanin.train.stacked_model import Look, Program, Streams, Trace, drawn_masks
 from fanin.train.stacked_tensors import put, set_rates, stack_tensors, stacked, take
 from fanin.train.step import Update, stacked_average
-from fanin.train.trained_model import TrainedModel, bytes_of, copied, jacobians_of
+from fanin.train.trained_model import TrainedModel, bytes_of, copied, jacobians_of, noises_of
 
 
 class FusedLearner(Learner):
@@ -62,7 +62,7 @@ class FusedLearner(Learner):
         self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
         self._trained_weights = [self.weights[name] for name in first.trained_weights]
         self._loss, self._smoothed = first.method.loss, first.method.smoothed
-        self._update = Update([member.method for member in members], self._trained[0].device)
+        self._update = Update([member.method for member in members], self._trained[0].device, noises_of(members))
         self._average = stacked_average([member.average for member in members])
         modules = {name: [model.get_submodule(name) for model in models] for name in self.program.dropouts}
         self._dropout = {name: [cast(DropoutModule, one).p for one in ones] for name, ones in modules.items()}
@@ -120,7 +120,7 @@ class FusedLearner(Learner):
         if curves:  # the update changes weights in place, and penalties and clipping their gradients
             copy = not of.isdisjoint(("weight", "initial", "updated"))
             slopes = {id(one): one.grad for one in self._trained}
-            if self._update.penalties or self._update.clipping:
+            if self._update.changes_gradients:
                 slopes = {key: None if held is None else held.clone() for key, held in slopes.items()}
             seen = self._observation(look, slopes, copy=copy)
         set_rates(self.optimizer, rates)

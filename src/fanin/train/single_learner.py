@@ -19,7 +19,7 @@ from fanin.train.learner import Batch, Culprit, Learner, StepResult
 from fanin.train.observer import CurveCapture, Observer
 from fanin.train.parameter_checks import check_dependence, without_gradient
 from fanin.train.step import Update
-from fanin.train.trained_model import TrainedModel, jacobians_of
+from fanin.train.trained_model import TrainedModel, jacobians_of, noises_of
 
 
 class SingleLearner(Learner):
@@ -39,7 +39,7 @@ class SingleLearner(Learner):
         self._statistics = statistics_layers(own.model)
         self._stepped = False
         self.curves = CurveCapture(own.capture)
-        self._update = Update([own.method], next(own.model.parameters()).device)
+        self._update = Update([own.method], next(own.model.parameters()).device, noises_of([own]))
         self._passes_again = own.method.sam is not None or isinstance(own.optimizer, ObjectiveOptimizer)
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fanin.parts.averaging import Averaging, NoAveraging
 from fanin.parts.clipping import Clipping, NoClipping
+from fanin.parts.gradient_noise import GradientNoise, NoiseStream, NoNoise
 from fanin.parts.losses import CrossEntropy, Loss
 from fanin.parts.per_run import Number
 from fanin.parts.regularizers import Regularizer
@@ -30,6 +31,7 @@ class Method:
         penalties: on the weights; their gradients are added to that of the loss.
         sam: the gradient is taken a step uphill.
         clipping: of the gradient.
+        noise: added to the gradient.
         decays: shrink the weights before the optimizer's step.
         bounds: project the weights after it.
         averaging: of the iterates; evaluation is on the average.
@@ -40,12 +42,20 @@ class Method:
     penalties: Sequence[Regularizer] = ()
     sam: Regularizer | None = None
     clipping: Clipping = field(default_factory=NoClipping)
+    noise: GradientNoise = field(default_factory=NoNoise)
     decays: Sequence[Regularizer] = ()
     bounds: Sequence[Regularizer] = ()
     averaging: Averaging = field(default_factory=NoAveraging)
 
     @classmethod
-    def of(cls, loss: Loss, regularizers: Sequence[Regularizer], clipping: Clipping, averaging: Averaging) -> Method:
+    def of(
+        cls,
+        loss: Loss,
+        regularizers: Sequence[Regularizer],
+        clipping: Clipping,
+        averaging: Averaging,
+        noise: GradientNoise,
+    ) -> Method:
         """The method of a recipe: each regularizer at the moments at which it acts.
 
         Raises:
@@ -64,6 +74,7 @@ class Method:
             penalties=acting("pull"),
             sam=next(iter(acting("displacement")), None),
             clipping=clipping,
+            noise=noise,
             decays=acting("before_step"),
             bounds=acting("after_step"),
             averaging=averaging,
@@ -81,9 +92,12 @@ class Update:
     Args:
         methods: one per run.
         device: of the runs' tensors.
+        noises: one per run, or none.
     """
 
-    def __init__(self, methods: Sequence[Method], device: torch.device | str) -> None:
+    def __init__(
+        self, methods: Sequence[Method], device: torch.device | str, noises: Sequence[NoiseStream] = ()
+    ) -> None:
         first, self.runs = methods[0], len(methods)
 
         def each(kind: str) -> list[tuple[Regularizer, Number]]:
@@ -93,6 +107,12 @@ class Update:
 
         self.penalties, self.decays, self.bounds = map(each, ("penalties", "decays", "bounds"))
         self.clipping = None if first.clipping.neutral else first.clipping
+        self.noises = noises
+
+    @property
+    def changes_gradients(self) -> bool:
+        """Whether the optimizer gets others than those of the loss."""
+        return bool(self.penalties or self.clipping or self.noises)
 
     def __call__(self, parameters: Sequence[Tensor], weights: Sequence[Tensor], step: Callable[[], object]) -> None:
         """From the gradients of the losses to new weights.
@@ -106,9 +126,12 @@ class Update:
             for weight in weights:
                 weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
             self.pull(self._stacked(weights), self._stacked([weight.grad for weight in weights]))
-        if self.clipping is not None:
+        if self.clipping is not None or self.noises:
             given = [one for one in parameters if one.grad is not None]
-            self.clipping(self._stacked([one.grad for one in given]), self._stacked(given))
+            gradients = self._stacked([one.grad for one in given])
+            if self.clipping is not None:
+                self.clipping(gradients, self._stacked(given))
+            self.disturb(gradients)
         if self.decays:
             self.decay(self._stacked(weights))
         step()
@@ -129,6 +152,14 @@ class Update:
         """
         for penalty, strength in self.penalties if weights else ():  # none where every one is frozen
             foreach_add_(list(gradients), penalty.pull(weights, strength))
+
+    def disturb(self, gradients: Sequence[Tensor]) -> None:
+        """Add each run's noise to its gradients, in the order of the parameters; see `GradientNoise`."""
+        if self.noises and gradients:
+            sizes = [gradient[0].numel() for gradient in gradients]
+            drawn = torch.stack([noise(sum(sizes), gradients[0].device) for noise in self.noises])
+            pairs = zip(drawn.split(sizes, 1), gradients, strict=True)
+            foreach_add_(list(gradients), [part.view(like.shape).to(like.dtype) for part, like in pairs])
 
     def decay(self, weights: Sequence[Tensor]) -> None:
         """Shrink the weights before the optimizer's step."""

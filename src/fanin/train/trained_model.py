@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.devices import home
+from fanin.parts.gradient_noise import NoiseStream
 from fanin.parts.models.layers import biases, fans, weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import noise_modules
@@ -32,6 +33,7 @@ class TrainedModel:
         model: initialized, on the device.
         optimizer: over the model's parameters.
         method: what a step consists of beside these two.
+        seed: of the run, for the noise on its gradients.
         dropout: the generator of training's dropout masks, and of other noise in the model.
         probe_dropout: makes a fresh generator for an observation's masks: the same ones at every look.
         autocast: the lower precision of the forward pass, or None.
@@ -47,6 +49,7 @@ class TrainedModel:
         capture: records what passes through the network.
         average: of the iterates, or None; it is what is evaluated.
         passes: what its steps have cost beside their first passes.
+        noise: on the gradients, or None.
         culprit: where the first pass whose loss was not finite left the finite numbers; None if there was none.
     """
 
@@ -58,6 +61,7 @@ class TrainedModel:
     autocast: torch.dtype | None = None
     stop_when_diverged: bool = True
     batches: Batches | None = None
+    seed: int = 0
     culprit: Culprit | None = field(default=None, init=False)
     passes: Passes = field(default_factory=Passes, init=False)
 
@@ -74,6 +78,7 @@ class TrainedModel:
         self.capture = Capture(self.model)
         averaging = self.method.averaging
         self.average = None if averaging.neutral else Average(averaging, self.tensors)
+        self.noise = None if self.method.noise.neutral else NoiseStream(self.method.noise, self.seed)
         for module in noise_modules(self.model):
             module.generator = self.dropout
 
@@ -121,12 +126,14 @@ class TrainedModel:
         return torch.cat([parameter.detach().flatten() for parameter in self.parameters])
 
     def state(self) -> dict[str, Any]:
-        """Model, optimizer, average, dropout stream, and where the loss was first not finite if training goes on."""
+        """Model, optimizer, average, streams, and where the loss was first not finite if training goes on."""
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state["culprit"] = list(self.culprit) if self.culprit else None
         state["passes"] = self.passes.state_dict()
         if self.average is not None:
             state["average"] = self.average.state_dict()
+        if self.noise is not None:
+            state["noise"] = self.noise.step
         return state | ({"dropout": self.dropout.get_state()} if self.dropout is not None else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -137,6 +144,8 @@ class TrainedModel:
         self.passes.load_state_dict(state.get("passes") or [0, 0, 0])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self.noise is not None:
+            self.noise.step = state["noise"]
         if self.dropout is not None:
             self.dropout.set_state(state["dropout"].cpu())
 
@@ -184,6 +193,11 @@ def bytes_of(optimizer: torch.optim.Optimizer) -> int:
     """Of the tensors that an optimizer remembers."""
     kept = [*optimizer.state.values(), getattr(optimizer, "memory", {})]
     return sum(one.nbytes for state in kept for one in state.values() if isinstance(one, Tensor))
+
+
+def noises_of(networks: Sequence[TrainedModel]) -> list[NoiseStream]:
+    """The noise on the gradients of networks that all have some, or none has."""
+    return [network.noise for network in networks if network.noise is not None]
 
 
 def copied(value: Any) -> Any:

@@ -25,7 +25,7 @@ class Surface(nn.Module):
     those of `fanin.theory.surfaces.surface`.
 
     Args:
-        kind: quadratic, saddle, rosenbrock or valley.
+        kind: quadratic, saddle, rosenbrock, valley or peaks.
         condition: kappa of the quadratic, the ratio of its largest to its smallest curvature, >= 1.
         rotation: of the quadratic's long axis against the x axis, in degrees.
         start: [x, y], where the point is at first; None for the surface's own start.

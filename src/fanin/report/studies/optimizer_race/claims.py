@@ -107,6 +107,8 @@ def same_claim(evidence: Evidence) -> Claim:
     for one in races(evidence.runs_with({"optimizer": "momentum"})):
         for other in races(evidence.runs_with({"optimizer": "ema_momentum"})):
             beta, lr = other.numbers.get("beta", 0.0), one.numbers["lr"]
+            if one.noisy or other.noisy:
+                continue
             same = math.isclose(one.numbers.get("momentum", -1), beta, rel_tol=1e-12, abs_tol=1e-12)
             same &= math.isclose(other.numbers["lr"] * (1 - beta), lr, rel_tol=1e-12)
             if same and one.key == other.key:
@@ -125,7 +127,7 @@ def bent_claim(evidence: Evidence) -> Claim:
     text = "on rosenbrock Newton's method and L-BFGS arrive in a fifth of the steps of any of the others"
     curved = [race for name in ("newton", "lbfgs") for race in _on(evidence, "rosenbrock", name)]
     runs = races(evidence.runs_with({"model.kind": "rosenbrock"}))
-    others = [race for race in runs if race.optimizer not in ("newton", "lbfgs")]
+    others = [race for race in runs if race.optimizer not in ("newton", "lbfgs") and not race.noisy]
     there = {race.optimizer for race in (*curved, *others)}
     if missing := [name for name in RACERS if name not in there]:
         return Claim.missing(text, f"{', '.join(missing)} on model.kind=rosenbrock")
@@ -141,7 +143,8 @@ RACERS = ("newton", "lbfgs", "gd", "momentum", "ema_momentum", "unbiased_momentu
 
 
 def _on(evidence: Evidence, kind: str, optimizer: str) -> list[Race]:
-    return races(evidence.runs_with({"model.kind": kind, "optimizer": optimizer}))
+    found = races(evidence.runs_with({"model.kind": kind, "optimizer": optimizer}))
+    return [race for race in found if not race.noisy]
 
 
 def _best_runs(evidence: Evidence, optimizer: str) -> list[tuple[Race, Best]]:
@@ -186,8 +189,8 @@ class OptimizerRace(Study):
 
     caption = (
         "Above, each surface's contours and the way that each optimizer takes over it, from the circle; stars are "
-        "minima, crosses saddles. Below, how far it is above the lowest minimum, as a share of what it was at the "
-        "start; the dotted line is the tolerance of the table."
+        "minima, crosses saddles, triangles maxima. Below, how far it is above the lowest minimum, as a "
+        "share of what it was at the start; the dotted line is the tolerance of the table."
     )
     columns = COLUMNS
     profiles = False

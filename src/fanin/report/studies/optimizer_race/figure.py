@@ -23,7 +23,13 @@ SHAPE = 1.2
 
 ORDER = ("gd", "momentum", "ema_momentum", "unbiased_momentum", "nesterov", "adam", "newton", "lbfgs")
 COLOURS = dict(zip(ORDER, ("#000000", *OKABE_ITO[:2], "#56B4E9", *OKABE_ITO[3:5], "#D55E00", "#7B3FA0"), strict=True))
-TITLES = {"quadratic": "quadratic", "saddle": "saddle", "rosenbrock": "Rosenbrock", "valley": "valley"}
+TITLES = {
+    "quadratic": "quadratic",
+    "saddle": "saddle",
+    "rosenbrock": "Rosenbrock",
+    "valley": "valley",
+    "peaks": "peaks",
+}
 
 
 def race_figure(sheet: Sheet, evidence: Evidence) -> Figure | None:
@@ -130,6 +136,8 @@ def _paths(axes: Axes, some: Sequence[tuple[Race, Look]], letter: str) -> None:
     axes.plot(*np.transpose(on.minima), "*", color="black", mec="white", ms=11, zorder=5, ls="")
     if on.saddles:
         axes.plot(*np.transpose(on.saddles), "X", color="black", mec="white", ms=8, zorder=5, ls="")
+    if on.maxima:
+        axes.plot(*np.transpose(on.maxima), "^", color="black", mec="white", ms=8, zorder=5, ls="")
     axes.set_xlim(left, right)
     axes.set_ylim(low, high)
     axes.set_box_aspect(1 / SHAPE)  # with which both coordinates have one scale
@@ -152,7 +160,7 @@ def _heights(axes: Axes, some: Sequence[tuple[Race, Look]]) -> None:
 
 def _window(on: Surface, start: Floats, some: Sequence[Race]) -> tuple[tuple[float, float], tuple[float, float]]:
     """What of the plane is shown: start and stationary points with a margin, and the paths where they stay near."""
-    known = np.array([start, *on.minima, *on.saddles])
+    known = np.array([start, *on.minima, *on.saddles, *on.maxima])
     middle, half = (known.max(0) + known.min(0)) / 2, (known.max(0) - known.min(0)) / 2
     half = np.maximum(1.1 * half, 0.4 * half.max())
     paths = np.concatenate([race.points for race in some])

@@ -35,7 +35,7 @@ class Race:
         surface: what it ran on.
         key: kind, condition, rotation and start, the same for all runs on that surface from that start.
         optimizer: the option's name.
-        numbers: its keys that are numbers.
+        numbers: its keys that are numbers, and those of the noise on its gradients, where there is some.
         points: where it was before each step and at the end, [steps + 1, 2]; up to where it left the finite numbers.
     """
 
@@ -45,6 +45,11 @@ class Race:
     optimizer: str
     numbers: Mapping[str, float]
     points: Floats
+
+    @property
+    def noisy(self) -> bool:
+        """Whether its gradients had noise, of which theory and claims do not speak."""
+        return any(key.startswith("noise.") for key in self.numbers)
 
     @property
     def left(self) -> Floats:
@@ -68,14 +73,15 @@ class Race:
 
     @property
     def end(self) -> str:
-        """Where the path ends: "minimum" for the lowest, "other minimum", "saddle" or "on the way"."""
+        """Where the path ends: "minimum" for the lowest, "other minimum", "saddle", "maximum" or "on the way"."""
         x, y = self.points[-1]
-        place, far = nearest((*self.surface.minima, *self.surface.saddles), float(x), float(y))
+        on = self.surface
+        place, far = nearest((*on.minima, *on.saddles, *on.maxima), float(x), float(y))
         if self.run.state == "diverged" or not far <= FOLLOWED:
             return "diverged" if self.run.state == "diverged" else "on the way"
-        if place >= len(self.surface.minima):
-            return "saddle"
-        lowest = math.isclose(self.surface.value(*self.surface.minima[place]), self.surface.lowest, rel_tol=1e-12)
+        if place >= len(on.minima):
+            return "saddle" if place < len(on.minima) + len(on.saddles) else "maximum"
+        lowest = math.isclose(on.value(*on.minima[place]), on.lowest, rel_tol=1e-12)
         return "minimum" if lowest else "other minimum"
 
     @property
@@ -86,6 +92,8 @@ class Race:
     @property
     def theory(self) -> float | None:
         """The factor per step that theory predicts on a quadratic."""
+        if self.noisy:
+            return None
         try:
             return factor(self.optimizer, self.numbers, self.condition) if self.surface.kind == "quadratic" else None
         except KeyError:  # an optimizer of the same name with other keys
@@ -112,8 +120,10 @@ def race_of(run: Run) -> Race | None:
 
 
 def _optimizer(run: Run) -> dict[str, float]:
-    """The keys of the run's optimizer that are numbers."""
+    """The keys of the run's optimizer that are numbers, and those of the noise on its gradients."""
     values = {str(key): run.value(f"optimizer.{key}") for key in run.config.config["optimizer"]}
+    if run.value("noise") not in (None, "none"):
+        values |= {f"noise.{key}": run.value(f"noise.{key}") for key in run.config.config["noise"]}
     return {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
 
 
