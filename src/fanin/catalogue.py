@@ -29,6 +29,7 @@ class Group:
             optimizer, of the parameters.
         offered: what the builder gives to an option's constructor, if it has such arguments.
         shapes_model: whether its keys say what the model is made of.
+        read: keys that an option of it may have beside its constructor's, with what is said of them.
         in_step: whether its options compute in a training step: only stackable ones can be trained as one program.
         shared: what runs must share of it to be trained as one program: all of its keys, all but numbers, or nothing.
             A part may say it itself; see `fanin.parts.per_run.program_keys`.
@@ -43,6 +44,7 @@ class Group:
     fresh: bool = False
     offered: tuple[str, ...] = ()
     shapes_model: bool = False
+    read: Mapping[str, str] = field(default_factory=dict)
     in_step: bool = False
     shared: Sharing = "all"
     spelled: Mapping[str, str] = field(default_factory=dict)
@@ -124,6 +126,10 @@ TABLE = (
         bases=("torch.optim.Optimizer",),
         fresh=True,
         offered=("params",),
+        read={
+            "factors": "{pattern: number}: by what the rate of the parameters so named is multiplied",
+            "decay_factors": "the same of the weight decay, the optimizer's own or the regularizer's",
+        },
         shared="numbers",
         in_step=True,
         spelled={

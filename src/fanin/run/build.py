@@ -21,6 +21,7 @@ from fanin.catalogue import GROUPS, KEYS, PARTS
 from fanin.errors import OptionError, UserError, flag, integer, told_of
 from fanin.parts.data import Dataset
 from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.optimizers.parameter_groups import Factors
 from fanin.parts.per_run import is_stackable
 from fanin.parts.regularizers import Regularizer
 from fanin.report.studies import load_study
@@ -144,7 +145,7 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
     parts = {name: attempt(partial(_single, options, name)) for name in ALONE}
     regularizers: list[Regularizer] = attempt(lambda: _listed(options, "regularizer")) or []
     augmentations = attempt(lambda: _listed(options, "augment")) or []
-    optimizer = attempt(lambda: _optimizer(options))
+    optimizer, factors = attempt(lambda: _optimizer(options)) or (None, Factors())
     method = attempt(lambda: _method(parts, regularizers)) if not errors else None
     dropout = next((item for item in regularizers if item.acts("make")), None)
     offered = {"activation": parts["activation"], "normalization": parts["normalization"], "dropout": dropout}
@@ -171,6 +172,7 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         make_activation=parts["activation"],
         batch=parts["batch"],
         lr_scaling=parts["lr_scaling"],
+        factors=factors,
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
         augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
     )
@@ -233,17 +235,20 @@ def _method(parts: dict[str, Any], regularizers: Sequence[Regularizer]) -> Metho
         raise error.within("regularizer") from None
 
 
-def _optimizer(options: Options) -> Callable[..., torch.optim.Optimizer]:
-    """The optimizer, awaiting its parameters; tried on one, for it checks its keys only then."""
-    node = options["optimizer"]
+def _optimizer(options: Options) -> tuple[Callable[..., torch.optim.Optimizer], Factors]:
+    """The optimizer, awaiting its parameters, and its factors; tried on one, for it checks its keys only then."""
+    read = GROUPS["optimizer"].read
+    node = {key: value for key, value in options["optimizer"].items() if key not in read}
     if "lr" not in node:
         raise OptionError("optimizer.lr", None, "there: every optimizer has a learning rate")
+    with told_of("optimizer"):
+        factors = Factors.of(*(options["optimizer"].get(key) for key in read))
     with own_fault("optimizer"):
         awaiting: Callable[..., torch.optim.Optimizer] = make("optimizer", node, params=TRIAL)
         tried = awaiting([nn.Parameter(torch.zeros(2, 2))])
     check_kind("optimizer", tried)
     check_step(node["_target_"], tried)
-    return awaiting
+    return awaiting, factors
 
 
 def _single(options: Options, group: str, **offered: Any) -> Any:

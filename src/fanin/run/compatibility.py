@@ -15,6 +15,7 @@ from fanin.parts.data import Dataset
 from fanin.parts.losses import Loss
 from fanin.parts.models.layers import takes_indices
 from fanin.parts.optimizers.objective import ObjectiveOptimizer
+from fanin.parts.optimizers.parameter_groups import Factors
 from fanin.parts.per_run import is_stackable
 from fanin.process import total_memory
 from fanin.run.bounded_cache import BoundedCache
@@ -135,15 +136,19 @@ def _check_loss(model: nn.Module, made: Recipe) -> None:
 def _check_optimizer(made: Recipe, model: nn.Module, examples: int, batch_size: int) -> None:
     """What an optimizer asks that makes its steps from more than the gradient."""
     optimizer = made.make_optimizer(TRIAL)
+    frozen = made.initializer.frozen(model)
+    sizes = {name: one.numel() for name, one in model.named_parameters() if name not in frozen and one.requires_grad}
+    made.factors.check(list(sizes), optimizer, decays=bool(made.method.decays))
     if not isinstance(optimizer, ObjectiveOptimizer):
         return
-    frozen = made.initializer.frozen(model)
-    trained = sum(one.numel() for name, one in model.named_parameters() if name not in frozen and one.requires_grad)
+    trained = sum(sizes.values())
     with told_of("optimizer"):
         optimizer.check(trained, examples, batch_size)
     name, method = type(optimizer).__name__, made.method
     if not method.clipping.neutral:
         raise UserError(f"clipping: {name} makes its step from more than the gradient; take clipping=none")
+    if made.factors != Factors():
+        raise UserError(f"optimizer.factors: {name} makes one step of all parameters; take optimizer=sgd or adam")
     if not method.noise.neutral:
         raise UserError(f"noise: {name} makes its step from more than the gradient; take noise=none")
     changes = [method.sam] if method.sam is not None else method.decays

@@ -38,6 +38,8 @@ LOOK: dict[str, Any] = {
 LATER: dict[str, Any] = {
     "initializer.bias_variance": 0,
     "noise._target_": "fanin.parts.gradient_noise.NoNoise",
+    "optimizer.decay_factors": None,
+    "optimizer.factors": None,
     "probe.band": "auto",
     "probe.batch_size": None,
     **{f"probe.curvature.{name}": value for name, value in LOOK.items()},

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fanin.parts.data import Dataset
 from fanin.parts.noise import noise_modules
+from fanin.parts.optimizers.parameter_groups import spread_decays
 from fanin.run.recipe import Recipe
 from fanin.streams import generator, stream_seed, torch_stream
 from fanin.train.batches import Batches
@@ -34,7 +35,10 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
     dropout = generator(made.seed, "dropout", device=made.device) if draws else None
     if not made.stackable:  # it may hold anything, draws from torch's own stream among it
         draws, dropout = True, torch_stream(made.device).manual_seed(stream_seed(made.seed, "dropout"))
-    optimizer = made.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
+    optimizer = made.make_optimizer(
+        made.factors.groups((name, one) for name, one in model.named_parameters() if one.requires_grad)
+    )
+    spread_decays(optimizer)
     check_optimizer(model, optimizer)
     return TrainedModel(
         model=model,

@@ -65,7 +65,7 @@ def _keys(key: str, node: Mapping[str, Any], comments: Mapping[str, str]) -> Sch
     properties: Schema = {"_target_": {"const": target, "description": "the class that is made"}}
     if "_partial_" in node:
         properties["_partial_"] = {"const": node["_partial_"], "description": "what else it needs, a run gives it"}
-    plain = {name: value for name, value in node.items() if name not in properties}
+    plain = {name: value for name, value in node.items() if name not in (*properties, *row.read)}
     plain |= {name: value for name, value in plain.items() if "${" not in str(value)}
     for name, parameter in parameters.items():
         if name in row.offered or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -76,6 +76,10 @@ def _keys(key: str, node: Mapping[str, Any], comments: Mapping[str, str]) -> Sch
         one |= {"description": described} if described else {}
         one |= {"default": default} if default is not parameter.empty and name in node else {}
         properties[name] = one
+    for name, described in row.read.items():
+        numbers = {"type": "object", "additionalProperties": {"type": "number"}}
+        default = {"default": node[name]} if name in node else {}
+        properties[name] = {"anyOf": [{"type": "null"}, numbers], "description": described} | default
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     required = [name for name in ("_target_",) if not row.target]
     return _object(properties, open_ended=open_ended) | ({"required": required} if required else {})

@@ -59,10 +59,12 @@ class FusedLearner(Learner):
         biases = {name: self.parameters[names[id(bias)]] for name, bias in first.biases.items()}
         self.observer = Observer(self.weights, initial, self.runs, first.fan_ins, biases)
         self._trained = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
-        self.optimizer = stacked([cast(GroupOptimizer, member.optimizer) for member in members], self._trained)
+        optimizers = [cast(GroupOptimizer, member.optimizer) for member in members]
+        self.optimizer = stacked(optimizers, first.parameters, self._trained)
         self._trained_weights = [self.weights[name] for name in first.trained_weights]
         self._loss, self._smoothed = first.method.loss, first.method.smoothed
-        self._update = Update([member.method for member in members], self._trained[0].device, noises_of(members))
+        methods, device = [member.method for member in members], self._trained[0].device
+        self._update = Update(methods, device, noises_of(members), first.decay_factors)
         self._average = stacked_average([member.average for member in members])
         modules = {name: [model.get_submodule(name) for model in models] for name in self.program.dropouts}
         self._dropout = {name: [cast(DropoutModule, one).p for one in ones] for name, ones in modules.items()}

@@ -39,7 +39,7 @@ class SingleLearner(Learner):
         self._statistics = statistics_layers(own.model)
         self._stepped = False
         self.curves = CurveCapture(own.capture)
-        self._update = Update([own.method], next(own.model.parameters()).device, noises_of([own]))
+        self._update = Update([own.method], next(own.model.parameters()).device, noises_of([own]), own.decay_factors)
         self._passes_again = own.method.sam is not None or isinstance(own.optimizer, ObjectiveOptimizer)
 
     @property
@@ -180,7 +180,7 @@ class SingleLearner(Learner):
         if own.method.sam is not None:
             climb(own, own.method.sam, inputs, targets, again)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         step: Callable[[], object] = optimizer.step
         if isinstance(optimizer, ObjectiveOptimizer):
             step = partial(optimizer.step, objective(own, inputs, targets, again))

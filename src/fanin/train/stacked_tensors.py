@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,39 +37,43 @@ def stack_tensors(tensors: Sequence[Mapping[str, Tensor]], straight: Collection[
     return stacks
 
 
-def stacked(optimizers: Sequence[GroupOptimizer], params: list[Tensor]) -> GroupOptimizer:
+def stacked(optimizers: Sequence[GroupOptimizer], own: Sequence[Tensor], params: Sequence[Tensor]) -> GroupOptimizer:
     """One optimizer that does with stacked parameters [R, ...] what R optimizers do with their own.
 
     Args:
-        optimizers: of one class, each with one group of parameters, in the order of `params`.
-        params: the stacked parameters.
+        optimizers: of one class, with groups of the same parameters.
+        own: the first run's parameters.
+        params: the stacked ones, in the same order.
 
     Returns:
         an optimizer of that class that has taken no step yet; `put` gives it the state of the R.
     """
-    (groups,) = zip(*[one.param_groups for one in optimizers], strict=True)
-    device = params[0].device
-    numbers = {key: common([group[key] for group in groups], device) for key in groups[0] if key != "params"}
+    device, stacks = params[0].device, {id(one): stack for one, stack in zip(own, params, strict=True)}
+    groups = []
+    for alike in zip(*[one.param_groups for one in optimizers], strict=True):
+        numbers = {key: common([group[key] for group in alike], device) for key in alike[0] if key != "params"}
+        groups.append({**numbers, "params": [stacks[id(one)] for one in alike[0]["params"]]})
     made = object.__new__(type(optimizers[0]))
-    torch.optim.Optimizer.__init__(made, params, numbers)  # its own __init__ would refuse tensors
+    torch.optim.Optimizer.__init__(made, groups, {})  # its own __init__ would refuse tensors
     made.runs = len(optimizers)
     return made
 
 
 def set_rates(optimizer: GroupOptimizer, rates: Sequence[float]) -> None:
     """Give each run its learning rate of the step to come."""
-    (group,) = optimizer.param_groups
-    group["lr"] = common(rates, group["params"][0].device)
+    for group in optimizer.param_groups:
+        factor = group.get("factor", 1.0)
+        group["lr"] = common([rate * factor for rate in rates], group["params"][0].device)
 
 
 def put(optimizer: GroupOptimizer, run: int, own: GroupOptimizer) -> None:
     """Write the numbers and the state of a run's own optimizer into the run's slices of the stacked one."""
-    (group,), (own_group,) = optimizer.param_groups, own.param_groups
-    runs, device = len(group["params"][0]), group["params"][0].device
-    for key, value in group.items():
-        if key != "params":
-            each = value.tolist() if isinstance(value, Tensor) else [value] * runs
-            group[key] = common([*each[:run], own_group[key], *each[run + 1 :]], device)
+    for group, own_group in zip(optimizer.param_groups, own.param_groups, strict=True):
+        runs, device = len(group["params"][0]), group["params"][0].device
+        for key, value in group.items():
+            if key != "params":
+                each = value.tolist() if isinstance(value, Tensor) else [value] * runs
+                group[key] = common([*each[:run], own_group[key], *each[run + 1 :]], device)
     for stack, param in _pairs(optimizer, own):
         slots, values = optimizer.state[stack], own.state.get(param, {})
         for name in slots.keys() - values.keys():
@@ -86,10 +90,10 @@ def put(optimizer: GroupOptimizer, run: int, own: GroupOptimizer) -> None:
 
 def take(optimizer: GroupOptimizer, run: int, own: GroupOptimizer) -> None:
     """Show the run's slices of the stacked optimizer in the run's own one; what it then holds are views."""
-    (group,), (own_group,) = optimizer.param_groups, own.param_groups
-    for key, value in group.items():
-        if key != "params":
-            own_group[key] = float(value[run]) if isinstance(value, Tensor) else value
+    for group, own_group in zip(optimizer.param_groups, own.param_groups, strict=True):
+        for key, value in group.items():
+            if key != "params":
+                own_group[key] = float(value[run]) if isinstance(value, Tensor) else value
     for stack, param in _pairs(optimizer, own):
         values = {
             name: value[run] if isinstance(value, Tensor) else value for name, value in optimizer.state[stack].items()
@@ -98,5 +102,6 @@ def take(optimizer: GroupOptimizer, run: int, own: GroupOptimizer) -> None:
             own.state[param] = values
 
 
-def _pairs(optimizer: GroupOptimizer, own: GroupOptimizer) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(optimizer.param_groups[0]["params"], own.param_groups[0]["params"], strict=True))
+def _pairs(optimizer: GroupOptimizer, own: GroupOptimizer) -> Iterator[tuple[Tensor, Tensor]]:
+    for group, own_group in zip(optimizer.param_groups, own.param_groups, strict=True):
+        yield from zip(group["params"], own_group["params"], strict=True)

@@ -93,10 +93,15 @@ class Update:
         methods: one per run.
         device: of the runs' tensors.
         noises: one per run, or none.
+        decay_factors: of each weight that is trained; none where all are 1.
     """
 
     def __init__(
-        self, methods: Sequence[Method], device: torch.device | str, noises: Sequence[NoiseStream] = ()
+        self,
+        methods: Sequence[Method],
+        device: torch.device | str,
+        noises: Sequence[NoiseStream] = (),
+        decay_factors: Sequence[float] = (),
     ) -> None:
         first, self.runs = methods[0], len(methods)
 
@@ -108,6 +113,8 @@ class Update:
         self.penalties, self.decays, self.bounds = map(each, ("penalties", "decays", "bounds"))
         self.clipping = None if first.clipping.neutral else first.clipping
         self.noises = noises
+        factors = list(decay_factors)
+        self._alike = {one: [at for at, same in enumerate(factors) if same == one] for one in dict.fromkeys(factors)}
 
     @property
     def changes_gradients(self) -> bool:
@@ -164,7 +171,11 @@ class Update:
     def decay(self, weights: Sequence[Tensor]) -> None:
         """Shrink the weights before the optimizer's step."""
         for decay, rate in self.decays if weights else ():
-            decay.before_step(weights, rate)
+            if (len(self._alike) < 2 and 1.0 in self._alike) or not self._alike:
+                decay.before_step(weights, rate)
+                continue
+            for factor, places in self._alike.items():
+                decay.before_step([weights[place] for place in places], factor * rate)
 
     def project(self, weights: Sequence[Tensor]) -> None:
         """Bring the weights back into their bounds."""

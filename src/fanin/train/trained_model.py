@@ -87,6 +87,13 @@ class TrainedModel:
         """Parameters and buffers by name."""
         return dict(self.model.named_parameters()) | dict(self.model.named_buffers())
 
+    @property
+    def decay_factors(self) -> list[float]:
+        """By what the decay of each weight that is trained is multiplied."""
+        groups = self.optimizer.param_groups
+        factors = {id(one): group.get("decay_factor", 1.0) for group in groups for one in group["params"]}
+        return [factors[id(weight)] for weight in self.trained_weights.values()]
+
     def train(self) -> None:
         """Switch to training mode, only if needed: switching visits all modules, too slow to do at every step."""
         if not self.model.training:
