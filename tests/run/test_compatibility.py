@@ -73,3 +73,29 @@ def test_a_dense_matrix_is_of_what_is_trained(tmp_path: Path, freeze: list[str])
         assert mistakes == []
     else:
         assert mistakes[0].startswith("optimizer.max_parameters=60: must be at least the model's 95 parameters")
+
+
+def test_factors_make_groups_of_the_parameters_that_patterns_name() -> None:
+    words = ("optimizer.factors={linear_1*:0.5}", "optimizer.decay_factors={*bias:0}", "optimizer=adamw")
+    cfg = composed(*words)
+    made, data = recipe(cfg), load_data(cfg, torch.device("cpu"), torch.float32)
+    model = initialized(made, data, data.train_x[:20])
+    groups = trained_model(made, model, Batches(data.train_x, data.train_y, 20, [0])).optimizer.param_groups
+    names = {id(one): name for name, one in model.named_parameters()}
+    decay = cfg.optimizer.weight_decay
+    assert [
+        ([names[id(one)] for one in group["params"]], group["factor"], group["weight_decay"]) for group in groups
+    ] == [
+        (["linear_1.weight"], 0.5, decay),
+        (["linear_1.bias"], 0.5, 0.0),
+        (["linear_2.weight"], 1.0, decay),
+        (["linear_2.bias"], 1.0, 0.0),
+    ]
+    (mistake,) = map(str, check(composed("optimizer.factors={lin_1*:0.5}")))
+    assert mistake.startswith(
+        "optimizer.factors=lin_1*: must be a pattern that matches a parameter that is trained; there"
+    )
+    (mistake,) = map(
+        str, check(composed("+optimizer.factors={linear_1*:0.5}", "optimizer=lbfgs", "trainer.batch_size=all"))
+    )
+    assert mistake == "optimizer.factors: LBFGS makes one step of all parameters; take optimizer=sgd or adam"

@@ -165,7 +165,7 @@ class Update:
         if self.noises and gradients:
             sizes = [gradient[0].numel() for gradient in gradients]
             drawn = torch.stack([noise(sum(sizes), gradients[0].device) for noise in self.noises])
-            pairs = zip(drawn.split(sizes, 1), gradients, strict=True)
+            pairs = zip(torch.split(drawn, sizes, 1), gradients, strict=True)
             foreach_add_(list(gradients), [part.view(like.shape).to(like.dtype) for part, like in pairs])
 
     def decay(self, weights: Sequence[Tensor]) -> None:
