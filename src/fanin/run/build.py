@@ -145,6 +145,7 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
     parts = {name: attempt(partial(_single, options, name)) for name in ALONE}
     regularizers: list[Regularizer] = attempt(lambda: _listed(options, "regularizer")) or []
     augmentations = attempt(lambda: _listed(options, "augment")) or []
+    optimizer: Any
     optimizer, factors = attempt(lambda: _optimizer(options)) or (None, Factors())
     method = attempt(lambda: _method(parts, regularizers)) if not errors else None
     dropout = next((item for item in regularizers if item.acts("make")), None)
