@@ -15,9 +15,10 @@ import yaml
 
 from command_line import Said, fanin
 from fanin.catalogue import GROUPS, PARTS, config_folder
-from fanin.errors import UserError
+from fanin.errors import OptionError, UserError
 from fanin.parts.activations import relu
 from fanin.parts.normalization import NoNorm
+from fanin.parts.optimizers.parameter_groups import Factors
 from fanin.run.make_option import make
 from fanin.run.option_schema import option_schema
 
@@ -146,6 +147,12 @@ def make_option(group: str, node: dict[str, Any]) -> object:
         "in_features": 784, "input_shape": (1, 28, 28), "out_features": 10, "activation": relu,
         "normalization": NoNorm(), "dropout": None, "params": [torch.nn.Parameter(torch.zeros(2, 2))],
     }  # fmt: skip
+    if read := GROUPS[group].read:
+        try:
+            Factors.of(*map(node.get, read))
+        except OptionError as error:
+            raise error.within(group) from None
+        node = {key: value for key, value in node.items() if key not in read}
     with torch.device("meta"):
         return make(group, node, **{name: given[name] for name in GROUPS[group].offered})
 

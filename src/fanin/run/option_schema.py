@@ -77,7 +77,7 @@ def _keys(key: str, node: Mapping[str, Any], comments: Mapping[str, str]) -> Sch
         one |= {"default": default} if default is not parameter.empty and name in node else {}
         properties[name] = one
     for name, described in row.read.items():
-        numbers = {"type": "object", "additionalProperties": {"type": "number"}}
+        numbers = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}
         default = {"default": node[name]} if name in node else {}
         properties[name] = {"anyOf": [{"type": "null"}, numbers], "description": described} | default
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
