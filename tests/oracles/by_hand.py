@@ -144,6 +144,11 @@ def cosine(a: Array) -> float:
     return sum(cosines) / len(cosines) if pairs else math.nan
 
 
+def zeros(a: Array) -> float:
+    """Share of the entries that are 0."""
+    return sum(value == 0 for value in a.ravel().tolist()) / a.size
+
+
 def nonfinite(a: Array) -> int:
     """How many entries are NaN or infinite."""
     return sum(not math.isfinite(value) for value in a.ravel().tolist())
@@ -176,6 +181,7 @@ def profile(seen: Pass, initial: dict[str, Array]) -> dict[tuple[str, int, str, 
             table["weight", index, name, "bias_gradient_norm"] = norm(seen.bias_gradients[name])
         table["weight", index, name, "gradient_nonfinite"] = nonfinite(gradient)
         table["weight", index, name, "weight_norm"] = norm(weight)
+        table["weight", index, name, "weight_zeros"] = zeros(weight)
         table["weight", index, name, "weight_variance"] = scaled_variance(weight)
         table["weight", index, name, "weight_movement"] = norm(weight - initial[name]) / norm(initial[name])
     return table

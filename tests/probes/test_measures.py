@@ -19,6 +19,7 @@ MEASURES: dict[Callable[[Tensor], Tensor], Callable[[by_hand.Array], float]] = {
     measures.dead_units: by_hand.dead_units,
     measures.cosine: by_hand.cosine,
     measures.nonfinite: by_hand.nonfinite,
+    measures.zeros: by_hand.zeros,
     measures.scaled_variance: by_hand.scaled_variance,
 }
 

@@ -110,7 +110,8 @@ def test_module_1_is_the_input_and_weight_layers_count_from_1() -> None:
         "activation_norm", "activation_gradient_norm", "dead_units", "activation_cosine", "activation_nonfinite",
     }  # fmt: skip
     assert of_the_weight == {
-        "activation_norm", "gradient_norm", "gradient_nonfinite", "weight_norm", "weight_variance", "weight_movement",
+        "activation_norm", "gradient_norm", "gradient_nonfinite", "weight_norm", "weight_zeros", "weight_variance",
+        "weight_movement",
     }  # fmt: skip
     assert ("module", 1, "input", "activation_gradient_norm") not in found, "nothing flows back to the input"
     assert found["weight", 1, "linear_1", "activation_norm"] == found["module", 3, "relu_1", "activation_norm"]

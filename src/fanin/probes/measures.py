@@ -43,6 +43,16 @@ def dead_units(x: Tensor) -> Tensor:
     return widened(x.abs().amax(dim=-2) == 0).mean(dim=-1)
 
 
+def zeros(x: Tensor) -> Tensor:
+    """Share of entries that are 0; [..., B, F] -> [...] in [0, 1].
+
+    >>> import torch
+    >>> zeros(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+    tensor(0.7500, dtype=torch.float64)
+    """
+    return 1 - widened(torch.count_nonzero(x, dim=(-2, -1))) / (x.shape[-2] * x.shape[-1])
+
+
 def nonfinite(x: Tensor) -> Tensor:
     """Number of entries that are NaN or infinite; [..., B, F] -> [...].
 

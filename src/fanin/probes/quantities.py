@@ -101,6 +101,7 @@ TABLE = {
         Quantity("bias_gradient_norm", ("bias_gradient",), _norm),
         Quantity("gradient_nonfinite", ("gradient",), _nonfinite),
         Quantity("weight_norm", ("weight",), _norm),
+        Quantity("weight_zeros", ("weight",), each(measures.zeros)),
         Quantity("weight_variance", ("weight", "fan_in"), _variance),
         Quantity("weight_movement", ("weight", "initial", "initial_norm"), _movement),
         Quantity("update_ratio", ("updated", "weight"), _update_ratio),

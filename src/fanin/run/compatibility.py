@@ -139,12 +139,23 @@ def _check_optimizer(made: Recipe, model: nn.Module, examples: int, batch_size: 
     frozen = made.initializer.frozen(model)
     sizes = {name: one.numel() for name, one in model.named_parameters() if name not in frozen and one.requires_grad}
     made.factors.check(list(sizes), optimizer, decays=bool(made.method.decays))
+    name, method = type(optimizer).__name__, made.method
+    if method.proximals and not (
+        getattr(optimizer, "proximal", False) or getattr(optimizer, "thresholds_itself", False)
+    ):
+        allowed = f"false with {name}, whose steps have no length of their own"
+        fix = "take optimizer=sgd, momentum or adam, or coordinate_descent"
+        raise OptionError("regularizer.l1.proximal", True, allowed, fix)
     if not isinstance(optimizer, ObjectiveOptimizer):
         return
+    if optimizer.thresholds_itself and (bent := next((one for one in method.penalties if not one.smooth), None)):
+        kind = type(bent).__name__
+        raise UserError(
+            f"regularizer: {name} would stay at the kinks of {kind}; take regularizer.l1.proximal=true, or l2"
+        )
     trained = sum(sizes.values())
     with told_of("optimizer"):
         optimizer.check(trained, examples, batch_size)
-    name, method = type(optimizer).__name__, made.method
     if not method.clipping.neutral:
         raise UserError(f"clipping: {name} makes its step from more than the gradient; take clipping=none")
     if made.factors != Factors():

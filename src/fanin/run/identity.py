@@ -48,6 +48,7 @@ LATER: dict[str, Any] = {
     "probe.measures": None,
     "probe.redraws": None,
     "probe.spectrum": False,
+    "regularizer.l1.proximal": False,
     "trainer.gradient_check": 0,
 }
 """Keys of later versions, each with the value at which it leaves the hash as it was in earlier ones."""

@@ -62,7 +62,19 @@ def objective(own: TrainedModel, inputs: Tensor, targets: Tensor, again: Again) 
         replay=again,
         autocast=own.autocast,
         passes=own.passes,
+        thresholds=_thresholds(own),
     )
+
+
+def _thresholds(own: TrainedModel) -> Tensor | None:
+    """The strength of what is applied after the step, for each entry of theta: [P]; None where there is nothing."""
+    strength = sum(one.number for one in own.method.proximals)
+    if not own.method.proximals:
+        return None
+    weights = {id(one) for one in own.trained_weights.values()}
+    return torch.cat(
+        [torch.full_like(one.flatten(), strength * (id(one) in weights)) for one in own.parameters]
+    ).detach()
 
 
 def statistics_layers(model: nn.Module) -> Layers:

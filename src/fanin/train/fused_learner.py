@@ -126,7 +126,7 @@ class FusedLearner(Learner):
                 slopes = {key: None if held is None else held.clone() for key, held in slopes.items()}
             seen = self._observation(look, slopes, copy=copy)
         set_rates(self.optimizer, rates)
-        self._update(self._trained, self._trained_weights, self.optimizer.step)
+        self._update(self._trained, self._trained_weights, self.optimizer.step, self.optimizer)
         if self._average is not None:
             self._average.add(self.parameters | self.buffers)
         for run, state in self._halted.items():

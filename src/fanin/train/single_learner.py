@@ -184,6 +184,6 @@ class SingleLearner(Learner):
         step: Callable[[], object] = optimizer.step
         if isinstance(optimizer, ObjectiveOptimizer):
             step = partial(optimizer.step, objective(own, inputs, targets, again))
-        self._update(own.parameters, list(own.trained_weights.values()), step)
+        self._update(own.parameters, list(own.trained_weights.values()), step, optimizer)
         if own.average is not None:
             own.average.add(own.tensors)

@@ -13,7 +13,8 @@ from fanin.parts.averaging import Averaging, NoAveraging
 from fanin.parts.clipping import Clipping, NoClipping
 from fanin.parts.gradient_noise import GradientNoise, NoiseStream, NoNoise
 from fanin.parts.losses import CrossEntropy, Loss
-from fanin.parts.per_run import Number
+from fanin.parts.optimizers.base import GroupOptimizer
+from fanin.parts.per_run import Number, spread
 from fanin.parts.regularizers import Regularizer
 from fanin.torch_internals import foreach_add_, foreach_lerp_
 from fanin.train.stacked_tensors import common
@@ -29,6 +30,7 @@ class Method:
         loss: of the data; it is what is reported.
         smoothed: the loss whose gradient is taken: `loss` itself, or the same against smoothed targets.
         penalties: on the weights; their gradients are added to that of the loss.
+        proximals: penalties that are applied after the optimizer's step.
         sam: the gradient is taken a step uphill.
         clipping: of the gradient.
         noise: added to the gradient.
@@ -40,6 +42,7 @@ class Method:
     loss: Loss = field(default_factory=CrossEntropy)
     smoothed: Loss | None = None
     penalties: Sequence[Regularizer] = ()
+    proximals: Sequence[Regularizer] = ()
     sam: Regularizer | None = None
     clipping: Clipping = field(default_factory=NoClipping)
     noise: GradientNoise = field(default_factory=NoNoise)
@@ -71,7 +74,8 @@ class Method:
         return cls(
             loss=loss,
             smoothed=None if minimized is loss else minimized,
-            penalties=acting("pull"),
+            penalties=[one for one in acting("pull") if not one.proximal],
+            proximals=[one for one in acting("soften") if one.proximal],
             sam=next(iter(acting("displacement")), None),
             clipping=clipping,
             noise=noise,
@@ -111,6 +115,7 @@ class Update:
             return [(column[0], common([one.number for one in column], device)) for column in columns]
 
         self.penalties, self.decays, self.bounds = map(each, ("penalties", "decays", "bounds"))
+        self.proximals = each("proximals")
         self.clipping = None if first.clipping.neutral else first.clipping
         self.noises = noises
         factors = list(decay_factors)
@@ -121,13 +126,20 @@ class Update:
         """Whether the optimizer gets others than those of the loss."""
         return bool(self.penalties or self.clipping or self.noises)
 
-    def __call__(self, parameters: Sequence[Tensor], weights: Sequence[Tensor], step: Callable[[], object]) -> None:
+    def __call__(
+        self,
+        parameters: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        step: Callable[[], object],
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
         """From the gradients of the losses to new weights.
 
         Args:
             parameters: all that are trained, gradients in `.grad`: [R, ...] each or, of one run, without that axis.
             weights: those of them that are weight matrices or kernels.
             step: the optimizer's.
+            optimizer: whose step it is, for penalties that are applied after it.
         """
         if self.penalties:
             for weight in weights:
@@ -142,6 +154,8 @@ class Update:
         if self.decays:
             self.decay(self._stacked(weights))
         step()
+        if self.proximals and isinstance(optimizer, GroupOptimizer):
+            self.soften(optimizer, weights)
         if self.bounds:
             self.project(self._stacked(weights))
 
@@ -177,10 +191,28 @@ class Update:
             for factor, places in self._alike.items():
                 decay.before_step([weights[place] for place in places], factor * rate)
 
+    @torch.no_grad()
+    def soften(self, optimizer: GroupOptimizer, weights: Sequence[Tensor]) -> None:
+        """The proximal steps of penalties, as long as the optimizer's own, on weights that had a gradient."""
+        wanted = {id(weight) for weight in weights}
+        for group in optimizer.param_groups:
+            some = [one for one in group["params"] if id(one) in wanted and one.grad is not None]
+            for weight, length in zip(some, optimizer.lengths(group, some) if some else (), strict=True):
+                for penalty, strength in self.proximals:
+                    strong, long = (_like(one, weight) for one in (strength, length))
+                    penalty.soften(weight, strong * long)
+
     def project(self, weights: Sequence[Tensor]) -> None:
         """Bring the weights back into their bounds."""
         for bound, value in self.bounds:
             bound.after_step(weights, value)
+
+
+def _like(number: Number, weight: Tensor) -> Any:
+    """A number, one per run [R] or one per entry in the form that a weight [R, ...] is multiplied by."""
+    if isinstance(number, Tensor) and number.shape != weight.shape:
+        return spread(number, [weight])[0]
+    return number
 
 
 class Average:

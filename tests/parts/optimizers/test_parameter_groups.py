@@ -28,7 +28,7 @@ TORCHS = {
 
 def made(kind: Any, seed: int, decay: float = 0.02, factors: Factors = FACTORS) -> SingleLearner:
     """A learner of a network of four layers whose parameters have factors, with decoupled decay beside the step."""
-    model = model_of(Mlp, seed, dtype=torch.float64)
+    model = model_of(Mlp, seed, dtype=torch.float64, bias=True)
     optimizer = kind(
         factors.groups(model.named_parameters()), lr=0.1, **({"weight_decay": 0.3} if kind is AdamW else {})
     )
@@ -38,7 +38,7 @@ def made(kind: Any, seed: int, decay: float = 0.02, factors: Factors = FACTORS) 
 
 @pytest.mark.parametrize("kind", [SGD, AdamW])
 def test_a_run_is_that_of_torchs_groups(kind: Any) -> None:
-    learner, other = made(kind, 3), model_of(Mlp, 3, dtype=torch.float64)
+    learner, other = made(kind, 3), model_of(Mlp, 3, dtype=torch.float64, bias=True)
     rate = {"linear_1": 0.1, "linear_2": 1.0, "linear_3": 1.0, "linear_4": 1.0}
     decay = {"linear_1": 1.0, "linear_2": 0.0, "linear_3": 3.0, "linear_4": 1.0}
     groups = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -42,6 +42,20 @@ def scales(squares: list[Tensor], times: list[int], beta2: Number, eps: Number, 
         foreach_div_(roots, spread([parts[t] for t in times], roots))
     foreach_add_(roots, spread(eps, roots))
     return list(roots)
+
+
+def adam_lengths(optimizer: GroupOptimizer, numbers: dict[str, Any], params: list[Tensor]) -> list[Tensor]:
+    """a / (sqrt(v/(1 - beta2^t)) + eps), or a / (sqrt(v) + eps) without correction, after a step."""
+    times = [optimizer.state[param].get("step", 1) for param in params]
+    squares = optimizer.slots(params, "square")
+    below = scales(squares, times, numbers["beta2"], numbers["eps"], numbers["bias_correction"])
+    above = spread(numbers["lr"], below)
+    return [one.reciprocal_().mul_(rate) for one, rate in zip(below, _each(above, below), strict=True)]
+
+
+def _each(numbers: Any, like: list[Tensor]) -> list[Any]:
+    """A number of each tensor."""
+    return list(numbers) if isinstance(numbers, list) else [numbers] * len(like)
 
 
 def adam_step(optimizer: GroupOptimizer, numbers: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
@@ -84,6 +98,8 @@ class Adam(GroupOptimizer):
     tensor([0.9000, 1.1000])
     """
 
+    proximal: ClassVar[bool] = True
+
     def __init__(
         self,
         params: ParamsT,
@@ -99,3 +115,7 @@ class Adam(GroupOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """Both moments, then theta; t counts the steps in which the parameter had a gradient."""
         adam_step(self, group, params, grads)
+
+    def lengths(self, group: dict[str, Any], params: list[Tensor]) -> list[Any]:
+        """a over the root mean square of the gradients, entry by entry."""
+        return list(adam_lengths(self, group, params))

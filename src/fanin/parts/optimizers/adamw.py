@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import flag, number
-from fanin.parts.optimizers.adam import adam_step, moment_numbers
+from fanin.parts.optimizers.adam import adam_lengths, adam_step, moment_numbers
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.per_run import shrink, stackable
 
@@ -43,6 +43,8 @@ class AdamW(GroupOptimizer):
     tensor([0.8000])
     """
 
+    proximal: ClassVar[bool] = True
+
     def __init__(
         self,
         params: ParamsT,
@@ -64,3 +66,7 @@ class AdamW(GroupOptimizer):
         """The decay, then Adam's step."""
         shrink(params, group["lr"] * group["weight_decay"])
         adam_step(self, group, params, grads)
+
+    def lengths(self, group: dict[str, Any], params: list[Tensor]) -> list[Any]:
+        """Those of Adam's step."""
+        return list(adam_lengths(self, group, params))

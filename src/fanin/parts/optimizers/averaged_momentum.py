@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -38,12 +38,18 @@ class EmaMomentum(GroupOptimizer):
     tensor([0.9500])
     """
 
+    proximal: ClassVar[bool] = True
+
     def __init__(self, params: ParamsT, lr: float, beta: float = 0.9) -> None:
         super().__init__(params, {"lr": number("lr", lr, 0), "beta": number("beta", beta, 0, 1, open_high=True)})
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """u <- beta u + (1 - beta) g;  theta <- theta - a u."""
         add_multiple(params, self.averages(group, params, grads), -group["lr"])
+
+    def lengths(self, group: dict[str, Any], params: list[Tensor]) -> list[Any]:
+        """a: the mean of equal gradients is the gradient."""
+        return [group["lr"]] * len(params)
 
     def averages(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
         """u after this step, one for each parameter."""

@@ -20,6 +20,8 @@ class GroupOptimizer(torch.optim.Optimizer):
     """
 
     full_batch: ClassVar[bool] = False
+    proximal: ClassVar[bool] = False
+    """Whether `lengths` says how far it goes, so that a penalty can be applied after its step."""
     runs: int | None = None
 
     # torch wraps these to keep torch.compile out of them, and imports it for that: a second at every start.
@@ -30,6 +32,10 @@ class GroupOptimizer(torch.optim.Optimizer):
     @abstractmethod
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """Change the parameters of one group in place; group["lr"] is this step's learning rate."""
+
+    def lengths(self, group: dict[str, Any], params: list[Tensor]) -> list[Any]:
+        """What the last step multiplied a gradient by that stays as it is: a Number or a tensor for each parameter."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -41,6 +41,8 @@ class Momentum(GroupOptimizer):
     tensor([0.7500])
     """
 
+    proximal: ClassVar[bool] = True
+
     def __init__(self, params: ParamsT, lr: float, momentum: float = 0.9) -> None:
         defaults = {"lr": number("lr", lr, 0), "momentum": number("momentum", momentum, 0, 1, open_high=True)}
         super().__init__(params, defaults)
@@ -51,3 +53,7 @@ class Momentum(GroupOptimizer):
         foreach_mul_(velocities, spread(group["momentum"], velocities))
         add_multiple(velocities, grads, -group["lr"])
         foreach_add_(params, velocities)
+
+    def lengths(self, group: dict[str, Any], params: list[Tensor]) -> list[Any]:
+        """a / (1 - rho), where the velocity has settled."""
+        return [group["lr"] / (1 - group["momentum"])] * len(params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -45,6 +45,8 @@ class Nesterov(GroupOptimizer):
     tensor([0.8500])
     """
 
+    proximal: ClassVar[bool] = True
+
     def __init__(self, params: ParamsT, lr: float, momentum: float = 0.9) -> None:
         defaults = {"lr": number("lr", lr, 0), "momentum": number("momentum", momentum, 0, 1, open_high=True)}
         super().__init__(params, defaults)
@@ -56,3 +58,7 @@ class Nesterov(GroupOptimizer):
         add_multiple(velocities, grads, -group["lr"])
         add_multiple(params, grads, -group["lr"])
         add_multiple(params, velocities, group["momentum"])
+
+    def lengths(self, group: dict[str, Any], params: list[Tensor]) -> list[Any]:
+        """a / (1 - rho), where the velocity has settled."""
+        return [group["lr"] / (1 - group["momentum"])] * len(params)

@@ -41,6 +41,8 @@ class Objective:
         rows: [B], int64: where in the training set the batch's examples are, each at most once.
         train_inputs, train_targets: the training set, [N, ...] each, on the device.
         replay: makes a context in which forward passes draw what the training pass drew; see `replaying`.
+        thresholds: [P], the strength of an absolute-value penalty on each entry of theta, which `value` and the
+            gradients leave out; None: there is none.
         autocast: the lower precision of the forward pass, or None.
         chunk: examples in one pass over the training set.
         passes: (what tells passes of different cost apart, examples whose gradient is taken) -> a context in which
@@ -55,6 +57,7 @@ class Objective:
     train_targets: Tensor
     penalty: Callable[[], Tensor] | None = None
     rows: Tensor | None = None
+    thresholds: Tensor | None = None
     replay: Callable[[], AbstractContextManager[None]] = nullcontext
     autocast: torch.dtype | None = None
     chunk: int = 1000
@@ -215,6 +218,8 @@ class ObjectiveOptimizer(torch.optim.Optimizer):
 
     separates_examples: ClassVar[bool] = False
     """Whether it asks for the gradient of each example alone, and of one at most once a step."""
+    thresholds_itself: ClassVar[bool] = False
+    """Whether it minimizes with the objective's thresholds in it, and not with such a penalty in the gradient."""
     remembers_examples: ClassVar[bool] = False
     """Whether it remembers gradients at training examples as they are."""
 

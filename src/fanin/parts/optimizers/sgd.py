@@ -33,12 +33,18 @@ class SGD(GroupOptimizer):
     tensor([0.8000])
     """
 
+    proximal: ClassVar[bool] = True
+
     def __init__(self, params: ParamsT, lr: float) -> None:
         super().__init__(params, {"lr": number("lr", lr, 0)})
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         """theta <- theta - a g."""
         add_multiple(params, grads, -group["lr"])
+
+    def lengths(self, group: dict[str, Any], params: list[Tensor]) -> list[Any]:
+        """a."""
+        return [group["lr"]] * len(params)
 
 
 @stackable

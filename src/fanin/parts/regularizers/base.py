@@ -30,6 +30,10 @@ class Regularizer:
     """What `make` is given behind hidden layers, where it is above 0."""
     input_p: float = 0.0
     """What `make` is given on the inputs, where it is above 0."""
+    proximal: bool = False
+    """Whether its penalty is applied by `soften`, after the step, in place of `pull`."""
+    smooth: ClassVar[bool] = True
+    """Whether its penalty has a derivative everywhere."""
     monitor: str = "val_loss"
     """What `new`'s counter is given: a column of metrics.csv, such as val_loss or batch_loss."""
 
@@ -53,6 +57,16 @@ class Regularizer:
         Args:
             weights: of one run, of any shapes, or stacked ones [R, ...] where `number` differs from run to run.
             number: a float, or one per run: [R].
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def soften(weight: Tensor, threshold: Number | Tensor) -> None:
+        """The proximal step of the penalty on a weight, in place; the threshold is strength times the step's length.
+
+        Args:
+            weight: of any shape.
+            threshold: a float, or a tensor of its shape or that broadcasts to it.
         """
         raise NotImplementedError
 

@@ -28,7 +28,8 @@ WITHIN = (0.01, 0.99)
 """The quantiles that limit a scale: what lies beyond has the colour of the end, and the scale an arrow."""
 UNITS = {
     "activation_norm": "‖Z‖", "gradient_norm": "‖∂L/∂W‖", "update_ratio": "‖ΔW‖ / ‖W‖", "dead_units": "share",
-    "weight_movement": "‖W − W(0)‖ / ‖W(0)‖", "weight_variance": "n Var(W)", "weight_norm": "‖W‖",
+    "weight_zeros": "share", "weight_movement": "‖W − W(0)‖ / ‖W(0)‖", "weight_variance": "n Var(W)",
+    "weight_norm": "‖W‖",
 }  # fmt: skip
 
 

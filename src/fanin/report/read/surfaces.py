@@ -12,7 +12,7 @@ from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats, Profiles
 
 FEWEST_STEPS = 3  # before and after training is the figure of movement
-SHARES = ("dead_units", "activation_cosine", "activation_nonfinite", "gradient_nonfinite")
+SHARES = ("dead_units", "weight_zeros", "activation_cosine", "activation_nonfinite", "gradient_nonfinite")
 """Quantities of which 0 is a value: their means are arithmetic, their scale is linear."""
 
 
