@@ -40,6 +40,7 @@ LATER: dict[str, Any] = {
     "noise._target_": "fanin.parts.gradient_noise.NoNoise",
     "optimizer.decay_factors": None,
     "optimizer.factors": None,
+    "optimizer.inner": "sgd",
     "probe.band": "auto",
     "probe.batch_size": None,
     **{f"probe.curvature.{name}": value for name, value in LOOK.items()},

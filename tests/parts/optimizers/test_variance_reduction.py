@@ -73,6 +73,43 @@ def test_a_fixed_step_leads_to_the_minimum_linearly_where_sgd_stalls(
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("inner", "torchs"),
+    [
+        ("adam", lambda one: torch.optim.Adam(one, lr=0.05)),
+        ("rmsprop", lambda one: torch.optim.RMSprop(one, lr=0.05)),
+        ("adagrad", lambda one: torch.optim.Adagrad(one, lr=0.05)),
+    ],
+)
+def test_the_inner_step_is_torchs_with_the_estimate(
+    kind: Callable[..., ObjectiveOptimizer], inner: str, torchs: Callable[..., torch.optim.Optimizer]
+) -> None:
+    """The estimate is what the plain method moves by from the same point; halfway a copy goes on from the state."""
+    problem, plain = ridge(2), ridge(2)
+    own = {"every": 3} if kind is SVRG else {}
+    optimizer, estimator = kind(problem.parameters, lr=0.05, inner=inner, **own), kind(plain.parameters, lr=1.0, **own)
+    theta = nn.Parameter(problem.theta.clone())
+    oracle = torchs([theta])
+    for step in range(8):
+        rows = torch.arange(4) + 3 * step % 15
+        plain.run_pass().place(theta.detach())
+        plain.step(estimator, rows)
+        theta.grad = theta.detach() - plain.theta
+        oracle.step()
+        if step == 4:
+            again = kind(problem.parameters, lr=0.05, inner=inner, **own)
+            again.load_state_dict(optimizer.state_dict())
+            optimizer = again
+        problem.step(optimizer, rows)
+        torch.testing.assert_close(problem.theta, theta.detach(), rtol=1e-9, atol=1e-11)
+
+
+def test_an_inner_that_is_unknown_is_told() -> None:
+    with pytest.raises(OptionError, match=r"inner=adma: must be one of sgd, momentum, .*; did you mean adam"):
+        SVRG(ridge(0).parameters, lr=0.1, inner="adma")
+
+
+@BOTH
 def test_to_the_last_digit(kind: Callable[..., ObjectiveOptimizer]) -> None:
     ours, plain = ridge(0), ridge(0)
     goal = ridge_minimum(ours)

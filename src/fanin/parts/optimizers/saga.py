@@ -8,10 +8,11 @@ from torch.optim.optimizer import ParamsT
 
 from fanin.devices import widest
 from fanin.errors import OptionError, integer, number
-from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
+from fanin.parts.optimizers.inner_step import VarianceReduced
+from fanin.parts.optimizers.objective import Objective
 
 
-class SAGA(ObjectiveOptimizer):
+class SAGA(VarianceReduced):
     """Noise reduced by a table with one gradient for each training example, as of the last time it was seen.
 
     $v = mean_B (g_i(theta) - T_i) + mean_N T_i$ + gradient of the penalty;  $theta <- theta - a v$;  $T_i <- g_i$ for
@@ -23,6 +24,8 @@ class SAGA(ObjectiveOptimizer):
         params: what to optimize.
         lr: a, >= 0.
         max_table_entries: refuse a training set and a model whose table has more, >= 1; 1e8 are 400 MB in float32.
+        inner: whose step is made of v, with that optimizer's own defaults: sgd, which is $theta <- theta - a v$,
+            momentum, nesterov, adam, rmsprop or adagrad, whose scales then see less noise (Dubois-Taine et al. 2022).
 
     Raises:
         OptionError: a value is out of range.
@@ -31,9 +34,9 @@ class SAGA(ObjectiveOptimizer):
     separates_examples: ClassVar[bool] = True
     remembers_examples: ClassVar[bool] = True
 
-    def __init__(self, params: ParamsT, lr: float, max_table_entries: int = 100_000_000) -> None:
+    def __init__(self, params: ParamsT, lr: float, max_table_entries: int = 100_000_000, inner: str = "sgd") -> None:
         limit = integer("max_table_entries", max_table_entries, 1)
-        super().__init__(params, {"lr": number("lr", lr, 0), "max_table_entries": limit})
+        super().__init__(params, {"lr": number("lr", lr, 0), "max_table_entries": limit}, inner)
 
     def check(self, parameters: int, examples: int, batch_size: int) -> None:
         """The table must fit."""
@@ -55,7 +58,7 @@ class SAGA(ObjectiveOptimizer):
         step = objective.pass_gradient() - old.mean(0) + mean.to(theta.dtype)
         table[rows] = new
         mean += (new - old).to(mean.dtype).sum(0) / len(table)  # float64: its roundings add up over the whole training
-        objective.place(theta - group["lr"] * step)
+        self.take(group, objective, theta, step)
 
     def _start(self, objective: Objective) -> None:
         x, y = objective.train_inputs, objective.train_targets

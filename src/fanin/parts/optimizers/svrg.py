@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 from torch.optim.optimizer import ParamsT
 
 from fanin.errors import integer, number
-from fanin.parts.optimizers.objective import Objective, ObjectiveOptimizer
+from fanin.parts.optimizers.inner_step import VarianceReduced
+from fanin.parts.optimizers.objective import Objective
 
 
-class SVRG(ObjectiveOptimizer):
+class SVRG(VarianceReduced):
     """Stochastic variance reduced gradient: noise that vanishes as theta and a snapshot s of it near the minimum.
 
     $v = g_B(theta) - g_B(s) + g(s)$;  $theta <- theta - a v$;  $s <- theta$ every so many steps, beginning with the
@@ -23,6 +24,8 @@ class SVRG(ObjectiveOptimizer):
         lr: a, >= 0.
         every: steps from a snapshot to the next, >= 1; None: an epoch, the floor(N/B) whole batches of the
             training set.
+        inner: whose step is made of v, with that optimizer's own defaults: sgd, which is $theta <- theta - a v$,
+            momentum, nesterov, adam, rmsprop or adagrad, whose scales then see less noise (Dubois-Taine et al. 2022).
 
     Raises:
         OptionError: a value is out of range.
@@ -30,9 +33,9 @@ class SVRG(ObjectiveOptimizer):
 
     remembers_examples: ClassVar[bool] = True
 
-    def __init__(self, params: ParamsT, lr: float, every: int | None = None) -> None:
+    def __init__(self, params: ParamsT, lr: float, every: int | None = None, inner: str = "sgd") -> None:
         defaults = {"lr": number("lr", lr, 0), "every": every if every is None else integer("every", every, 1)}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, inner)
 
     def update(self, group: dict[str, Any], objective: Objective) -> None:
         """A new snapshot if it is time, then the corrected step."""
@@ -46,4 +49,4 @@ class SVRG(ObjectiveOptimizer):
             objective.place(memory["snapshot"])
             estimate = objective.pass_gradient() - objective.gradient() + memory["mean"]
         memory["age"] = age + 1
-        objective.place(theta - group["lr"] * estimate)
+        self.take(group, objective, theta, estimate)
