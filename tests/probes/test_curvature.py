@@ -139,6 +139,8 @@ def test_the_noise_scale_is_that_of_a_hand_computation() -> None:
     assert found.noise_scale == pytest.approx(float(scatter / (mean @ mean - scatter / 9)))
     assert found.signal_to_noise == pytest.approx(float((mean.square() / gradients.var(0)).mean()))
     assert math.isnan(gradient_noise([gradients[:1]]).noise_scale)
+    gradients[3, 2] = torch.nan
+    assert math.isnan(gradient_noise(gradients.split(4)).noise_scale)
 
 
 def test_wrong_settings_are_told_in_one_line() -> None:

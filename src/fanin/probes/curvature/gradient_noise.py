@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ class GradientNoise:
 
     Args:
         noise_scale: $tr(Sigma)/|G|^2$ of the examples' covariance Sigma and the true gradient G: the batch size at
-            which noise and gradient are equally large. nan with one example, inf where no gradient can be told.
+            which noise and gradient are equally large. nan with one example or where a gradient is not finite, inf
+            where no gradient can be told.
         signal_to_noise: the mean over parameters of $G_j^2/Sigma_jj$.
     """
 
@@ -45,6 +47,8 @@ def gradient_noise(gradients: Iterable[Tensor]) -> GradientNoise:
         return GradientNoise(torch.nan, torch.nan)
     variance = ((squares - count * mean.square()) / (count - 1)).clamp(min=0)
     scatter, square = float(variance.sum()), float(mean.square().sum())
+    if not math.isfinite(square + scatter):
+        return GradientNoise(torch.nan, torch.nan)
     signal = square - scatter / count
     there = variance > torch.finfo(variance.dtype).eps * mean.square()
     ratio = float((mean.square()[there] / variance[there]).mean()) if bool(there.any()) else torch.inf
