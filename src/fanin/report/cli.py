@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fanin.errors import UserError, file_line
-from fanin.process import run_command
+from fanin.process import cores, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             style, pages = arguments.style, arguments.run_pages
             report = write_report(
                 folders, arguments.out, keys, formats=formats, style=style, run_pages=pages, by=_asked(arguments),
-                where=arguments.where,
+                where=arguments.where, processes=cores(),
             )  # fmt: skip
             print_study(report, console)
             out, stem = report.out, "table"

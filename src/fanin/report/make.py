@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,35 +19,29 @@ from fanin.record.summary import Row, rewrite_summary, rows_of, write_summary
 from fanin.report.answers.answer import Answer, answers_of
 from fanin.report.answers.words import told, write_answers
 from fanin.report.claim import Judged, judge, only, table_of
-from fanin.report.figures.best import best_figure
-from fanin.report.figures.by_axis import axes_figure
-from fanin.report.figures.confusion import confusion_figure
-from fanin.report.figures.curvature import sharpness_figure
-from fanin.report.figures.depth import movement_figure, study_figure, theory_words
+from fanin.report.figures.depth import theory_words
 from fanin.report.figures.roles import Asked, values_of
-from fanin.report.figures.saving import save
-from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look
-from fanin.report.figures.surface import surfaces_figure
+from fanin.report.figures.together import Job, drawing
+from fanin.report.pictures import pictures
 from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
 from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
-from fanin.report.read.series import Metrics, Profiles
 from fanin.report.read.where import chosen, where_of
 from fanin.report.run_pages import write_run_page
 from fanin.report.search.told import SearchTold, search_told
 from fanin.report.seed_events import write_best, write_seeds
 from fanin.report.theory_events import write_tensorboard
 from fanin.report.write.formats import Grid, formats_there, write_formats
-from fanin.report.write.page import MOST_PICTURED, Report, name_of, write_page
+from fanin.report.write.page import Report, write_page
 from fanin.report.write.tables import metric_cells, study_rows, write_table_markdown
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PATIENCE = 600.0
 """Seconds to wait for another report in the same place."""
+
+MANY = 50
+"""Runs from which on figures are worth processes of their own."""
 
 
 def write_report(
@@ -62,6 +57,7 @@ def write_report(
     numbers_only: bool = False,
     by: Asked | None = None,
     where: Sequence[str] = (),
+    processes: int = 1,
 ) -> Report:
     """Read all runs at or below the folders and write the report; an earlier one in its place is replaced.
 
@@ -79,6 +75,7 @@ def write_report(
         by: what panels and colours of the figures go by; None for what the sweep suggests.
         where: of the runs those that have these values, "key=value,value" each.
         numbers_only: leave figures and TensorBoard's files as an earlier report has drawn them.
+        processes: that draw figures and pages of runs at once, at most, see figures.together.
 
     Raises:
         UserError: no runs, a path that is no folder, an unknown key to group by, or of `by` or `where`.
@@ -86,7 +83,15 @@ def write_report(
     """
     place = grid_of(folders)[0] / "report" if out is None else out.resolve()
     how = _How(
-        redraw and not numbers_only, out, style, reader or Reader(), numbers_only, run_pages, by or Asked(), where
+        redraw and not numbers_only,
+        out,
+        style,
+        reader or Reader(),
+        numbers_only,
+        run_pages,
+        by or Asked(),
+        where,
+        processes,
     )
     new = not place.exists()
     place.mkdir(parents=True, exist_ok=True)
@@ -111,6 +116,7 @@ class _How(NamedTuple):
     run_pages: bool
     by: Asked
     where: Sequence[str]
+    processes: int
 
 
 def _write_report(
@@ -150,38 +156,46 @@ def _write_report(
     mark = "" if figures else fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
     if figures is None and not how.redraw:
         figures = drawn_before(out, mark)
+    jobs: dict[str, Job] = {}
+    drawn = list(figures or ())
     if figures is None:
         forget(out)
-        figures = _draw(sheet, runs, profiles, metrics, studies, out, how.style, search, answers, by.x)
-        remember(out, mark, figures)
-    said = told(answers, configurations)
-    rows = study_rows(runs, configurations)
-    table = table_of(rows, only(studies, runs), runs, configurations)
-    tables = [out / "table.csv", out / "table.md", out / "claims.csv"][: 3 if claims else 2]
-    write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
-    write_table_markdown(tables[1], sheet.title, rows, table, [claim for _, claim in claims], task_of(runs), said)
-    grids = [Grid(sheet.title, table.header, table.rows)]
-    grids += [Grid("final metrics", *cells)] if (cells := metric_cells(rows, task_of(runs)))[0] else []
-    grids += [grid for one in said for grid in one.grids]
-    tables += write_formats(formats, out, "table", grids, rows)
-    judged = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
-    (out / "claims.csv").unlink(missing_ok=True)  # of an earlier report
-    if claims:
-        write_table(tables[2], names(CLAIMS), judged)
-    tables += write_answers(out, answers)
-    tables += search.tables(out) if search is not None else []
-    summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=how.asked is not None)
+        with look(how.style):  # what a study says of its figure is for the page
+            drawn += [path for one in studies for path in one.draw(out)]
+        jobs = pictures(sheet, runs, profiles, metrics, studies, out, how.style, search, answers, by.x)
+    with drawing(jobs, how.processes if len(runs) >= MANY else 1) as finished:
+        said = told(answers, configurations)
+        rows = study_rows(runs, configurations)
+        table = table_of(rows, only(studies, runs), runs, configurations)
+        tables = [out / "table.csv", out / "table.md", out / "claims.csv"][: 3 if claims else 2]
+        write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
+        write_table_markdown(tables[1], sheet.title, rows, table, [claim for _, claim in claims], task_of(runs), said)
+        grids = [Grid(sheet.title, table.header, table.rows)]
+        grids += [Grid("final metrics", *cells)] if (cells := metric_cells(rows, task_of(runs)))[0] else []
+        grids += [grid for one in said for grid in one.grids]
+        tables += write_formats(formats, out, "table", grids, rows)
+        judged = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
+        (out / "claims.csv").unlink(missing_ok=True)  # of an earlier report
+        if claims:
+            write_table(tables[2], names(CLAIMS), judged)
+        tables += write_answers(out, answers)
+        tables += search.tables(out) if search is not None else []
+        summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=how.asked is not None)
+        if not how.numbers_only:
+            write_seeds(out, configurations, metrics, profiles)
+            write_best(out, configurations, values, metrics, profiles)
+        drawn += finished()
+    if figures is None:
+        remember(out, mark, drawn)
     if not how.numbers_only:
-        write_tensorboard(out, configurations, profiles, figures)
-        write_seeds(out, configurations, metrics, profiles)
-        write_best(out, configurations, values, metrics, profiles)
+        write_tensorboard(out, configurations, profiles, drawn)
     notes += [note for one in studies for note in one.notes]
     notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
     report = Report(
         title=sheet.title, setting=sheet.setting, grid=grid, out=out, summary=pd.DataFrame(summary),
         summary_path=summary_path, study=pd.DataFrame(rows, dtype=object), table=table,
         claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
-        tables=tables, figures=figures, index=out / "index.html", notes=notes, answers=said, search=searched,
+        tables=tables, figures=drawn, index=out / "index.html", notes=notes, answers=said, search=searched,
         rungs=search.rungs() if search is not None else None,
     )  # fmt: skip
     if runs[0].folder == grid:  # the run that was asked for
@@ -189,8 +203,9 @@ def _write_report(
             report, run_page=write_run_page(runs[0], how.style, back=report.index, folder=how.asked and out)
         )
     elif how.run_pages:
-        for run in runs:
-            write_run_page(run, how.style, back=report.index)
+        pages = {str(run.folder): partial(_page, run, how.style, report.index) for run in runs}
+        with drawing(pages, how.processes) as finished:
+            finished()
     write_page(report, rows, runs, theory=theory_words(sheet, profiles))
     return report
 
@@ -224,38 +239,8 @@ def _searched(
     return search.lines(runs[configurations[best.place].members[0]].folder.name)
 
 
-def _draw(
-    sheet: Sheet,
-    runs: Sequence[Run],
-    profiles: Profiles,
-    metrics: Metrics,
-    studies: Sequence[Judged],
-    out: Path,
-    style: str,
-    search: SearchTold | None,
-    answers: Sequence[Answer],
-    x: str,
-) -> list[Path]:
-    """Draw what there is data for, studies' own figures first."""
-    study = only(studies, runs)
-    usual = study is None or study.study.profiles
-    with look(style):
-        drawn = {one.experiment: one.draw(out) for one in studies}
-        figures: dict[str, Figure | None] = {}
-        for number, one in enumerate(answers[:MOST_PICTURED], 1):
-            figures[name_of("best", number)] = best_figure(sheet, one)
-            figures[name_of("axes", number)] = axes_figure(sheet, one)
-        figures |= {
-            **(search.figures(sheet) if search is not None else {}),
-            "study": study_figure(sheet, runs, profiles, metrics) if usual else None,
-            "movement": movement_figure(sheet, runs, profiles),
-            "curves": curves_figure(sheet, runs, metrics, x),
-            "surfaces": surfaces_figure(sheet, runs, profiles),
-            "curvature": sharpness_figure(sheet, runs, metrics),
-            "confusion": confusion_figure(sheet, runs),
-        }
-        drawn |= {name: save(figure, out, name) for name, figure in figures.items() if figure is not None}
-    return [path for paths in drawn.values() for path in paths]
+def _page(run: Run, style: str, back: Path) -> list[Path]:
+    return [write_run_page(run, style, back=back)]
 
 
 def _write_summary(

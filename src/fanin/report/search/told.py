@@ -49,24 +49,23 @@ class SearchTold:
     shares: list[Importance]
     good: list[Importance]
 
-    def figures(self, sheet: Sheet) -> dict[str, Figure | None]:
-        """By name."""
+    def figures(self, sheet: Sheet) -> dict[str, Callable[[], Figure | None]]:
+        """What draws each, by name."""
         metric, sign = self.metrics[0], float(self.signs[0])
         if not self.rows:
             return {
-                "importance": figures.importance_figure(sheet, self.shares, self.good),
-                "parallel": figures.parallel_figure(sheet, self.found, metric, sign),
+                "importance": lambda: figures.importance_figure(sheet, self.shares, self.good),
+                "parallel": lambda: figures.parallel_figure(sheet, self.found, metric, sign),
             }
         if len({row.steps for row in self.rows}) > 1:
             metric += f" after {counted(self.found.steps, 'step')}"
         many = len(self.metrics) > 1
-        drawn: dict[str, Callable[[], Figure | None]] = {
+        return {
             "pareto": lambda: figures.pareto_figure(sheet, self.found, self.metrics, self.signs),
             "search": lambda: figures.search_figure(sheet, self.found, metric, sign, self.shares, self.good),
             "parallel": lambda: figures.parallel_figure(sheet, self.found, metric, sign),
             "rungs": lambda: None if many else figures.rungs_figure(sheet, self.rows, self.metrics[0]),
         }
-        return {name: draw() for name, draw in drawn.items()}
 
     @property
     def sought(self) -> tuple[str, bool] | None:
