@@ -11,8 +11,6 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from fanin.process import begin_peak_memory, most_memory
-
 ACCELERATORS = ("cuda", "xpu", "mps")
 """Kinds of accelerators that a run may compute on, as torch calls them; cuda is AMD's ROCm, too."""
 
@@ -63,24 +61,6 @@ def own_memory(device: torch.device) -> int | None:
 def own_free_memory(device: torch.device) -> int | None:
     """Bytes of them that are free."""
     return None if device.type not in VISIBLE else int(torch.get_device_module(device).mem_get_info(device)[0])
-
-
-def begin_peak(device: torch.device) -> None:
-    """Count the most memory that this process holds on a device anew from here, see `peak_memory`."""
-    if device.type in VISIBLE:
-        torch.get_device_module(device).reset_peak_memory_stats(device)
-    else:
-        begin_peak_memory()
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """The most bytes that this process has held on a device, on a CPU in main memory; None if nobody tells.
-
-    Since `begin_peak`, where the system can count anew.
-    """
-    if device.type in VISIBLE:
-        return int(torch.get_device_module(device).max_memory_allocated(device))
-    return most_memory() if device.type == "cpu" else None
 
 
 def visible_device(device: int, visible: str | None) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from fanin.errors import UserError, file_line
+from fanin.cli.ending import ended
+from fanin.errors import UserError
 from fanin.process import run_command
 from fanin.report.cli import Parser
 
@@ -58,14 +58,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, or 1 for a mistake, told in one line."""
     arguments = parser().parse_args(argv)
-    try:
+
+    def work() -> None:
         _checked(arguments)
         _make(arguments)
-    except (UserError, OSError) as error:
-        message = file_line(error) if isinstance(error, OSError) else str(error)
-        print(f"fanin-landscape: {' '.join(message.split())}", file=sys.stderr)
-        return 1
-    return 0
+
+    return ended("fanin-landscape", work)
 
 
 def command() -> NoReturn:

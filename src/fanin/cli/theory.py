@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fanin.cli.ending import ended
 from fanin.errors import UserError
 from fanin.process import run_command
 from fanin.report.cli import Parser
@@ -44,7 +45,8 @@ def main() -> int:
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
-    try:
+
+    def work() -> None:
         figure = arguments.figure
         if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
             raise UserError(f"--figure {figure}: must end in .png, .svg or .pdf")
@@ -60,14 +62,14 @@ def main() -> int:
                 raise UserError("--figure: draws plain chains of fully connected layers; leave it out for this recipe")
             draw_phase(theory.activation, theory.point, theory.critical, theory.law, figure)
             print(f"figure      {figure}", file=sys.stderr if arguments.json else sys.stdout)
-    except Exception as error:
+
+    def told(error: Exception) -> str | None:
         if wants_traceback:
-            raise
-        mistakes = f"--figure: {error.strerror}: {error.filename}" if isinstance(error, OSError) else ""
-        for line in (mistakes or one_line(error, sys.argv[1:])).splitlines():
-            print(f"fanin-theory: {line}", file=sys.stderr)
-        return 1
-    return 0
+            return None
+        return f"--figure: {error.strerror}: {error.filename}" if isinstance(error, OSError) else one_line(error, typed)
+
+    typed = sys.argv[1:]
+    return ended("fanin-theory", work, told)
 
 
 def command() -> NoReturn:

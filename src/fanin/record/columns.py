@@ -6,6 +6,7 @@ that does not apply is an empty cell in a CSV file and null in JSON; one that is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -155,6 +156,18 @@ HISTOGRAMS = (
     Column("count_1", "how many lie in the first of 30 bins of equal width from low to high; count_2, ..., count_30"),
 )
 """histograms.csv, with `probe.histograms`: a row for each look, layer and what it is of, on the fixed batch."""
+
+ENSEMBLE = (
+    Column("members", "how many members an ensemble has"),
+    Column("ensembles", "over how many ensembles of that size the numbers are means"),
+    Column("error", "the share of wrong answers"),
+    Column("low", "the lower end of its 95 % interval over examples"),
+    Column("high", "the upper end"),
+    Column("least", "the error of the best of these ensembles"),
+    Column("most", "that of the worst"),
+    Column("loss", "minus the logarithm of the mean probability of the true class"),
+)
+"""ensemble/ensemble.csv, of fanin-ensemble: a row for each number of members."""
 
 CURVATURE = (
     Column("step", "updates made before the look"),
@@ -341,6 +354,9 @@ RUN_FILES = (
     "gradient_check.csv", "run.log", ".lock", ".hydra", "checkpoints",
 )  # fmt: skip
 """The files of a run's folder, beside TensorBoard's events.out.tfevents.*."""
+
+SNAPSHOT = re.compile(r"step_\d+\.pt")
+"""Names of the files in checkpoints/ that `trainer.snapshots` keeps: weights after so many steps."""
 
 CHECKPOINTS = ("last.pt", "best.pt")
 """The files in its checkpoints/: where the same command resumes, and the weights with the best validation."""

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from fanin.record.atomic_files import read_json, write_atomically, write_json
 from fanin.record.checkpoint_file import sealed
-from fanin.record.columns import CHECKPOINTS, FINISHED, RUN_FILES, STATES
+from fanin.record.columns import CHECKPOINTS, FINISHED, RUN_FILES, SNAPSHOT, STATES
 
 EVENTS = re.compile(r"events\.out\.tfevents\.\d+\..+\.\d+\.\d{6}")
 """The names of our event files; those of torch's SummaryWriter end in a number without leading zeros."""
@@ -178,6 +178,7 @@ class RunFolder:
             "trajectory.csv",
             "histograms.csv",
             "gradient_check.csv",
+            "scores.npz",
         )
         for name in ("result.json", *tables):
             (self.path / name).unlink(missing_ok=True)
@@ -204,4 +205,5 @@ class RunFolder:
 
 def _is_ours(name: str, ours: Collection[str]) -> bool:
     """Whether a file is one of ours, or what a killed writer has left of it (see `write_atomically`)."""
-    return name in ours or (name.startswith(".") and name[1:-9] in ours)
+    names = (name, name[1:-9]) if name.startswith(".") else (name,)
+    return any(one in ours or (ours is CHECKPOINTS and SNAPSHOT.fullmatch(one)) for one in names)

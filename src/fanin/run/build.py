@@ -112,6 +112,25 @@ def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtyp
     return _data_sets.get(there, lambda: _data_sets.get(key, load).to(device, dtype, indices=indices))
 
 
+def load_inputs(
+    cfg: DictConfig | Options, inputs: torch.Tensor, device: torch.device, dtype: torch.dtype, *, indices: bool = False
+) -> torch.Tensor:
+    """Further examples of a configuration's data set as its network takes them: mapped as its test part is.
+
+    Args:
+        cfg, device, dtype, indices: see `load_data`.
+        inputs: [N, ...] as the data set has them before preprocessing.
+    """
+    options = options_of(cfg)
+    with told_of("data"), own_fault("data"):
+        known = check_dataset("data", make("data", options["data"]).load())
+    given = inputs.to(known.test_x.dtype).reshape(-1, *known.input_shape)
+    data = replace(known, test_x=given, test_y=known.test_y.new_zeros(len(given)))
+    with told_of("preprocess"), own_fault("preprocess"):
+        mapped = check_dataset("preprocess", make("preprocess", options["preprocess"])(data))
+    return mapped.to(device, dtype, indices=indices).test_x
+
+
 def _bytes(data: Dataset) -> int:
     """Of its largest parts."""
     return sum(part.nbytes for part in (data.train_x, data.val_x, data.test_x))

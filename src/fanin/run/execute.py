@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from fanin.devices import begin_peak
 from fanin.errors import UserError
 from fanin.parts.data import Dataset
 from fanin.record.columns import GRADIENT_CHECK, names
@@ -32,6 +31,7 @@ from fanin.train.fused_learner import FusedLearner
 from fanin.train.gradient_check import check_gradient, told_of_blocks
 from fanin.train.learner import Batch, Learner
 from fanin.train.loop import Interrupted, Loop
+from fanin.train.peak_memory import begin_peak
 from fanin.train.run_state import Run, State
 from fanin.train.single_learner import SingleLearner
 from fanin.train.trained_model import TrainedModel

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from fanin.errors import UserError
@@ -26,6 +26,7 @@ class Trained:
 
     Attributes:
         folder: the run's.
+        options: its configuration.
         recipe: its options.
         data: preprocessed.
         model: with the weights that the run ended with, in evaluation mode.
@@ -34,6 +35,7 @@ class Trained:
     """
 
     folder: Path
+    options: DictConfig
     recipe: Recipe
     data: Dataset
     model: nn.Module
@@ -41,12 +43,13 @@ class Trained:
     digest: str
 
 
-def trained_run(folder: Path, precision: str | None = None) -> Trained:
+def trained_run(folder: Path, precision: str | None = None, checkpoint: str = "last") -> Trained:
     """The network with the weights that the run in a folder ended with, and what it was trained on.
 
     Args:
         folder: of the run.
         precision: of weights and data; None for the run's own.
+        checkpoint: whose weights; "last" for those that the run ended with.
 
     Raises:
         UserError: there is no configuration or no checkpoint, or they do not fit.
@@ -65,7 +68,7 @@ def trained_run(folder: Path, precision: str | None = None) -> Trained:
     initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     digest = "initial"
     if run.steps or not run.result:
-        path = folder / "checkpoints" / "last.pt"
+        path = folder / "checkpoints" / f"{checkpoint}.pt"
         weights = _weights(path)
         digest = path.read_bytes()[-8:].decode(errors="replace")
         try:
@@ -73,7 +76,7 @@ def trained_run(folder: Path, precision: str | None = None) -> Trained:
         except RuntimeError as error:
             told = " ".join(str(error).split())
             raise UserError(f"{folder}: its checkpoint does not fit the network now: {told}") from None
-    return Trained(folder, made, data, model.eval(), initial, digest)
+    return Trained(folder, options, made, data, model.eval(), initial, digest)
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from fanin.devices import peak_memory
 from fanin.parts.data import Dataset
 from fanin.probes.histograms import histogram_tags, measure_histograms
 from fanin.probes.jacobians import SPECTRUM
@@ -22,6 +21,7 @@ from fanin.train.batches import Batches
 from fanin.train.curvature_record import CurvatureRecord
 from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
 from fanin.train.learner import Batch, Learner
+from fanin.train.peak_memory import peak_memory
 from fanin.train.run_state import Run, State
 from fanin.train.settings import Trainer
 
@@ -123,6 +123,8 @@ class Loop(Generic[R]):
                 tic = self.paused(tic, partial(self.decide, evaluated=evaluate))
                 if not self.runs:
                     return
+            if self.snapshot_due(done):
+                self.snapshot(done)
             if self.checkpoint_due(done) and not last:
                 self.checkpoint(done)
         self.finish()
@@ -325,6 +327,17 @@ class Loop(Generic[R]):
         for index, run in enumerate(self.runs):
             run.spent = self.spent_by(index)
             self.ended(run)
+
+    def snapshot_due(self, done: int) -> bool:
+        """Whether a part of the training ends here whose weights are kept: step t ends part floor(t parts / steps)."""
+        parts, steps = self.trainer.snapshots, self.steps
+        return done * parts // steps > (done - 1) * parts // steps
+
+    def snapshot(self, done: int) -> None:
+        """Keep the weights of every run as they are evaluated, under the step."""
+        for index, run in enumerate(self.runs):
+            weights = {"model": self.learner.best_weights(index)}
+            run.recorder.folder.save(f"step_{done}", partial(torch.save, weights))
 
     def spent_by(self, index: int) -> dict[str, float | None]:
         """What a run has taken: its memory in bytes, what its passes were."""

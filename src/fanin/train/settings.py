@@ -27,6 +27,9 @@ class Trainer:
         eval_train: evaluate the whole training part as well, at the same steps: columns train_loss and train_error.
         checkpoint_every: steps between two checkpoints; null for once an epoch, but not within 10 s of the last; 0 for
             the end only.
+        snapshots: keep the weights at the ends of so many parts of equal length, as checkpoints/step_N.pt, for
+            `fanin-ensemble --snapshots`: with a schedule of warm restarts whose cycles are these parts, a snapshot
+            ensemble (Huang et al. 2017); 0 keeps none.
         target_error: stop as soon as the error of training batches, mean over the last `target_window`, is at most
             this; looked at when a row is logged. null never stops.
         target_window: batches of that mean; null for an epoch.
@@ -46,6 +49,7 @@ class Trainer:
     eval_every: int | None = None
     eval_train: bool = False
     checkpoint_every: int | None = None
+    snapshots: int = 0
     target_error: float | None = None
     target_window: int | None = None
     stop_when_diverged: bool = True
@@ -60,6 +64,7 @@ class Trainer:
         if self.steps is not None:
             integer("steps", self.steps, 0)
         integer("log_every", self.log_every, 1)
+        integer("snapshots", self.snapshots, 0)
         if integer("gradient_check", self.gradient_check, 0) and self.precision != "float64":
             raise OptionError(
                 "precision", self.precision, "float64 with trainer.gradient_check", "or debug=gradient_check"
