@@ -351,7 +351,7 @@ RESULT = (
 
 RUN_FILES = (
     "status.json", "result.json", "metrics.csv", "profiles.csv", "curvature.csv", "trajectory.csv", "histograms.csv",
-    "gradient_check.csv", "run.log", ".lock", ".hydra", "checkpoints",
+    "gradient_check.csv", "scores.npz", "run.log", ".lock", ".hydra", "checkpoints",
 )  # fmt: skip
 """The files of a run's folder, beside TensorBoard's events.out.tfevents.*."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fanin.record.run_files import read_into
+from fanin.report.figures.class_curves import class_curves_figure
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.curvature import curvature_figure
 from fanin.report.figures.depth import movement_figure, study_figure
@@ -66,6 +67,7 @@ def _draw(run: Run, profiles: Profiles, metrics: Metrics, folder: Path, style: s
             "histograms": ridges_figure(sheet, read_histograms(run.folder, run.notes)),
             "curvature": curvature_figure(sheet, run, read_curvature(run.folder, run.notes), metrics),
             "confusion": confusion_figure(sheet, runs),
+            "classes": class_curves_figure(sheet, run, folder),
         }
         drawn = [save(figure, folder, f"run_{name}") for name, figure in figures.items() if figure is not None]
     return [path for paths in drawn for path in paths]

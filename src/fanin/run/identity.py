@@ -51,6 +51,7 @@ LATER: dict[str, Any] = {
     "probe.spectrum": False,
     "regularizer.l1.proximal": False,
     "trainer.gradient_check": 0,
+    "trainer.scores": False,
     "trainer.snapshots": 0,
 }
 """Keys of later versions, each with the value at which it leaves the hash as it was in earlier ones."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from fanin.parts.data import Dataset
 from fanin.probes.histograms import histogram_tags, measure_histograms
 from fanin.probes.jacobians import SPECTRUM
 from fanin.probes.probe import Label, Measured, Probe, curve_tags, measure_curves, measure_profile
+from fanin.record.atomic_files import write_atomically
 from fanin.train import checkpoints
 from fanin.train.batches import Batches
 from fanin.train.curvature_record import CurvatureRecord
@@ -314,6 +316,8 @@ class Loop(Generic[R]):
             run.row = {**self.place(index, run.step), "seconds": run.seconds}
         if self.steps > 0 or self.evaluates:
             evaluate_finally(self.learner, self.runs, self.parts, rows, self.in_training, classifies=self.classifies)
+        if self.trainer.scores and self.classifies:
+            self.keep_scores()
         if self.steps > 0:
             if self.probe.trajectory:
                 self.trajectory(self.runs[0].step)
@@ -348,6 +352,15 @@ class Loop(Generic[R]):
             "peak_memory": peak_memory(self.batches.inputs.device),
             **{name: place[name] for name in ("examples", "gradients", "flops")},
         }
+
+    def keep_scores(self) -> None:
+        """Write what every run's network puts out for the parts that it was not trained on."""
+        parts = {name: part for name, part in self.parts.items() if name != "train" and len(part[0])}
+        outputs = {name: self.learner.predict(part[0]).cpu().numpy() for name, part in parts.items()}
+        for index, run in enumerate(self.runs):
+            kept = {f"{name}_scores": outputs[name][index] for name in parts}
+            kept |= {f"{name}_targets": part[1].cpu().numpy() for name, part in parts.items()}
+            write_atomically(run.recorder.folder.path / "scores.npz", partial(np.savez, **kept))
 
     def checkpoint_due(self, done: int) -> bool:
         """Whether a checkpoint is due now; one an epoch also has to wait until the last is some seconds old."""

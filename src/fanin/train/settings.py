@@ -30,6 +30,8 @@ class Trainer:
         snapshots: keep the weights at the ends of so many parts of equal length, as checkpoints/step_N.pt, for
             `fanin-ensemble --snapshots`: with a schedule of warm restarts whose cycles are these parts, a snapshot
             ensemble (Huang et al. 2017); 0 keeps none.
+        scores: keep the outputs for the validation and the test part in scores.npz, of which the run's page draws ROC,
+            precision and recall, calibration and the first k answers.
         target_error: stop as soon as the error of training batches, mean over the last `target_window`, is at most
             this; looked at when a row is logged. null never stops.
         target_window: batches of that mean; null for an epoch.
@@ -50,6 +52,7 @@ class Trainer:
     eval_train: bool = False
     checkpoint_every: int | None = None
     snapshots: int = 0
+    scores: bool = False
     target_error: float | None = None
     target_window: int | None = None
     stop_when_diverged: bool = True
@@ -82,6 +85,7 @@ class Trainer:
         if self.target_error is not None:
             number("target_error", self.target_error, 0, 1)
         flag("eval_train", self.eval_train)
+        flag("scores", self.scores)
         flag("stop_when_diverged", self.stop_when_diverged)
         flag("progress", self.progress)
         choice("precision", self.precision, PRECISIONS)
