@@ -239,6 +239,7 @@ class OwnRun:
             "experiment": path.parent.name or "runs",
             "state": state,
             "outcome": said if self._gives[0] or not self.step else "trained",
+            "overfits_from": None,
             "task": "other",
             "chance_loss": None,
             "chance_error": None,

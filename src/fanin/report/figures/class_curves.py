@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -80,17 +82,14 @@ def class_curves_figure(sheet: Sheet, run: Run, folder: Path) -> Figure | None:
     first.plot(range(1, len(shares) + 1), shares, "o-", color=OKABE_ITO[0], ms=4)
     panel(first, "d", f"the class is among the first k, {part} part", "k", "share")
 
-    def rows(curve: str) -> list[list[object]]:
-        if curve == "roc":
-            own = [(one.label, one.threshold, one.false_positive, one.recall) for one in curves]
-            points = [["mean", None, *map(float, point)] for point in zip(*macro, strict=True)]
-        else:
-            own = [(one.label, one.threshold, one.recall, one.precision) for one in curves]
-            points = [["mean", None, *map(float, point)] for point in zip(RECALLS, mean, strict=True)]
-        return [[label, *map(float, point)] for label, *c in own for point in zip(*c, strict=True)] + points
+    def rows(own: Iterable[Sequence[Any]], macro: Sequence[Floats]) -> list[list[Any]]:
+        each = [[label, *map(float, point)] for label, *columns in own for point in zip(*columns, strict=True)]
+        return each + [["mean", None, *map(float, point)] for point in zip(*macro, strict=True)]
 
-    write_table(folder / "roc.csv", ("class", "threshold", "false_positive", "recall"), rows("roc"))
-    write_table(folder / "precision_recall.csv", ("class", "threshold", "recall", "precision"), rows("precision"))
+    of_roc = rows(((one.label, one.threshold, one.false_positive, one.recall) for one in curves), macro)
+    of_recall = rows(((one.label, one.threshold, one.recall, one.precision) for one in curves), (RECALLS, mean))
+    write_table(folder / "roc.csv", ("class", "threshold", "false_positive", "recall"), of_roc)
+    write_table(folder / "precision_recall.csv", ("class", "threshold", "recall", "precision"), of_recall)
     write_table(folder / "top_k.csv", ("k", "share"), [[k + 1, float(share)] for k, share in enumerate(shares)])
     write_table(folder / "calibration.csv", bins[0]._fields, bins)
     return figure
