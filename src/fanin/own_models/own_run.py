@@ -253,7 +253,6 @@ class OwnRun:
             "metrics": metrics | {"generalization_gap": None},
             "evaluation": None,
             "generalization": None,
-            "overfits_from": None,
             "init": self._init or initial(self.overlay),
             "diverged": self.diverged,
             "overrides": self.config,
