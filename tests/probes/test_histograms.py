@@ -95,7 +95,7 @@ def test_they_change_nothing_in_the_training(run: Path) -> None:
     assert not (other / "histograms.csv").exists()
 
 
-def test_fused_and_resumed_runs_have_the_same_ones(run: Path, tmp_path: Path) -> None:
+def test_fused_runs_have_the_same_ones(run: Path, tmp_path: Path) -> None:
     typed_words = (*SMALL, WANTED, "trainer.steps=8", "probe.every=4", "trainer.checkpoint_every=2")
     said = typed(tmp_path, "-m", "seed=0,1", *typed_words, "hydra/launcher=fused")
     assert said.code == 0, said.err
@@ -106,6 +106,19 @@ def test_fused_and_resumed_runs_have_the_same_ones(run: Path, tmp_path: Path) ->
         ]
         one, two = (np.array([float(row[f"count_{k}"]) for k in range(1, BINS + 1)]) for row in (mine, theirs))
         assert np.abs(np.cumsum(one - two)).max() <= 2  # rounding may carry a value over the end of its bin
+
+
+@pytest.mark.slow  # two commands more
+def test_a_resumed_run_has_the_same_ones(run: Path, tmp_path: Path) -> None:
+    """Paused between two looks, and gone on with by the same command: the same file, byte by byte."""
+    words = (*SMALL, WANTED, "trainer.steps=8", "probe.every=4", "trainer.checkpoint_every=2")
+    for more in ("pause_at=6",), ():
+        said = typed(tmp_path, *words, *more)
+        assert said.code == 0, said.err
+        (resumed,) = (path.parent for path in tmp_path.glob("outputs/runs/*/status.json"))
+        last = max(int(row["step"]) for row in table(resumed))
+        assert last == (4 if more else 8)
+    assert (resumed / "histograms.csv").read_bytes() == (run / "histograms.csv").read_bytes()
 
 
 def test_a_watched_model_has_them(tmp_path: Path) -> None:

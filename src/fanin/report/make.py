@@ -148,7 +148,7 @@ def _write_report(
         )
     studies, notes = judge(runs, profiles, metrics)
     claims = [(one.experiment, claim) for one in studies for claim in one.claims]
-    search = search_told(grid, runs, configurations)
+    search = search_told(grid, runs, configurations, by.metric)
     sources = [one.source for one in studies]
     answers = _answers(runs, configurations, by, studies, search)
     searched = _searched(runs, configurations, answers, search)

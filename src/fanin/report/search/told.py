@@ -16,6 +16,7 @@ from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
 from fanin.record.report_columns import IMPORTANCE, SEARCHED
 from fanin.record.search_files import RungRow, read_search
+from fanin.report.compare.ranking import LARGER_IS_BETTER
 from fanin.report.figures.style import Sheet
 from fanin.report.read.axes import axes_of
 from fanin.report.read.configurations import Configuration
@@ -198,32 +199,38 @@ def sought_in(grid: Path) -> tuple[str, bool] | None:
     return (str(metrics[0]), directions[0] == "maximize") if len(metrics) == len(directions) == 1 else None
 
 
-def search_told(grid: Path, runs: Sequence[Run], configurations: Sequence[Configuration]) -> SearchTold | None:
+def search_told(
+    grid: Path, runs: Sequence[Run], configurations: Sequence[Configuration], metric: str | None = None
+) -> SearchTold | None:
     """What the files of a grid's folder say of its search or, where there was none, of a grid over two axes or more.
 
     Args:
         grid: the folder.
         runs: in it, as they were read.
         configurations: of them.
+        metric: by which those of a grid are judged; by default the first of METRICS that its runs have.
 
     Returns:
         None where there is nothing of the kind to say.
     """
     read = searched(grid, runs)
     if read is None:
-        return _of_grid(runs, configurations)
+        return _of_grid(runs, configurations, metric)
     said, rows, found = read
     signs = np.array([-1.0 if one == "maximize" else 1.0 for one in said["directions"]])
     metrics = [str(one) for one in said["metrics"]]
     return _with_shares(metrics, signs, rows, found)
 
 
-def _of_grid(runs: Sequence[Run], configurations: Sequence[Configuration]) -> SearchTold | None:
-    """A grid of enough configurations that differ in two keys or more, by the first metric that its runs have."""
+def _of_grid(
+    runs: Sequence[Run], configurations: Sequence[Configuration], asked: str | None = None
+) -> SearchTold | None:
+    """A grid of enough configurations that differ in two keys or more, by the metric asked for or the first known."""
     if len(configurations) < KNOWN or len({run.experiment for run in runs}) > 1:
         return None
     varying = axes_of(configurations)
-    metric = next((name for name in METRICS if any(run.metric(name) is not None for run in runs)), None)
+    names = METRICS if asked is None else (asked,)
+    metric = next((name for name in names if any(_number(run, name) is not None for run in runs)), None)
     if len(varying) < 2 or metric is None:
         return None
     axes = [
@@ -231,14 +238,19 @@ def _of_grid(runs: Sequence[Run], configurations: Sequence[Configuration]) -> Se
              np.full(len(one.values), 1 / len(one.values)), one.kind != "choice")
         for one in varying
     ]  # fmt: skip
-    numbers = [[run.metric(metric) for run in (runs[i] for i in one.members)] for one in configurations]
+    numbers = [[_number(run, metric) for run in (runs[i] for i in one.members)] for one in configurations]
     values = np.array([[np.mean([np.nan if x is None else x for x in some])] for some in numbers], float)
     values = np.where(np.isfinite(values), values, np.nan)
     settings = [[one.values[one.ranks[row]] for one in varying] for row in range(len(configurations))]
     places = np.array([one.ranks for one in varying]).T
     found = Searched(axes, list(range(len(configurations))), places, values, settings, 0)
-    told = _with_shares([metric], np.array([1.0]), [], found)
+    told = _with_shares([metric], np.array([-1.0 if metric in LARGER_IS_BETTER else 1.0]), [], found)
     return told if told.shares else None
+
+
+def _number(run: Run, name: str) -> float | None:
+    value = run.metric(name)
+    return run.numbers.get(name) if value is None else value
 
 
 def _with_shares(
