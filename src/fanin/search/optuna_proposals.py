@@ -57,17 +57,11 @@ class OptunaProposals:
         seed: of the search.
         batch: configurations of a batch, the size of a population.
         directions: minimize or maximize, one for each metric.
-        log: the study that is written down; what it has is not proposed again. None to write nothing.
+        log: the study that is written down; what it has is not proposed again.
     """
 
     def __init__(
-        self,
-        method: str,
-        space: Space,
-        seed: int,
-        batch: int,
-        directions: Sequence[str],
-        log: StudyLog | None = None,
+        self, method: str, space: Space, seed: int, batch: int, directions: Sequence[str], log: StudyLog
     ) -> None:
         self.method, self.space, self.seed, self.batch, self.log = method, space, seed, batch, log
         self.axes = {axis.name: axis for axis in space.all_axes}
@@ -78,7 +72,7 @@ class OptunaProposals:
     def propose(self, count: int) -> dict[int, Job]:
         """The next configurations: those of the study, or a new batch."""
         first = len(self.study.get_trials(deepcopy=False))
-        known = self.log.kept[first : first + count] if self.log is not None else []
+        known = self.log.kept[first : first + count]
         with silent():
             if len(known) == count:
                 for trial in known:
@@ -114,16 +108,14 @@ class OptunaProposals:
 
     def record(self) -> None:
         """Write down what was proposed."""
-        if self.log is not None:
-            self.log.add(self.study.get_trials(deepcopy=False))
+        self.log.add(self.study.get_trials(deepcopy=False))
 
     def tell(self, results: Sequence[TrialResult]) -> None:
         """Learn what came of the batch, and write it down."""
         study = self.storage.get_study_id_from_name(self.study.study_name)
         for result in results:
             tell(self.storage, study, result)
-        if self.log is not None:
-            self.log.tell(results)
+        self.log.tell(results)
 
 
 class Rounded(BaseSampler):

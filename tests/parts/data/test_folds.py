@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,6 +89,21 @@ def test_folds_of_a_data_set(option: type[Digits] | type[Gaussian], keys: dict[s
     assert torch.equal(again.train_x, loads[1].train_x[:7])
 
 
+def test_leaving_one_out() -> None:
+    """Fold i holds the i-th training example out; there are as many folds as examples."""
+    keys: dict[str, Any] = {"image_size": 8, "folds": "all"}
+    whole = Digits(image_size=8, val_size=0).load()
+    for fold in (0, 4, 1499):
+        part = Digits(**keys, fold=fold).load()
+        assert torch.equal(part.val_x, whole.train_x[fold : fold + 1])
+        assert torch.equal(part.train_x, torch.cat([whole.train_x[:fold], whole.train_x[fold + 1 :]]))
+        assert torch.equal(part.test_y, whole.test_y)
+    with pytest.raises(OptionError, match="fold=1500: must be null or an integer >= 0 and <= 1499; there are 1500 tr"):
+        Digits(**keys, fold=1500).load()
+    with pytest.raises(OptionError, match="folds=some: must be an integer >= 2, or all"):
+        Digits(folds="some")
+
+
 def test_folds_of_mnist(tiny: Tiny, tmp_path: Path) -> None:
     tiny.write(tmp_path, unpacked=True)
     loads = [Mnist(root=tmp_path, fold=fold, folds=3, stratified=False).load() for fold in range(3)]
@@ -107,7 +123,7 @@ def test_a_fold_that_is_not_there(fold: object) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Gaussian(folds=1), "folds=1: must be an integer >= 2"),
+        (lambda: Gaussian(folds=1), "folds=1: must be an integer >= 2, or all"),
         (lambda: Gaussian(stratified="no"), "stratified=no: must be true or false"),  # type: ignore[arg-type]
         (
             lambda: Gaussian(examples=20, fold=0, folds=21).load(),

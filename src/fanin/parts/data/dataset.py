@@ -80,7 +80,8 @@ class Source:
         val_size: training examples held out for validation, >= 0 and fewer than the training set has; not used where
             a fold is chosen.
         limit: only the first so many training examples after the split; all where it is null or more.
-        folds: k of k-fold cross-validation, >= 2 and at most the training examples.
+        folds: k of k-fold cross-validation, >= 2 and at most the training examples; all: a fold for each of them, the
+            i-th holds the i-th example of the split's order out (leave-one-out).
         fold: the fold that is held out for validation, 0..folds-1, so that a sweep over all of them is a
             cross-validation; null: val_size examples are held out instead.
         stratified: whether each class's examples are dealt out to the folds evenly.
@@ -95,7 +96,7 @@ class Source:
         *,
         val_size: int,
         limit: int | None,
-        folds: int = 5,
+        folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
         random_labels: float = 0.0,
@@ -104,10 +105,17 @@ class Source:
         self.limit = limit
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise OptionError("limit", limit, "null or an integer >= 1")
-        self.folds = integer("folds", folds, low=2)
-        self.fold = fold
-        if fold is not None and (not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < folds):
-            raise OptionError("fold", fold, f"null or an integer >= 0 and <= {folds - 1}", f"there are {folds} folds")
+        if folds != "all":
+            try:
+                integer("folds", folds, low=2)
+            except OptionError as error:
+                raise OptionError("folds", error.value, "an integer >= 2, or all") from None
+        self.folds, self.fold = folds, fold
+        most = None if isinstance(folds, str) else folds - 1
+        whole = isinstance(fold, int) and not isinstance(fold, bool)
+        if fold is not None and not (whole and fold >= 0 and (most is None or fold <= most)):
+            told = ("", "") if most is None else (f" and <= {most}", f"there are {folds} folds")
+            raise OptionError("fold", fold, f"null or an integer >= 0{told[0]}", told[1])
         self.stratified = flag("stratified", stratified)
         self.random_labels = number("random_labels", random_labels, 0, 1)
 
@@ -162,6 +170,11 @@ class Source:
 
     def _fold(self, labels: Tensor) -> Tensor:
         """Which of the examples, given by their labels [n] in the split's order, are in the fold; bool [n]."""
+        if isinstance(self.folds, str):
+            if (self.fold or 0) >= len(labels):
+                allowed = f"null or an integer >= 0 and <= {len(labels) - 1}"
+                raise OptionError("fold", self.fold, allowed, f"there are {len(labels)} training examples, a fold each")
+            return torch.arange(len(labels)) == (self.fold or 0)
         from sklearn.model_selection import KFold, StratifiedKFold  # takes a second
 
         most = int(labels.bincount().max()) if self.stratified else len(labels)

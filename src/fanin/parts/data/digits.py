@@ -46,7 +46,7 @@ class Digits(Source):
         val_size: int = 200,
         limit: int | None = None,
         root: str | None = None,
-        folds: int = 5,
+        folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
         random_labels: float = 0.0,

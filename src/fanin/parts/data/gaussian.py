@@ -50,7 +50,7 @@ class Gaussian(Source):
         limit: int | None = None,
         seed: int = 0,
         root: str | None = None,
-        folds: int = 5,
+        folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
         random_labels: float = 0.0,

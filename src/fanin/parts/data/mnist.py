@@ -63,7 +63,7 @@ class Mnist(Source):
         root: str | os.PathLike[str] | None = None,
         val_size: int = 5000,
         limit: int | None = None,
-        folds: int = 5,
+        folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
         random_labels: float = 0.0,

@@ -107,7 +107,8 @@ def varying_keys(configurations: Sequence[Configuration]) -> list[str]:
 def folds_of(runs: Sequence[Run]) -> int | None:
     """k where these runs are several folds of a cross-validation; of several k the smallest, else None.
 
-    Their training sets overlap by all but n/k examples each, the more to a fold the smaller k.
+    Their training sets overlap by all but n/k examples each, the more to a fold the smaller k. Where each fold is one
+    example, data.folds=all, k is at least the number of folds that are there.
     """
     folds = {canonical(run.overrides[FOLD]) for run in runs if run.overrides.get(FOLD) is not None}
     if len(folds) < 2:
