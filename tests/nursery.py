@@ -124,7 +124,7 @@ def remember_options() -> None:
 
     yaml.load = load
     ours, theirs = Path(__file__).parents[1] / "conf", Path(hydra.__file__).parent / "conf"
-    defaults = [line for line in OmegaConf.load(ours / "config.yaml").defaults if line != "_self_"]
+    defaults = [line for line in OmegaConf.load(ours / "config.yaml").defaults if not isinstance(line, str)]
     options = [ours / f"{group}/{option}.yaml" for line in defaults for group, option in line.items()]
     for path in [*filter(Path.is_file, options), *theirs.rglob("*.yaml")]:
         OmegaConf.load(path)

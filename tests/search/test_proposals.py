@@ -33,6 +33,7 @@ SLOWER = [pytest.param(method, marks=pytest.mark.slow) for method in ("gp", "cma
 def settings(method: str, **more: object) -> Settings:
     given = {
         "method": method, "budget": "none", "trials": None, "seeds": 1, "eta": 3, "min_steps": None, "level": 0.05,
+        "test": "wilcoxon",
         "batch": 5, "timeout": None, "seed": 0, "metric": "val_error", "direction": "minimize",
     }  # fmt: skip
     return Settings.of(given | more)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -114,6 +114,9 @@ def table_of(
     rows: Sequence[Row], study: Judged | None, runs: Sequence[Run], configurations: Sequence[Configuration]
 ) -> Table:
     """The table of a report: of its only study, where that has columns of its own, these between seeds and outcome."""
+    if study is not None and (own := study.attempt("its table", lambda: study.study.table(study.evidence), None)):
+        own_rows = [list(row) for row in own[1]]
+        return Table(tuple(own[0]), own_rows, numeric_columns(own_rows, range(1, len(own[0]))))
     usual = [study_cells(row) for row in rows]
     if study is None or study.study.columns is None:
         return Table(STUDY_HEADER, usual, frozenset(range(1, 7)))
@@ -121,7 +124,11 @@ def table_of(
     cells = []
     for (label, seeds, *_), row, one in zip(usual, rows, configurations, strict=True):
         members = [runs[i] for i in one.members]
-        own = [study.attempt(f"the column {name}", lambda: text(members), "") for name, text in study.study.columns]  # noqa: B023
-        cells.append([label, seeds, *own, row["outcome"]])
-    numbers = (i for i in range(1, len(header) - 1) if all(row[i][:1] in "+-.0123456789" for row in cells))
-    return Table(header, cells, frozenset(numbers))
+        texts = [study.attempt(f"the column {name}", lambda: text(members), "") for name, text in study.study.columns]  # noqa: B023
+        cells.append([label, seeds, *texts, row["outcome"]])
+    return Table(header, cells, numeric_columns(cells, range(1, len(header) - 1)))
+
+
+def numeric_columns(rows: Sequence[Sequence[str]], among: Iterable[int]) -> frozenset[int]:
+    """Those of some columns that hold numbers alone."""
+    return frozenset(i for i in among if all(row[i][:1] in "+-.0123456789" for row in rows))

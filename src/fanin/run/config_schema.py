@@ -58,7 +58,7 @@ def _defaults(options: Mapping[str, Mapping[str, Schema]]) -> Schema:
         chosen[group] = {"type": ["string", "null"]}
     hydra = {"^override (/)?hydra/": {"type": "string"}}
     entry = {"type": "object", "properties": chosen, "patternProperties": hydra, "additionalProperties": False}
-    return {"type": "array", "items": {"anyOf": [{"const": "_self_"}, entry]}}
+    return {"type": "array", "items": {"anyOf": [{"enum": ["_self_", "launching"]}, entry]}}
 
 
 def _merged(each: Iterable[Schema]) -> Schema:

@@ -15,6 +15,9 @@ from fanin.search.space import Space
 EXTRA = {"tpe": ("optuna",), "gp": ("optuna",), "cmaes": ("optuna", "cmaes"), "nsga2": ("optuna",)}
 """What a method needs of the extra `search`."""
 
+DRAWS = {"random": RandomProposals, "qmc": QuasiRandomProposals}
+"""Who draws without memory."""
+
 
 def proposer_of(settings: Settings, space: Space, grid: Path, *, fresh: bool) -> Proposer:
     """The proposer of a search, whose study is written down where Optuna is there.
@@ -28,20 +31,42 @@ def proposer_of(settings: Settings, space: Space, grid: Path, *, fresh: bool) ->
     Raises:
         UserError: the method needs what is not installed, or another space.
     """
+    _check(settings, space)
+    if settings.method == "reinforce" or (settings.method in AT_ONCE and find_spec("optuna") is None):
+        return unwritten(settings, space, settings.seed)
+    from fanin.search.optuna_proposals import LoggedProposals, OptunaProposals
+    from fanin.search.study_log import StudyLog
+
+    log = StudyLog(grid / FOLDER / STUDY, settings.directions, fresh=fresh)
+    if settings.method in AT_ONCE:
+        return LoggedProposals(DRAWS[settings.method](space, settings.seed), log)
+    return OptunaProposals(settings.method, space, settings.seed, settings.batch, settings.directions, log)
+
+
+def unwritten(settings: Settings, space: Space, seed: int) -> Proposer:
+    """The proposer of a search of which nothing is written down.
+
+    Args:
+        settings: how to search.
+        space: what.
+        seed: of the proposals.
+
+    Raises:
+        UserError: the method needs what is not installed, or another space.
+    """
+    _check(settings, space)
+    if settings.method == "reinforce":
+        return ReinforceProposals(space, seed, sign=settings.signs[0])
+    if settings.method in AT_ONCE:
+        return DRAWS[settings.method](space, seed)
+    from fanin.search.optuna_proposals import OptunaProposals
+
+    return OptunaProposals(settings.method, space, seed, settings.batch, settings.directions)
+
+
+def _check(settings: Settings, space: Space) -> None:
     method = settings.method
     if any(find_spec(package) is None for package in EXTRA.get(method, ())):
         raise UserError(f"hydra.sweeper.method={method}: needs an extra; pip install 'fanin[search]'")
     if method == "cmaes" and sum(axis.kind != "choice" for axis in space.axes) < 2:
         raise UserError("hydra.sweeper.method=cmaes: needs two axes of numbers that are always there; tpe takes any")
-    if method == "reinforce":
-        return ReinforceProposals(space, settings.seed, sign=settings.signs[0])
-    draws = {"random": RandomProposals, "qmc": QuasiRandomProposals}
-    if method in AT_ONCE and find_spec("optuna") is None:
-        return draws[method](space, settings.seed)
-    from fanin.search.optuna_proposals import LoggedProposals, OptunaProposals
-    from fanin.search.study_log import StudyLog
-
-    log = StudyLog(grid / FOLDER / STUDY, settings.directions, fresh=fresh)
-    if method in AT_ONCE:
-        return LoggedProposals(draws[method](space, settings.seed), log)
-    return OptunaProposals(method, space, settings.seed, settings.batch, settings.directions, log)

@@ -57,11 +57,17 @@ class OptunaProposals:
         seed: of the search.
         batch: configurations of a batch, the size of a population.
         directions: minimize or maximize, one for each metric.
-        log: the study that is written down; what it has is not proposed again.
+        log: the study that is written down; what it has is not proposed again. None to write nothing.
     """
 
     def __init__(
-        self, method: str, space: Space, seed: int, batch: int, directions: Sequence[str], log: StudyLog
+        self,
+        method: str,
+        space: Space,
+        seed: int,
+        batch: int,
+        directions: Sequence[str],
+        log: StudyLog | None = None,
     ) -> None:
         self.method, self.space, self.seed, self.batch, self.log = method, space, seed, batch, log
         self.axes = {axis.name: axis for axis in space.all_axes}
@@ -72,7 +78,7 @@ class OptunaProposals:
     def propose(self, count: int) -> dict[int, Job]:
         """The next configurations: those of the study, or a new batch."""
         first = len(self.study.get_trials(deepcopy=False))
-        known = self.log.kept[first : first + count]
+        known = self.log.kept[first : first + count] if self.log is not None else []
         with silent():
             if len(known) == count:
                 for trial in known:
@@ -108,14 +114,16 @@ class OptunaProposals:
 
     def record(self) -> None:
         """Write down what was proposed."""
-        self.log.add(self.study.get_trials(deepcopy=False))
+        if self.log is not None:
+            self.log.add(self.study.get_trials(deepcopy=False))
 
     def tell(self, results: Sequence[TrialResult]) -> None:
         """Learn what came of the batch, and write it down."""
         study = self.storage.get_study_id_from_name(self.study.study_name)
         for result in results:
             tell(self.storage, study, result)
-        self.log.tell(results)
+        if self.log is not None:
+            self.log.tell(results)
 
 
 class Rounded(BaseSampler):

@@ -33,6 +33,13 @@ AT_END = tuple(
 """What a run has at its end."""
 
 
+DEFAULTS: dict[str, Any] = {
+    "method": "random", "trials": None, "metric": "val_error", "direction": "minimize", "seeds": 1, "budget": "none",
+    "eta": 3, "min_steps": None, "level": 0.05, "test": "wilcoxon", "batch": None, "timeout": None, "seed": 0,
+}  # fmt: skip
+"""Of a search that was told nothing, as `hydra/sweeper=search` has them."""
+
+
 @dataclass
 class Settings:
     """See `hydra_plugins.fanin.search_sweeper.SearchSweeperConf`."""

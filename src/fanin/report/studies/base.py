@@ -221,6 +221,10 @@ class Study:
         """
         return ()
 
+    def table(self, evidence: Evidence) -> tuple[Sequence[str], Sequence[Sequence[str]]] | None:
+        """A header and rows that stand in place of the table of configurations; None for that one."""
+        return None
+
     def landscapes(self, runs: Sequence[Run]) -> Iterable[Asked]:
         """The lines and planes through trained weights that claims and figure read, by `Evidence.landscape`.
 

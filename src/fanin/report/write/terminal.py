@@ -57,7 +57,7 @@ def print_study(report: Report, console: Console) -> None:
     console.print(table)
     if left_out:
         console.print(Text(f"no room for {'; '.join(left_out)}: see {near(report.tables[1])}"))
-    if (more := len(report.study) - MOST_ROWS) > 0:
+    if (more := len(report.table.rows) - MOST_ROWS) > 0:
         console.print(Text(f"and {counted(more, 'more configuration')} in {near(report.tables[1])}"))
     for words in report.search:
         console.print(Text(words))
