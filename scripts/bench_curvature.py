@@ -184,7 +184,7 @@ def plane(rounds: int, points: int = 16) -> list[float]:
     """Some of the 2,601 points of a plane against their matrix products; on all cores CPU over wall seconds."""
     own, made = member()
     data = load_digits()
-    trained = Trained(Path(), made, data, own.model, {}, "")
+    trained = Trained(Path(), OmegaConf.create(), made, data, own.model, {}, "")
     losses = Losses(trained, data.train_x, data.train_y)
     theta = vector_of(own.model)
     way = filter_normalized(theta, names_of(own.model), torch.Generator().manual_seed(0))

@@ -177,7 +177,7 @@ def _composed(
     residuals = None if outputs is None else answers(rows)
     batch = Batch(np.ones(len(rows)), of)
     if labels is not None and labels.max() < classes:
-        whole = np.bincount(labels, minlength=classes) * (of / count)
+        whole = np.bincount(labels, minlength=classes).astype(np.float64) * (of / count)
         batch = Batch(np.ones(len(rows)), of, labels[rows], classes, whole, is_mean=of != count, alone=alone)
     steps = with_data(walked.steps, some)
     found = compose(steps, batch, residuals, classes)
