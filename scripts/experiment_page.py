@@ -61,7 +61,7 @@ def _settings(path: Path, node: dict[str, Any]) -> Iterator[str]:
     """The options and keys that it sets."""
     chosen = [next(iter(entry.items())) for entry in node.get("defaults", []) if isinstance(entry, dict)]
     rows = [(f"{key.split('/')[-1]}", str(value), "") for key, value in chosen] + [
-        row for row in option_keys(path, "experiment") if not row[0].startswith("study")
+        row for row in option_keys(path, "experiment") if row[2] or not row[0].startswith("study")
     ]
     told = [f"`{key}={value}`" + (f" ({_plain(said)})" if said else "") for key, value, said in rows]
     yield f"**Sets** {', '.join(told)}.\n"

@@ -78,16 +78,16 @@ def test_of_two_reports_at_once_the_last_word_is_the_newest(
     folder = write_run(tmp_path, seed=1, state="running", **SMALL)
     second = Thread(target=write_report, args=([tmp_path],))
 
-    def draw(*_: object) -> list[Path]:
+    def draw(*_: object) -> dict[str, object]:
         if current_thread() is not second:
             (folder / "result.json").write_text((tmp_path / "initializer.c=2.0,seed=0" / "result.json").read_text())
             (folder / "status.json").write_text('{"state": "done"}')
             second.start()
             second.join(0.3)
             assert second.is_alive(), "it waits for its turn"
-        return []
+        return {}
 
-    monkeypatch.setattr(make, "_draw", draw)
+    monkeypatch.setattr(make, "pictures", draw)
     write_report([tmp_path])
     second.join(60)
     body = (tmp_path / "report" / "index.html").read_text().partition("<body")[2]

@@ -157,7 +157,7 @@ def reliability(scores: Floats, targets: NDArray[np.intp]) -> list[Reliability]:
 def calibration_error(bins: Sequence[Reliability]) -> float:
     """ECE: the mean over examples of |accuracy - confidence| of their bin. Source: Naeini, Cooper, Hauskrecht (2015).
 
-    >>> calibration_error([Reliability(0.8, 1.0, 3, 0.9, 1.0), Reliability(0.6, 0.8, 1, 0.7, 0.0)])
+    >>> round(calibration_error([Reliability(0.8, 1.0, 3, 0.9, 1.0), Reliability(0.6, 0.8, 1, 0.7, 0.0)]), 6)
     0.25
     """
     examples = sum(one.examples for one in bins)

@@ -115,7 +115,7 @@ def test_stacked_vectors_are_no_matrices() -> None:
     biases = [normal(3, seed=run) for run in range(4)]
     gradients = [normal(3, seed=10 + run) for run in range(4)]
     stack = torch.stack(biases)
-    optimizer = stacked([Muon([bias], lr=0.1 * (1 + run)) for run, bias in enumerate(biases)], [stack])
+    optimizer = stacked([Muon([bias], lr=0.1 * (1 + run)) for run, bias in enumerate(biases)], biases[:1], [stack])
     stack.grad = torch.stack(gradients)
     optimizer.step()
     for run, (bias, gradient) in enumerate(zip(biases, gradients, strict=True)):

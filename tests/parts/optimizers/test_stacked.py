@@ -147,7 +147,7 @@ def on_stack(make: Callable[[list[Tensor], int], GroupOptimizer], seed: int) -> 
     """Stacked parameters at the start, and an optimizer of them made of each run's own."""
     starts = [start(run, seed) for run in range(RUNS)]
     params = [torch.stack(own).requires_grad_() for own in zip(*starts, strict=True)]
-    return params, stacked([make(own, run) for run, own in enumerate(starts)], params)
+    return params, stacked([make(own, run) for run, own in enumerate(starts)], starts[0], params)
 
 
 def test_every_optimizer_of_fanins_is_among_them() -> None:
@@ -296,7 +296,8 @@ def test_float32_runs_round_as_they_do_alone(kind: type[GroupOptimizer]) -> None
     numbers, _ = CASES[kind]
     starts = [start(run, 6, torch.float32) for run in range(RUNS)]
     params = [torch.stack(own).requires_grad_() for own in zip(*starts, strict=True)]
-    descend_stacked(params, stacked([kind(own, **numbers(run)) for run, own in enumerate(starts)], params), 6, range(5))
+    optimizers = [kind(own, **numbers(run)) for run, own in enumerate(starts)]
+    descend_stacked(params, stacked(optimizers, starts[0], params), 6, range(5))
     for run, own in enumerate(starts):
         descend(own, kind(own, **numbers(run)), run, 6, range(5))
         for stack, one in zip(params, own, strict=True):
