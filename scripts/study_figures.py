@@ -27,7 +27,8 @@ def main() -> int:
     names = {path.stem for path in options("experiment")}
     for report in map(Path, sys.argv[1:]):
         name = next((one for one in (report.name, report.parent.name) if one in names), None)
-        drawn = next((path for path in (report / f"{name}.png", report / "study.png") if path.is_file()), None)
+        pictures = (report / f"{one}.png" for one in (name, "pareto", "study"))
+        drawn = next((path for path in pictures if path.is_file()), None)
         if name is None or drawn is None:
             print(f"{report}: no report of an experiment")
             return 1

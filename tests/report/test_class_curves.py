@@ -72,6 +72,7 @@ def test_calibration_by_hand() -> None:
     assert calibration_error(bins) == pytest.approx((3 * (0.8 - 2 / 3) + 0.5) / 4, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_run_that_keeps_its_scores_has_their_curves(tmp_path: Path) -> None:
     assert fanin(tmp_path, *TINY, "trainer.scores=true", "data.image_size=8", "optimizer.lr=0.5", "probe=off").code == 0
     (run,) = runs(tmp_path / "outputs" / "runs").values()
