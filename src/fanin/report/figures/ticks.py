@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import Formatter, FuncFormatter, LogFormatter, LogLocator, NullLocator, ScalarFormatter
+from numpy.typing import NDArray
 
 from fanin.report.figures.paper import for_paper
 
@@ -123,6 +125,20 @@ def plain_log(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     if low > 1e-3 and high < 1e4:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+
+
+def log_where_wide(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
+    """A logarithmic axis ("x" or "y") with few and short ticks, where values are positive and span a factor of ten."""
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    if low <= 0 or high <= 10 * low:
+        return
+    axes.set(**{f"{name}scale": "log"})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    near = high < 1e3 * low
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if near else LogLocator(numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, place: count(value) if value >= 1e3 else brief(value)))
 
 
 def tidy(axes: Axes, *, counts: bool) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from fanin.record.search_files import RungRow
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, panel, plain
+from fanin.report.figures.ticks import log_where_wide
 from fanin.report.search.importance import Floats, Importance
 from fanin.report.search.pareto import front
 from fanin.report.search.searched import Axis, Searched
@@ -64,7 +65,7 @@ def course_panel(place: Axes, found: Searched, sign: float) -> None:
     place.plot(found.trials, values, "o", ms=3, color=GREY, mew=0, alpha=0.7)
     best = np.minimum.accumulate(np.where(np.isnan(values), np.inf, sign * values)) * sign
     place.step(found.trials, np.where(np.isfinite(best), best, np.nan), where="post", color=OKABE_ITO[0], lw=1.6)
-    _log_where_wide(place, values)
+    log_where_wide(place, "y", values)
 
 
 def slice_panel(place: Axes, found: Searched, index: int) -> None:
@@ -72,7 +73,7 @@ def slice_panel(place: Axes, found: Searched, index: int) -> None:
     at, ticks = coordinates(found, index)
     place.scatter(at, found.values[:, 0], c=found.trials, s=12, cmap="viridis")
     _ticks(place, "x", found.axes[index], ticks)
-    _log_where_wide(place, found.values[:, 0])
+    log_where_wide(place, "y", found.values[:, 0])
 
 
 def importance_panel(place: Axes, shares: Sequence[Importance], good: Sequence[Importance]) -> None:
@@ -131,13 +132,6 @@ def _ticks(place: Axes, name: str, axis: Axis, labels: Sequence[str]) -> None:
         getattr(place, f"set_{name}ticks")(range(len(labels)), [plain(label) for label in labels])
     elif axis.log:
         getattr(place, f"set_{name}scale")("log")
-
-
-def _log_where_wide(place: Axes, values: Floats) -> None:
-    """A logarithmic scale for positive values over more than a decade."""
-    finite = values[np.isfinite(values)]
-    if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
-        place.set_yscale("log")
 
 
 def parallel_figure(sheet: Sheet, found: Searched, metric: str, sign: float) -> Figure:
@@ -212,7 +206,7 @@ def rungs_panel(place: Axes, rows: Sequence[RungRow]) -> None:
     at = sorted({row.steps for row in rows})
     place.set_xticks(at, [str(one) for one in at], minor=False)
     place.set_xticks([], minor=True)
-    _log_where_wide(place, np.array([row.values[0] for row in rows]))
+    log_where_wide(place, "y", np.array([row.values[0] for row in rows]))
 
 
 def pareto_figure(sheet: Sheet, found: Searched, metrics: Sequence[str], signs: Floats) -> Figure | None:
@@ -235,6 +229,5 @@ def pareto_panel(place: Axes, found: Searched, best: Sequence[int], x: int, y: i
     chosen = chosen[np.argsort(chosen[:, x])]
     style = "o-" if found.values.shape[1] == 2 else "o"
     place.plot(chosen[:, x], chosen[:, y], style, drawstyle="steps-post", ms=4.5, lw=1.2, color=OKABE_ITO[1])
-    finite = found.values[:, x][np.isfinite(found.values[:, x])]
-    if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
-        place.set_xscale("log")
+    log_where_wide(place, "x", found.values[:, x])
+    log_where_wide(place, "y", found.values[:, y])
