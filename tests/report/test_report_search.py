@@ -11,7 +11,7 @@ import pytest
 from command_line import TINY, fanin, table
 from fanin.report.search.importance import importances, tree, variance_shares
 from fanin.report.search.pareto import front
-from fanin.report.search.searched import Axis
+from fanin.report.search.searched import Axis, Searched
 
 
 def even(name: str, bins: int, *, ordered: bool = True) -> Axis:
@@ -120,3 +120,14 @@ def test_a_searchs_report_says_what_its_rungs_hold(tmp_path: Path) -> None:
         assert cell == [*counts, top, f"{means[top]:.4g}"]
     assert number == len({row["rung"] for row in rungs})
     assert all(f'"{name} figure"' in page for name in ("search", "rungs", "parallel"))
+
+
+def test_a_configuration_that_was_tried_twice_is_one() -> None:
+    """Of four trials two are of one configuration; (2, 4) is worse than (1, 3) in both."""
+    values = np.array([[1.0, 3.0], [2.0, 4.0], [3.0, 1.0], [1.0, 3.0]])
+    settings = [["relu", 4], ["tanh", 4], ["relu", 8], ["relu", 4]]
+    found = Searched([], [0, 1, 2, 3], np.zeros((4, 0), np.intp), values, settings, 6)
+    assert len(found.distinct) == 3
+    on_front = found.front(np.ones(2))
+    assert {repr(found.settings[row]) for row in on_front} == {"['relu', 4]", "['relu', 8]"}
+    assert len(on_front) == 2

@@ -267,7 +267,6 @@ def pareto(runs: Runs, x: str | None = None, y: str | None = None, axes: Axes | 
         UserError: no search for several metrics, or no such metric.
     """
     from fanin.report.search.figures import pareto_panel
-    from fanin.report.search.pareto import front
 
     told = _search("pareto", runs, searched=True)
     if len(told.metrics) < 2:
@@ -277,7 +276,7 @@ def pareto(runs: Runs, x: str | None = None, y: str | None = None, axes: Axes | 
             raise OptionError(name, metric, f"one of {', '.join(told.metrics)}")
     first, second = x or told.metrics[0], y or told.metrics[1]
     place = new_axes(axes)
-    best_ones = front(told.found.values * told.signs)
+    best_ones = told.found.front(told.signs)
     pareto_panel(place, told.found, best_ones, told.metrics.index(first), told.metrics.index(second))
     place.set(xlabel=first, ylabel=second)
     return place

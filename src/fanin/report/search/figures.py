@@ -14,7 +14,6 @@ from fanin.record.search_files import RungRow
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, panel, plain
 from fanin.report.figures.ticks import log_where_wide
 from fanin.report.search.importance import Floats, Importance
-from fanin.report.search.pareto import front
 from fanin.report.search.searched import Axis, Searched
 
 COLUMNS = 3
@@ -213,12 +212,12 @@ def pareto_figure(sheet: Sheet, found: Searched, metrics: Sequence[str], signs: 
     """Every pair of metrics, the front in colour; None of a single metric."""
     if len(metrics) < 2:
         return None
-    best = front(found.values * signs)
+    best = found.front(signs)
     pairs = [(i, j) for i in range(len(metrics)) for j in range(i)][:3]
     figure, axes = sheet.figure(1, len(pairs), max(5.5, 4.2 * len(pairs)), 4.0)
     for place, (y, x) in zip(axes, pairs, strict=True):
         pareto_panel(place, found, best, x, y)
-        panel(place, "", f"Pareto front: {len(best)} of {len(found.trials)}", plain(metrics[x]), plain(metrics[y]))
+        panel(place, "", f"Pareto front: {len(best)} of {len(found.distinct)}", plain(metrics[x]), plain(metrics[y]))
     return figure
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fanin.record.overrides import display
 from fanin.record.search_files import RungRow, read_rungs, read_search
 from fanin.report.read.folders import Run
+from fanin.report.search.pareto import front
 
 BINS = 16
 """That an interval is cut into, evenly on its own scale; an interval of fewer integers has a bin for each."""
@@ -62,6 +63,16 @@ class Searched:
     values: NDArray[np.float64]
     settings: list[list[Any]]
     steps: int
+
+    @property
+    def distinct(self) -> list[int]:
+        """Rows of the first trial of each configuration: a search may try one twice."""
+        return [*{repr(one): row for row, one in reversed([*enumerate(self.settings)])}.values()][::-1]
+
+    def front(self, signs: NDArray[np.float64]) -> list[int]:
+        """Rows of the configurations on the Pareto front, each once; `signs` are -1 where large is good."""
+        rows = self.distinct
+        return [rows[place] for place in front(self.values[rows] * signs)]
 
 
 def searched(grid: Path, runs: Sequence[Run]) -> tuple[Mapping[str, Any], list[RungRow], Searched] | None:

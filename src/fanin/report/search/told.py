@@ -80,8 +80,8 @@ class SearchTold:
             best: a run of the best configuration, where the report has said already which one that is and how sure.
         """
         if len(self.metrics) > 1:
-            there = front(self.found.values * self.signs)
-            return [f"{len(there)} of {counted(len(self.found.trials), 'configuration')} are on the Pareto front"]
+            there, tried = self.found.front(self.signs), len(self.found.distinct)
+            return [f"{len(there)} of {counted(tried, 'configuration')} are on the Pareto front"]
         if not self.rows:
             return [f"share of the variance of {self.metrics[0]}: {self._shares()}"]
         trial = next((row.trial for row in self.rows if row.run == best), None)
