@@ -28,7 +28,14 @@ def line(out: Path, name: str, slope: float) -> list[Path]:
         return save(figure, out, name)
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a command: other tests may have left idle threads in this process."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
 @forks
+@pytest.mark.usefixtures("alone")
 def test_figures_of_processes_are_those_of_one(tmp_path: Path) -> None:
     """The same bytes in the same order, drawn by others while the block runs."""
     made: dict[int, list[bytes]] = {}
@@ -49,6 +56,7 @@ def failing(path: Path) -> list[Path]:
 
 
 @forks
+@pytest.mark.usefixtures("alone")
 def test_what_goes_wrong_is_told_by_the_one_that_waits(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a: full"), drawing(dict.fromkeys("ab", partial(failing, Path("a"))), 2) as end:
         end()

@@ -21,8 +21,20 @@ def save(figure: Figure, out: Path, name: str) -> list[Path]:
     for path in paths:
         figure.set_dpi(300 if paper.for_paper() else 150 if path.suffix == ".png" else 100)  # of an SVG's images
         print_figure(figure, path)
-        figure.set_layout_engine("none")  # the places found for the PNG hold for the others
+        if path is paths[0]:
+            _settle(figure)
     return paths
+
+
+def _settle(figure: Figure) -> None:
+    """The places found for the PNG hold for the others, without what the solver of the layout leaves in the last bits.
+
+    Names of an SVG's clip paths are made of these bits.
+    """
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(number, 9) for number in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height), which="original")
 
 
 def print_figure(figure: Figure, path: Path) -> None:
