@@ -127,6 +127,9 @@ def test_every_option_trains(base: DictConfig, root: Path, tmp_path: Path, group
     if name == "pretrained":
         assert ending(configuration(base, root, {}), tmp_path / "first") == "done"
         cfg.initializer.path = str(tmp_path / "first")
+    if name == "distillation":
+        assert ending(configuration(base, root, {}), tmp_path / "teacher") == "done"
+        cfg.loss.teacher = str(tmp_path / "teacher")
     assert ending(cfg, tmp_path / "run") == "done"
 
 

@@ -31,6 +31,7 @@ from fanin.run.contracts import check_dataset, check_kind, check_step, own_fault
 from fanin.run.make_option import Options, UnknownKey, find, make
 from fanin.run.objective import check_objective
 from fanin.run.recipe import Recipe
+from fanin.run.teacher import attach_teacher
 from fanin.train.settings import Trainer
 from fanin.train.step import Method
 
@@ -203,6 +204,8 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         return load_data(options, torch.device("cpu"), torch.float32, indices=indices)
 
     attempt(lambda: check_together(options, made, load))
+    if not errors:
+        attempt(lambda: attach_teacher(options, made, load, recipe))
     if not errors:
         made.drawn_of, made.stackable = _drawn_of(options, dropout), _stackable(options, dropout)
     return made

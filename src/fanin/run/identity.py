@@ -23,6 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fanin.catalogue import SEVERAL
+from fanin.process import typed_path
+from fanin.record.atomic_files import read_json
 from fanin.run.hydra_private import loader_of
 from fanin.targets import own_source
 
@@ -115,7 +117,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identit
     shown = {key: found[key] for found in (everything, chosen) for key in axes if key in found}
     differs |= dict.fromkeys(_deleted(base_values, values), DELETED)
     overrides = dict(sorted((shown | other | differs | {"seed": values.get("seed")}).items()))
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(values | _teacher(values), sort_keys=True).encode()).hexdigest()[:16]
     told = {key: values[key] for key in ALWAYS_SHOWN if key in values}
     hparams = {
         key: _text(value) if isinstance(value, list) else value for key, value in (chosen | told | overrides).items()
@@ -133,6 +135,15 @@ def _deleted(base: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
 
 def _is_below(key: str, other: str) -> bool:
     return key.startswith(f"{other}.")
+
+
+def _teacher(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Which run a teacher's folder holds, by its hash: with another one in it this is another run, too."""
+    folder = values.get("loss.teacher")
+    if not isinstance(folder, str):
+        return {}
+    result = read_json(typed_path(Path(folder).expanduser()) / "result.json") or {}
+    return {"loss.teacher": [folder, result.get("config_hash")]}
 
 
 def _code(values: Mapping[str, Any]) -> dict[str, str]:

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from fanin.errors import UserError
 from fanin.parts.data import Dataset
-from fanin.record.checkpoint_file import damage
 from fanin.record.run_files import read_run
 from fanin.run.build import load_data, recipe
 from fanin.run.networks import initialized
 from fanin.run.recipe import Recipe
+from fanin.run.weights import load_weights
 from fanin.train.batches import probe_batch
 
 
@@ -69,27 +68,6 @@ def trained_run(folder: Path, precision: str | None = None, checkpoint: str = "l
     digest = "initial"
     if run.steps or not run.result:
         path = folder / "checkpoints" / f"{checkpoint}.pt"
-        weights = _weights(path)
+        load_weights(model, folder, checkpoint)
         digest = path.read_bytes()[-8:].decode(errors="replace")
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            told = " ".join(str(error).split())
-            raise UserError(f"{folder}: its checkpoint does not fit the network now: {told}") from None
     return Trained(folder, options, made, data, model.eval(), initial, digest)
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    """The model's state in a checkpoint, its averages in the place of iterates where there are some.
-
-    Raises:
-        UserError: it is not there, or it cannot be read.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; the run has not come as far as its first one")
-    if reason := damage(path):
-        raise UserError(f"{path}: {reason}")
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    average = state.get("average") or {}
-    averaged = average.get("tensors", {}) if average.get("started", True) else {}
-    return {name: averaged.get(name, value) for name, value in state["model"].items()}

@@ -1,7 +1,19 @@
 """Losses: what training minimizes, what conf/loss names."""
 
 from fanin.parts.losses.base import BinaryCrossEntropy, CrossEntropy, Hinge, Loss, Squared, cross_entropy, error
+from fanin.parts.losses.distillation import Distillation
 from fanin.parts.losses.elbo import Elbo
 from fanin.parts.losses.value import Value
 
-__all__ = ["BinaryCrossEntropy", "CrossEntropy", "Elbo", "Hinge", "Loss", "Squared", "Value", "cross_entropy", "error"]
+__all__ = [
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Distillation",
+    "Elbo",
+    "Hinge",
+    "Loss",
+    "Squared",
+    "Value",
+    "cross_entropy",
+    "error",
+]
