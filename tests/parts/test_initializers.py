@@ -383,13 +383,13 @@ def test_parameters_still_want_gradients() -> None:
             "mode=fan_avg: must be one of fan_in, fan_out; did you mean fan_in?",
         ),
         (lambda: KaimingNormal(slope=None), "slope=null: must be a finite number"),  # type: ignore[arg-type]
-        (lambda: XavierNormal(gain=-1), "gain=-1: must be a finite number > 0"),
-        (lambda: Orthogonal(gain=0), "gain=0: must be a finite number > 0"),
+        (lambda: XavierNormal(gain=-1), "gain=-1: must be a finite number > 0, or auto"),
+        (lambda: Orthogonal(gain=0), "gain=0: must be a finite number > 0, or auto"),
         (lambda: Normal(std=0), "std=0: must be a finite number > 0"),
         (lambda: Uniform(bound=-1), "bound=-1: must be a finite number > 0"),
         (lambda: TruncatedNormal(std=math.nan), "std=nan: must be a finite number > 0"),
         (lambda: Constant(value="one"), "value=one: must be a finite number"),  # type: ignore[arg-type]
-        (lambda: XavierUniform(gain=0), "gain=0: must be a finite number > 0"),
+        (lambda: XavierUniform(gain=0), "gain=0: must be a finite number > 0, or auto"),
         (lambda: KaimingUniform(mode="fan_avg"), "mode=fan_avg: must be one of fan_in, fan_out; did you mean fan_in?"),
         (lambda: Lsuv(tolerance=0), "tolerance=0: must be a finite number > 0"),
         (lambda: Lsuv(max_tries=0), "max_tries=0: must be an integer >= 1"),

@@ -38,7 +38,9 @@ LOOK: dict[str, Any] = {
 """The keys of a look at the curvature where there is none."""
 
 LATER: dict[str, Any] = {
+    "initializer.bias": 0,
     "initializer.bias_variance": 0,
+    "initializer.forget_bias": None,
     "noise._target_": "fanin.parts.gradient_noise.NoNoise",
     "optimizer.decay_factors": None,
     "optimizer.factors": None,

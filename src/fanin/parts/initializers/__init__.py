@@ -6,7 +6,7 @@ the variance, one seed gives rescaled copies of one draw.
 """
 
 from fanin.parts.initializers.base import Initializer, Stream
-from fanin.parts.initializers.biases import DrawnBiases
+from fanin.parts.initializers.biases import ConstantBiases, DrawnBiases
 from fanin.parts.initializers.critical import Critical
 from fanin.parts.initializers.delta_orthogonal import DeltaOrthogonal
 from fanin.parts.initializers.draws import DISTRIBUTIONS, TRUNCATED_VARIANCE, draw
@@ -22,6 +22,7 @@ from fanin.parts.initializers.fan_scaled import (
 )
 from fanin.parts.initializers.fixed import Constant, Dirac, Identity, Zeros
 from fanin.parts.initializers.fixup import Fixup
+from fanin.parts.initializers.gains import gain_of
 from fanin.parts.initializers.independent import Independent, Normal, TruncatedNormal, Uniform
 from fanin.parts.initializers.jacobian import Jacobian
 from fanin.parts.initializers.lsuv import Lsuv
@@ -34,6 +35,7 @@ __all__ = [
     "MODES",
     "TRUNCATED_VARIANCE",
     "Constant",
+    "ConstantBiases",
     "Critical",
     "DeltaOrthogonal",
     "Dirac",
@@ -60,4 +62,5 @@ __all__ = [
     "XavierUniform",
     "Zeros",
     "draw",
+    "gain_of",
 ]

@@ -37,6 +37,7 @@ class Critical(Independent):
     Schoenholz et al. 2017; for dropout Schoenholz et al. 2017; for normalizations Doshi, He & Gromov 2023.
     Args:
         bias_variance: s, variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`; v does not know of them.
         distribution: normal, uniform or truncated_normal.
         activation: makes the model's activation.
         normalization: of the model; None for none.

@@ -22,11 +22,14 @@ class DeltaOrthogonal(Orthogonal):
     channels: the convolution keeps the norm of every map, whatever the padding. Matrices are those of
     initializer=orthogonal. Source: Xiao et al. 2018.
     Args:
-        gain: factor on the matrices, > 0.
+        gain: factor on the matrices, > 0; auto: the activation's own, see `gain_of`.
+        activation: makes the model's activation, for auto.
         bias_variance: variance of a bias, drawn normal, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
+        UserError: no gain is known for the activation.
 
     >>> import torch
     >>> conv = nn.Conv2d(2, 3, 3, padding=1, bias=False)

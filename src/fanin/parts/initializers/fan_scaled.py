@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fanin.errors import choice, number
 from fanin.parts.initializers.base import Initializer
 from fanin.parts.initializers.draws import DISTRIBUTIONS, KURTOSIS, draw, write
+from fanin.parts.initializers.gains import GainedWeights
 from fanin.parts.initializers.independent import Independent
 from fanin.parts.models.layers import fans
 from fanin.theory.weights import Weights
@@ -29,6 +30,7 @@ class VarianceScaling(Independent):
         mode: fan_in, fan_out or fan_avg, their mean.
         distribution: normal, uniform or truncated_normal.
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
@@ -61,6 +63,7 @@ class KaimingNormal(Independent):
         mode: fan_in keeps activations, fan_out gradients.
         slope: the activation's slope for z < 0; 0 for ReLU.
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
@@ -89,31 +92,30 @@ class KaimingUniform(KaimingNormal):
 
 
 @dataclass(kw_only=True)
-class XavierNormal(Independent):
+class XavierNormal(GainedWeights, Independent):
     """$Var = gain^2 * 2 / (fan_in + fan_out)$: a compromise between activations and gradients.
 
     Source: Glorot & Bengio 2010.
 
     Args:
-        gain: factor on the standard deviation, > 0.
+        gain: factor on the standard deviation, > 0; auto: the activation's own, see `gain_of`.
+        activation: makes the model's activation, for auto.
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
+        UserError: no gain is known for the activation.
 
     >>> XavierNormal().variance(fan_in=30, fan_out=10)
     0.05
+    >>> round(XavierNormal(gain="auto", activation=nn.ReLU).variance(fan_in=30, fan_out=10), 9)
+    0.1
     """
-
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.gain = number("gain", self.gain, 0, open_low=True)
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         """gain^2 * 2 / (fan_in + fan_out)."""
-        return self.gain**2 * 2 / (fan_in + fan_out)
+        return self.factor**2 * 2 / (fan_in + fan_out)
 
 
 class XavierUniform(XavierNormal):
@@ -130,6 +132,7 @@ class LecunNormal(Independent):
 
     Args:
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: bias_variance is out of range.

@@ -8,21 +8,22 @@ import torch
 from torch import Tensor
 
 from fanin.errors import number
-from fanin.parts.initializers.base import Initializer
+from fanin.parts.initializers.biases import ConstantBiases
 from fanin.parts.initializers.draws import write
 
 
 @dataclass(kw_only=True)
-class Constant(Initializer):
+class Constant(ConstantBiases):
     """All weights equal, $w = value$, so that all units of a layer are alike and stay alike.
 
     The gradient is the same for all units of a layer: training moves a network that is one unit wide.
 
     Args:
         value: of every weight.
+        bias, forget_bias: of the biases, see `ConstantBiases`.
 
     Raises:
-        OptionError: value is not a finite number.
+        OptionError: a value is not a finite number.
 
     >>> import torch
     >>> weight = torch.empty(1, 2)
@@ -34,6 +35,7 @@ class Constant(Initializer):
     value: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.value = number("value", self.value)
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -45,7 +47,7 @@ class Constant(Initializer):
         write(weight, torch.full(weight.shape, self.value, dtype=torch.float32, device="cpu"))
 
 
-class Zeros(Initializer):
+class Zeros(ConstantBiases):
     """All weights 0, $w = 0$; the example of what not to do.
 
     No gradient passes through a layer whose weights are 0, so every layer but the last has none; and the last has
@@ -61,7 +63,7 @@ class Zeros(Initializer):
         write(weight, torch.zeros(weight.shape, device="cpu"))
 
 
-class Identity(Initializer):
+class Identity(ConstantBiases):
     """Each layer hands its input on: $W x = x$ for a square matrix, its first entries or zeros beside it otherwise.
 
     A kernel has the same identity from channel i to channel i at its centre k // 2, zeros around: with the usual

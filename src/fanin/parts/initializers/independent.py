@@ -21,6 +21,7 @@ class Independent(DrawnBiases):
 
     Args:
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: bias_variance is out of range.
@@ -50,6 +51,7 @@ class Normal(Independent):
     Args:
         std: standard deviation of a weight, > 0.
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
@@ -76,6 +78,7 @@ class Uniform(Independent):
     Args:
         bound: largest absolute value of a weight, > 0.
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
@@ -107,6 +110,7 @@ class TruncatedNormal(Independent):
     Args:
         std: standard deviation before the cut, > 0.
         bias_variance: variance of a bias, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import UserError, integer, number
-from fanin.parts.initializers.base import Initializer, settle
+from fanin.parts.initializers.base import settle
+from fanin.parts.initializers.biases import ConstantBiases
 from fanin.parts.initializers.fan_scaled import LecunNormal
 from fanin.parts.models.passes import copied_buffers, forward
 from fanin.parts.noise import reseed, undisturbed
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class Jacobian(Initializer):
+class Jacobian(ConstantBiases):
     """Normal weights of variance $1 / fan_in$, then layer after layer $W <- W / sqrt(J)$ until J is 1: LSUV backwards.
 
     $J = E ||dx_(l+1) / dx_l||_F^2 / n_(l+1)$, the averaged partial Jacobian norm from a weight layer's input to that of
@@ -39,6 +40,7 @@ class Jacobian(Initializer):
         tolerance: of J, > 0.
         max_tries: rescalings of a layer, >= 1.
         vectors: random vectors, >= 1.
+        bias, forget_bias: of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
@@ -49,6 +51,7 @@ class Jacobian(Initializer):
     vectors: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.tolerance = number("tolerance", self.tolerance, 0, open_low=True)
         integer("max_tries", self.max_tries, 1)
         integer("vectors", self.vectors, 1)
@@ -66,6 +69,7 @@ class Jacobian(Initializer):
         Raises:
             UserError: it has some.
         """
+        super().check(model)
         find = getattr(model, "residual_branches", None)
         if find is not None and find():
             raise UserError(

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fanin.devices import widened
 from fanin.errors import integer, number
-from fanin.parts.initializers.base import Initializer, settle
+from fanin.parts.initializers.base import settle
+from fanin.parts.initializers.biases import ConstantBiases
 from fanin.parts.initializers.orthogonal import Orthogonal
 from fanin.parts.models.layers import weight_layers
 from fanin.parts.models.passes import copied_buffers, forward
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class Lsuv(Initializer):
+class Lsuv(ConstantBiases):
     """Orthogonal weights, then layer after layer $W <- W / sqrt(Var(output))$ until the output has variance 1.
 
     The layers come in the order of the forward pass. The variance is over all entries of a weight layer's output
@@ -37,6 +38,7 @@ class Lsuv(Initializer):
     Args:
         tolerance: of the variance, > 0.
         max_tries: rescalings of a layer, >= 1.
+        bias, forget_bias: of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
@@ -46,6 +48,7 @@ class Lsuv(Initializer):
     max_tries: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.tolerance = number("tolerance", self.tolerance, 0, open_low=True)
         integer("max_tries", self.max_tries, 1)
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fanin.errors import number
-from fanin.parts.initializers.biases import DrawnBiases
 from fanin.parts.initializers.draws import draw, write
+from fanin.parts.initializers.gains import GainedWeights
 from fanin.parts.models.layers import fans
 from fanin.theory.weights import Weights
 
 
 @dataclass(kw_only=True)
-class Orthogonal(DrawnBiases):
+class Orthogonal(GainedWeights):
     """A random matrix with orthogonal rows or columns, whichever are fewer.
 
     $W W^T = gain^2 I$ for $out <= in$, $W^T W = gain^2 I$ otherwise; Q of the QR decomposition of standard normals,
@@ -23,11 +22,14 @@ class Orthogonal(DrawnBiases):
     Source: Saxe et al. 2014.
 
     Args:
-        gain: factor on the matrix, > 0.
+        gain: factor on the matrix, > 0; auto: the activation's own, see `gain_of`.
+        activation: makes the model's activation, for auto.
         bias_variance: variance of a bias, drawn normal, >= 0; above 0 only for models with biases.
+        bias, forget_bias: means of the biases, see `ConstantBiases`.
 
     Raises:
         OptionError: a value is out of range.
+        UserError: no gain is known for the activation.
 
     >>> import torch
     >>> weight = torch.empty(2, 5)
@@ -36,19 +38,13 @@ class Orthogonal(DrawnBiases):
     True
     """
 
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.gain = number("gain", self.gain, 0, open_low=True)
-
     def variance(self, fan_in: int, fan_out: int) -> None:
         """None: the entries of an orthogonal matrix depend on each other."""
 
     def weight_law(self, layer: nn.Module) -> Weights:
         """Rows of length gain where they are as few as the columns, columns of length gain otherwise."""
         fan_in, _ = fans(layer)
-        variance = self.gain**2 * min(1.0, fan_in / len(layer.get_parameter("weight")))
+        variance = self.factor**2 * min(1.0, fan_in / len(layer.get_parameter("weight")))
         return Weights(variance, "orthogonal", self.bias_variance_of(fan_in))
 
     def fill(self, weight: Tensor, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
@@ -58,4 +54,4 @@ class Orthogonal(DrawnBiases):
         # In float64, so that decompositions of different machines round to the same float32 weights.
         q, r = torch.linalg.qr(normals.T if wide else normals)
         q = q * torch.where(r.diagonal() < 0, -1.0, 1.0).double()
-        write(weight, (self.gain * (q.T if wide else q)).float().reshape(weight.shape))
+        write(weight, (self.factor * (q.T if wide else q)).float().reshape(weight.shape))

@@ -129,6 +129,11 @@ class LstmLayer(GatedLayer):
         self.memory_norm = normalization.make(self.width)
         self.output = nn.Tanh()
 
+    def forget_gate(self) -> Tensor | None:
+        """The biases of the forget gate, [width], for initializers to set; None without biases."""
+        bias: Tensor | None = self.input.bias
+        return None if bias is None else bias[self.width : 2 * self.width]
+
     def advance(self, driven: Tensor, recurrent: Tensor, state: State) -> State:
         """See the class."""
         z = driven + _normed(self.hidden_norm, recurrent)

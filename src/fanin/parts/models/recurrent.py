@@ -21,8 +21,8 @@ class Recurrent(nn.Module):
     """`layers` recurrent layers, each reading the hidden states of the one below, and a classifier on the last state.
 
     x_t = row t of the image, all channels: T = H vectors of C * W entries; $h_t^(l) = cell(h_t^(l-1), h_(t-1)^(l))$;
-    outputs = $V h_T^(layers) + b$. Initializers set the biases to 0, that of the forget gate too: no part of it starts
-    at 1.
+    outputs = $V h_T^(layers) + b$. Initializers set the biases to 0, that of the forget gate too,
+    unless they are told of another constant: initializer.bias, and initializer.forget_bias of an lstm.
 
     Args:
         input_shape: (C, H, W) of an image.
