@@ -105,7 +105,7 @@ def test_a_model_without_such_biases_is_told_of() -> None:
     bare = Mlp(in_features=3, out_features=2, depth=2, width=3, activation=tanh, normalization=NoNorm())
     with pytest.raises(OptionError, match=r"^bias=1.0: must be 0 for a model without biases; or take model.bias=true$"):
         Zeros(bias=1).check(bare)
-    line = r"^forget_bias=1.0: must be null for a model without biases of a forget gate; or take model=lstm model.bias=true"
+    line = r"^forget_bias=1.0: must be null for a model without biases of a forget gate; or take model=lstm"
     for model in (bare, filled(Zeros(), Gru)):
         with pytest.raises(OptionError, match=line):
             Zeros(forget_bias=1).check(model)

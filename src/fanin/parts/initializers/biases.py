@@ -81,7 +81,8 @@ def forget_gates(model: nn.Module) -> list[Tensor]:
 
     A module that has a forget gate says so by a method `forget_gate`, which gives the biases, or None without any.
     """
-    found = [module.forget_gate() for module in model.modules() if callable(getattr(module, "forget_gate", None))]
+    finders = [getattr(module, "forget_gate", None) for module in model.modules()]
+    found = [find() for find in finders if callable(find)]
     return [gate for gate in found if isinstance(gate, Tensor)]
 
 
