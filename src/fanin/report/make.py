@@ -27,7 +27,7 @@ from fanin.report.pictures import pictures
 from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
 from fanin.report.read.kept import Reader
-from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
+from fanin.report.read.reuse import Drawn, drawn_before, fingerprint, forget, noted, remember
 from fanin.report.read.where import chosen, where_of
 from fanin.report.run_pages import write_run_page
 from fanin.report.search.told import SearchTold, search_told
@@ -129,7 +129,7 @@ def _write_report(
     grid, found = grid_of(folders)
     runs = chosen(how.reader.runs(found, grid), where_of(how.where))
     whole = len(runs) == len(found) and [folder.resolve() for folder in folders] == [grid]
-    found = [run.folder for run in runs]
+    found, notes_before = [run.folder for run in runs], noted(runs)
     configurations = group_runs(runs, group_by)
     runs = [runs[position] for one in configurations for position in one.members]  # in the order of the table
     places = iter(range(len(runs)))
@@ -152,13 +152,13 @@ def _write_report(
     sources = [one.source for one in studies]
     answers = _answers(runs, configurations, by, studies, search)
     searched = _searched(runs, configurations, answers, search)
-    figures = drawn_before(out, None) if how.numbers_only else None
-    mark = "" if figures else fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
-    if figures is None and not how.redraw:
-        figures = drawn_before(out, mark)
+    before = drawn_before(out, None) if how.numbers_only else None
+    mark = "" if before else fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
+    if before is None and not how.redraw and (out / "tensorboard").is_dir():
+        before = drawn_before(out, mark)
     jobs: dict[str, Job] = {}
-    drawn = list(figures or ())
-    if figures is None:
+    drawn = list(before.figures if before else ())
+    if before is None:
         forget(out)
         with look(how.style):  # what a study says of its figure is for the page
             drawn += [path for one in studies for path in one.draw(out)]
@@ -181,14 +181,14 @@ def _write_report(
         tables += write_answers(out, answers)
         tables += search.tables(out) if search is not None else []
         summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=how.asked is not None)
-        if not how.numbers_only:
+        if before is None:
             write_seeds(out, configurations, metrics, profiles)
             write_best(out, configurations, values, metrics, profiles)
         drawn += finished()
-    if figures is None:
-        remember(out, mark, drawn)
-    if not how.numbers_only:
+    theory = before.theory if before and not how.numbers_only else theory_words(sheet, profiles)
+    if before is None:
         write_tensorboard(out, configurations, profiles, drawn)
+        remember(out, mark if noted(runs) == notes_before else "", Drawn(drawn, theory))
     notes += [note for one in studies for note in one.notes]
     notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
     report = Report(
@@ -206,7 +206,7 @@ def _write_report(
         pages = {str(run.folder): partial(_page, run, how.style, report.index) for run in runs}
         with drawing(pages, how.processes) as finished:
             finished()
-    write_page(report, rows, runs, theory=theory_words(sheet, profiles))
+    write_page(report, rows, runs, theory=theory)
     return report
 
 

@@ -19,7 +19,7 @@ from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.curvature import read_curvature
 from fanin.report.read.folders import PAGE, Run
 from fanin.report.read.histograms import read_histograms
-from fanin.report.read.reuse import drawn_before, fingerprint, forget, remember
+from fanin.report.read.reuse import Drawn, drawn_before, fingerprint, forget, noted, remember
 from fanin.report.read.series import Metrics, Profiles
 from fanin.report.read.surfaces import surfaces_of
 from fanin.report.write.run_page import page_of_run
@@ -45,13 +45,13 @@ def write_run_page(run: Run, style: str, *, back: Path | None, folder: Path | No
     place = folder or run.folder / PAGE.parent
     place.mkdir(exist_ok=True)
     mark = fingerprint([alone], [style, *(str(path.stat().st_size) for path in run.folder.glob("events.*"))])
-    figures = drawn_before(place, mark, RECORD)
-    profiles, metrics = Profiles([alone]), Metrics([alone])
-    if figures is None:
+    drawn = drawn_before(place, mark, RECORD)
+    if drawn is None:
         forget(place, RECORD)
-        figures = _draw(alone, profiles, metrics, place, style)
-        remember(place, mark, figures, RECORD)
-    return page_of_run(alone, place, figures, back=back)
+        before = noted([alone])
+        drawn = Drawn(_draw(alone, Profiles([alone]), Metrics([alone]), place, style))
+        remember(place, mark if noted([alone]) == before else "", drawn, RECORD)
+    return page_of_run(alone, place, drawn.figures, back=back)
 
 
 def _draw(run: Run, profiles: Profiles, metrics: Metrics, folder: Path, style: str) -> list[Path]:

@@ -96,19 +96,19 @@ class Identity:
     code: dict[str, str] = field(default_factory=dict)
 
 
-def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> Identity:
+def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig | dict[str, Any]) -> Identity:
     """The identity of a composed configuration.
 
     Args:
         cfg: the configuration without its hydra node, or the same as plain values.
-        hydra_cfg: the hydra node.
+        hydra_cfg: the hydra node, or the same as plain values.
     """
     everything = {key: value for key, value in flatten(cfg).items() if not _incidental(key)}
     values = {key: value for key, value in everything.items() if not _unused(key, value)}
     choices = _choices(cfg, hydra_cfg)
     chosen = dict(choices)
     experiment = chosen.pop("experiment", None)
-    source = hydra_cfg.job.config_name, _search_path(hydra_cfg)
+    source = hydra_cfg["job"]["config_name"], _search_path(hydra_cfg)
     prefix = () if experiment is None else (f"experiment={experiment}",)
     base_chosen, base_values, axes = _base(*source, prefix)
     other = {group: choice for group, choice in chosen.items() if choice != base_chosen.get(group)}
@@ -239,10 +239,10 @@ def _text(value: Any) -> str:
     return str(_canonical(value))
 
 
-def _choices(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig) -> dict[str, str | None]:
+def _choices(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig | dict[str, Any]) -> dict[str, str | None]:
     """The chosen option of every group of ours, "a+b" for a list of them."""
-    choices = OmegaConf.to_container(hydra_cfg.runtime.choices)
-    assert isinstance(choices, dict)
+    choices = hydra_cfg["runtime"]["choices"]
+    choices = OmegaConf.to_container(choices) if OmegaConf.is_config(choices) else choices
     ours = {str(group): choice for group, choice in choices.items() if not str(group).startswith("hydra/")}
     # Hydra does not record a choice that is a list; the options of such a group bring their names as keys.
     return ours | {group: "+".join(sorted(map(str, cfg[group]))) or "none" for group in SEVERAL if group in cfg}
@@ -261,11 +261,12 @@ SearchPath = tuple[tuple[str, str], ...]
 """Where Hydra looks for configurations: (who added it, its address), in order."""
 
 
-def _search_path(hydra_cfg: DictConfig) -> SearchPath:
+def _search_path(hydra_cfg: DictConfig | dict[str, Any]) -> SearchPath:
     """Where a configuration was composed from; () if Hydra is initialized and knows it."""
     if GlobalHydra.instance().is_initialized():
         return ()
-    return tuple((one.provider, f"{one.schema}://{one.path}") for one in hydra_cfg.runtime.config_sources)
+    sources = hydra_cfg["runtime"]["config_sources"]
+    return tuple((one["provider"], f"{one['schema']}://{one['path']}") for one in sources)
 
 
 def _loader(search_path: SearchPath) -> ConfigLoader:

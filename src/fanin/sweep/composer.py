@@ -20,6 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from fanin.run.bounded_cache import BoundedCache
 from fanin.run.hydra_private import apply_overrides, get_overrides_dirname, with_number
 from fanin.run.identity import without_hydra
 
@@ -27,6 +28,12 @@ Plain = dict[str, Any]
 
 INTEGER = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=(0|-?[1-9][0-9]{0,15})")
 """An override that sets a key to an integer: most jobs of a grid have one that no other has, their seed."""
+
+LOCAL = re.compile(r"\$\{fanin\.depth:[^${}]*\}")
+"""Interpolations that depend on nothing but the node that they stand in."""
+
+_resolved_alone = BoundedCache[Any](most=64)
+"""Nodes without other interpolations, resolved; the jobs of a grid share most of theirs."""
 
 
 @dataclass
@@ -57,7 +64,15 @@ class Composed:
     @cached_property
     def resolved(self) -> Plain:
         """What the job gets, as plain values, interpolations resolved."""
-        return {key: _resolved(self.task[key]) if "${" in repr(value) else value for key, value in self.plain.items()}
+        return {key: self._resolved(key, value) for key, value in self.plain.items()}
+
+    def _resolved(self, key: str, value: Any) -> Any:
+        text = repr(value)
+        if "${" not in text:
+            return value
+        if "${" in LOCAL.sub("", text):
+            return _resolved(self.task[key])
+        return _resolved_alone.get((key, text), lambda: _resolved(as_config({key: value})[key]))
 
 
 @dataclass(frozen=True)

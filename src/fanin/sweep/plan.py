@@ -77,7 +77,7 @@ class Plan:
 
     def add(self, composed: Composed, folder: Path | None = None) -> Identity:
         """Take in one job, in a folder of its own or that of its name; its mistakes are kept for later."""
-        identity = identify(composed.resolved, composed.hydra)
+        identity = identify(composed.resolved, composed.record)
         self.per_job.append(identity.name)
         if identity.name in self.runs:
             return identity

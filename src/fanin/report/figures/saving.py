@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from fanin.report.figures import paper
+
+CANVASES = {
+    ".png": ("backend_agg", "FigureCanvasAgg"),
+    ".svg": ("backend_svg", "FigureCanvasSVG"),
+    ".pdf": ("backend_pdf", "FigureCanvasPdf"),
+}
+"""Module and class of matplotlib's that draw each format."""
 
 
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
@@ -42,7 +47,7 @@ def print_figure(figure: Figure, path: Path) -> None:
 
     `Figure.savefig` draws everything twice, the first time to find the places, which `Figure.draw` does, too.
     """
-    canvases = {".png": FigureCanvasAgg, ".svg": FigureCanvasSVG, ".pdf": FigureCanvasPdf}
+    backend, canvas_name = CANVASES[path.suffix]  # imported by need: that of PDF takes as long as matplotlib itself
     undated = {".png": None, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    canvas: Any = canvases[path.suffix](figure)
+    canvas: Any = getattr(import_module(f"matplotlib.backends.{backend}"), canvas_name)(figure)
     getattr(canvas, f"print_{path.suffix[1:]}")(path, metadata=undated[path.suffix])

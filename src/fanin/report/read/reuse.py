@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from fanin import __version__
@@ -29,6 +30,11 @@ def fingerprint(runs: Sequence[Run], asked: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
+def noted(runs: Sequence[Run]) -> int:
+    """How many notes the runs have: it grows where a file cannot be read whole."""
+    return sum(len(run.notes) for run in runs)
+
+
 def stamp(folder: Path) -> list[str]:
     """What changes whenever a file of a run changes that a report may read."""
     said = []
@@ -39,13 +45,29 @@ def stamp(folder: Path) -> list[str]:
     return said
 
 
-def drawn_before(out: Path, mark: str | None, record_name: str = RECORD) -> list[Path] | None:
-    """The figures that were drawn from the same files, None: from any, where all of them are still there."""
+@dataclass(frozen=True)
+class Drawn:
+    """What an earlier report has drawn.
+
+    Attributes:
+        figures: the files.
+        theory: what is said of theory beside them.
+    """
+
+    figures: list[Path]
+    theory: str = ""
+
+
+def drawn_before(out: Path, mark: str | None, record_name: str = RECORD) -> Drawn | None:
+    """What was drawn from the same files, None: from any, where all of it is still there."""
     record = read_json(out / record_name) or {}
-    if "figures" not in record or mark not in (None, record.get("fingerprint")):
+    same = mark is None or (mark != "" and mark == record.get("fingerprint") and "theory" in record)
+    if "figures" not in record or not same:
         return None
     figures = [out / name for name in record["figures"]]
-    return figures if all(figure.is_file() for figure in figures) else None
+    if not all(figure.is_file() for figure in figures):
+        return None
+    return Drawn(figures, str(record.get("theory", "")))
 
 
 def forget(out: Path, record_name: str = RECORD) -> None:
@@ -55,6 +77,7 @@ def forget(out: Path, record_name: str = RECORD) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def remember(out: Path, mark: str, figures: Sequence[Path], record_name: str = RECORD) -> None:
-    """Write down what the figures were drawn from."""
-    write_json(out / record_name, {"fingerprint": mark, "figures": [figure.name for figure in figures]})
+def remember(out: Path, mark: str, drawn: Drawn, record_name: str = RECORD) -> None:
+    """Write down what was drawn, and what from; an empty mark for what is to be drawn again each time."""
+    content = {"fingerprint": mark, "theory": drawn.theory, "figures": [figure.name for figure in drawn.figures]}
+    write_json(out / record_name, content)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ LARGEST_INDEX = 100_000  # a larger one is garbage, and would fill the memory
 
 
 class Profiles:
-    """The profiles over depth of all runs; a run's notes say what of its profiles.csv could not be read.
+    """The profiles over depth of all runs, read when something is asked of them.
+
+    A run's notes then say what of its profiles.csv could not be read.
 
     Args:
         runs: all runs.
@@ -42,12 +45,20 @@ class Profiles:
     """
 
     def __init__(self, runs: Sequence[Run], table: pd.DataFrame | None = None) -> None:
-        table = read_table(runs, "profiles.csv", PROFILES) if table is None else table
         self.runs = len(runs)
+        self._read = (lambda: read_table(runs, "profiles.csv", PROFILES)) if table is None else lambda: table
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        """Read when it is first asked for: a report whose figures stand needs no profiles."""
+        table = self._read()
         good = table["index"].between(1, LARGEST_INDEX) & (table["index"] % 1 == 0)
-        self._table = table if good.all() else table[good].reset_index(drop=True)
+        return table if good.all() else table[good].reset_index(drop=True)
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, ...], NDArray[np.intp]]:
         rows: Any = self._table.groupby(["snapshot", "axis", "quantity"], observed=True).indices
-        self._rows: dict[tuple[str, ...], NDArray[np.intp]] = rows
+        return dict(rows)
 
     @property
     def snapshots(self) -> list[str]:
@@ -92,10 +103,21 @@ class Metrics:
     """The metrics over steps of all runs, as `Profiles`."""
 
     def __init__(self, runs: Sequence[Run], table: pd.DataFrame | None = None) -> None:
-        table = read_table(runs, "metrics.csv", METRICS) if table is None else table
-        table = table[np.isfinite(table["step"])]
-        self._columns = {name: table[name].to_numpy() for name in METRICS}
-        self._ends = np.searchsorted(table["run"].to_numpy(), np.arange(len(runs) + 1))
+        self._runs = len(runs)
+        self._read = (lambda: read_table(runs, "metrics.csv", METRICS)) if table is None else lambda: table
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        table = self._read()
+        return table[np.isfinite(table["step"])]
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        return {name: self._table[name].to_numpy() for name in METRICS}
+
+    @cached_property
+    def _ends(self) -> NDArray[np.intp]:
+        return np.searchsorted(self._table["run"].to_numpy(), np.arange(self._runs + 1))
 
     def series(self, run: int, column: str) -> tuple[Floats, Floats]:
         """Steps and values of one run, where the metric was evaluated; infinite values stay, nan is left out."""
