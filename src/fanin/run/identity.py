@@ -242,7 +242,8 @@ def _text(value: Any) -> str:
 def _choices(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig | dict[str, Any]) -> dict[str, str | None]:
     """The chosen option of every group of ours, "a+b" for a list of them."""
     choices = hydra_cfg["runtime"]["choices"]
-    choices = OmegaConf.to_container(choices) if OmegaConf.is_config(choices) else choices
+    if isinstance(choices, DictConfig):
+        choices = cast(dict[str, Any], OmegaConf.to_container(choices))
     ours = {str(group): choice for group, choice in choices.items() if not str(group).startswith("hydra/")}
     # Hydra does not record a choice that is a list; the options of such a group bring their names as keys.
     return ours | {group: "+".join(sorted(map(str, cfg[group]))) or "none" for group in SEVERAL if group in cfg}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ class Profiles:
 
     def __init__(self, runs: Sequence[Run], table: pd.DataFrame | None = None) -> None:
         self.runs = len(runs)
-        self._read = (lambda: read_table(runs, "profiles.csv", PROFILES)) if table is None else lambda: table
+        self._read: Callable[[], pd.DataFrame] = partial(read_table, runs, "profiles.csv", PROFILES)
+        if table is not None:
+            self._read = partial(pd.DataFrame, table)
 
     @cached_property
     def _table(self) -> pd.DataFrame:
@@ -104,12 +106,14 @@ class Metrics:
 
     def __init__(self, runs: Sequence[Run], table: pd.DataFrame | None = None) -> None:
         self._runs = len(runs)
-        self._read = (lambda: read_table(runs, "metrics.csv", METRICS)) if table is None else lambda: table
+        self._read: Callable[[], pd.DataFrame] = partial(read_table, runs, "metrics.csv", METRICS)
+        if table is not None:
+            self._read = partial(pd.DataFrame, table)
 
     @cached_property
     def _table(self) -> pd.DataFrame:
         table = self._read()
-        return table[np.isfinite(table["step"])]
+        return pd.DataFrame(table[np.isfinite(table["step"])])
 
     @cached_property
     def _columns(self) -> dict[str, Floats]:
