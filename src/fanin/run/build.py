@@ -170,17 +170,18 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
     method = attempt(lambda: _method(parts, regularizers)) if not errors else None
     dropout = next((item for item in regularizers if item.acts("make")), None)
     offered = {"activation": parts["activation"], "normalization": parts["normalization"], "dropout": dropout}
+    wraps = [item for item in regularizers if item.acts("wrap")]
     parts["initializer"] = attempt(partial(_single, options, "initializer", **offered))
     if errors or method is None:
         if parts["activation"] and parts["normalization"]:  # its own keys, whatever else is wrong
             with torch.device("meta"):
-                attempt(lambda: _make_model(options, parts, dropout, (1, 28, 28), 10))
+                attempt(lambda: _make_model(options, parts, dropout, wraps, (1, 28, 28), 10))
         return None
     made = Recipe(
         seed=seed,
         trainer=parts["trainer"],
         data=parts["data"],
-        make_model=partial(_make_model, options, parts, dropout),
+        make_model=partial(_make_model, options, parts, dropout, wraps),
         initializer=parts["initializer"],
         make_optimizer=optimizer,
         lr=float(options["optimizer"].get("lr", 0.0)),
@@ -207,33 +208,39 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
     if not errors:
         attempt(lambda: attach_teacher(options, made, load, recipe))
     if not errors:
-        made.drawn_of, made.stackable = _drawn_of(options, dropout), _stackable(options, dropout)
+        made.drawn_of, made.stackable = _drawn_of(options), _stackable(options)
     return made
 
 
-def _drawing_options(options: Options, dropout: Regularizer | None) -> dict[str, dict[str, Any]]:
-    """The options that say what a network computes, by group; of regularizers the one that makes modules."""
+def _drawing_options(options: Options) -> dict[str, dict[str, Any]]:
+    """The options that say what a network computes, by group; of regularizers those that make or change modules."""
     found = {name: options[name] for name in ("model", "activation", "normalization", "loss")}
-    for node in options["regularizer"].values() if dropout is not None else ():
-        if find(str(node["_target_"]), GROUPS["regularizer"].bases, "regularizer") is type(dropout):
-            found["regularizer"] = node
+    for name, node in options["regularizer"].items():
+        kind = find(str(node["_target_"]), GROUPS["regularizer"].bases, "regularizer")
+        if isinstance(kind, type) and issubclass(kind, Regularizer) and (kind.acts("make") or kind.acts("wrap")):
+            found[f"regularizer.{name}"] = node
     return found
 
 
-def _drawn_of(options: Options, dropout: Regularizer | None) -> str:
+def _drawn_of(options: Options) -> str:
     """What recipes share whose networks are drawn alike and look at the same data, all but their seed."""
     shared = {name: options[name] for name in ("data", "preprocess", "initializer")}
-    return json.dumps(shared | _drawing_options(options, dropout), sort_keys=True)
+    return json.dumps(shared | _drawing_options(options), sort_keys=True)
 
 
-def _stackable(options: Options, dropout: Regularizer | None) -> bool:
+def _stackable(options: Options) -> bool:
     """Whether what a network computes may be computed for many at once, see `stackable`."""
-    nodes = _drawing_options(options, dropout).items()
-    return all(is_stackable(find(str(node["_target_"]), GROUPS[group].bases, group)) for group, node in nodes)
+    nodes = [(key.partition(".")[0], str(node["_target_"])) for key, node in _drawing_options(options).items()]
+    return all(is_stackable(find(target, GROUPS[group].bases, group)) for group, target in nodes)
 
 
 def _make_model(
-    options: Options, parts: dict[str, Any], dropout: Regularizer | None, input_shape: tuple[int, ...], outputs: int
+    options: Options,
+    parts: dict[str, Any],
+    dropout: Regularizer | None,
+    wraps: Sequence[Regularizer],
+    input_shape: tuple[int, ...],
+    outputs: int,
 ) -> nn.Module:
     with own_fault("model"):
         model: nn.Module = make(
@@ -247,6 +254,8 @@ def _make_model(
             dropout=dropout,
         )
     check_kind("model", model)
+    for one in wraps:
+        model = one.wrap(model)
     return model
 
 

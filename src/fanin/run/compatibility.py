@@ -66,6 +66,10 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
         made.method.loss.check(data.train_x)
     with told_of("initializer"):
         made.initializer.check(model)
+    recurrent_p = getattr(made.dropout, "recurrent_p", None)
+    if recurrent_p is not None and not hasattr(model, "recurrent_dropouts"):
+        allowed = f"null for {type(model).__name__}, which has no recurrent connections to drop"
+        raise OptionError("regularizer.dropout.recurrent_p", recurrent_p, allowed, "or take model=lstm")
     parameters = sum(one.numel() for one in model.parameters())
     if made.probe.trajectory and parameters > TRAJECTORY:
         allowed = f"false for a model of {parameters} parameters, more than {TRAJECTORY}"

@@ -53,6 +53,7 @@ LATER: dict[str, Any] = {
     "probe.measures": None,
     "probe.redraws": None,
     "probe.spectrum": False,
+    "regularizer.dropout.recurrent_p": None,
     "regularizer.l1.proximal": False,
     "trainer.gradient_check": 0,
     "trainer.scores": False,

@@ -208,6 +208,29 @@ def test_variational_dropout_has_one_mask_for_all_steps_and_one_for_the_recurren
     assert_close(outputs, classified(model, states[:, -1] * last))
 
 
+@pytest.mark.parametrize(("recurrent_p", "kept"), [(0.0, set()), (0.75, {0.0, 4.0})])
+def test_the_recurrence_has_a_rate_of_its_own(recurrent_p: float, kept: set[float]) -> None:
+    model = network(Lstm, layers=2, dropout=Dropout(p=0.5, recurrent_p=recurrent_p), variational=True)
+    x = images(60, 1, 3, 4)
+    outputs, masks = masks_of(model, x)
+    recurrent = [name for name in masks if name.startswith("recurrent")]
+    assert recurrent == (["recurrent_dropouts.1", "recurrent_dropouts.2"] if kept else [])
+    assert {float(one) for name in recurrent for one in masks[name][0].unique()} == kept
+    # The others have the masks that they had with the rate p on all, each from the stream of its name.
+    whole = network(Lstm, layers=2, dropout=Dropout(p=0.5), variational=True)
+    same = masks_of(whole, x)[1]["dropouts.1.mask"][0]
+    assert torch.equal(masks["dropouts.1.mask"][0], same)
+    if not kept:  # Zaremba et al. 2014, with one mask for all time steps: nothing but what lies between the layers
+        below, above = (model.get_submodule(f"layers.{index}") for index in (1, 2))
+        states = above(below(x[:, 0]) * same)[:, -1]
+        torch.testing.assert_close(outputs, model.classifier(states * masks["dropouts.2"][0]))
+
+
+def test_a_rate_of_the_recurrence_needs_variational_dropout() -> None:
+    with pytest.raises(UserError, match=r"^regularizer.dropout.recurrent_p=0.3: must be null without variational"):
+        network(Lstm, dropout=Dropout(recurrent_p=0.3))
+
+
 @pytest.mark.parametrize("variational", [False, True])
 def test_between_layers_too_and_not_at_evaluation(variational: bool) -> None:
     x = images(6, 1, 3, 4)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fanin.errors import flag, integer
+from fanin.errors import UserError, flag, integer
 from fanin.parts.models.cells import GruLayer, LstmLayer, RecurrentLayer, RnnLayer
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.models.rows import check_normalization, rows, sequence_shape
@@ -30,16 +30,18 @@ class Recurrent(nn.Module):
         width: hidden units of each layer.
         layers: recurrent layers, one above the other.
         bias: one with the inputs of each layer, and one of the classifier.
-        variational: one dropout mask for all time steps, and one on the recurrent connections too, the same rate p
-            (Gal & Ghahramani 2016); false: a fresh mask for each time step, none on the recurrent connections
-            (Zaremba et al. 2014). Without dropout it changes nothing.
+        variational: one dropout mask for all time steps, and one on the recurrent connections too, of the rate
+            recurrent_p (Gal & Ghahramani 2016 take p; 0 is none); false: a fresh mask for each time step, none on the
+            recurrent connections (Zaremba et al. 2014). Without dropout it changes nothing.
         activation: of the cell, called for each fresh module.
         normalization: none, layer or rms, inside the cell whatever its placement (Ba et al. 2016).
-        dropout: p on what goes from layer to layer and to the classifier, input_p on the rows; None for none.
+        dropout: p on what goes from layer to layer and to the classifier, input_p on the rows, recurrent_p on the
+            recurrent connections; None for none.
 
     Raises:
         OptionError: a size is not a positive integer, bias or variational not a boolean.
-        UserError: examples are not images, or the normalization mixes examples.
+        UserError: examples are not images, the normalization mixes examples, or recurrent_p is given without
+            variational.
     """
 
     layer: ClassVar[type[RecurrentLayer]]
@@ -68,13 +70,14 @@ class Recurrent(nn.Module):
         flag("variational", variational)
         check_normalization(name, normalization)
         p, input_p = (dropout.p, dropout.input_p) if dropout else (0.0, 0.0)
+        recurrent_p = _recurrent_share(dropout, variational)
         self.layers, self.dropouts, self.recurrent_dropouts = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for index in range(1, layers + 1):
             self.layers[str(index)] = self.layer(
                 entries if index == 1 else width, width, bias=bias, activation=activation, normalization=normalization
             )
-            if dropout and variational and p > 0:
-                self.recurrent_dropouts[str(index)] = dropout.make(p)
+            if dropout and variational and recurrent_p > 0:
+                self.recurrent_dropouts[str(index)] = dropout.make(recurrent_p)
         for index, share in enumerate([input_p, *[p] * layers]):
             if dropout and share > 0:
                 drop = dropout.make(share)
@@ -96,6 +99,19 @@ class Recurrent(nn.Module):
     def _dropped(self, place: int, x: Tensor) -> Tensor:
         """The output of layer number `place`, with entries dropped where there is dropout; 0: the rows."""
         return self.dropouts[str(place)](x) if str(place) in self.dropouts else x
+
+
+def _recurrent_share(dropout: Dropout | None, variational: bool) -> float:
+    """Which share of the units is dropped on the recurrent connections; a dropout of one's own may say p alone."""
+    given = getattr(dropout, "recurrent_p", None)
+    if given is not None and not variational:
+        raise UserError(
+            f"regularizer.dropout.recurrent_p={given:g}: must be null without variational dropout, which drops nothing "
+            "on recurrent connections; or take model.variational=true"
+        )
+    if dropout is None:
+        return 0.0
+    return dropout.p if given is None else float(given)
 
 
 class SameAtAllSteps(nn.Module):

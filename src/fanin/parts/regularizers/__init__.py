@@ -1,11 +1,13 @@
 """Regularizers: what conf/regularizer names, any number of them at once.
 
-Penalties on the weights, changes of the weights beside the step, noise on the activations, softer targets, a gradient
+Penalties on the weights, changes of the weights beside the step, noise on the activations or on the
+weights, softer targets, a gradient
 taken elsewhere, and stopping early. "Weights" are weight matrices and kernels: never biases or normalization
 parameters.
 """
 
 from fanin.parts.regularizers.base import Regularizer
+from fanin.parts.regularizers.dropconnect import DropConnect
 from fanin.parts.regularizers.dropout import Dropout, DropoutModule
 from fanin.parts.regularizers.early_stopping import EarlyStopping
 from fanin.parts.regularizers.label_smoothing import LabelSmoothing
@@ -19,6 +21,7 @@ __all__ = [
     "L1",
     "L2",
     "SAM",
+    "DropConnect",
     "Dropout",
     "DropoutModule",
     "EarlyStopping",

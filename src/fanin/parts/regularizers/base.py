@@ -17,8 +17,8 @@ class Regularizer:
 
     In a step, in this order: `minimized` is the loss whose gradient is taken, at a point that `displacement` moves;
     `pull` adds to the gradient; after clipping, `before_step` changes the weights, and `after_step` once the
-    optimizer has made its step. While the model is made, `make` gives a module behind each hidden layer. After each
-    evaluation, `new`'s counter says whether to end.
+    optimizer has made its step. While the model is made, `make` gives a module behind each hidden layer, and `wrap`
+    changes the model that was made. After each evaluation, `new`'s counter says whether to end.
 
     Weights are weight matrices and kernels: never biases or normalization parameters.
     """
@@ -87,6 +87,10 @@ class Regularizer:
 
     def make(self, p: float) -> nn.Module:
         """A fresh module behind a hidden layer, or on the inputs; dropout's drops with probability p."""
+        raise NotImplementedError
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """A model that was just made, its weights not drawn yet, with what this regularizer changes in it."""
         raise NotImplementedError
 
     def new(self) -> Patience:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fanin.errors import number
+from fanin.errors import OptionError, number
 from fanin.parts.noise import NoiseModule
 from fanin.parts.per_run import is_number, stackable
 from fanin.parts.regularizers.base import Regularizer
@@ -26,6 +26,8 @@ class Dropout(Regularizer):
     Args:
         p: probability of dropping a hidden unit, in [0, 1).
         input_p: probability of dropping an input, in [0, 1).
+        recurrent_p: of a recurrent model with variational=true the probability of dropping a unit on the recurrent
+            connections, in [0, 1), with one mask for all time steps; 0: on the others alone. None: p.
 
     Raises:
         OptionError: a probability is out of range.
@@ -35,10 +37,16 @@ class Dropout(Regularizer):
 
     p: float = 0.5
     input_p: float = 0.0
+    recurrent_p: float | None = None
 
     def __post_init__(self) -> None:
         self.p = number("p", self.p, 0, 1, open_high=True)
         self.input_p = number("input_p", self.input_p, 0, 1, open_high=True)
+        if self.recurrent_p is not None:
+            try:
+                self.recurrent_p = number("recurrent_p", self.recurrent_p, 0, 1, open_high=True)
+            except OptionError as error:
+                raise OptionError("recurrent_p", error.value, f"{error.allowed}, or null") from None
 
     def make(self, p: float) -> DropoutModule:
         """A fresh dropout layer with drop probability p."""
