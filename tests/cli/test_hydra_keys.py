@@ -93,13 +93,14 @@ def test_options_and_overrides_go_in_any_order(tmp_path: Path) -> None:
 
 def test_typed_epochs_outdo_a_studys_steps(typed: Callable[..., Said]) -> None:
     asked = ("experiment=init_study", "--cfg", "job", "-p", "trainer")
-    for words, steps, epochs in (
-        ((), "1500", "5"),
-        (("trainer.epochs=3",), "null", "3"),
-        (("trainer.epochs=3", "trainer.steps=7"), "7", "5"),
-        (("trainer.steps=7", "trainer.epochs=3"), "7", "5"),
-        (("trainer.steps=null", "trainer.epochs=3"), "null", "3"),
+    for words, steps, epochs, least in (
+        ((), "null", "8", "1500"),
+        (("trainer.epochs=3",), "null", "3", "1"),
+        (("trainer.epochs=3", "trainer.least_steps=9"), "null", "3", "9"),
+        (("trainer.epochs=3", "trainer.steps=7"), "7", "8", "1500"),
+        (("trainer.steps=7", "trainer.epochs=3"), "7", "8", "1500"),
+        (("trainer.steps=null", "trainer.epochs=3"), "null", "3", "1"),
     ):
         said = typed(*asked, "--resolve", *words)
         assert said.code == 0
-        assert {f"steps: {steps}", f"epochs: {epochs}"} <= {*said.out}, words
+        assert {f"steps: {steps}", f"epochs: {epochs}", f"least_steps: {least}"} <= {*said.out}, words

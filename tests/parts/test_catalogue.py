@@ -56,6 +56,8 @@ def base() -> DictConfig:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of a tiny MNIST and a tiny Fashion-MNIST."""
     made = tmp_path_factory.mktemp("data")
+    rows = [f"{place},{place % 7},{'abc'[place % 3]}" for place in range(90)]
+    (made / "table.csv").write_text("\n".join(["x,z,kind", *rows]))
     for name in ("MNIST", "FashionMNIST"):
         folder = made / name / "raw"
         folder.mkdir(parents=True)
@@ -76,6 +78,8 @@ def configuration(base: DictConfig, root: Path, choices: dict[str, Any]) -> Dict
     if choices.get("model") in DEPTHS:
         cfg.model.depth = DEPTHS[choices["model"]]
     cfg.data.root = str(root)
+    if choices.get("data") in PATHS:
+        cfg.data.path = PATHS[choices["data"]]
     if choices.get("data") == "point":
         cfg.trainer.batch_size, cfg.probe.batch_size = "all", None  # there is one example
     if "classes" in cfg.data and choices.get("data") == "gaussian":
@@ -98,6 +102,9 @@ def ending(cfg: DictConfig, folder: Path) -> str:
     assert result["steps"] == (3 if outcome["state"] == "done" else result["diverged"]["step"])
     return str(outcome["state"])
 
+
+PATHS = {"csv": "table.csv"}
+"""Of files below the root, of options that ask for one."""
 
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "vae"): {"loss": "elbo"},

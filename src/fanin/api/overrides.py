@@ -143,14 +143,16 @@ def _words(override: Override) -> list[str]:
 def _one_length(words: Sequence[str], parsed: Sequence[Override]) -> list[str]:
     """The words with one length of training, in whatever order they were typed.
 
-    Typed steps count more than typed epochs, as in the trainer; typed epochs more than the steps of a study.
+    Typed steps count more than typed epochs, as in the trainer; typed epochs more than a study's steps, least or not.
     """
     epochs = [place for place, one in enumerate(parsed) if one.key_or_group == "trainer.epochs" and not one.is_delete()]
+    keys = {one.key_or_group for one in parsed}
+    least = ["++trainer.least_steps=1"] if "experiment" in keys and "trainer.least_steps" not in keys else []
     steps = [place for place, one in enumerate(parsed) if one.key_or_group == "trainer.steps"]
     if not epochs or any(value_of(parsed[place]) is None for place in steps):
-        return list(words)
+        return [*least, *words] if epochs else list(words)
     if not steps:
-        return ["trainer.steps=null", *words]
+        return ["trainer.steps=null", *least, *words]
     if any(parsed[place].is_sweep_override() for place in (*epochs, *steps)):
         told = " ".join(words[place] for place in sorted((*epochs, *steps)))
         raise UserError(f"{told}: both say how long to train; type one of them")

@@ -145,6 +145,12 @@ GRADIENT_CHECK = (
 )
 """gradient_check.csv, with `debug=gradient_check`: a row for each derivative that was checked."""
 
+RESIDUALS = (
+    Column("target", "the number of a test example, in its own unit"),
+    Column("estimate", "what the network says"),
+)
+"""residuals.csv, where numbers are estimated: a row for each test example."""
+
 HISTOGRAMS = (
     Column("step", "updates made before the look"),
     Column("of", "activations (of a weight layer's block), weights or gradients (of the loss for them)"),
@@ -268,6 +274,7 @@ EVALUATION = (
     Column("accuracy", "the share of right answers on the test part"),
     Column("f1", "F1 on the test part, the mean over classes"),
     Column("roc_auc", "the area under the ROC curve on the test part, each class against the rest, the mean over them"),
+    Column("r2", "of estimates of a number, the share of the test part's variance that they explain"),
     Column("generalization_gap", "test_error minus train_error"),
     *GENERALIZATION,
     Column("parameters", "the number of parameters"),
@@ -316,7 +323,11 @@ RESULT = (
     Column("epochs", "passes over the training part made"),
     Column("seconds", "training time, without evaluation and probes; of runs trained together an equal share", "s"),
     Column("metrics", "the final losses and errors by name"),
-    Column("evaluation", "for a classifier: precision, recall, F1, ROC AUC and the confusion matrix of the test part"),
+    Column(
+        "evaluation",
+        "of the test part: precision, recall, F1, ROC AUC and the confusion matrix of a classifier; R^2 and errors of "
+        "estimates of a number",
+    ),
     Column(
         "generalization",
         "of a classifier: intervals of the true risk, bounds of the gap, norms and margins by name, else null",
@@ -351,7 +362,7 @@ RESULT = (
 
 RUN_FILES = (
     "status.json", "result.json", "metrics.csv", "profiles.csv", "curvature.csv", "trajectory.csv", "histograms.csv",
-    "gradient_check.csv", "scores.npz", "run.log", ".lock", ".hydra", "checkpoints",
+    "gradient_check.csv", "scores.npz", "residuals.csv", "run.log", ".lock", ".hydra", "checkpoints",
 )  # fmt: skip
 """The files of a run's folder, beside TensorBoard's events.out.tfevents.*."""
 

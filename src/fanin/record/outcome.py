@@ -46,10 +46,11 @@ class Task:
 TASKS = {
     "classification": Task("loss", "error", "learns", "no progress", "explodes"),
     "reconstruction": Task("loss", "absolute error", "improves", "no progress", "worsens", percent=False),
+    "regression": Task("loss", "absolute error", "improves", "no progress", "worsens", percent=False),
     "descent": Task("value", "share of the descent left", "descends", "stands still", "climbs"),
     "other": Task("loss", "error", "improves", "no progress", "worsens", percent=False),
 }
-"""By the names in `Loss.task`: classes to tell apart, inputs to reconstruct, a function to descend on."""
+"""By the names in `Loss.task`: classes to tell apart, inputs to reconstruct, numbers to estimate, a way to descend."""
 
 
 def metric_words(name: str, task: Task) -> str:

@@ -179,6 +179,7 @@ class RunFolder:
             "histograms.csv",
             "gradient_check.csv",
             "scores.npz",
+            "residuals.csv",
         )
         for name in ("result.json", *tables):
             (self.path / name).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from fanin.report.figures.by_axis import axes_figure
 from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.curvature import sharpness_figure
 from fanin.report.figures.depth import movement_figure, study_figure
+from fanin.report.figures.residuals import residuals_figure
 from fanin.report.figures.saving import save
 from fanin.report.figures.steps import curves_figure
 from fanin.report.figures.style import Sheet, look
@@ -63,5 +64,6 @@ def pictures(
         "surfaces": lambda: surfaces_figure(sheet, runs, profiles),
         "curvature": lambda: curvature,
         "confusion": lambda: confusion_figure(sheet, runs),
+        "residuals": lambda: residuals_figure(sheet, runs),
     }
     return {name: partial(job, name, figure) for name, figure in figures.items()}

@@ -10,6 +10,7 @@ from fanin.report.figures.confusion import confusion_figure
 from fanin.report.figures.curvature import curvature_figure
 from fanin.report.figures.depth import movement_figure, study_figure
 from fanin.report.figures.encoding import plain
+from fanin.report.figures.residuals import residuals_figure
 from fanin.report.figures.ridges import ridges_figure
 from fanin.report.figures.saving import save
 from fanin.report.figures.steps import curves_figure
@@ -67,6 +68,7 @@ def _draw(run: Run, profiles: Profiles, metrics: Metrics, folder: Path, style: s
             "histograms": ridges_figure(sheet, read_histograms(run.folder, run.notes)),
             "curvature": curvature_figure(sheet, run, read_curvature(run.folder, run.notes), metrics),
             "confusion": confusion_figure(sheet, runs),
+            "residuals": residuals_figure(sheet, runs),
             "classes": class_curves_figure(sheet, run, folder),
         }
         drawn = [save(figure, folder, f"run_{name}") for name, figure in figures.items() if figure is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,7 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
     with told_of("trainer"):
         batch_size = made.trainer.batch(len(data.train_x))
     _check_data(made, data)
+    _check_targets(made, data)
     if batch_size == 1 and made.normalization.mixes_examples:
         raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
     model = _model_on_meta(options, made, data)
@@ -109,6 +111,15 @@ def _check_data(made: Recipe, data: Dataset) -> None:
             raise error.within(f"augment.{name}") from None
         except UserError as error:
             raise UserError(f"augment={name}: {error}") from None
+
+
+def _check_targets(made: Recipe, data: Dataset) -> None:
+    """Give the recipe the loss of numbers where the targets are some, if there is one."""
+    if not data.regression:
+        return
+    if made.method.smoothed is not None:
+        raise UserError("regularizer=label_smoothing: the targets are numbers and no classes; leave it out")
+    made.method = replace(made.method, loss=made.method.loss.of_numbers())
 
 
 def _check_memory(made: Recipe, model: nn.Module) -> None:

@@ -110,7 +110,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
         asked += 1
         return stop_requested()
 
-    tell_remarks(begun)
+    tell_remarks(begun, data)
     begin_peak(made.device)
     loop = assemble(begun, data, batches, counted_stop)
     counts = {
@@ -180,9 +180,9 @@ def begin(request: Request, made: Recipe, steps: int) -> Begun:
     return Begun(request, made, recorder, checkpoint)
 
 
-def tell_remarks(begun: Sequence[Begun]) -> None:
-    """What is to be known of the weights, to the users and in the logs: once."""
-    remarks = [list(one.recipe.initializer.remarks()) for one in begun]
+def tell_remarks(begun: Sequence[Begun], data: Dataset) -> None:
+    """What is to be known of the data and the weights, to the users and in the logs: once."""
+    remarks = [[*data.notes, *one.recipe.initializer.remarks()] for one in begun]
     for text in dict.fromkeys(text for each in remarks for text in each):
         log.warning(text)
     for one, texts in zip(begun, remarks, strict=True):
@@ -209,7 +209,7 @@ def assemble(
     learner = FusedLearner(trained) if len(trained) > 1 else SingleLearner(trained[0])
     classifies = first.method.loss.classification
     loop = Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
-    loop.evaluates = first.initializer.trained
+    loop.evaluates, loop.estimates = first.initializer.trained, first.method.loss.task == "regression"
     return loop
 
 
@@ -270,4 +270,4 @@ def batches_of(recipes: Sequence[Recipe], data: Dataset) -> Batches:
 
 def steps_of(made: Recipe, batches: Batches) -> int:
     """Updates of a whole run."""
-    return batches.steps(made.trainer.epochs) if made.trainer.steps is None else made.trainer.steps
+    return made.trainer.length(batches.steps)

@@ -89,7 +89,7 @@ def _object(properties: Schema, *, open_ended: bool = False) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": open_ended}
 
 
-def _made(key: str, target: str, plain: Mapping[str, Any], **changes: Any) -> object:
+def _made(key: str, target: str, plain: Mapping[str, Any], /, **changes: Any) -> object:
     """What a target makes of its keys, with some of them changed; of a model's, on the meta device."""
     keys = {name: value for name, value in {**plain, **changes}.items() if "${" not in str(value)}
     offered = {

@@ -84,7 +84,9 @@ def result_of(
 
 
 def _chance(made: Recipe, data: Dataset) -> dict[str, float | None]:
-    """Loss and error of the best constant answer; None if the targets are no classes."""
+    """Loss and error of the best constant answer; None where they are unknown."""
+    if made.method.loss.task == "regression":
+        return {"chance_loss": float(data.train_y.double().var(correction=0)), "chance_error": None}
     if not made.method.loss.classification:
         return {"chance_loss": None, "chance_error": None}
     share = data.train_y.bincount().max().item() / len(data.train_y)

@@ -24,6 +24,7 @@ from fanin.train.curvature_record import CurvatureRecord
 from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
 from fanin.train.learner import Batch, Learner
 from fanin.train.peak_memory import peak_memory
+from fanin.train.residuals import keep_residuals
 from fanin.train.run_state import Run, State
 from fanin.train.settings import Trainer
 
@@ -49,6 +50,7 @@ class Loop(Generic[R]):
         probe_data: the fixed batch of the profiles, [R, size, ...].
         runs: the R runs, those that are still on their way; one that ends leaves.
         classifies: whether the networks' outputs are scores of classes.
+        estimates: whether their outputs are estimates of numbers: then residuals.csv has those of the test part.
         evaluates: whether weights that take no step are evaluated, for they were trained before.
         stop_requested: asked before every step; true ends all runs as interrupted, checkpointed.
         ended: told of every run that ends, as soon as its last file but the result is written.
@@ -68,6 +70,7 @@ class Loop(Generic[R]):
     classifies: bool = True
     ended: Callable[[R], None] = lambda run: None
     evaluates: bool = False
+    estimates: bool = False
     pause_at: int | None = None
     halted: Callable[[R], None] = lambda run: None
     flops_per_step: int = 0
@@ -134,7 +137,7 @@ class Loop(Generic[R]):
     @property
     def steps(self) -> int:
         """Updates of a whole run."""
-        return self.batches.steps(self.trainer.epochs) if self.trainer.steps is None else self.trainer.steps
+        return self.trainer.length(self.batches.steps)
 
     def due(self, every: int | None, done: int) -> bool:
         """Whether something that is done every so many steps, 0 for never, None for once an epoch, is due now."""
@@ -318,6 +321,8 @@ class Loop(Generic[R]):
             evaluate_finally(self.learner, self.runs, self.parts, rows, self.in_training, classifies=self.classifies)
         if self.trainer.scores and self.classifies:
             self.keep_scores()
+        if self.estimates and (self.steps > 0 or self.evaluates):
+            keep_residuals(self.learner, self.runs, self.parts["test"], self.data.target_scale)
         if self.steps > 0:
             if self.probe.trajectory:
                 self.trajectory(self.runs[0].step)

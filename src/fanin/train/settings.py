@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fanin.errors import OptionError, choice, flag, integer, number
@@ -21,6 +22,7 @@ class Trainer:
     Args:
         epochs: passes over the training set; counts when `steps` is null.
         steps: updates; 0 trains nothing: profiles at init, and an evaluation of weights that were trained before.
+        least_steps: updates at least, where `steps` is null: a length that follows the number of examples, but for few.
         batch_size: examples of a batch, or "all" for the whole training set.
         log_every: steps between two rows of metrics.csv.
         eval_every: steps between two evaluations on the validation part; null for once an epoch.
@@ -46,6 +48,7 @@ class Trainer:
 
     epochs: float = 5
     steps: int | None = None
+    least_steps: int = 1
     batch_size: int | str = 100
     log_every: int = 10
     eval_every: int | None = None
@@ -66,6 +69,7 @@ class Trainer:
         number("epochs", self.epochs, 0, open_low=True)
         if self.steps is not None:
             integer("steps", self.steps, 0)
+        integer("least_steps", self.least_steps, 1)
         integer("log_every", self.log_every, 1)
         integer("snapshots", self.snapshots, 0)
         if integer("gradient_check", self.gradient_check, 0) and self.precision != "float64":
@@ -90,6 +94,19 @@ class Trainer:
         flag("progress", self.progress)
         choice("precision", self.precision, PRECISIONS)
         choice("device", self.device, DEVICES)
+
+    def length(self, steps_of_epochs: Callable[[float], int]) -> int:
+        """Updates of a whole run.
+
+        Args:
+            steps_of_epochs: from a number of epochs to that of updates.
+
+        >>> Trainer(epochs=8, least_steps=1500).length(lambda epochs: int(epochs * 600))
+        4800
+        >>> Trainer(epochs=8, least_steps=1500).length(lambda epochs: int(epochs * 15))
+        1500
+        """
+        return max(self.least_steps, steps_of_epochs(self.epochs)) if self.steps is None else self.steps
 
     def batch(self, examples: int) -> int:
         """Examples of a batch from a training set of some size.

@@ -26,7 +26,9 @@ class Dataset:
         name: the option's name, e.g. "mnist".
         classes: K, the number of classes; labels are 0..K-1.
         train_x, val_x, test_x: inputs [N, *input_shape], numbers of any type; the validation part may have 0 rows.
-        train_y, val_y, test_y: labels [N], int64.
+        train_y, val_y, test_y: labels [N], int64; or numbers to be estimated [N], floating point, with classes = 1.
+        notes: lines that a user is to read, such as how many values were missing.
+        target_scale: mean m and standard deviation s by which numbers t became the targets (t - m) / s.
     """
 
     name: str
@@ -37,6 +39,13 @@ class Dataset:
     val_y: Tensor
     test_x: Tensor
     test_y: Tensor
+    notes: tuple[str, ...] = ()
+    target_scale: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def regression(self) -> bool:
+        """Whether the targets are numbers to be estimated, and no classes."""
+        return self.train_y.is_floating_point()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -54,7 +63,7 @@ class Dataset:
         return math.prod(self.input_shape)
 
     def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32, *, indices: bool = False) -> Dataset:
-        """The same data on a device, labels in int64, inputs in the `dtype` of the weights.
+        """The same data on a device, labels in int64, inputs and other targets in the `dtype` of the weights.
 
         Args:
             device: where to.
@@ -62,14 +71,15 @@ class Dataset:
             indices: whether inputs that are integers are indices, which become int64.
         """
         wanted = torch.int64 if indices and self.integers else dtype
+        target = dtype if self.regression else torch.int64
         return replace(
             self,
             train_x=self.train_x.to(device, wanted),
-            train_y=self.train_y.to(device),
+            train_y=self.train_y.to(device, target),
             val_x=self.val_x.to(device, wanted),
-            val_y=self.val_y.to(device),
+            val_y=self.val_y.to(device, target),
             test_x=self.test_x.to(device, wanted),
-            test_y=self.test_y.to(device),
+            test_y=self.test_y.to(device, target),
         )
 
 
@@ -134,7 +144,7 @@ class Source:
         """
         examples = len(data.train_y)
         chosen = round(self.random_labels * examples)
-        if not chosen:
+        if not chosen or data.regression:  # which is refused together with the loss
             return data
         stream = generator(0, "random_labels", self.name)
         order = torch.randperm(examples, generator=stream)[:chosen]
@@ -177,14 +187,15 @@ class Source:
             return torch.arange(len(labels)) == (self.fold or 0)
         from sklearn.model_selection import KFold, StratifiedKFold  # takes a second
 
-        most = int(labels.bincount().max()) if self.stratified else len(labels)
-        if self.folds > most and self.stratified and self.folds <= len(labels):
+        stratified = self.stratified and not labels.is_floating_point()
+        most = int(labels.bincount().max()) if stratified else len(labels)
+        if self.folds > most and stratified and self.folds <= len(labels):
             fix = "or take data.stratified=false"
             raise OptionError("folds", self.folds, f"at most {most}, the examples of the largest class", fix)
         if self.folds > len(labels):
             raise OptionError("folds", self.folds, f"at most {self.name}'s {len(labels)} training examples")
         # The order is random already: sklearn need not shuffle.
-        splitter = (StratifiedKFold if self.stratified else KFold)(self.folds)
+        splitter = (StratifiedKFold if stratified else KFold)(self.folds)
         with warnings.catch_warnings():  # a class with fewer examples than folds is missing from some of them
             warnings.simplefilter("ignore", UserWarning)
             held_out = [held for _, held in splitter.split(labels, labels)][self.fold or 0]

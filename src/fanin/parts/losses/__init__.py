@@ -1,6 +1,15 @@
 """Losses: what training minimizes, what conf/loss names."""
 
-from fanin.parts.losses.base import BinaryCrossEntropy, CrossEntropy, Hinge, Loss, Squared, cross_entropy, error
+from fanin.parts.losses.base import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Hinge,
+    Loss,
+    Squared,
+    SquaredOfNumbers,
+    cross_entropy,
+    error,
+)
 from fanin.parts.losses.distillation import Distillation
 from fanin.parts.losses.elbo import Elbo
 from fanin.parts.losses.value import Value
@@ -13,6 +22,7 @@ __all__ = [
     "Hinge",
     "Loss",
     "Squared",
+    "SquaredOfNumbers",
     "Value",
     "cross_entropy",
     "error",

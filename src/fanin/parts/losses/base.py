@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fanin.devices import widest
-from fanin.errors import OptionError, number
+from fanin.errors import OptionError, UserError, number
 from fanin.parts.per_run import stackable
 
 
@@ -99,6 +99,16 @@ class Loss(ABC):
     @abstractmethod
     def guess(self, classes: int) -> float | None:
         """The loss of the best constant answer where all classes are equally frequent; None if it is unknown."""
+
+    def of_numbers(self) -> Loss:
+        """The loss where the targets are numbers, [..., B] floating point, and no classes.
+
+        Raises:
+            UserError: it compares outputs with classes.
+        """
+        if self.classification:
+            raise UserError(f"loss={self.name}: compares with classes, and the targets are numbers; take loss=squared")
+        return self
 
     def smoothed(self, eps: float) -> Self:
         """The same loss against the targets (1 - eps) onehot + eps/K. Source: Szegedy et al. 2016.
@@ -193,6 +203,8 @@ class Squared(Loss):
 
     $loss = 1/B sum_b sum_k (s_bk - t_bk)^2$, t = onehot, or $(1 - eps) onehot + eps/K$. No factor 1/2, and a sum over
     the classes, where torch's mse_loss has the mean: that is this divided by K. Source: Bishop 2006, section 4.1.3.
+    Where the targets are numbers (regression): see `SquaredOfNumbers`.
+
     >>> import torch
     >>> Squared()(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), torch.zeros(1, 3))
     tensor(0.5000)
@@ -204,9 +216,47 @@ class Squared(Loss):
         """The mean over the batch; shapes as in Loss."""
         return (outputs - _probabilities(outputs, targets, self.smoothing)).square().sum(-1).mean(-1)
 
-    def guess(self, classes: int) -> float:
+    def guess(self, classes: int) -> float | None:
         """(1 - eps)^2 (1 - 1/K), of outputs 1/K."""
         return (1 - self.smoothing) ** 2 * (1 - 1 / classes)
+
+    def of_numbers(self) -> Loss:
+        """`SquaredOfNumbers`."""
+        return SquaredOfNumbers()
+
+
+@stackable
+class SquaredOfNumbers(Squared):
+    """Squared error between one output and a target that is a number: $loss = 1/B sum_b (s_b - t_b)^2$.
+
+    It is 0 for the right answer and the variance of the targets for their mean; beside it stands the absolute error,
+    and of the test part $R^2 = 1 - sum_b (s_b - t_b)^2 / sum_b (t_b - mean t)^2$.
+
+    >>> import torch
+    >>> SquaredOfNumbers()(torch.tensor([[0.5], [2.0]]), torch.tensor([0.0, 2.0]), torch.zeros(2, 3))
+    tensor(0.1250)
+    """
+
+    task: ClassVar[str] = "regression"
+
+    def __call__(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        """The mean over the batch; outputs [..., B, 1], targets [..., B]."""
+        return (outputs.squeeze(-1) - targets).square().mean(-1)
+
+    def error(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        """No share of wrong answers but the mean of abs(s - t), [...] float64."""
+        return (outputs.squeeze(-1) - targets).abs().to(widest(outputs.device)).mean(-1)
+
+    def guess(self, classes: int) -> None:
+        """None: it depends on the targets."""
+
+    def of_numbers(self) -> Loss:
+        """Itself."""
+        return self
+
+    def smoothed(self, eps: float) -> Self:
+        """Itself for eps = 0; else OptionError, for there are no classes."""
+        return self._unsmoothed(eps, "numbers are no classes")
 
 
 @stackable
