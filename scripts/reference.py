@@ -109,6 +109,7 @@ TABLES = (
     ("`gradient_check.csv`", columns.GRADIENT_CHECK, "With `debug=gradient_check`: a row for each derivative."),
     ("`residuals.csv`", columns.RESIDUALS, "Where numbers are estimated (regression)."),
     ("`ensemble/ensemble.csv`", columns.ENSEMBLE, "By `fanin-ensemble`: a row for each number of members."),
+    ("`in_use.csv`", columns.IN_USE, "By `fanin-prune`, `fanin-quantize` and `fanin-export`: a row for each form."),
     ("`landscape/NAME.csv`", landscape_columns.LANDSCAPE, "By `fanin-landscape`: a row for each point of the grid."),
     ("`landscape/NAME-paths.csv`", landscape_columns.LANDSCAPE_PATHS, "The way of the training, projected on it."),
     ("`result.json`", columns.RESULT, "Written last: a folder that has it is complete."),

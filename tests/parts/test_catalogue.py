@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, Phase, given, settings
@@ -134,6 +135,9 @@ def test_every_option_trains(base: DictConfig, root: Path, tmp_path: Path, group
     if name == "pretrained":
         assert ending(configuration(base, root, {}), tmp_path / "first") == "done"
         cfg.initializer.path = str(tmp_path / "first")
+    if name == "mask":
+        torch.save({"linear_2": torch.rand(16, 16) < 0.5}, tmp_path / "masks.pt")
+        cfg.regularizer.mask.path = str(tmp_path / "masks.pt")
     if name == "distillation":
         assert ending(configuration(base, root, {}), tmp_path / "teacher") == "done"
         cfg.loss.teacher = str(tmp_path / "teacher")

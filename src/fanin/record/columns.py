@@ -175,6 +175,23 @@ ENSEMBLE = (
 )
 """ensemble/ensemble.csv, of fanin-ensemble: a row for each number of members."""
 
+IN_USE_FILE = "in_use.csv"
+
+IN_USE = (
+    Column("form", "of the trained network: trained, round_N of a pruning, its quantized or exported form"),
+    Column("run", "the folder of the run that it is of"),
+    Column("error", "the share of wrong answers on the test part"),
+    Column("low", "the lower end of its 95 % interval over examples (Wilson)"),
+    Column("high", "the upper end"),
+    Column("examples", "of the test part"),
+    Column("agreement", "the share of these examples that it answers as the first form does"),
+    Column("bytes", "that have to be stored: of pruned weights what is left, and a bit for each entry", "bytes"),
+    Column("zeros", "the share of zeros among the entries of weight matrices and kernels"),
+    Column("latency_1", "of an answer to one example, the median, on one thread of the CPU: a benchmark", "s"),
+    Column("latency_100", "of an answer to a hundred of them", "s"),
+)
+"""in_use.csv, of fanin-prune, fanin-quantize and fanin-export: a row for each form of a trained network."""
+
 CURVATURE = (
     Column("step", "updates made before the look"),
     Column("layer", "the layer whose block of the matrix it is of; empty for the whole model"),

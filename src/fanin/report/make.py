@@ -12,7 +12,7 @@ import pandas as pd
 
 from fanin.errors import UserError
 from fanin.record.atomic_files import alone
-from fanin.record.columns import names
+from fanin.record.columns import IN_USE, IN_USE_FILE, names
 from fanin.record.csv_file import write_table
 from fanin.record.report_columns import CLAIMS
 from fanin.record.summary import Row, rewrite_summary, rows_of, write_summary
@@ -26,6 +26,7 @@ from fanin.report.figures.together import Job, drawing
 from fanin.report.pictures import pictures
 from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
+from fanin.report.read.in_use import forms_below, grid_of_forms
 from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import Drawn, drawn_before, fingerprint, forget, noted, remember
 from fanin.report.read.where import chosen, where_of
@@ -179,6 +180,11 @@ def _write_report(
         if claims:
             write_table(tables[2], names(CLAIMS), judged)
         tables += write_answers(out, answers)
+        forms = forms_below(grid)
+        (out / IN_USE_FILE).unlink(missing_ok=True)
+        if forms:
+            write_table(out / IN_USE_FILE, names(IN_USE), [[row[name] for name in names(IN_USE)] for row in forms])
+            tables.append(out / IN_USE_FILE)
         tables += search.tables(out) if search is not None else []
         summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=how.asked is not None)
         if before is None:
@@ -197,6 +203,7 @@ def _write_report(
         claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
         tables=tables, figures=drawn, index=out / "index.html", notes=notes, answers=said, search=searched,
         rungs=search.rungs() if search is not None else None,
+        in_use=grid_of_forms(forms, grid) if forms else None,
     )  # fmt: skip
     if runs[0].folder == grid:  # the run that was asked for
         report = replace(

@@ -23,7 +23,7 @@ from fanin.parts.data import Dataset
 from fanin.parts.optimizers.base import GroupOptimizer
 from fanin.parts.optimizers.parameter_groups import Factors
 from fanin.parts.per_run import is_stackable
-from fanin.parts.regularizers import Regularizer
+from fanin.parts.regularizers import Mask, Regularizer
 from fanin.report.studies import load_study
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.compatibility import TRIAL, check_together
@@ -195,6 +195,7 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         batch=parts["batch"],
         lr_scaling=parts["lr_scaling"],
         factors=factors,
+        mask=next((item for item in regularizers if isinstance(item, Mask)), None),
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
         augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
     )

@@ -72,6 +72,9 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
     if recurrent_p is not None and not hasattr(model, "recurrent_dropouts"):
         allowed = f"null for {type(model).__name__}, which has no recurrent connections to drop"
         raise OptionError("regularizer.dropout.recurrent_p", recurrent_p, allowed, "or take model=lstm")
+    if made.mask is not None:
+        with told_of("regularizer.mask"):
+            made.mask.check(model)
     parameters = sum(one.numel() for one in model.parameters())
     if made.probe.trajectory and parameters > TRAJECTORY:
         allowed = f"false for a model of {parameters} parameters, more than {TRAJECTORY}"
@@ -177,7 +180,7 @@ def _check_optimizer(made: Recipe, model: nn.Module, examples: int, batch_size: 
         raise UserError(f"optimizer.factors: {name} makes one step of all parameters; take optimizer=sgd or adam")
     if not method.noise.neutral:
         raise UserError(f"noise: {name} makes its step from more than the gradient; take noise=none")
-    changes = [method.sam] if method.sam is not None else method.decays
+    changes = [method.sam] if method.sam is not None else [*method.decays, *([made.mask] if made.mask else [])]
     if changes:
         kind = type(changes[0]).__name__
         raise UserError(f"regularizer: {name} makes its step from more than the gradient, without {kind}; take l2")

@@ -120,7 +120,7 @@ def identify(cfg: DictConfig | dict[str, Any], hydra_cfg: DictConfig | dict[str,
     shown = {key: found[key] for found in (everything, chosen) for key in axes if key in found}
     differs |= dict.fromkeys(_deleted(base_values, values), DELETED)
     overrides = dict(sorted((shown | other | differs | {"seed": values.get("seed")}).items()))
-    digest = hashlib.sha256(json.dumps(values | _teacher(values), sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(values | _read_from(values), sort_keys=True).encode()).hexdigest()[:16]
     told = {key: values[key] for key in ALWAYS_SHOWN if key in values}
     hparams = {
         key: _text(value) if isinstance(value, list) else value for key, value in (chosen | told | overrides).items()
@@ -140,13 +140,16 @@ def _is_below(key: str, other: str) -> bool:
     return key.startswith(f"{other}.")
 
 
-def _teacher(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Which run a teacher's folder holds, by its hash: with another one in it this is another run, too."""
-    folder = values.get("loss.teacher")
-    if not isinstance(folder, str):
-        return {}
-    result = read_json(typed_path(Path(folder).expanduser()) / "result.json") or {}
-    return {"loss.teacher": [folder, result.get("config_hash")]}
+def _read_from(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is in files that a run reads from, by hashes: with something else in them it is another run, too."""
+    found: dict[str, Any] = {}
+    teacher, masks = values.get("loss.teacher"), values.get("regularizer.mask.path")
+    if isinstance(teacher, str):
+        result = read_json(typed_path(Path(teacher).expanduser()) / "result.json") or {}
+        found["loss.teacher"] = [teacher, result.get("config_hash")]
+    if isinstance(masks, str) and (file := typed_path(Path(masks).expanduser())).is_file():
+        found["regularizer.mask.path"] = [masks, hashlib.sha256(file.read_bytes()).hexdigest()[:16]]
+    return found
 
 
 def _code(values: Mapping[str, Any]) -> dict[str, str]:

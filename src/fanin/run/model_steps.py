@@ -42,8 +42,10 @@ Drawn = Mapping[nn.Module, Weights | str]
 
 def drawn_by(made: Recipe, model: nn.Module) -> Drawn:
     """What a recipe draws the weight layers of its model from."""
+    lawless = f"{type(made.initializer).__name__} draws weights that have no law"
+    pruned = {model.get_submodule(name) for name in made.mask.masks()} if made.mask is not None else set()
     return {
-        layer: law if law is not None else f"{type(made.initializer).__name__} draws weights that have no law"
+        layer: "pruned weights have no law" if layer in pruned else law if law is not None else lawless
         for layer, law in made.initializer.weight_laws(model).items()
     }
 

@@ -23,8 +23,12 @@ def initialized(made: Recipe, data: Dataset, inputs: Tensor) -> nn.Module:
         torch.default_generator.manual_seed(stream_seed(made.seed, "init"))
         model = made.make_model(data.input_shape, made.method.loss.out_features(data.classes))
         model = model.to(made.dtype).to(made.device)
-        made.initializer(model, lambda name: generator(made.seed, "init", name))
+        again = made.mask.redraw if made.mask is not None else 0
+        purpose = ("init", "redraw", again) if again else ("init",)
+        made.initializer(model, lambda name: generator(made.seed, *purpose, name))
         made.initializer.calibrate(model, inputs)
+        if made.mask is not None:
+            made.mask.apply(model)
     check_initialized(model)
     return model
 
@@ -50,4 +54,5 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
         autocast=made.autocast,
         stop_when_diverged=made.trainer.stop_when_diverged,
         batches=batches,
+        masks=made.mask.masks() if made.mask is not None else {},
     )

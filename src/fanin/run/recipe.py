@@ -16,7 +16,7 @@ from fanin.parts.initializers import Initializer
 from fanin.parts.lr_scaling import NoScaling, Scaling
 from fanin.parts.normalization import NoNorm, Normalization
 from fanin.parts.optimizers.parameter_groups import Factors
-from fanin.parts.regularizers import Regularizer
+from fanin.parts.regularizers import Mask, Regularizer
 from fanin.parts.schedules import Schedule
 from fanin.probes import Probe
 from fanin.train.settings import Trainer
@@ -38,6 +38,7 @@ class Recipe:
         early_stopping: the regularizer whose counter says when to end.
         make_activation: a fresh module of the activation.
         factors: of the learning rate and the decay of some parameters.
+        mask: the regularizer that keeps pruned weights at 0.
         takes_indices: whether inputs that are integers are indices for the model.
         drawn_of: equal for recipes whose networks, but for the seed, are drawn alike and look at the same data; None
             where that is not known.
@@ -62,6 +63,7 @@ class Recipe:
     lr_scaling: Scaling = field(default_factory=NoScaling)
     augmentations: Sequence[Augmentation] = ()
     factors: Factors = field(default_factory=Factors)
+    mask: Mask | None = None
     takes_indices: bool = False
     drawn_of: str | None = None
     stackable: bool = True

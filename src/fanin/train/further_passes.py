@@ -30,6 +30,9 @@ STATISTICS_CHUNK = 250
 def climb(own: TrainedModel, sam: Regularizer, inputs: Tensor, targets: Tensor, again: Again) -> None:
     """Replace the gradients by those a step uphill; the same masks, and running statistics as they are."""
     trained: list[Tensor] = [one for one in own.parameters if one.grad is not None]
+    for weight, mask in zip(own.trained_weights.values(), own.weight_masks if own.masks else (), strict=False):
+        if mask is not None and weight.grad is not None:  # uphill pruned weights stay 0, too
+            weight.grad.mul_(mask)
     kept = [one.detach().clone() for one in trained]
     ups = sam.displacement([cast(Tensor, one.grad).detach().unsqueeze(0) for one in trained], sam.number)
     with torch.no_grad():

@@ -64,7 +64,8 @@ class FusedLearner(Learner):
         self._trained_weights = [self.weights[name] for name in first.trained_weights]
         self._loss, self._smoothed = first.method.loss, first.method.smoothed
         methods, device = [member.method for member in members], self._trained[0].device
-        self._update = Update(methods, device, noises_of(members), first.decay_factors)
+        masks = [stacked_masks(one) for one in zip(*(member.weight_masks for member in members), strict=True)]
+        self._update = Update(methods, device, noises_of(members), first.decay_factors, masks)
         self._average = stacked_average([member.average for member in members])
         modules = {name: [model.get_submodule(name) for model in models] for name in self.program.dropouts}
         self._dropout = {name: [cast(DropoutModule, one).p for one in ones] for name, ones in modules.items()}
@@ -272,3 +273,11 @@ class FusedLearner(Learner):
 
     def _member(self, run: int) -> tuple[TrainedModel, GroupOptimizer]:
         return self.members[run], cast(GroupOptimizer, self.members[run].optimizer)
+
+
+def stacked_masks(masks: Sequence[Tensor | None]) -> Tensor | None:
+    """The masks of a weight of R runs, [R, ...], of all ones where a run has none; None where none has one."""
+    like = next((mask for mask in masks if mask is not None), None)
+    if like is None:
+        return None
+    return torch.stack([torch.ones_like(like) if mask is None else mask for mask in masks])

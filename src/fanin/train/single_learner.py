@@ -39,7 +39,8 @@ class SingleLearner(Learner):
         self._statistics = statistics_layers(own.model)
         self._stepped = False
         self.curves = CurveCapture(own.capture)
-        self._update = Update([own.method], next(own.model.parameters()).device, noises_of([own]), own.decay_factors)
+        device = next(own.model.parameters()).device
+        self._update = Update([own.method], device, noises_of([own]), own.decay_factors, own.weight_masks)
         self._passes_again = own.method.sam is not None or isinstance(own.optimizer, ObjectiveOptimizer)
 
     @property

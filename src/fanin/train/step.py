@@ -98,6 +98,7 @@ class Update:
         device: of the runs' tensors.
         noises: one per run, or none.
         decay_factors: of each weight that is trained; none where all are 1.
+        masks: of each weight that is trained, [R, ...] or, of one run, without that axis; None where it is not pruned.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Update:
         device: torch.device | str,
         noises: Sequence[NoiseStream] = (),
         decay_factors: Sequence[float] = (),
+        masks: Sequence[Tensor | None] = (),
     ) -> None:
         first, self.runs = methods[0], len(methods)
 
@@ -118,13 +120,14 @@ class Update:
         self.proximals = each("proximals")
         self.clipping = None if first.clipping.neutral else first.clipping
         self.noises = noises
+        self.masks = masks if any(mask is not None for mask in masks) else ()
         factors = list(decay_factors)
         self._alike = {one: [at for at, same in enumerate(factors) if same == one] for one in dict.fromkeys(factors)}
 
     @property
     def changes_gradients(self) -> bool:
         """Whether the optimizer gets others than those of the loss."""
-        return bool(self.penalties or self.clipping or self.noises)
+        return bool(self.penalties or self.clipping or self.noises or self.masks)
 
     def __call__(
         self,
@@ -145,6 +148,8 @@ class Update:
             for weight in weights:
                 weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
             self.pull(self._stacked(weights), self._stacked([weight.grad for weight in weights]))
+        if self.masks:
+            self.prune([weight.grad for weight in weights])
         if self.clipping is not None or self.noises:
             given = [one for one in parameters if one.grad is not None]
             gradients = self._stacked([one.grad for one in given])
@@ -158,6 +163,8 @@ class Update:
             self.soften(optimizer, weights)
         if self.bounds:
             self.project(self._stacked(weights))
+        if self.masks:
+            self.prune(weights)
 
     def _stacked(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Views [R, ...], which change in place what they are views of."""
@@ -173,6 +180,13 @@ class Update:
         """
         for penalty, strength in self.penalties if weights else ():  # none where every one is frozen
             foreach_add_(list(gradients), penalty.pull(weights, strength))
+
+    @torch.no_grad()
+    def prune(self, tensors: Sequence[Tensor | None]) -> None:
+        """Set the entries to 0 that the masks leave out: of the weights, or of their gradients."""
+        for tensor, mask in zip(tensors, self.masks, strict=True):
+            if tensor is not None and mask is not None:
+                tensor.mul_(mask)
 
     def disturb(self, gradients: Sequence[Tensor]) -> None:
         """Add each run's noise to its gradients, in the order of the parameters; see `GradientNoise`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +38,7 @@ class TrainedModel:
         probe_dropout: makes a fresh generator for an observation's masks: the same ones at every look.
         autocast: the lower precision of the forward pass, or None.
         stop_when_diverged: refuse updates once the loss is not finite, so that the step that broke can be studied.
+        masks: of pruned weights, by the layers' names.
         batches: where training batches come from; for optimizers and averages that ask for more than the batch.
 
     Attributes:
@@ -62,6 +63,7 @@ class TrainedModel:
     stop_when_diverged: bool = True
     batches: Batches | None = None
     seed: int = 0
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
     culprit: Culprit | None = field(default=None, init=False)
     passes: Passes = field(default_factory=Passes, init=False)
 
@@ -93,6 +95,12 @@ class TrainedModel:
         groups = self.optimizer.param_groups
         factors = {id(one): group.get("decay_factor", 1.0) for group in groups for one in group["params"]}
         return [factors[id(weight)] for weight in self.trained_weights.values()]
+
+    @property
+    def weight_masks(self) -> list[Tensor | None]:
+        """Of each weight that is trained; None where it is not pruned."""
+        masks = [self.masks.get(name) for name in self.trained_weights]
+        return [None if mask is None else mask.to(self.parameters[0].device) for mask in masks]
 
     def train(self) -> None:
         """Switch to training mode, only if needed: switching visits all modules, too slow to do at every step."""

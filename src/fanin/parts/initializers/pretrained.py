@@ -20,7 +20,7 @@ from fanin.parts.models.layers import weight_layers
 from fanin.process import typed_path
 from fanin.record.atomic_files import read_json
 from fanin.record.checkpoint_file import damage
-from fanin.record.columns import FINISHED
+from fanin.record.columns import FINISHED, SNAPSHOT
 from fanin.theory.weights import Weights
 
 CHECKPOINTS = ("last", "best")
@@ -38,7 +38,7 @@ class Pretrained(Initializer):
 
     Args:
         path: folder of the run that is loaded from.
-        checkpoint: last, or best, which early stopping leaves.
+        checkpoint: last, or best, which early stopping leaves, or step_N, which trainer.snapshots does.
         include: patterns of what is loaded.
         exclude: patterns of what is not, whatever include says.
         freeze: patterns of loaded parameters that are not trained; frozen running statistics still follow the data.
@@ -60,7 +60,8 @@ class Pretrained(Initializer):
     def __post_init__(self) -> None:
         if self.path is not None and not isinstance(self.path, str):
             raise OptionError("path", self.path, "the folder of a finished run")
-        choice("checkpoint", self.checkpoint, CHECKPOINTS)
+        if not (isinstance(self.checkpoint, str) and SNAPSHOT.fullmatch(f"{self.checkpoint}.pt")):
+            choice("checkpoint", self.checkpoint, CHECKPOINTS)
         for key in ("include", "exclude", "freeze"):
             setattr(self, key, _patterns(key, getattr(self, key)))
         flag("strict", self.strict)

@@ -11,6 +11,7 @@ from fanin.parts.regularizers.dropconnect import DropConnect
 from fanin.parts.regularizers.dropout import Dropout, DropoutModule
 from fanin.parts.regularizers.early_stopping import EarlyStopping
 from fanin.parts.regularizers.label_smoothing import LabelSmoothing
+from fanin.parts.regularizers.mask import Mask
 from fanin.parts.regularizers.max_norm import MaxNorm
 from fanin.parts.regularizers.patience import Patience
 from fanin.parts.regularizers.penalties import L1, L2, Penalty
@@ -26,6 +27,7 @@ __all__ = [
     "DropoutModule",
     "EarlyStopping",
     "LabelSmoothing",
+    "Mask",
     "MaxNorm",
     "Patience",
     "Penalty",

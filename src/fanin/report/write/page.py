@@ -48,6 +48,7 @@ class Report:
         tables, figures, index: the files written, and the page.
         search: what it says of a search, a line each.
         rungs: a table of the search's rungs, where there are several.
+        in_use: a table of the pruned, quantized and exported forms of its networks, where there are some.
         notes: what is not as it should be, a line each, beginning with the name of the run or the experiment.
         answers: what the sweep says, of each experiment and data set that is no study.
         run_page: of the run whose folder was asked for.
@@ -71,6 +72,7 @@ class Report:
     run_page: Path | None = None
     search: Sequence[str] = ()
     rungs: Grid | None = None
+    in_use: Grid | None = None
 
 
 def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: str) -> None:
