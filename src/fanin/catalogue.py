@@ -172,6 +172,12 @@ TABLE = (
     ),
     Group(name="probe", words="what is measured inside", bases=("fanin.probes.Probe",)),
     Group(
+        name="evaluation",
+        words="of the weights that a run ends with",
+        bases=("fanin.train.settings.Evaluation",),
+        target="fanin.train.settings.Evaluation",
+    ),
+    Group(
         name="trainer",
         words="device, steps, cadences, precision",
         bases=("fanin.train.settings.Trainer",),

@@ -27,7 +27,7 @@ from fanin.run.identity import Identity
 from fanin.run.request import Request
 from fanin.sweep.job import execute_together
 
-CHOSEN = [group for group in GROUPS if group != "trainer"]
+CHOSEN = [group for group in GROUPS if group not in ("evaluation", "trainer")]
 LISTS = ("augment", "regularizer")
 OPTIONS = {group: sorted(path.stem for path in (config_folder() / group).glob("*.yaml")) for group in CHOSEN}
 DEFAULTS = defaults(config_folder())

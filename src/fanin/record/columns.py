@@ -343,7 +343,8 @@ RESULT = (
     Column(
         "evaluation",
         "of the test part: precision, recall, F1, ROC AUC and the confusion matrix of a classifier; R^2 and errors of "
-        "estimates of a number",
+        "estimates of a number; with evaluation.samples calibration_error, and loss, error, entropy, information and "
+        "calibration error of the mean probabilities as sampled_loss, ...",
     ),
     Column(
         "generalization",

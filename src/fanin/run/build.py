@@ -196,6 +196,7 @@ def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
         lr_scaling=parts["lr_scaling"],
         factors=factors,
         mask=next((item for item in regularizers if isinstance(item, Mask)), None),
+        evaluation=parts["evaluation"],
         # In an order of their own, for a list typed in another order is the same configuration; noise comes last.
         augmentations=sorted(augmentations, key=lambda one: (not one.needs_image, type(one).__name__)),
     )

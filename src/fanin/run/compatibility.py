@@ -22,6 +22,7 @@ from fanin.process import total_memory
 from fanin.run.bounded_cache import BoundedCache
 from fanin.run.make_option import Options
 from fanin.run.recipe import Recipe
+from fanin.train.sampled_evaluation import draws_noise
 
 TRAJECTORY = 100
 """Parameters whose every step can be written."""
@@ -68,6 +69,7 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
         made.method.loss.check(data.train_x)
     with told_of("initializer"):
         made.initializer.check(model)
+    _check_samples(made, model)
     recurrent_p = getattr(made.dropout, "recurrent_p", None)
     if recurrent_p is not None and not hasattr(model, "recurrent_dropouts"):
         allowed = f"null for {type(model).__name__}, which has no recurrent connections to drop"
@@ -80,6 +82,16 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
         allowed = f"false for a model of {parameters} parameters, more than {TRAJECTORY}"
         raise OptionError("probe.trajectory", True, allowed, "take model=surface or another small one")
     _check_optimizer(made, model, len(data.train_x), batch_size)
+
+
+def _check_samples(made: Recipe, model: nn.Module) -> None:
+    samples, loss = made.evaluation.samples, made.method.loss
+    if samples and not loss.classification:
+        allowed = f"0 with loss={loss.name}, which asks for no classes"
+        raise OptionError("evaluation.samples", samples, allowed, "leave it out")
+    if samples and not draws_noise(model):
+        allowed = f"0 for a {type(model).__name__} without dropout, whose passes are all alike"
+        raise OptionError("evaluation.samples", samples, allowed, "or take regularizer=dropout")
 
 
 def _check_device(made: Recipe) -> None:

@@ -210,6 +210,7 @@ def assemble(
     classifies = first.method.loss.classification
     loop = Loop(learner, batches, data, first.trainer, first.probe, fixed, runs, stop_requested, classifies)
     loop.evaluates, loop.estimates = first.initializer.trained, first.method.loss.task == "regression"
+    loop.samples = first.evaluation.samples
     return loop
 
 

@@ -38,6 +38,7 @@ LOOK: dict[str, Any] = {
 """The keys of a look at the curvature where there is none."""
 
 LATER: dict[str, Any] = {
+    "evaluation.samples": 0,
     "initializer.bias": 0,
     "initializer.bias_variance": 0,
     "initializer.forget_bias": None,

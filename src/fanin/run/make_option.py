@@ -58,6 +58,8 @@ class Options:
         Raises:
             UserError: it is no option, or an interpolation in it leads nowhere.
         """
+        if group not in self.plain and group in GROUPS and GROUPS[group].target:
+            return {}  # of a run that was written before there was this group
         try:
             node = self.plain[group]
         except OmegaConfBaseException:  # the mistake may be in another group, which the error then names

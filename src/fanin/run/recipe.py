@@ -19,7 +19,7 @@ from fanin.parts.optimizers.parameter_groups import Factors
 from fanin.parts.regularizers import Mask, Regularizer
 from fanin.parts.schedules import Schedule
 from fanin.probes import Probe
-from fanin.train.settings import Trainer
+from fanin.train.settings import Evaluation, Trainer
 from fanin.train.step import Method
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
@@ -64,6 +64,7 @@ class Recipe:
     augmentations: Sequence[Augmentation] = ()
     factors: Factors = field(default_factory=Factors)
     mask: Mask | None = None
+    evaluation: Evaluation = field(default_factory=Evaluation)
     takes_indices: bool = False
     drawn_of: str | None = None
     stackable: bool = True

@@ -26,6 +26,7 @@ from fanin.train.learner import Batch, Learner
 from fanin.train.peak_memory import peak_memory
 from fanin.train.residuals import keep_residuals
 from fanin.train.run_state import Run, State
+from fanin.train.sampled_evaluation import finite, sampled, sampled_scores
 from fanin.train.settings import Trainer
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Loop(Generic[R]):
         runs: the R runs, those that are still on their way; one that ends leaves.
         classifies: whether the networks' outputs are scores of classes.
         estimates: whether their outputs are estimates of numbers: then residuals.csv has those of the test part.
+        samples: passes with dropout on that the last evaluation averages over; 0 for none.
         evaluates: whether weights that take no step are evaluated, for they were trained before.
         stop_requested: asked before every step; true ends all runs as interrupted, checkpointed.
         ended: told of every run that ends, as soon as its last file but the result is written.
@@ -71,6 +73,7 @@ class Loop(Generic[R]):
     ended: Callable[[R], None] = lambda run: None
     evaluates: bool = False
     estimates: bool = False
+    samples: int = 0
     pause_at: int | None = None
     halted: Callable[[R], None] = lambda run: None
     flops_per_step: int = 0
@@ -319,7 +322,7 @@ class Loop(Generic[R]):
             run.row = {**self.place(index, run.step), "seconds": run.seconds}
         if self.steps > 0 or self.evaluates:
             evaluate_finally(self.learner, self.runs, self.parts, rows, self.in_training, classifies=self.classifies)
-        if self.trainer.scores and self.classifies:
+        if (self.trainer.scores or self.samples) and self.classifies:
             self.keep_scores()
         if self.estimates and (self.steps > 0 or self.evaluates):
             keep_residuals(self.learner, self.runs, self.parts["test"], self.data.target_scale)
@@ -359,12 +362,18 @@ class Loop(Generic[R]):
         }
 
     def keep_scores(self) -> None:
-        """Write what every run's network puts out for the parts that it was not trained on."""
+        """Write what every run's network puts out for the parts that it was not trained on, with dropout on too."""
         parts = {name: part for name, part in self.parts.items() if name != "train" and len(part[0])}
         outputs = {name: self.learner.predict(part[0]).cpu().numpy() for name, part in parts.items()}
         for index, run in enumerate(self.runs):
             kept = {f"{name}_scores": outputs[name][index] for name in parts}
             kept |= {f"{name}_targets": part[1].cpu().numpy() for name, part in parts.items()}
+            for name, part in parts.items() if self.samples and run.state == "done" else ():
+                found = sampled(self.learner.networks[index], part[0], self.samples, self.learner.chunk)
+                kept |= {f"{name}_sampled_scores": finite(found.log_p).numpy()}
+                kept |= {f"{name}_entropy": found.entropy.numpy(), f"{name}_information": found.information.numpy()}
+                if name == "test" and run.evaluation is not None:
+                    run.evaluation |= sampled_scores(found, kept["test_scores"], part[1], self.samples)
             write_atomically(run.recorder.folder.path / "scores.npz", partial(np.savez, **kept))
 
     def checkpoint_due(self, done: int) -> bool:

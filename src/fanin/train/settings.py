@@ -1,4 +1,4 @@
-"""The settings of the loop (group `trainer`), checked; no torch here, for they are read before it is imported."""
+"""The settings of the loop and of the last evaluation, checked; no torch here, for they are read before it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,26 @@ DEVICES = ("auto", "cpu", "cuda", "xpu", "mps")
 
 MOST_THREADS = 1024
 """Of torch; systems end a process that asks for very many."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run's final weights are evaluated, beside one pass over the test part (group `evaluation`).
+
+    Args:
+        samples: passes with dropout as in training, each with masks of its own, whose probabilities are averaged:
+            Monte Carlo dropout (Gal & Ghahramani 2016). result.json has error, loss, entropy, information and
+            calibration error of the mean, scores.npz the probabilities, the run's page both reliability diagrams. 0
+            makes none; above 0 only for classifiers with dropout.
+
+    Raises:
+        OptionError: samples is no integer, or below 0.
+    """
+
+    samples: int = 0
+
+    def __post_init__(self) -> None:
+        integer("samples", self.samples, 0)
 
 
 @dataclass(frozen=True)

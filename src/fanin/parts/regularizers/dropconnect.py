@@ -27,7 +27,7 @@ class DropConnect(Regularizer):
 
     The paper draws a mask for each example (per_example), which takes examples times the memory of the weights, and
     evaluates with draws from a normal of the mean and variance above; here evaluation takes the mean weights, or
-    averages over masks where trainer.evaluation.samples asks for it. Biases are not dropped. A recurrent layer calls
+    averages over masks where evaluation.samples asks for it. Biases are not dropped. A recurrent layer calls
     its hidden weights, and so draws, at each time step. Runs with it are trained one by one, not as one program, and
     behind their norms stands the band of fresh draws, for theory has no law of it.
     Source: Wan, Zeiler, Zhang, LeCun & Fergus 2013.

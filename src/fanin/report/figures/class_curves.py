@@ -46,8 +46,18 @@ def scores_of(run: Run) -> tuple[str, Floats, NDArray[np.intp]] | None:
     return (part, scores, targets) if sound and targets.min() >= 0 and targets.max() < scores.shape[1] else None
 
 
+def sampled_scores_of(run: Run, part: str) -> Floats | None:
+    """The scores of a part, [N, K], of probabilities that are means over masks; None where the run has kept none."""
+    try:
+        with np.load(run.folder / "scores.npz", allow_pickle=False) as kept:
+            return np.asarray(kept[f"{part}_sampled_scores"], float) if f"{part}_sampled_scores" in kept else None
+    except (OSError, ValueError):
+        return None
+
+
 def class_curves_figure(sheet: Sheet, run: Run, folder: Path) -> Figure | None:
-    """Draw what the scores say, and write roc.csv, precision_recall.csv, top_k.csv and calibration.csv into a folder.
+    """Draw what the scores say, and write roc.csv, precision_recall.csv, top_k.csv and calibration.csv into a folder,
+    and calibration_sampled.csv of means over masks (evaluation.samples).
 
     None where the run has kept no scores.
     """
@@ -77,7 +87,16 @@ def class_curves_figure(sheet: Sheet, run: Run, folder: Path) -> Figure | None:
         align="edge", color=OKABE_ITO[1], alpha=0.4, lw=0,
     )  # fmt: skip
     sure.plot([one.confidence for one in bins], [one.accuracy for one in bins], "o-", color=OKABE_ITO[0], ms=4)
-    panel(sure, "c", f"reliability (calibration error {calibration_error(bins):.3g})", "confidence", "share right")
+    said = f"{calibration_error(bins):.3g}"
+    more = sampled_scores_of(run, part)
+    if more is not None and more.shape == scores.shape:
+        means = reliability(more, targets)
+        across, up = [one.confidence for one in means], [one.accuracy for one in means]
+        sure.plot(across, up, "s--", color=OKABE_ITO[2], ms=4, label="mean over masks")
+        sure.legend(loc="upper left")
+        said += f", with masks {calibration_error(means):.3g}"
+        write_table(folder / "calibration_sampled.csv", means[0]._fields, means)
+    panel(sure, "c", f"reliability (calibration error {said})", "confidence", "share right")
     shares = top_k(scores, targets)
     first.plot(range(1, len(shares) + 1), shares, "o-", color=OKABE_ITO[0], ms=4)
     panel(first, "d", f"the class is among the first k, {part} part", "k", "share")
