@@ -56,7 +56,13 @@ TABLE = (
         name="data",
         words="what is learned",
         bases=("fanin.parts.data.Source",),
-        spelled={"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"},
+        spelled={
+            "mnist": "MNIST",
+            "fashion_mnist": "Fashion-MNIST",
+            "cifar10": "CIFAR-10",
+            "cifar100": "CIFAR-100",
+            "csv": "CSV",
+        },
     ),
     Group(
         name="preprocess",

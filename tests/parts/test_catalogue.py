@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -15,6 +16,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from tiny_cifar import write_cifar
 from tiny_mnist import Tiny
 
 from fanin.api.resolvers import register_resolvers
@@ -59,6 +62,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("data")
     rows = [f"{place},{place % 7},{'abc'[place % 3]}" for place in range(90)]
     (made / "table.csv").write_text("\n".join(["x,z,kind", *rows]))
+    write_cifar(made)
+    for place in range(90):
+        image = Image.fromarray(np.full((9, 12), 2 * place, dtype=np.uint8))
+        (made / "images" / "abc"[place % 3]).mkdir(parents=True, exist_ok=True)
+        image.save(made / "images" / "abc"[place % 3] / f"{place}.png")
     for name in ("MNIST", "FashionMNIST"):
         folder = made / name / "raw"
         folder.mkdir(parents=True)
@@ -104,7 +112,7 @@ def ending(cfg: DictConfig, folder: Path) -> str:
     return str(outcome["state"])
 
 
-PATHS = {"csv": "table.csv"}
+PATHS = {"csv": "table.csv", "folder": "images"}
 """Of files below the root, of options that ask for one."""
 
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ import torch
 from fanin.errors import OptionError, UserError
 from fanin.parts.data import Csv, Dataset
 from fanin.parts.data.storage import room_for, rows_of
+
+Write = Callable[..., str]
 
 
 @pytest.fixture
@@ -32,11 +36,11 @@ def frame() -> pd.DataFrame:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> object:
+def write(tmp_path: Path) -> Write:
     """Write a table and give its path."""
 
-    def call(table: pd.DataFrame, **how: object) -> str:
-        table.to_csv(tmp_path / "table.csv", index=False, **how)  # type: ignore[call-overload]
+    def call(table: pd.DataFrame, **how: Any) -> str:
+        table.to_csv(tmp_path / "table.csv", index=False, **how)
         return str(tmp_path / "table.csv")
 
     return call
@@ -47,7 +51,7 @@ def rows(data: Dataset, part: str) -> list[int]:
     return [int(one) for one in getattr(data, f"{part}_x")[:, 0].tolist()]
 
 
-def test_inputs_are_numbers_and_dummies_and_labels_the_sorted_texts(frame: pd.DataFrame, write) -> None:  # type: ignore[no-untyped-def]
+def test_inputs_are_numbers_and_dummies_and_labels_the_sorted_texts(frame: pd.DataFrame, write: Write) -> None:
     data = Csv(path=write(frame), columns=["row", "size", "port"], target="sold").load()
     wanted = pd.get_dummies(frame[["row", "size", "port"]]).to_numpy(np.float32)  # of sorted categories, too
     assert data.classes == 2
@@ -61,7 +65,7 @@ def test_inputs_are_numbers_and_dummies_and_labels_the_sorted_texts(frame: pd.Da
     assert abs(int(data.test_y.sum()) - 8 * share) <= 1  # of each class its share
 
 
-def test_numbers_are_scaled_by_the_training_part_alone(frame: pd.DataFrame, write) -> None:  # type: ignore[no-untyped-def]
+def test_numbers_are_scaled_by_the_training_part_alone(frame: pd.DataFrame, write: Write) -> None:
     path = write(frame)
     data = Csv(path=path, columns=["row"], target="price").load()
     assert (data.regression, data.classes) == (True, 1)
@@ -75,7 +79,7 @@ def test_numbers_are_scaled_by_the_training_part_alone(frame: pd.DataFrame, writ
 
 
 @pytest.mark.parametrize("as_number", [False, True], ids=["dates", "numbers"])
-def test_the_last_rows_in_time_are_the_test_part(frame: pd.DataFrame, write, as_number: bool) -> None:  # type: ignore[no-untyped-def]
+def test_the_last_rows_in_time_are_the_test_part(frame: pd.DataFrame, write: Write, as_number: bool) -> None:
     if as_number:
         frame["day"] = pd.to_datetime(frame.day).astype("int64") // 10**9
     data = Csv(path=write(frame), target="sold", time="day", test_size=10, val_size=5, exclude=["price"]).load()
@@ -84,7 +88,7 @@ def test_the_last_rows_in_time_are_the_test_part(frame: pd.DataFrame, write, as_
     assert days[0].max() < days[1].min() <= days[1].max() < days[2].min()
 
 
-def test_no_group_is_in_two_parts(frame: pd.DataFrame, write) -> None:  # type: ignore[no-untyped-def]
+def test_no_group_is_in_two_parts(frame: pd.DataFrame, write: Write) -> None:
     path = write(frame)
     data = Csv(path=path, target="sold", group="house", test_size=0.25, val_size=5).load()
     houses = [{*frame.house[rows(data, part)]} for part in ("train", "val", "test")]
@@ -97,12 +101,12 @@ def test_no_group_is_in_two_parts(frame: pd.DataFrame, write) -> None:  # type: 
     assert sum(len(one.val_x) for one in folds) == len(folds[0].train_x) + len(folds[0].val_x)
 
 
-def test_missing_values_are_told_and_refused_filled_or_dropped(frame: pd.DataFrame, write) -> None:  # type: ignore[no-untyped-def]
+def test_missing_values_are_told_and_refused_filled_or_dropped(frame: pd.DataFrame, write: Write) -> None:
     frame.loc[[3, 8], "size"] = np.nan
     frame.loc[8, "port"] = None
     frame.loc[11, "sold"] = None
     path = write(frame)
-    keys = {"path": path, "columns": ["row", "size", "port"], "target": "sold"}
+    keys: dict[str, Any] = {"path": path, "columns": ["row", "size", "port"], "target": "sold"}
     with pytest.raises(UserError, match=r"4 values are missing: size \(2\), port \(1\), sold \(1\); take data.missing"):
         Csv(**keys).load()
     dropped = Csv(missing="drop", **keys).load()
@@ -123,7 +127,7 @@ def test_missing_values_are_told_and_refused_filled_or_dropped(frame: pd.DataFra
     assert everything[8][1:].tolist() == pytest.approx([mean, 0, 0, 0], rel=1e-5)
 
 
-def test_what_is_a_class_and_what_a_number(frame: pd.DataFrame, write) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_a_class_and_what_a_number(frame: pd.DataFrame, write: Write) -> None:
     path = write(frame)
     columns = ["size"]
     assert not Csv(path=path, columns=columns, target="house").load().regression  # nine whole numbers
@@ -153,19 +157,19 @@ def test_what_is_a_class_and_what_a_number(frame: pd.DataFrame, write) -> None: 
         ({"separator": ";;"}, r"separator=;;: must be one character"),
     ],
 )
-def test_mistakes_are_one_line(frame: pd.DataFrame, write, keys: dict[str, object], line: str) -> None:  # type: ignore[no-untyped-def]
+def test_mistakes_are_one_line(frame: pd.DataFrame, write: Write, keys: dict[str, Any], line: str) -> None:
     with pytest.raises(OptionError, match=line) as caught:
-        Csv(**({"path": write(frame)} | keys)).load()  # type: ignore[arg-type]
+        Csv(**({"path": write(frame)} | keys)).load()
     assert "\n" not in str(caught.value)
 
 
-def test_too_many_texts_are_no_category(write) -> None:  # type: ignore[no-untyped-def]
+def test_too_many_texts_are_no_category(write: Write) -> None:
     table = pd.DataFrame({"name": [f"n{place}" for place in range(1200)], "y": [0, 1] * 600})
     with pytest.raises(OptionError, match="name has more than 1000 different texts; choose the columns without name"):
         Csv(path=write(table)).load()
 
 
-def test_other_separators_and_quoted_cells(write) -> None:  # type: ignore[no-untyped-def]
+def test_other_separators_and_quoted_cells(write: Write) -> None:
     table = pd.DataFrame({"a": [1.5, 2.0, 3.0] * 5, "b": ["x; y", "z", "z"] * 5})
     data = Csv(path=write(table, sep=";"), separator=";", val_size=0).load()
     assert (data.classes, data.in_features) == (2, 1)
@@ -173,11 +177,11 @@ def test_other_separators_and_quoted_cells(write) -> None:  # type: ignore[no-un
 
 def test_a_file_that_is_read_in_stretches_gives_the_same(
     frame: pd.DataFrame,
-    write,  # type: ignore[no-untyped-def]
+    write: Write,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frame.loc[[3, 8], "size"] = np.nan
-    keys = {"path": write(frame), "target": "price", "missing": "fill", "exclude": ["sold"]}
+    keys: dict[str, Any] = {"path": write(frame), "target": "price", "missing": "fill", "exclude": ["sold"]}
     whole = Csv(**keys).load()
     monkeypatch.setattr("fanin.parts.data.table.STRETCH", 7)
     monkeypatch.setattr("fanin.parts.data.storage.SHARE", 0.0)  # and all of it lies in mapped files
