@@ -64,7 +64,8 @@ class RecurrentLayer(nn.Module):
             mask: [B, width], multiplies h wherever U does.
         """
         driven = self.drive(sequence)
-        state: State = (driven.new_zeros(len(driven), self.width),) * self.memories
+        # Not len(), which would be the number of one batch in an exported program.
+        state: State = (driven.new_zeros(driven.shape[0], self.width),) * self.memories
         states = []
         for step in driven.unbind(1):
             remembered = state[0] if mask is None else state[0] * mask
