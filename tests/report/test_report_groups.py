@@ -87,6 +87,14 @@ def test_folds_are_averaged_over_like_seeds(tmp_path: Path, write_run: WriteRun)
     assert [one.folds for one in group_runs(runs, ["model.depth"])] == [4]
 
 
+def test_repetitions_of_folds_are_averaged_over_too_and_stay_folds(tmp_path: Path, write_run: WriteRun) -> None:
+    grid = [{"data.fold": fold, "data.repeat": repeat} for fold in range(3) for repeat in range(2)]
+    runs = runs_of(tmp_path, write_run, *grid)
+    assert [(len(one.members), one.folds) for one in group_runs(runs)] == [(12, 3)]
+    one_fold = [run for run in runs if run.overrides["data.fold"] == 1]  # of repetitions that overlap
+    assert [one.folds for one in group_runs(one_fold)] == [2]
+
+
 def overrides(folder: Path) -> dict[str, object]:
     """Of a run that left no result."""
     return named_overrides(folder, RunConfig(folder, {}))

@@ -131,7 +131,7 @@ def _over_steps(one: Configuration, metrics: Metrics) -> dict[int, dict[str, flo
         steps, values = metrics.matrix(one.members, column)
         if not len(steps):
             continue
-        mean = mean_curve(values)[0]
+        mean = mean_curve(values, one.folds)[0]
         lines = {tag: mean}
         if column != "lr":
             of = quantiles(values, tuple(QUANTILES.values()))

@@ -104,7 +104,7 @@ def load_data(cfg: DictConfig | Options, device: torch.device, dtype: torch.dtyp
     def load() -> Dataset:
         with told_of("data"), own_fault("data"):
             source = make("data", data)
-            dataset = source.with_random_labels(check_dataset("data", source.load()))
+            dataset = source.with_label_noise(source.with_random_labels(check_dataset("data", source.load())))
         with told_of("preprocess"), own_fault("preprocess"):
             return check_dataset("preprocess", make("preprocess", preprocess)(dataset))
 

@@ -60,9 +60,10 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
     data = load(made.takes_indices)
     _check_memory(made, model)
     _check_loss(model, made)
-    if (share := options["data"].get("random_labels")) and not made.method.loss.classification:
-        allowed = f"0 with loss={made.method.loss.name}, which asks for no classes"
-        raise OptionError("data.random_labels", share, allowed, "leave it out")
+    for key in ("random_labels", "label_noise"):
+        if (share := options["data"].get(key)) and not made.method.loss.classification:
+            allowed = f"0 with loss={made.method.loss.name}, which asks for no classes"
+            raise OptionError(f"data.{key}", share, allowed, "leave it out")
     if not is_stackable(type(made.method.loss)):
         _check_own_loss(made.method.loss, data)
     with told_of("loss"):

@@ -38,6 +38,8 @@ LOOK: dict[str, Any] = {
 """The keys of a look at the curvature where there is none."""
 
 LATER: dict[str, Any] = {
+    "data.label_noise": 0,
+    "data.repeat": 0,
     "evaluation.samples": 0,
     "initializer.bias": 0,
     "initializer.bias_variance": 0,

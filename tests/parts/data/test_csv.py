@@ -99,6 +99,12 @@ def test_no_group_is_in_two_parts(frame: pd.DataFrame, write: Write) -> None:
     held = [{*frame.house[rows(one, "val")]} for one in folds]
     assert not any({*frame.house[rows(one, "train")]} & own for one, own in zip(folds, held, strict=True))
     assert sum(len(one.val_x) for one in folds) == len(folds[0].train_x) + len(folds[0].val_x)
+    keys = {"path": path, "target": "sold", "group": "house", "folds": 3, "fold": 0}
+    repeats = [Csv(**keys, repeat=repeat).load() for repeat in range(4)]
+    others = [{*frame.house[rows(one, "val")]} for one in repeats]
+    assert others[0] == held[0]
+    assert len({frozenset(own) for own in others}) > 1
+    assert not any({*frame.house[rows(one, "train")]} & own for one, own in zip(repeats, others, strict=True))
 
 
 def test_missing_values_are_told_and_refused_filled_or_dropped(frame: pd.DataFrame, write: Write) -> None:

@@ -104,6 +104,39 @@ def test_leaving_one_out() -> None:
         Digits(folds="some")
 
 
+def test_a_repetition_deals_the_folds_anew() -> None:
+    """Each repetition is a cross-validation of its own: disjoint folds that cover all, each class shared evenly."""
+    keys: dict[str, Any] = {"image_size": 8, "folds": 3}
+    whole = Digits(image_size=8, val_size=0).load()
+    first, again, other = (
+        [Digits(**keys, fold=fold, repeat=repeat).load() for fold in range(3)] for repeat in (0, 1, 2)
+    )
+    for parts in (first, again, other):
+        together = torch.cat([part.val_x for part in parts]).flatten(1)
+        assert sorted(together.tolist()) == sorted(whole.train_x.flatten(1).tolist())
+        counts = torch.stack([part.val_y.bincount(minlength=10) for part in parts])
+        assert (counts.amax(0) - counts.amin(0) <= 1).all()
+    assert len({tuple(part.val_x[:5].flatten().tolist()) for part in (first[0], again[0], other[0])}) == 3
+    twice = Digits(**keys, fold=0, repeat=1).load()
+    assert torch.equal(twice.val_x, again[0].val_x)
+    # Two folds of other repetitions share a third of their examples, folds of one repetition none.
+    held = [{tuple(one) for one in part.val_x.flatten(1).tolist()} for part in (first[0], again[0])]
+    assert abs(len(held[0] & held[1]) - 500 / 3) < 5 * (500 * 2 / 9) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"repeat": 1}, r"^repeat=1: must be 0 without data.fold; or take data.fold=0,1,2,3,4$"),
+        ({"repeat": 2, "folds": "all", "fold": 0}, r"^repeat=2: must be 0 with data.folds=all; which leaves each"),
+        ({"repeat": -1, "fold": 0}, r"^repeat=-1: must be an integer >= 0$"),
+    ],
+)
+def test_a_repetition_is_of_a_cross_validation(keys: dict[str, Any], line: str) -> None:
+    with pytest.raises(OptionError, match=line):
+        Digits(**keys)
+
+
 def test_folds_of_mnist(tiny: Tiny, tmp_path: Path) -> None:
     tiny.write(tmp_path, unpacked=True)
     loads = [Mnist(root=tmp_path, fold=fold, folds=3, stratified=False).load() for fold in range(3)]

@@ -39,8 +39,8 @@ class Cifar10(Source):
             "data" under the current folder.
         val_size: training examples held out for validation, smaller than the training set.
         limit: only the first so many training examples; null for all.
-        folds, fold, stratified: cross-validation in place of val_size; see Source.
-        random_labels: of a share of the training examples; see Source.
+        folds, fold, stratified, repeat: cross-validation in place of val_size; see Source.
+        random_labels, label_noise: of a share of the training examples; see Source.
         classes: the labels that are kept, numbered from 0 in the order given; null for all.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
@@ -65,12 +65,15 @@ class Cifar10(Source):
         folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
+        repeat: int = 0,
         random_labels: float = 0.0,
+        label_noise: float = 0.0,
         classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__(
-            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels
-        )
+            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, repeat=repeat,
+            random_labels=random_labels, label_noise=label_noise,
+        )  # fmt: skip
         self.classes = checked_classes(classes, self.known)
         if root is not None and not isinstance(root, (str, os.PathLike)):
             raise OptionError("root", root, "a folder's path or null")

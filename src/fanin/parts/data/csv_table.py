@@ -55,8 +55,8 @@ class Csv(Source):
         test_size: share of the rows, or how many of them.
         val_size: rows held out for validation; null for a tenth of those that are left; with groups at least so many.
         limit: only the first so many training examples; null for all.
-        folds, fold, stratified: cross-validation in place of val_size; see Source. Not with time.
-        random_labels: of a share of the training examples; see Source.
+        folds, fold, stratified, repeat: cross-validation in place of val_size; see Source. Not with time.
+        random_labels, label_noise: of a share of the training examples; see Source.
 
     Raises:
         OptionError: a value is of a wrong kind, or names a column that is not there.
@@ -86,11 +86,14 @@ class Csv(Source):
         folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
+        repeat: int = 0,
         random_labels: float = 0.0,
+        label_noise: float = 0.0,
     ) -> None:
         super().__init__(
             val_size=0 if val_size is None else val_size,
-            limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels,
+            limit=limit, folds=folds, fold=fold, stratified=stratified, repeat=repeat, random_labels=random_labels,
+            label_noise=label_noise,
         )  # fmt: skip
         self.default_val_size = val_size is None
         for key, value in (("path", path), ("root", root), ("target", target), ("time", time), ("group", group)):
@@ -256,7 +259,9 @@ class Csv(Source):
             return super().hold_out(order, labels)
         groups = torch.from_numpy(self._groups)
         if self.fold is not None:
-            held = whole_groups(groups[order], self.folds, self.fold)
+            order = self.dealt(order)
+            classes = labels[order] if self.stratified and not labels.is_floating_point() else None
+            held = whole_groups(groups[order], self.folds, self.fold, classes, self.repeat)
             return order[~held][: self.limit], order[held]
         train, val = by_group(order, groups, self.val_size, "val_size", self.val_size)
         return train[: self.limit], val

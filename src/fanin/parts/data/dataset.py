@@ -95,11 +95,16 @@ class Source:
         fold: the fold that is held out for validation, 0..folds-1, so that a sweep over all of them is a
             cross-validation; null: val_size examples are held out instead.
         stratified: whether each class's examples are dealt out to the folds evenly.
+        repeat: the number of the repetition of a repeated cross-validation, 0 for the first: another random order in
+            which the examples are dealt out to the folds; only with a fold.
         random_labels: the share of the training examples, from 0 to 1, whose label is replaced by a random one.
+        label_noise: the share of the training examples, from 0 to 1, whose label is replaced by a wrong one.
     """
 
     name: ClassVar[str]
     random_labels: float = 0.0
+    label_noise: float = 0.0
+    repeat: int = 0
 
     def __init__(
         self,
@@ -109,7 +114,9 @@ class Source:
         folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
+        repeat: int = 0,
         random_labels: float = 0.0,
+        label_noise: float = 0.0,
     ) -> None:
         self.val_size = integer("val_size", val_size, low=0)
         self.limit = limit
@@ -127,7 +134,15 @@ class Source:
             told = ("", "") if most is None else (f" and <= {most}", f"there are {folds} folds")
             raise OptionError("fold", fold, f"null or an integer >= 0{told[0]}", told[1])
         self.stratified = flag("stratified", stratified)
+        self.repeat = integer("repeat", repeat, low=0)
+        if repeat and (fold is None or isinstance(folds, str)):
+            without = ("0 without data.fold", "or take data.fold=0,1,2,3,4")
+            leaving = ("0 with data.folds=all", "which leaves each example out once in any order")
+            raise OptionError("repeat", repeat, *(without if fold is None else leaving))
         self.random_labels = number("random_labels", random_labels, 0, 1)
+        self.label_noise = number("label_noise", label_noise, 0, 1)
+        if self.random_labels and self.label_noise:
+            raise OptionError("label_noise", label_noise, f"0 with random_labels={random_labels:g}", "take one of them")
 
     def load(self) -> Dataset:
         """The data set, split and scaled."""
@@ -153,6 +168,32 @@ class Source:
         labels[order] = drawn[order]
         return replace(data, train_y=labels)
 
+    def with_label_noise(self, data: Dataset) -> Dataset:
+        """The data set that `load` has given, with the labels of a share of its training examples wrong.
+
+        Symmetric noise: round(label_noise * N) of the N examples of the training part, chosen at random, get one of the
+        K - 1 other classes with equal probability, so that exactly this share is wrong, where random_labels leaves one
+        of K right by chance. Validation and test part stay true. As with random_labels the draw is of the data set,
+        and examples that are wrong at a small share are wrong in the same way at a larger one.
+        Source: Natarajan, Dhillon, Ravikumar & Tewari 2013; van Rooyen, Menon & Williamson 2015.
+        """
+        examples = len(data.train_y)
+        chosen = round(self.label_noise * examples)
+        if not chosen or data.regression:  # which is refused together with the loss
+            return data
+        stream = generator(0, "label_noise", self.name)
+        order = torch.randperm(examples, generator=stream)[:chosen]
+        shift = torch.randint(1, max(data.classes, 2), (examples,), generator=stream)
+        labels = data.train_y.clone()
+        labels[order] = (labels[order] + shift[order]) % data.classes
+        return replace(data, train_y=labels)
+
+    def dealt(self, order: Tensor) -> Tensor:
+        """The order [n] in which examples are dealt out to the folds: the split's, or that of a further repetition."""
+        if not self.repeat:
+            return order
+        return order[torch.randperm(len(order), generator=generator(0, "split", self.name, self.repeat))]
+
     def split_order(self, examples: int) -> Tensor:
         """A random order [examples] of 0..examples-1, the same in every run: the stream is the name's."""
         return torch.randperm(examples, generator=generator(0, "split", self.name))
@@ -171,6 +212,7 @@ class Source:
             OptionError: val_size leaves nothing to train on, or there are more folds than examples.
         """
         if self.fold is not None:
+            order = self.dealt(order)
             held = self._fold(labels[order])
             return order[~held][: self.limit], order[held]
         remaining = len(order) - self.val_size

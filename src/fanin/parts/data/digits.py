@@ -29,8 +29,8 @@ class Digits(Source):
         val_size: training examples held out for validation, 0..1499.
         limit: only the first so many training examples; null for all.
         root: not used, for there is no file to look for; accepted for sweeps over data sets.
-        folds, fold, stratified: cross-validation in place of val_size; see Source.
-        random_labels: of a share of the training examples; see Source.
+        folds, fold, stratified, repeat: cross-validation in place of val_size; see Source.
+        random_labels, label_noise: of a share of the training examples; see Source.
         classes: the digits that are kept, numbered from 0 in the order given; null for all ten. The test part is
             what they leave of the ten-class one.
 
@@ -49,12 +49,15 @@ class Digits(Source):
         folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
+        repeat: int = 0,
         random_labels: float = 0.0,
+        label_noise: float = 0.0,
         classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__(
-            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels
-        )
+            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, repeat=repeat,
+            random_labels=random_labels, label_noise=label_noise,
+        )  # fmt: skip
         self.classes = checked_classes(classes, 10)
         self.image_size = integer("image_size", image_size, low=1, high=256)
 

@@ -28,8 +28,8 @@ class Gaussian(Source):
         limit: only the first so many training examples; null for all.
         seed: of the data themselves, apart from the run's seed.
         root: not used, for there is no file to look for; accepted for sweeps over data sets.
-        folds, fold, stratified: cross-validation in place of val_size; see Source.
-        random_labels: of a share of the training examples; see Source.
+        folds, fold, stratified, repeat: cross-validation in place of val_size; see Source.
+        random_labels, label_noise: of a share of the training examples; see Source.
 
     >>> data = Gaussian(examples=50, features=3, classes=2, val_size=10, test_size=20).load()
     >>> data.train_x.shape, data.val_x.shape, data.test_x.shape, data.classes
@@ -53,11 +53,14 @@ class Gaussian(Source):
         folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
+        repeat: int = 0,
         random_labels: float = 0.0,
+        label_noise: float = 0.0,
     ) -> None:
         super().__init__(
-            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels
-        )
+            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, repeat=repeat,
+            random_labels=random_labels, label_noise=label_noise,
+        )  # fmt: skip
         self.classes = integer("classes", classes, low=2)
         self.examples = integer("examples", examples, low=self.classes)
         self.features = integer("features", features, low=1)

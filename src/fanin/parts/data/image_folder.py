@@ -39,8 +39,8 @@ class Folder(Source):
         val_size: images held out for validation; null for a tenth of those that are left; not used where there is a
             folder val.
         limit: only the first so many training examples; null for all.
-        folds, fold, stratified: cross-validation in place of val_size; see Source.
-        random_labels: of a share of the training examples; see Source.
+        folds, fold, stratified, repeat: cross-validation in place of val_size; see Source.
+        random_labels, label_noise: of a share of the training examples; see Source.
 
     Raises:
         OptionError: a value is out of range, or there is no such folder.
@@ -62,11 +62,14 @@ class Folder(Source):
         folds: int | str = 5,
         fold: int | None = None,
         stratified: bool = True,
+        repeat: int = 0,
         random_labels: float = 0.0,
+        label_noise: float = 0.0,
     ) -> None:
         super().__init__(
             val_size=0 if val_size is None else val_size,
-            limit=limit, folds=folds, fold=fold, stratified=stratified, random_labels=random_labels,
+            limit=limit, folds=folds, fold=fold, stratified=stratified, repeat=repeat, random_labels=random_labels,
+            label_noise=label_noise,
         )  # fmt: skip
         self.default_val_size = val_size is None
         for key, value in (("path", path), ("root", root)):

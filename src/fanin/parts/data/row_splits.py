@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -76,13 +77,21 @@ def by_group(order: Tensor, groups: Tensor, size: int, key: str, value: object) 
     return order[~chosen], order[chosen]
 
 
-def whole_groups(groups: Tensor, folds: int | str, fold: int) -> Tensor:
+def whole_groups(groups: Tensor, folds: int | str, fold: int, classes: Tensor | None = None, repeat: int = 0) -> Tensor:
     """Which of the examples, given by their groups [n], are in a fold that no group is partly in; bool [n].
+
+    Args:
+        groups: of each example.
+        folds: k, or all: a fold for each group.
+        fold: which one.
+        classes: of each example, where folds are to have each class's share as nearly as whole groups allow.
+        repeat: of a repeated cross-validation; above 0 groups are dealt out at random, whatever their classes, for what
+            is nearest to the shares is one and the same each time.
 
     Raises:
         OptionError: there are more folds than groups.
     """
-    from sklearn.model_selection import GroupKFold  # takes a second
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold  # takes a second
 
     count = len({*groups.tolist()})
     wanted = count if isinstance(folds, str) else folds
@@ -90,7 +99,12 @@ def whole_groups(groups: Tensor, folds: int | str, fold: int) -> Tensor:
         raise OptionError("folds", folds, f"at most {count}, the number of groups")
     if fold >= wanted:
         raise OptionError("fold", fold, f"null or an integer >= 0 and <= {wanted - 1}", f"there are {wanted} groups")
-    held = [held for _, held in GroupKFold(wanted).split(groups, groups=groups)][fold]
+    plain = repeat > 0 or classes is None or isinstance(folds, str)
+    shuffled = GroupKFold(wanted, shuffle=repeat > 0, random_state=repeat or None)
+    splitter = shuffled if plain else StratifiedGroupKFold(wanted)
+    with warnings.catch_warnings():  # a class with fewer examples than folds is missing from some of them
+        warnings.simplefilter("ignore", UserWarning)
+        held = [held for _, held in splitter.split(groups, classes, groups)][fold]
     chosen = torch.zeros(len(groups), dtype=torch.bool)
     chosen[torch.from_numpy(held)] = True
     return chosen

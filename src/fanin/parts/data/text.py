@@ -41,7 +41,7 @@ class Text(Source):
         test_size: share of the windows, or how many of them.
         val_size: windows held out for validation; null for a tenth of those that are left.
         limit: only the first so many training examples; null for all.
-        random_labels: of a share of the training examples; see Source.
+        random_labels, label_noise: of a share of the training examples; see Source.
 
     Raises:
         OptionError: a value is out of range, or there is no such file.
@@ -64,8 +64,14 @@ class Text(Source):
         val_size: int | None = None,
         limit: int | None = None,
         random_labels: float = 0.0,
+        label_noise: float = 0.0,
     ) -> None:
-        super().__init__(val_size=0 if val_size is None else val_size, limit=limit, random_labels=random_labels)
+        super().__init__(
+            val_size=0 if val_size is None else val_size,
+            limit=limit,
+            random_labels=random_labels,
+            label_noise=label_noise,
+        )
         self.default_val_size = val_size is None
         for key, value in (("path", path), ("root", root)):
             if value is not None and not isinstance(value, str):

@@ -11,7 +11,7 @@ import numpy as np
 
 from fanin.record.outcome import Task, metric_words
 from fanin.report.compare.ranking import LARGER_IS_BETTER
-from fanin.report.read.configurations import FOLD, REPLICATES, Configuration, canonical
+from fanin.report.read.configurations import FOLD, REPEAT, REPLICATES, Configuration, canonical
 from fanin.report.read.folders import Run, task_of
 from fanin.report.statistics import Difference, Floats, Interval, mean_interval, paired_difference, welch_difference
 
@@ -117,7 +117,7 @@ def scores_of(
         for run in (runs[i] for i in one.members):
             value = math.inf if run.state == "diverged" else value_of(run, metric.name)
             if not math.isnan(value):
-                block = (canonical(run.seed), *(canonical(run.value(key)) for key in (FOLD, *rest)))
+                block = (canonical(run.seed), *(canonical(run.value(key)) for key in (FOLD, REPEAT, *rest)))
                 values.setdefault(block, value)
         score = Score(place, one.label, values, len(one.members), one.folds, metric.percent)
         scores += [score] if score.finite else []

@@ -15,7 +15,7 @@ from fanin.errors import UserError, counted, did_you_mean
 from fanin.report.compare.ranking import Ranking, rank
 from fanin.report.compare.sides import Match, Matched, Side, match, read_sides
 from fanin.report.rank_statistics import holm, rank_biserial, standardized
-from fanin.report.read.configurations import FOLD, folds_of
+from fanin.report.read.configurations import FOLD, REPEAT, folds_of
 from fanin.report.read.folders import grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
 
@@ -191,7 +191,7 @@ def _compared(first: Side, side: Side, matched: Matched, metric: str) -> Compari
         if (found := lost.loc[reason]).any():
             text = text.format(metric=metric)
             notes.append(f"left out: {text}: {found['first']} of {first.text}, {found['side']} of {side.text}")
-    others = [key for key in matched.varying if key not in ("seed", FOLD)]
+    others = [key for key in matched.varying if key not in ("seed", FOLD, REPEAT)]
     if not statistics:
         notes.append(f"{counted(len(values), 'pair')} left; an interval needs at least two pairs")
     if statistics and folds:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fanin.errors import UserError, did_you_mean
 from fanin.record.overrides import INCIDENTAL, display, scalar, split_outside_brackets
-from fanin.report.read.configurations import FOLD, canonical, order
+from fanin.report.read.configurations import FOLD, REPEAT, canonical, order
 from fanin.report.read.folders import Run
 
 EXAMPLE = "--compare optimizer=sgd optimizer=adam"
@@ -105,7 +105,9 @@ def match(first: Side, second: Side) -> Matched:
         if all(len(side.has(key)) == 1 for side in sides):
             keys.remove(key)
     keys = [key for key in keys if _varies(key, [*sides[0].runs, *sides[1].runs])]
-    keys.sort(key=lambda key: (key == "seed", key == FOLD, key))  # what a user swept first, the seed last
+    keys.sort(
+        key=lambda key: (key == "seed", key == FOLD, key == REPEAT, key)
+    )  # what a user swept first, the seed last
     one, other = (_by_identity(side, keys) for side in sides)
     common = sorted(
         (identity for identity in one if identity in other),

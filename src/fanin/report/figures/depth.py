@@ -155,11 +155,12 @@ def style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     handles: list[Artist] = []
     count = sheet.crowd
     most, drawn = max(len(one.members) for one in sheet.configurations), lines.cloud_size(count)
+    over = "fold" if any(one.folds for one in sheet.configurations) else "seed"
     if most > 1 and drawn > 1:
-        label = "one seed" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
+        label = f"one {over}" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
         handles += [entry(label, lw=0.7, alpha=0.7)]
     if most > 1:
-        handles += [entry("mean over seeds", lw=1.8)]
+        handles += [entry(f"mean over {over}s", lw=1.8)]
     found = sources(profiles)
     if not has_theory(profiles):
         measured = profiles.lengths("init", "weight", "activation_norm").any()

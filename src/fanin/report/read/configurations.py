@@ -12,8 +12,8 @@ from fanin.errors import UserError, counted, did_you_mean
 from fanin.record.overrides import display
 from fanin.report.read.folders import Run
 
-SEED, FOLD, FOLDS = "seed", "data.fold", "data.folds"
-REPLICATES = (SEED, FOLD)  # what runs of one configuration differ in
+SEED, FOLD, FOLDS, REPEAT = "seed", "data.fold", "data.folds", "data.repeat"
+REPLICATES = (SEED, FOLD, REPEAT)  # what runs of one configuration differ in
 # What a setting tells in words of its own, see RunConfig.setting.
 TOLD = (
     "data", "model.depth", "model.width", "activation", "normalization", "optimizer", "optimizer.lr",
@@ -105,16 +105,17 @@ def varying_keys(configurations: Sequence[Configuration]) -> list[str]:
 
 
 def folds_of(runs: Sequence[Run]) -> int | None:
-    """k where these runs are several folds of a cross-validation; of several k the smallest, else None.
+    """k where these runs are several folds, of one cross-validation or more; of several k the smallest, else None.
 
     Their training sets overlap by all but n/k examples each, the more to a fold the smaller k. Where each fold is one
     example, data.folds=all, k is at least the number of folds that are there.
     """
-    folds = {canonical(run.overrides[FOLD]) for run in runs if run.overrides.get(FOLD) is not None}
+    numbered = [run for run in runs if run.overrides.get(FOLD) is not None]
+    folds = {(canonical(run.overrides[FOLD]), canonical(run.overrides.get(REPEAT) or 0)) for run in numbered}
     if len(folds) < 2:
         return None
     known = {run.value(FOLDS) for run in runs}
-    return min((k for k in known if isinstance(k, int) and k > 1), default=len(folds))
+    return min((k for k in known if isinstance(k, int) and k > 1), default=max(2, len({one for one, _ in folds})))
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:

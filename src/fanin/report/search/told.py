@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fanin.record.search_files import RungRow, read_search
 from fanin.report.compare.ranking import LARGER_IS_BETTER
 from fanin.report.figures.style import Sheet
 from fanin.report.read.axes import axes_of
-from fanin.report.read.configurations import Configuration
+from fanin.report.read.configurations import Configuration, folds_of
 from fanin.report.read.folders import Run
 from fanin.report.search import figures
 from fanin.report.search.importance import KNOWN, Importance, importances
@@ -41,6 +41,7 @@ class SearchTold:
         rows: of rungs.csv.
         found: the configurations on their axes.
         shares, good: the importances by fANOVA and by PED-ANOVA, [] of several metrics.
+        folds: k of each trial whose runs are folds of a cross-validation, whose intervals are widened.
     """
 
     metrics: list[str]
@@ -49,6 +50,7 @@ class SearchTold:
     found: Searched
     shares: list[Importance]
     good: list[Importance]
+    folds: dict[int, int] = field(default_factory=dict)
 
     def figures(self, sheet: Sheet) -> dict[str, Callable[[], Figure | None]]:
         """What draws each, by name."""
@@ -106,11 +108,13 @@ class SearchTold:
         if not means:
             return []
         first = means[0][1]
-        one = mean_interval(longest[first].values(), share=metric.endswith("_error"))
-        told = f"{one.mean:.4g}" + (f" [{one.low:.4g}, {one.high:.4g}] over {one.n} seeds" if one.n > 1 else "")
+        folds = self.folds.get(first)
+        one = mean_interval(longest[first].values(), folds, share=metric.endswith("_error"))
+        over = "folds" if folds else "seeds"
+        told = f"{one.mean:.4g}" + (f" [{one.low:.4g}, {one.high:.4g}] over {one.n} {over}" if one.n > 1 else "")
         lines = [f"best of {len(longest)}: trial {first}, {metric} {told}: {self.words(first)}"]
         if len(means) > 1:
-            lines.append(self._second(means[1][1], longest[first], longest[means[1][1]]))
+            lines.append(self._second(means[1][1], longest[first], longest[means[1][1]], folds))
         return lines
 
     def rungs(self) -> Grid | None:
@@ -144,16 +148,16 @@ class SearchTold:
     def _shares(self) -> str:
         return ", ".join(f"{one.name} {one.share:.0%} [{one.low:.0%}, {one.high:.0%}]" for one in self.shares)
 
-    def _second(self, trial: int, best: dict[int, float], other: dict[int, float]) -> str:
-        """How far the second is from the best, over the seeds that both have."""
+    def _second(self, trial: int, best: dict[int, float], other: dict[int, float], folds: int | None) -> str:
+        """How far the second is from the best, over the seeds, or folds, that both have."""
         apart = [other[seed] - best[seed] for seed in best if seed in other]
         if len(apart) < 2 or not np.isfinite(apart).all():
             return f"second: trial {trial}, {np.mean(list(other.values())):.4g}; with one seed there is no interval"
-        told = paired(apart)
+        told = paired(apart, folds)
         sure = "apart" if told.low > 0 or told.high < 0 else "not told apart"
         return (
             f"second: trial {trial}, differs by {told.mean:.3g} [{told.low:.3g}, {told.high:.3g}] over "
-            f"{len(apart)} paired seeds: {sure}"
+            f"{len(apart)} paired {'folds' if folds else 'seeds'}: {sure}"
         )
 
     def words(self, trial: int) -> str:
@@ -218,8 +222,12 @@ def search_told(
         return _of_grid(runs, configurations, metric)
     said, rows, found = read
     signs = np.array([-1.0 if one == "maximize" else 1.0 for one in said["directions"]])
-    metrics = [str(one) for one in said["metrics"]]
-    return _with_shares(metrics, signs, rows, found)
+    told = _with_shares([str(one) for one in said["metrics"]], signs, rows, found)
+    named = {run.name: run for run in runs}
+    for trial in {row.trial for row in rows}:
+        k = folds_of([named[row.run] for row in rows if row.trial == trial and row.run in named])
+        told.folds |= {trial: k} if k else {}
+    return told
 
 
 def _of_grid(
