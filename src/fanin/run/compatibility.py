@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -48,13 +51,19 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
         UserError: what does not fit, in one line.
     """
     _check_device(made)
+    _check_compiler(made)
     data = load(True)
     with told_of("trainer"):
         batch_size = made.trainer.batch(len(data.train_x))
     _check_data(made, data)
     _check_targets(made, data)
-    if batch_size == 1 and made.normalization.mixes_examples:
-        raise OptionError("trainer.batch_size", 1, "at least 2 with normalization=batch", "or take normalization=layer")
+    if batch_size // made.trainer.accumulate <= 1 and made.normalization.mixes_examples:
+        raise OptionError(
+            "trainer.batch_size",
+            batch_size // made.trainer.accumulate,
+            "at least 2 with normalization=batch",
+            "or take normalization=layer",
+        )
     model = _model_on_meta(options, made, data)
     made.takes_indices = takes_indices(model)
     data = load(made.takes_indices)
@@ -103,6 +112,16 @@ def _check_device(made: Recipe) -> None:
     if made.trainer.precision == "float64" and not devices.has_float64(made.device):
         allowed = f"float32 or bfloat16 on {made.device.type}, which has no float64"
         raise OptionError("trainer.precision", "float64", allowed, "or take trainer.device=cpu")
+
+
+def _check_compiler(made: Recipe) -> None:
+    """A compiler for torch.compile; on a GPU it brings its own."""
+    if not made.trainer.compile or made.device.type != "cpu":
+        return
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        fix = f"torch.compile finds no C++ compiler {name}; install one, or set CXX"
+        raise OptionError("trainer.compile", True, "false here", fix)
 
 
 def _check_data(made: Recipe, data: Dataset) -> None:

@@ -58,6 +58,8 @@ LATER: dict[str, Any] = {
     "probe.spectrum": False,
     "regularizer.dropout.recurrent_p": None,
     "regularizer.l1.proximal": False,
+    "trainer.accumulate": 1,
+    "trainer.compile": False,
     "trainer.gradient_check": 0,
     "trainer.scores": False,
     "trainer.snapshots": 0,

@@ -54,5 +54,7 @@ def trained_model(made: Recipe, model: nn.Module, batches: Batches) -> TrainedMo
         autocast=made.autocast,
         stop_when_diverged=made.trainer.stop_when_diverged,
         batches=batches,
+        accumulate=made.trainer.accumulate,
+        compile=made.trainer.compile,
         masks=made.mask.masks() if made.mask is not None else {},
     )

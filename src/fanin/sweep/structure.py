@@ -28,6 +28,8 @@ def structure_key(values: Mapping[str, Any]) -> str | None:
     """
     from fanin.parts.per_run import is_stackable, program_keys  # torch
 
+    if values["trainer"].get("compile"):
+        return None
     shared: list[object] = []
     for key, node in _options(values):
         row = GROUPS[key.partition(".")[0]]

@@ -99,17 +99,28 @@ class FusedLearner(Learner):
         if len(refused) == self.runs:
             lost = torch.full((self.runs,), torch.nan, device=inputs.device)
             return StepResult(lost, lost)
-        trace = self.program.trace(inputs) if curves or self.program.dropouts else None
+        (seen_inputs, seen_targets, share), *others = self.members[0].parts(inputs, targets, 1)
+        trace = self.program.trace(seen_inputs) if curves or self.program.dropouts else None
         of = needs(curves)
         flows, sees = "activation_gradient" in of, "activation" in of
-        look = Look(trace, trace.seen.block_ends if trace and (flows or sees) else [], inputs, gradients=flows)
+        look = Look(trace, trace.seen.block_ends if trace and (flows or sees) else [], seen_inputs, gradients=flows)
         streams = {run: member.dropout for run, member in enumerate(self.members) if run not in self._halted}
         masks = self._masks(look.trace, inputs.device, streams)
         self.program.train(True)
         if self._repeated is not None and not curves:
-            losses, errors, *gradients = self._repeated(inputs, targets, *masks)
+            found = list(self._repeated(seen_inputs, seen_targets, *masks))
         else:
-            losses, errors, *gradients = self._pass(inputs, targets, *masks, look=look)
+            found = list(self._pass(seen_inputs, seen_targets, *masks, look=look))
+        if others:
+            found = [one if one is None else one * share for one in found]
+        for x, y, share in others:
+            trace = self.program.trace(x) if self.program.dropouts else None
+            more = self._pass(x, y, *self._masks(trace, inputs.device, streams))
+            found = [
+                one if two is None else two * share if one is None else one + two * share
+                for one, two in zip(found, more, strict=True)
+            ]
+        losses, errors, *gradients = found
         result = StepResult(cast(Tensor, losses).clone(), cast(Tensor, errors).clone())
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient

@@ -44,6 +44,12 @@ class Trainer:
         steps: updates; 0 trains nothing: profiles at init, and an evaluation of weights that were trained before.
         least_steps: updates at least, where `steps` is null: a length that follows the number of examples, but for few.
         batch_size: examples of a batch, or "all" for the whole training set.
+        accumulate: batches whose gradients make one step: as a batch of all of their examples, in the memory of one,
+            but for normalization by a batch's own statistics and for the draws of dropout. Batches that `batch` grows
+            and the whole training set are taken in so many parts. What curves say of activations is of the first.
+        compile: training passes by torch.compile, which wants a compiler, and pays where a step takes much longer
+            than its products; losses are the same but for rounding. Steps at which curves are taken are not compiled,
+            and runs with it are trained one by one.
         log_every: steps between two rows of metrics.csv.
         eval_every: steps between two evaluations on the validation part; null for once an epoch.
         eval_train: evaluate the whole training part as well, at the same steps: columns train_loss and train_error.
@@ -70,6 +76,8 @@ class Trainer:
     steps: int | None = None
     least_steps: int = 1
     batch_size: int | str = 100
+    accumulate: int = 1
+    compile: bool = False
     log_every: int = 10
     eval_every: int | None = None
     eval_train: bool = False
@@ -108,6 +116,8 @@ class Trainer:
             integer("threads", self.threads, 1, MOST_THREADS)
         if self.target_error is not None:
             number("target_error", self.target_error, 0, 1)
+        integer("accumulate", self.accumulate, 1)
+        flag("compile", self.compile)
         flag("eval_train", self.eval_train)
         flag("scores", self.scores)
         flag("stop_when_diverged", self.stop_when_diverged)
@@ -129,13 +139,17 @@ class Trainer:
         return max(self.least_steps, steps_of_epochs(self.epochs)) if self.steps is None else self.steps
 
     def batch(self, examples: int) -> int:
-        """Examples of a batch from a training set of some size.
+        """Examples of a step from a training set of some size: of `accumulate` batches.
 
         Raises:
             OptionError: a batch is larger than the training set, with the largest batch allowed.
         """
-        if isinstance(self.batch_size, str):
-            return examples
-        if self.batch_size > examples:
-            raise OptionError("batch_size", self.batch_size, f"at most the {examples} training examples")
-        return self.batch_size
+        whole = isinstance(self.batch_size, str)
+        step = examples if isinstance(self.batch_size, str) else self.batch_size * self.accumulate
+        if step > examples or self.accumulate > step:
+            if self.accumulate == 1:
+                raise OptionError("batch_size", self.batch_size, f"at most the {examples} training examples")
+            most = examples if whole else examples // int(self.batch_size)
+            allowed = f"at most {most} for {examples} training examples with batch_size={self.batch_size}"
+            raise OptionError("accumulate", self.accumulate, allowed)
+        return step

@@ -68,18 +68,12 @@ class SingleLearner(Learner):
         streams = [own.dropout] if own.dropout is not None else []
         again = replaying(streams) if self._passes_again else nullcontext
         with self.curves.during(inputs, curves) if curves else nullcontext() as seen:
-            outputs = own.outputs(inputs)
-            loss = own.method.loss(outputs, targets, inputs)
-            wrong = own.method.loss.error(outputs.detach(), targets, inputs)
-            result = StepResult(loss.detach().unsqueeze(0), wrong.unsqueeze(0))
-            broken = own.culprit is None and not torch.isfinite(loss)
+            first, *others = own.parts(inputs, targets)
+            result, broken = self._pass(*first, first=True, plain=not curves)
+        for part in others:
             if not (broken and own.stop_when_diverged):
-                for parameter in own.parameters:
-                    parameter.grad = None
-                smoothed = own.method.smoothed
-                minimized = loss if smoothed is None else smoothed(outputs, targets, inputs)
-                check_dependence(minimized)
-                minimized.backward()  # type: ignore[no-untyped-call]
+                more, broken = self._pass(*part, first=False, plain=True)
+                result = StepResult(result.loss + more.loss, result.error + more.error)
         if broken:  # a pass of its own, which the look above must not see
             own.locate(inputs)
             if own.stop_when_diverged:
@@ -107,6 +101,42 @@ class SingleLearner(Learner):
             self.observer.add_updated(seen)
             result = result._replace(curves=measure_curves(seen, curves))
         return result
+
+    def _pass(
+        self, inputs: Tensor, targets: Tensor, share: float, *, first: bool, plain: bool
+    ) -> tuple[StepResult, bool]:
+        """A pass over a part of a step's batch, whose gradients are added to those of the parts before.
+
+        Args:
+            share: of the step's examples.
+            first: whether it is the first of them.
+            plain: whether nothing in it is looked at.
+
+        Returns:
+            loss and error times the share, and whether the loss is the first that is not finite.
+        """
+        own = self.own
+        outputs = own.trained_outputs(inputs) if plain else own.outputs(inputs)
+        loss = own.method.loss(outputs, targets, inputs)
+        wrong = own.method.loss.error(outputs.detach(), targets, inputs)
+        result = StepResult(loss.detach().unsqueeze(0) * share, wrong.unsqueeze(0) * share)
+        broken = own.culprit is None and not bool(torch.isfinite(loss))
+        if broken and own.stop_when_diverged:
+            return result, broken
+        if first:
+            for parameter in own.parameters:
+                parameter.grad = None
+        smoothed = own.method.smoothed
+        minimized = loss if smoothed is None else smoothed(outputs, targets, inputs)
+        check_dependence(minimized)
+        if first:  # what is looked at in it is of its own mean
+            minimized.backward()  # type: ignore[no-untyped-call]
+        else:
+            (share * minimized).backward()  # type: ignore[no-untyped-call]
+        for parameter in own.parameters if first and share != 1 else ():
+            if parameter.grad is not None:
+                parameter.grad.mul_(share)
+        return result, broken
 
     def observe(self, batch: Batch) -> Observation:
         """A look without a trace; see Learner."""

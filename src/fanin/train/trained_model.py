@@ -39,6 +39,8 @@ class TrainedModel:
         autocast: the lower precision of the forward pass, or None.
         stop_when_diverged: refuse updates once the loss is not finite, so that the step that broke can be studied.
         masks: of pruned weights, by the layers' names.
+        accumulate: parts that a step's batch is taken in.
+        compile: whether training passes are compiled.
         batches: where training batches come from; for optimizers and averages that ask for more than the batch.
 
     Attributes:
@@ -64,7 +66,10 @@ class TrainedModel:
     batches: Batches | None = None
     seed: int = 0
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    accumulate: int = 1
+    compile: bool = False
     culprit: Culprit | None = field(default=None, init=False)
+    _compiled: Callable[[Tensor], Tensor] | None = field(default=None, init=False)
     passes: Passes = field(default_factory=Passes, init=False)
 
     def __post_init__(self) -> None:
@@ -106,6 +111,21 @@ class TrainedModel:
         """Switch to training mode, only if needed: switching visits all modules, too slow to do at every step."""
         if not self.model.training:
             self.model.train()
+
+    def parts(self, inputs: Tensor, targets: Tensor, axis: int = 0) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """The parts that a step's batch is taken in: inputs, targets and the share of its examples."""
+        count = min(self.accumulate, targets.shape[axis])
+        for x, y in zip(inputs.tensor_split(count, axis), targets.tensor_split(count, axis), strict=True):
+            yield x, y, y.shape[axis] / targets.shape[axis]
+
+    def trained_outputs(self, inputs: Tensor) -> Tensor:
+        """A training pass over inputs [B, ...], compiled where that was asked for; nothing in it is looked at."""
+        if not self.compile:
+            return self.outputs(inputs)
+        if self._compiled is None:
+            self._compiled = torch.compile(self.outputs)
+        found: Tensor = self._compiled(inputs)
+        return found
 
     def outputs(self, inputs: Tensor, tensors: dict[str, Tensor] | None = None) -> Tensor:
         """A pass over inputs [B, ...], with `tensors` in place of its own if given: outputs [B, K]."""
