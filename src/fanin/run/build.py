@@ -148,7 +148,7 @@ _data_sets: BoundedCache[Dataset] = BoundedCache(most=2**30, size=_bytes)
 def _compose_recipe(options: Options, errors: list[UserError]) -> Recipe | None:
     """Make every option; mistakes go to `errors`, and None is returned if there is one."""
     cfg = options.cfg
-    errors += [UnknownKey(str(key), cfg[key], "fanin", list(KEYS)) for key in cfg if key not in KEYS]
+    errors += [UnknownKey(str(key), cfg.get(str(key)), "fanin", list(KEYS)) for key in cfg if key not in KEYS]
 
     def attempt(make: Callable[[], Any]) -> Any:
         try:

@@ -167,7 +167,7 @@ def better_typed(model: nn.Module, result: Mapping[str, Any]) -> str:
 
 def begin(request: Request, made: Recipe, steps: int) -> Begun:
     """Open the files of a request whose run is to have so many steps, where it left off or afresh."""
-    checkpoint = None if request.cfg.force else checkpoint_of(request.folder, request.identity)
+    checkpoint = None if request.force else checkpoint_of(request.folder, request.identity)
     if checkpoint is not None and checkpoint["step"] >= steps:
         leave_aside(request.folder, f"it is of step {checkpoint['step']}, and the run has {steps}")
         checkpoint = None

@@ -36,10 +36,10 @@ class Options:
     """The options of a configuration as plain values by group, with interpolations resolved, all read at once.
 
     Args:
-        cfg: without its hydra node.
+        cfg: without its hydra node, or the same as plain values, resolved.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig | dict[str, Any]) -> None:
         self.cfg = cfg
 
     @cached_property
@@ -74,7 +74,11 @@ class Options:
 
 def _plain(cfg: Any) -> Any:
     """A configuration, or a node of it, as plain values."""
-    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True, enum_to_str=True)
+    return (
+        cfg
+        if isinstance(cfg, dict)
+        else OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True, enum_to_str=True)
+    )
 
 
 def make(key: str, node: Mapping[str, Any], **offered: Any) -> Any:

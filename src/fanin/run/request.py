@@ -47,13 +47,13 @@ class Request:
     """What is to be run, what it is called, where its files go and who shows its progress.
 
     Args:
-        cfg: the composed configuration, without its hydra node.
+        cfg: the composed configuration, without its hydra node, or the same as plain values, resolved.
         identity: the run's name, its hash and what it varies.
         folder: where its files go.
         viewer: told how the run goes.
     """
 
-    cfg: DictConfig
+    cfg: DictConfig | dict[str, Any]
     identity: Identity
     folder: RunFolder
     viewer: Viewer = field(default_factory=Unseen)
@@ -68,10 +68,15 @@ class Request:
         """Of the run."""
         return self.identity.name
 
+    @property
+    def force(self) -> bool:
+        """Whether the run is run whatever has been run before."""
+        return bool(self.cfg.get("force"))
+
     def prepare(self) -> None:
         """Called once the folder is owned by this process and there is something to run."""
 
     @property
     def finished(self) -> bool:
         """Whether the run has been run to its end, or to where it is to pause, and is not to be run again."""
-        return not self.cfg.force and self.folder.over(self.identity.config_hash, self.cfg.get("pause_at"))
+        return not self.force and self.folder.over(self.identity.config_hash, self.cfg.get("pause_at"))

@@ -71,7 +71,7 @@ def execute_together(requests: Sequence[Request], stop_requested: Callable[[], b
         for one in requests:
             outcome = outcomes[one.name] = {"run": one.name, "folder": str(one.folder.path), "error": None}
             try:
-                if refusal := one.folder.refusal(one.identity.config_hash, force=bool(one.cfg.force)):
+                if refusal := one.folder.refusal(one.identity.config_hash, force=one.force):
                     outcome |= {"state": "failed", "error": refusal}
                     one.viewer.line(refusal, "red")
                     continue
@@ -115,7 +115,7 @@ def _attempt(ours: Sequence[Request], stop_requested: Callable[[], bool]) -> dic
 
     by_step: dict[int, list[Request]] = {}
     for one in ours:
-        state = checkpoint_of(one.folder, one.identity) if len(ours) > 1 and not one.cfg.force else None
+        state = checkpoint_of(one.folder, one.identity) if len(ours) > 1 and not one.force else None
         by_step.setdefault(0 if state is None else int(state["step"]), []).append(one)
     outcomes: dict[str, Outcome] = {}
     for group in by_step.values():

@@ -115,7 +115,7 @@ def posted(run: Planned) -> Posted:
     composed = run.composed
     record = hydra_record(composed, run.folder, run.number)
     return Posted(
-        composed.task,
+        composed.resolved,
         run.identity,
         RunFolder(run.folder),
         config=composed.plain,
