@@ -64,7 +64,7 @@ UNKNOWN_KEYS = {
     "mdoel=mlp": "unknown key mdoel: fanin knows activation, augment,",
     "model.depht=3": "unknown key model.depht: model knows bias, depth, width; did you mean model.depth?",
     "model.depth.deeper=3": "unknown key model.depth.deeper: model.depth knows no keys",
-    "initializer.c=2": "unknown key initializer.c: initializer knows bias_variance, mode, slope",
+    "initializer.c=2": "unknown key initializer.c: initializer knows bias, bias_variance, forget_bias, mode, slope",
     "regularizer.l2.strength=1": "unknown key regularizer.l2.strength: regularizer knows no keys",
     "hydra.swep.dir=x": "unknown key hydra.swep.dir: hydra knows",
     "+optimizer.lrr=1": "unknown key optimizer.lrr=1: fanin.parts.optimizers.SGD knows lr; did you mean lr?",
