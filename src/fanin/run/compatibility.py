@@ -64,6 +64,11 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
             "at least 2 with normalization=batch",
             "or take normalization=layer",
         )
+    if made.batch.adaptive and made.normalization.mixes_examples:
+        raise UserError(
+            "normalization=batch: batch=adaptive needs the gradient of each example, which depends on no other here; "
+            "take normalization=layer, or batch=growing"
+        )
     model = _model_on_meta(options, made, data)
     made.takes_indices = takes_indices(model)
     data = load(made.takes_indices)

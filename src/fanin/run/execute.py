@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -266,7 +266,7 @@ def batches_of(recipes: Sequence[Recipe], data: Dataset) -> Batches:
     """The training batches of some runs."""
     first, seeds = recipes[0], [made.seed for made in recipes]
     size = first.trainer.batch(len(data.train_x))
-    return Batches(data.train_x, data.train_y, size, seeds, first.batch, first.augmentations)
+    return Batches(data.train_x, data.train_y, size, seeds, deepcopy(first.batch), first.augmentations)
 
 
 def steps_of(made: Recipe, batches: Batches) -> int:

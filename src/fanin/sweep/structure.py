@@ -35,7 +35,7 @@ def structure_key(values: Mapping[str, Any]) -> str | None:
         row = GROUPS[key.partition(".")[0]]
         target = node.get("_target_") or row.target
         part = _found(target, row.bases)
-        if row.in_step and not is_stackable(part):
+        if (row.in_step and not is_stackable(part)) or getattr(part, "adaptive", False):
             return None
         keys = {name: value for name, value in node.items() if name != "_target_"}
         found = program_keys(part, keys, row.shared)

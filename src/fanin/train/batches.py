@@ -71,6 +71,14 @@ class Batches:
         """Examples in the batch of a step."""
         return self.schedule.size(step, self.batch_size, len(self.inputs))
 
+    def adapts(self, step: int) -> bool:
+        """Whether the sizes to come depend on the gradients of a step's examples; see BatchSchedule."""
+        return self.schedule.due(step, self.batch_size, len(self.inputs))
+
+    def adapt(self, step: int, variance: float, square: float) -> None:
+        """Choose the sizes to come by the gradients of a step's examples; see BatchSchedule."""
+        self.schedule.adapt(step, self.batch_size, len(self.inputs), variance, square)
+
     def seen(self, step: int) -> int:
         """How many examples the steps before this one have taken, each as often as it was."""
         return self.schedule.seen(step, self.batch_size, len(self.inputs))

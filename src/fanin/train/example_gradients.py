@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from fanin.devices import widened
 from fanin.parts.models.passes import copied_buffers
 from fanin.streams import drawing_from
 from fanin.train.trained_model import TrainedModel
@@ -16,6 +17,25 @@ EXAMPLES = 1 << 24
 """Numbers in the gradients of examples that are held at once."""
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def gradient_moments(own: TrainedModel, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Of the gradients g_i of n >= 2 examples: sum over all parameters of their variance, and ||mean||^2.
+
+    The variance is $sum_i ||g_i - g||^2 / (n - 1)$. The network is in training mode, its masks are the probe's.
+
+    Raises:
+        RuntimeError: examples are no examples alone.
+    """
+    whole, squares = torch.zeros((), dtype=torch.float64), 0.0
+    kept = own.model.training
+    for each in example_gradients(own, inputs, targets, "training"):
+        each = widened(each.detach())
+        whole, squares = whole.to(each.device) + each.sum(dim=0), squares + float(each.square().sum())
+    own.model.train(kept)
+    n = len(inputs)
+    square = float((whole / n).square().sum())
+    return max(squares - n * square, 0.0) / (n - 1), square
 
 
 def example_gradients(own: TrainedModel, inputs: Tensor, targets: Tensor, mode: str) -> Iterator[Tensor]:
@@ -32,7 +52,8 @@ def example_gradients(own: TrainedModel, inputs: Tensor, targets: Tensor, mode: 
 
     def one(theta: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         x, y = x.unsqueeze(0), y.unsqueeze(0)
-        loss: Tensor = own.method.minimized(functional_call(own.model, theta | buffers, (x,)), y, x)
+        copies = {name: buffer.clone() for name, buffer in buffers.items()}  # a layer may update its own in place
+        loss: Tensor = own.method.minimized(functional_call(own.model, theta | copies, (x,)), y, x)
         return loss
 
     each = vmap(grad(one), (None, 0, 0), randomness="different")

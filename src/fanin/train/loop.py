@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fanin.errors import UserError
 from fanin.parts.data import Dataset
 from fanin.probes.histograms import histogram_tags, measure_histograms
 from fanin.probes.jacobians import SPECTRUM
@@ -21,6 +22,7 @@ from fanin.record.atomic_files import write_atomically
 from fanin.train import checkpoints
 from fanin.train.batches import Batches
 from fanin.train.curvature_record import CurvatureRecord
+from fanin.train.example_gradients import gradient_moments
 from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
 from fanin.train.learner import Batch, Learner
 from fanin.train.peak_memory import peak_memory
@@ -110,6 +112,8 @@ class Loop(Generic[R]):
             if self.curvature.due(step):
                 tic = self.paused(tic, partial(self.curvature.at, step))
             batch, rates = self.batches(step), [run.rate(step) for run in self.runs]
+            if self.batches.adapts(step):
+                self.adapt(step, batch)
             before = self.curvature.before_update(step)
             result = self.learner.step(batch, rates, wanted)
             if before is not None:
@@ -200,6 +204,20 @@ class Loop(Generic[R]):
         for index, run in enumerate(self.runs):
             if self.trains(index) or step == run.step:
                 run.recorder.trajectory(step, self.learner.point(index).tolist())
+
+    def adapt(self, step: int, batch: Batch) -> None:
+        """Choose the sizes of the batches to come by the gradients of the examples of this one; of one run."""
+        (own,), (inputs, targets) = self.learner.networks, (batch[0][0], batch[1][0])
+        if own.culprit is None:
+            try:
+                moments = gradient_moments(own, inputs, targets)
+            except RuntimeError as error:
+                raise UserError(
+                    f"batch: adaptive cannot take the gradient of each example of {type(own.model).__name__} "
+                    f"({str(error).splitlines()[0]}); take batch=growing"
+                ) from error
+            self.batches.adapt(step, *moments)
+            own.passes.repeat(len(inputs))
 
     def log(self, done: int) -> None:
         """Fetch the losses and errors since the last row, one copy to the host for all runs, into new rows."""

@@ -169,6 +169,8 @@ class TrainedModel:
             state["average"] = self.average.state_dict()
         if self.noise is not None:
             state["noise"] = self.noise.step
+        if self.batches is not None and self.batches.schedule.adaptive:
+            state["batch"] = self.batches.schedule.state_dict()
         return state | ({"dropout": self.dropout.get_state()} if self.dropout is not None else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -181,6 +183,8 @@ class TrainedModel:
             self.average.load_state_dict(state["average"])
         if self.noise is not None:
             self.noise.step = state["noise"]
+        if self.batches is not None and "batch" in state:
+            self.batches.schedule.load_state_dict(state["batch"])
         if self.dropout is not None:
             self.dropout.set_state(state["dropout"].cpu())
 

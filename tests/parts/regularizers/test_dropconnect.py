@@ -29,6 +29,11 @@ def chain(normalization: Normalization | None = None, **keys: object) -> nn.Modu
     return drawn(DropConnect(p=P, **keys).wrap(model.double()))  # type: ignore[arg-type]
 
 
+def drawn_mask(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    keep = torch.full(shape, 1 - P, dtype=torch.float64)
+    return torch.bernoulli(keep, generator=torch.Generator().manual_seed(seed))
+
+
 def seeded(layer: nn.Module, seed: int) -> nn.Module:
     assert isinstance(layer, Dropping)
     layer.generator = torch.Generator().manual_seed(seed)
@@ -66,7 +71,7 @@ def test_mean_and_variance_are_those_of_the_paper(per_example: bool) -> None:
 def test_one_mask_is_one_product_with_a_masked_matrix() -> None:
     layer, x = seeded(chain().get_submodule("linear_2"), 3), torch.randn(7, 5, dtype=torch.float64)
     weight = layer.get_parameter("weight")
-    mask = torch.empty_like(weight).bernoulli_(1 - P, generator=torch.Generator().manual_seed(3))
+    mask = torch.bernoulli(torch.full_like(weight, 1 - P), generator=torch.Generator().manual_seed(3))
     outputs = layer(x)
     torch.testing.assert_close(outputs, x @ (mask * weight).T / (1 - P) + layer.get_parameter("bias"))
     outputs.sum().backward()
@@ -81,7 +86,7 @@ def test_convolutions_drop_entries_of_kernels(per_example: bool) -> None:
     layer, maps = seeded(made.get_submodule("conv_2"), 5), torch.randn(3, 4, 3, 3, dtype=torch.float64)
     weight = layer.get_parameter("weight").detach()
     shape = (3, *weight.shape) if per_example else weight.shape
-    mask = torch.empty(shape, dtype=torch.float64).bernoulli_(1 - P, generator=torch.Generator().manual_seed(5))
+    mask = drawn_mask(shape, 5)
     each = mask if per_example else mask.expand(3, *weight.shape)
     pairs = zip(maps, each, strict=True)
     bias = layer.get_parameter("bias")
@@ -94,7 +99,7 @@ def test_weights_that_are_normalized_are_dropped_after_it(normalization: Normali
     layer = seeded(chain(normalization).get_submodule("linear_1"), 1)
     x = torch.randn(3, 6, dtype=torch.float64)
     whole = layer.eval()(torch.eye(6, dtype=torch.float64)) - layer.get_parameter("bias")  # W^T
-    mask = torch.empty(5, 6, dtype=torch.float64).bernoulli_(1 - P, generator=torch.Generator().manual_seed(1))
+    mask = drawn_mask((5, 6), 1)
     dropped = layer.train()(x) - layer.get_parameter("bias")
     if isinstance(normalization, WeightNorm):  # spectral normalization moves its estimate on in training
         torch.testing.assert_close(dropped, x @ (whole * mask.T) / (1 - P))

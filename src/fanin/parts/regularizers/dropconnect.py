@@ -90,8 +90,8 @@ class Dropping(NoiseModule):
         """The weights times a mask, of the weight's shape or, with a mask for each example, [examples, ...]."""
         weight = self.effective()
         shape = (examples, *weight.shape) if self.per_example else weight.shape
-        mask = torch.empty(shape, dtype=weight.dtype, device=weight.device)
-        return weight * mask.bernoulli_(1 - self.p, generator=self.generator).div_(1 - self.p)
+        kept = torch.full(shape, 1 - self.p, dtype=weight.dtype, device=weight.device)
+        return weight * torch.bernoulli(kept, generator=self.generator).div(1 - self.p)  # under vmap, too
 
     @property
     def drops(self) -> bool:
