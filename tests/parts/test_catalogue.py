@@ -127,6 +127,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("normalization", "instance"): {"model": "cnn"},
     ("optimizer", "newton"): {"model": "linear"},
     ("optimizer", "gauss_newton"): {"model": "linear"},
+    ("optimizer", "gradient_norm"): {"model": "linear", "data": "gaussian"},
     ("optimizer", "saddle_free_newton"): {"model": "linear", "data": "gaussian"},
     ("optimizer", "bfgs"): {"model": "linear"},
     ("preprocess", "pca_whiten"): {},

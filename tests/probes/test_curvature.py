@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fanin.probes.curvature.ends import SMALL, ends_of
 from fanin.probes.curvature.gradient_noise import gradient_noise
 from fanin.probes.curvature.lanczos import lanczos
 from fanin.probes.curvature.operators import Operator
@@ -61,6 +62,30 @@ def test_equal_eigenvalues_and_singular_matrices(values: list[float]) -> None:
     exact = torch.tensor(values).double().sort().values
     found = lanczos(operator(matrices(exact[None])), torch.ones(1, len(values)).double(), k=6, tolerance=1e-9)
     torch.testing.assert_close(found.largest[0], exact.flip(0), rtol=1e-9, atol=1e-9)
+
+
+def test_where_all_eigenvalues_are_asked_for_a_larger_matrix_is_made_whole() -> None:
+    """With as many products as it has rows, and the index is counted; with fewer allowed it is not known."""
+    size = SMALL + 8
+    a = torch.randn(size, size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    a = a + a.mT
+    products = 0
+
+    def product(v: Tensor) -> Tensor:
+        nonlocal products
+        products += 1
+        return v @ a
+
+    operator = Operator(product, torch.zeros(1, size, dtype=torch.float64))
+    generators = [torch.Generator()]
+    found = ends_of(operator, size, low=True, tolerance=0.01, most=size, started=[None], generators=generators)
+    values = torch.linalg.eigvalsh(a)
+    assert (products, found.converged) == (size, True)
+    assert found.every is not None
+    torch.testing.assert_close(found.every[0], values, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.largest[0], values.flip(0), rtol=1e-12, atol=1e-12)
+    fewer = ends_of(operator, size, low=True, tolerance=0.01, most=size - 1, started=[None], generators=generators)
+    assert fewer.every is None
 
 
 def test_a_run_of_nan_leaves_the_others_alone() -> None:

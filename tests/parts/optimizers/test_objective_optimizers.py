@@ -14,6 +14,7 @@ from fanin.errors import OptionError
 from fanin.parts.optimizers.bfgs import BFGS
 from fanin.parts.optimizers.coordinate_descent import CoordinateDescent
 from fanin.parts.optimizers.gauss_newton import GaussNewton
+from fanin.parts.optimizers.gradient_norm import GradientNorm
 from fanin.parts.optimizers.hessian_free import HessianFree
 from fanin.parts.optimizers.lbfgs import LBFGS
 from fanin.parts.optimizers.newton import Newton
@@ -28,6 +29,7 @@ MAKE: dict[str, Make] = {
     "saga": lambda p: SAGA(p, lr=0.1),
     "newton": lambda p: Newton(p, lr=0.5, damping=3.0),
     "gauss_newton": lambda p: GaussNewton(p, damping=0.5),
+    "gradient_norm": lambda p: GradientNorm(p, lr=0.5, damping=1e-3),
     "saddle_free_newton": lambda p: SaddleFreeNewton(p, lr=0.5, damping=1.0),
     "hessian_free": lambda p: HessianFree(p, damping=0.5, cg_iterations=5),
     "bfgs": lambda p: BFGS(p),

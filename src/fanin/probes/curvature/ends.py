@@ -12,7 +12,9 @@ from fanin.probes.curvature.lanczos import lanczos
 from fanin.probes.curvature.operators import Operator, unit
 
 SMALL = 32
-"""Parameters up to which a matrix is made whole: all its eigenvalues are known, and the index of a saddle."""
+"""Parameters up to which a matrix is made whole in any case: all its eigenvalues are known, and a saddle's index.
+
+So it is where all of them are asked for."""
 
 STIR = 0.1
 """Of a random direction that an earlier eigenvector starts with: another may have become the largest since."""
@@ -67,7 +69,7 @@ def ends_of(
     (tensor([[4.]], dtype=torch.float64), tensor([[-1.]], dtype=torch.float64))
     """
     k = min(k, operator.size)
-    if operator.size <= SMALL:
+    if operator.size <= SMALL or k == operator.size <= most:  # as many products, and no iteration to look into
         return _whole(operator, k)
     drawn = torch.stack([torch.randn(operator.size, generator=one) for one in generators]).to(operator.like)
     start = unit(drawn)
