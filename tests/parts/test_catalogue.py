@@ -44,7 +44,7 @@ SMALL = {
 }
 """Keys of options, where they have them, that make a run a matter of milliseconds."""
 
-DEPTHS = {"cnn": 1, "vae": 2}
+DEPTHS = {"cnn": 1, "vae": 2, "autoencoder": 2}
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,8 @@ PATHS = {"csv": "table.csv", "folder": "images"}
 
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "vae"): {"loss": "elbo"},
+    ("model", "autoencoder"): {"loss": "reconstruction"},
+    ("loss", "reconstruction"): {"model": "autoencoder"},
     ("model", "surface"): {"loss": "value", "probe": "trajectory"},
     ("loss", "value"): {"model": "surface", "probe": "trajectory"},
     ("probe", "trajectory"): {"model": "surface", "loss": "value"},

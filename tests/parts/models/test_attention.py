@@ -18,7 +18,14 @@ from fanin import streams
 from fanin.errors import OptionError, UserError
 from fanin.parts import activations
 from fanin.parts.models import Attention, weight_layers
-from fanin.parts.models.attend import LinearAttention, LowRankAttention, MultiHead, SoftmaxAttention
+from fanin.parts.models.attend import (
+    LinearAttention,
+    LowRankAttention,
+    MultiHead,
+    RandomFeatureAttention,
+    SoftmaxAttention,
+    orthogonal_rows,
+)
 from fanin.parts.models.attention import Positions
 from fanin.parts.models.blocks import Add
 from fanin.parts.normalization import BatchNorm, GroupNorm, LayerNorm, NoNorm, RMSNorm
@@ -62,6 +69,53 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 def test_softmax_is_torchs(size: tuple[int, int, int, int, int]) -> None:
     q, k, v = normal(3, *size[:4], seed=size[4])
     assert_close(SoftmaxAttention()(q, k, v), F.scaled_dot_product_attention(q, k, v))
+
+
+def features_of(x: Tensor, directions: Tensor) -> Tensor:
+    """The paper's equation (6) with h(x) = exp(-|x|^2/2), written out."""
+    scaled = x / x.shape[-1] ** 0.25
+    return torch.exp(scaled @ directions.T) * torch.exp(-(scaled**2).sum(-1, keepdim=True) / 2) / len(directions) ** 0.5
+
+
+def test_random_features_are_their_n_by_n_matrix() -> None:
+    query, key, value = (normal(2, 3, 5, 4, seed=seed) for seed in range(3))
+    layer = RandomFeatureAttention(4, 6).double()
+    matrix = features_of(query, layer.directions) @ features_of(key, layer.directions).mT
+    assert_close(layer(query, key, value), matrix / matrix.sum(-1, keepdim=True) @ value)
+    far = RandomFeatureAttention(4, 6)(50 * query.float(), 50 * key.float(), value.float())
+    assert torch.isfinite(far).all()  # the largest of exponents beyond float32 is taken out
+
+
+def test_random_features_are_unbiased() -> None:
+    """The mean of 4000 independent products is the kernel within five of its standard errors."""
+    query, key = normal(1, 3, seed=4), normal(1, 3, seed=5)
+    stream = streams.generator(1, "unbiased")
+    products = torch.stack(
+        [
+            (features_of(query, w) @ features_of(key, w).mT).squeeze()
+            for w in (orthogonal_rows(6, 3, stream) for _ in range(4000))
+        ]
+    )
+    wanted = torch.exp((query * key).sum() / 3**0.5)
+    assert abs(products.mean() - wanted) < 5 * products.std() / 4000**0.5
+
+
+def test_rows_of_a_block_are_orthogonal_and_as_long_as_normal_ones() -> None:
+    drawn = orthogonal_rows(4000, 4, streams.generator(2, "rows"))
+    block = drawn[8:12] / drawn[8:12].norm(dim=1, keepdim=True)
+    assert_close(block @ block.T, torch.eye(4, dtype=torch.float64))
+    # squared lengths are chi^2 of 4: mean 4, variance 8
+    assert abs(drawn.square().sum(1).mean() - 4) < 5 * (8 / 4000) ** 0.5
+
+
+def test_random_features_go_to_softmax() -> None:
+    """Errors of order m^(-1/2): 256 times the features leave a sixteenth; a factor of two for chance."""
+    query, key, value = (normal(1, 4, 6, 4, seed=seed) / 2 for seed in range(3))  # longer ones have a variance like exp
+    exact = SoftmaxAttention()(query, key, value)
+    few, many = (
+        (RandomFeatureAttention(4, m).double()(query, key, value) - exact).square().mean().sqrt() for m in (64, 16384)
+    )
+    assert many < few / 8
 
 
 @hypothesized
@@ -181,7 +235,7 @@ def test_without_positions_the_order_of_rows_would_not_matter() -> None:
     assert_close(model(x), model(x[:, :, order]))
 
 
-@pytest.mark.parametrize("kind", ["softmax", "low_rank", "linear"])
+@pytest.mark.parametrize("kind", ["softmax", "low_rank", "linear", "random_features"])
 @pytest.mark.parametrize("normalization", [NoNorm(), LayerNorm(), RMSNorm(placement="post_activation")])
 def test_stackable(kind: str, normalization: Any) -> None:
     assert is_stackable(Attention)
@@ -223,7 +277,7 @@ def test_residual_branches_end_in_their_last_layers() -> None:
     assert sum(isinstance(module, Add) for module in model.modules()) == 4
 
 
-@pytest.mark.parametrize("kind", ["softmax", "low_rank"])
+@pytest.mark.parametrize("kind", ["softmax", "low_rank", "random_features"])
 def test_builds_without_memory_on_the_meta_device(kind: str) -> None:
     with torch.device("meta"):
         model = Attention(
@@ -252,7 +306,10 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> 
     ("changes", "message"),
     [
         ({"heads": 4}, "heads=4: must be a divisor of the width 6"),
-        ({"kind": "softmx"}, "kind=softmx: must be one of softmax, low_rank, linear; did you mean softmax?"),
+        (
+            {"kind": "softmx"},
+            "kind=softmx: must be one of softmax, low_rank, linear, random_features; did you mean softmax?",
+        ),
         ({"kind": "low_rank", "rank": 6}, "rank=6: must be an integer >= 1 and <= 5"),
         ({"hidden": 0}, "hidden=0: must be an integer >= 1"),
     ],
@@ -278,7 +335,7 @@ def test_branches_are_scaled(scale: float | str, factor: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["softmax", "low_rank", "linear"])
+@pytest.mark.parametrize("kind", ["softmax", "low_rank", "linear", "random_features"])
 def test_the_defaults_train(tmp_path: Path, kind: str) -> None:
     """With branches that are not scaled the loss leaves the finite numbers at step 6 to 13 of these."""
     few = ("data.limit=400", "trainer.batch_size=25", "trainer.steps=14", "trainer.eval_every=100", "probe=off")

@@ -16,6 +16,7 @@ from fanin.errors import OptionError, choice, flag
 from fanin.parts.initializers.base import Initializer, Stream, settle
 from fanin.parts.initializers.draws import write
 from fanin.parts.initializers.fan_scaled import KaimingNormal
+from fanin.parts.initializers.renaming import checked_renaming, renamed
 from fanin.parts.models.layers import weight_layers
 from fanin.process import typed_path
 from fanin.record.atomic_files import read_json
@@ -36,8 +37,14 @@ class Pretrained(Initializer):
     ("linear_1.weight", "linear_1*"). Buffers (running statistics) come with their module: they are loaded where
     one of its parameters is; those of a module without parameters are selected by their own names.
 
+    Where the checkpoint has other names than the model, `rename` says how they become the model's: the first pattern
+    that matches a name decides, and what its * stands for goes to the * of the new one. So
+    {encoder.linear_*: "linear_*"} has the encoder of a vae or an autoencoder start an mlp (with include or
+    strict=false, for the rest is not there). Hinton & Salakhutdinov 2006 start deep networks in this way.
+
     Args:
         path: folder of the run that is loaded from.
+        rename: {pattern: new name}, each with one * or none, or null; include and exclude are of the new names.
         checkpoint: last, or best, which early stopping leaves, or step_N, which trainer.snapshots does.
         include: patterns of what is loaded.
         exclude: patterns of what is not, whatever include says.
@@ -52,6 +59,7 @@ class Pretrained(Initializer):
 
     path: str | None = None
     checkpoint: str = "last"
+    rename: dict[str, str] | None = None
     include: list[str] = field(default_factory=lambda: ["*"])
     exclude: list[str] = field(default_factory=list)
     freeze: list[str] = field(default_factory=list)
@@ -62,6 +70,7 @@ class Pretrained(Initializer):
             raise OptionError("path", self.path, "the folder of a finished run")
         if not (isinstance(self.checkpoint, str) and SNAPSHOT.fullmatch(f"{self.checkpoint}.pt")):
             choice("checkpoint", self.checkpoint, CHECKPOINTS)
+        self.rename = None if self.rename is None else checked_renaming(self.rename)
         for key in ("include", "exclude", "freeze"):
             setattr(self, key, _patterns(key, getattr(self, key)))
         flag("strict", self.strict)
@@ -71,7 +80,7 @@ class Pretrained(Initializer):
         """What says which parameters are not trained: nothing where all are."""
         if not keys.get("freeze"):
             return None
-        selecting = ["include", "exclude", "freeze", "strict"]
+        selecting = ["rename", "include", "exclude", "freeze", "strict"]
         if not keys["strict"]:  # then what is loaded depends on what is there
             selecting += ["path", "checkpoint"]
         return {key: keys[key] for key in selecting}
@@ -120,7 +129,7 @@ class Pretrained(Initializer):
 
     def _fitting(self, model: nn.Module) -> dict[str, Tensor]:
         """What is loaded: values by the names of the model's parameters and buffers."""
-        saved, state = self._read(), model.state_dict()
+        saved, state = renamed(self._read(), self.rename or {}), model.state_dict()
         parameters = dict(model.named_parameters())
         for key, patterns in (("include", self.include), ("exclude", self.exclude)):
             _check_patterns(key, patterns, [*parameters, *(name for name in saved if name not in parameters)])

@@ -12,6 +12,7 @@ from fanin.parts.losses.base import (
 )
 from fanin.parts.losses.distillation import Distillation
 from fanin.parts.losses.elbo import Elbo
+from fanin.parts.losses.reconstruction import Reconstruction
 from fanin.parts.losses.value import Value
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Elbo",
     "Hinge",
     "Loss",
+    "Reconstruction",
     "Squared",
     "SquaredOfNumbers",
     "Value",

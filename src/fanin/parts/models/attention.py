@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import OptionError, choice, flag, integer
-from fanin.parts.models.attend import LinearAttention, LowRankAttention, MultiHead, SoftmaxAttention
+from fanin.parts.models.attend import (
+    LinearAttention,
+    LowRankAttention,
+    MultiHead,
+    RandomFeatureAttention,
+    SoftmaxAttention,
+)
 from fanin.parts.models.blocks import Add, branch_scale
 from fanin.parts.models.layers import empty_linear
 from fanin.parts.models.rows import check_normalization, rows, sequence_shape
@@ -17,7 +23,7 @@ from fanin.parts.normalization import Normalization
 from fanin.parts.per_run import stackable
 from fanin.parts.regularizers import Dropout
 
-KINDS = ("softmax", "low_rank", "linear")
+KINDS = ("softmax", "low_rank", "linear", "random_features")
 
 
 @stackable
@@ -36,13 +42,14 @@ class Attention(nn.Module):
     Args:
         input_shape: (C, H, W) of an image: H tokens.
         out_features: outputs.
-        kind: softmax, low_rank or linear.
+        kind: softmax, low_rank, linear or random_features.
         layers: blocks.
         width: entries of a token, a multiple of heads.
         heads: of the attention.
         hidden: units of the feed-forward network.
         scale: of the branches: a number > 0 or "depth", 1/sqrt(2 layers).
         rank: for kind=low_rank, how many mixtures of tokens are attended to, at most H; else not used.
+        features: for kind=random_features, how many; else not used.
         bias: whether the linear layers have biases.
         activation: of the feed-forward network, called for each fresh module.
         normalization: none, layer or rms, of each token.
@@ -65,6 +72,7 @@ class Attention(nn.Module):
         hidden: int = 128,
         scale: float | str = "depth",
         rank: int = 4,
+        features: int = 64,
         bias: bool = True,
         activation: Callable[[], nn.Module],
         normalization: Normalization,
@@ -79,6 +87,7 @@ class Attention(nn.Module):
         integer("hidden", hidden, 1)
         factor = branch_scale(scale, 2 * layers)
         integer("rank", rank, 1, tokens if kind == "low_rank" else None)
+        integer("features", features, 1)
         flag("bias", bias)
         if width % integer("heads", heads, 1):
             raise OptionError("heads", heads, f"a divisor of the width {width}")
@@ -89,9 +98,11 @@ class Attention(nn.Module):
             norm, placement = normalization.make(width), normalization.placement
             return NormedResidual(branch, norm, drop, placement=placement, scale=factor)
 
-        def attend() -> nn.Module:
+        def attend(place: int) -> nn.Module:
             if kind == "low_rank":
                 return LowRankAttention(tokens, rank)
+            if kind == "random_features":
+                return RandomFeatureAttention(width // heads, features, place)
             return SoftmaxAttention() if kind == "softmax" else LinearAttention()
 
         self.dropout = dropout.make(dropout.input_p) if dropout and dropout.input_p > 0 else None
@@ -102,7 +113,9 @@ class Attention(nn.Module):
             forward = OrderedDict(
                 up=empty_linear(width, hidden, bias), activation=activation(), down=empty_linear(hidden, width, bias)
             )
-            self.blocks.add_module(f"attention_{index}", residual(MultiHead(width, heads, bias=bias, attend=attend())))
+            self.blocks.add_module(
+                f"attention_{index}", residual(MultiHead(width, heads, bias=bias, attend=attend(index)))
+            )
             self.blocks.add_module(f"forward_{index}", residual(nn.Sequential(forward)))
         self.norm = normalization.make(width) if normalization.placement == "pre_activation" else None
         self.mean = TokenMean()
