@@ -15,7 +15,7 @@ from fanin.report.read.folders import find_runs, read_runs
 from fanin.report.studies.base import Claim, Evidence
 from fanin.report.studies.optimizer_race import OptimizerRace
 from fanin.report.studies.optimizer_race.figure import looks_of
-from fanin.report.studies.optimizer_race.races import Race
+from fanin.report.studies.optimizer_race.races import Race, fitted_order
 from fanin.theory.optimizer_rates import best
 from fanin.theory.surfaces import surface
 
@@ -100,12 +100,30 @@ def test_what_the_runs_and_the_report_say(race: tuple[Said, Path]) -> None:
     assert sum("claim holds" in line for line in said.out) == 6
     assert {"optimizer_race.png", "optimizer_race.svg"} <= {one.name for one in (grid / "report").iterdir()}
     rows = [line.split(" | ") for line in (grid / "report" / "table.md").read_text().splitlines() if line[:1] == "|"]
-    assert rows[0][2:6] == ["steps to 1e-06", "ends in", "factor a step", "theory"]
+    assert rows[0][2:7] == ["steps to 1e-06", "ends in", "factor a step", "theory", "order"]
+    orders = {row[0].split("optimizer=")[1].split(",")[0]: row[6] for row in rows[2:7]}
+    # Newton's method is there at once; gradient descent is not near enough to say which minimum it goes to.
+    assert {name: orders[name] for name in ("gd", "newton")} == {"gd": "-", "newton": "-"}
+    assert [float(orders[name]) for name in ("momentum", "nesterov")] == pytest.approx([1, 1], abs=0.01)
     cells = {row[0].split("optimizer=")[1].split(",")[0]: row[2:6] for row in rows[2:7]}
     # (49/51)^(2 t) <= 1e-6 first at t = 173, and sqrt(17) (49/51)^150 = 0.0102: beyond the steps of this race.
     assert cells["gd"] == ["-", "on the way", "0.9608", "0.9608"]
     assert cells["newton"] == ["1", "minimum", "-", "0"]
     assert [cells[name][3] for name in ("momentum", "nesterov")] == ["0.7522", "0.8372"]
+
+
+def test_orders_of_convergence_are_those_of_known_sequences() -> None:
+    """A factor a step, its wobble, Newton's iteration for a root (2), the secant method's (1.618), and one step."""
+    steps = np.arange(60.0)
+    assert fitted_order(0.7**steps) == pytest.approx(1, abs=1e-12)
+    assert fitted_order(0.7**steps * (1 + 0.2 * np.cos(steps))) == pytest.approx(1, abs=0.02)
+    newton = [10.0]
+    for _ in range(6):  # x <- (x + 2/x) / 2: x_(t+1) - sqrt 2 = (x_t - sqrt 2)^2 / (2 x_t)
+        newton.append((newton[-1] + 2 / newton[-1]) / 2)
+    assert fitted_order(np.abs(np.array(newton) - 2**0.5)) == pytest.approx(2, abs=0.1)
+    golden = (1 + 5**0.5) / 2
+    assert fitted_order(0.5**golden ** np.arange(8.0)) == pytest.approx(golden, rel=1e-9)
+    assert fitted_order(np.array([4.0, 3e-15, 2e-15, 3e-15])) is None
 
 
 def judged(grid: Path) -> list[Claim]:

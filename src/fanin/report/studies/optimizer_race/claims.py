@@ -181,6 +181,7 @@ COLUMNS: Columns = (
     ("ends in", _column(lambda race: race.end)),
     ("factor a step", _column(_measured)),
     ("theory", _column(lambda race: "-" if race.theory is None else f"{race.theory:.4f}" if race.theory else "0")),
+    ("order", _column(lambda race: "-" if race.order is None else f"{race.order:.2f}")),
 )
 
 

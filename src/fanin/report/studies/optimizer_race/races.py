@@ -22,6 +22,10 @@ TOLERANCE = 1e-6
 ROUNDING = 1e-9
 """Distances below this share of the first one are not looked at for a rate: rounding is a share of 1e-7 of them."""
 
+NEAR, EXACT = 0.3, 1e-12
+"""Between these shares of the first distance it is looked at which order it falls; rounding is a share of 1e-4 of the
+lower one, which a logarithm does not see."""
+
 FOLLOWED = 1e-2
 """A path that ends so near to a stationary point ends there."""
 
@@ -83,6 +87,16 @@ class Race:
             return "saddle" if place < len(on.minima) + len(on.saddles) else "maximum"
         lowest = math.isclose(on.value(*on.minima[place]), on.lowest, rel_tol=1e-12)
         return "minimum" if lowest else "other minimum"
+
+    @property
+    def order(self) -> float | None:
+        """The order of convergence to the stationary point where the path ends; see `fitted_order`."""
+        if self.end in ("diverged", "on the way"):
+            return None
+        on, (x, y) = self.surface, self.points[-1]
+        stationary = (*on.minima, *on.saddles, *on.maxima)
+        apart = (self.points - stationary[nearest(stationary, float(x), float(y))[0]]).T
+        return fitted_order(np.hypot(*apart))
 
     @property
     def condition(self) -> float:
@@ -149,3 +163,25 @@ def fitted_factor(distance: Floats) -> tuple[float, int, int] | None:
     if last - first < 4:
         return None
     return float((distance[last] / distance[first]) ** (1 / (last - first))), first, last
+
+
+def fitted_order(distance: Floats) -> float | None:
+    """The order q of convergence, $d_(t+1) ~ C d_t^q$: the slope of ln d_(t+1) over ln d_t, by least squares.
+
+    Over the steps from where the distance was last above NEAR times the first one, down to EXACT times it: 1 where it
+    falls by a factor a step, 2 where the digits double (Newton's method), between them where a method learns the
+    curvature. None where fewer than three distances are left, as of one that arrives at once.
+
+    Source: Ortega & Rheinboldt 1970, chapter 9; Nocedal & Wright 2006, appendix A.2.
+
+    >>> import numpy as np
+    >>> round(fitted_order(0.5 ** np.arange(30.0)), 6), round(fitted_order(0.5 ** 2.0 ** np.arange(6.0)), 6)
+    (1.0, 2.0)
+    """
+    far = np.flatnonzero(distance > NEAR * distance[0])
+    first = int(far[-1]) + 1 if len(far) else 0
+    lost = np.flatnonzero(distance[first:] <= EXACT * distance[0])
+    logs = np.log(distance[first : first + int(lost[0])] if len(lost) else distance[first:])
+    if len(logs) < 3 or np.ptp(logs[:-1]) == 0:
+        return None
+    return float(np.polyfit(logs[:-1], logs[1:], 1)[0])
