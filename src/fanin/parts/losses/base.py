@@ -301,4 +301,6 @@ class BinaryCrossEntropy(Loss):
 def _probabilities(outputs: Tensor, targets: Tensor, eps: float) -> Tensor:
     """(1 - eps) onehot + eps/K, [..., B, K] like the outputs."""
     rest = eps / outputs.shape[-1]
-    return torch.full_like(outputs, rest).scatter_(-1, targets.unsqueeze(-1), 1 - eps + rest)
+    # A comparison and no scatter_, which torch.vmap has no rule for.
+    right = targets.unsqueeze(-1) == torch.arange(outputs.shape[-1], device=outputs.device)
+    return torch.where(right, outputs.new_full((), 1 - eps + rest), outputs.new_full((), rest))
