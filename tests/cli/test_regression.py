@@ -45,6 +45,11 @@ def test_a_newton_step_of_a_linear_model_is_the_least_squares_fit(folder: Path) 
     # float32 inputs: the columns are correlated, and the condition number of X^T X is some hundreds
     np.testing.assert_allclose([float(row["target"]) for row in kept], true, rtol=1e-6)
     np.testing.assert_allclose([float(row["estimate"]) for row in kept], estimates, rtol=1e-4)
+    np.savetxt(folder / "new.csv", data.test_x.numpy(), delimiter=",")
+    told = end(start(folder, str(run), "new.csv", module="fanin.cli.predict"))
+    assert told.code == 0, told.err
+    again = [float(row["output_0"]) for row in table(folder / "new-answers.csv")]
+    np.testing.assert_allclose(again, [float(row["estimate"]) for row in kept], rtol=1e-6)
     assert result["task"] == "regression"
     assert result["evaluation"]["test"]["r2"] == pytest.approx(r2_score(true, estimates), abs=1e-4)
     assert result["chance_loss"] == pytest.approx(1.0, abs=1e-6)  # the target's variance is divided out

@@ -67,7 +67,9 @@ def _predict(arguments: argparse.Namespace) -> None:
         sure, answers = probabilities(outputs).max(dim=1)
         columns = ["example", "class", "probability", *(f"score_{place}" for place in range(outputs.shape[1]))]
         heads = [[int(answer), float(p)] for answer, p in zip(answers, sure, strict=True)]
-    else:  # no classes: what the network puts out
+    else:  # no classes: what the network puts out, a number to be estimated in its own unit
+        mean, std = trained.data.target_scale
+        outputs = outputs * std + mean
         columns = ["example", *(f"output_{place}" for place in range(outputs.shape[1]))]
         heads = [[] for _ in outputs]
     rows = [
