@@ -40,6 +40,10 @@ def parser() -> argparse.ArgumentParser:
         help="where a round starts: the initial weights (init), those after N steps, which trainer.snapshots keeps, "
         "the trained ones (none), or another draw of the initial ones",
     )  # fmt: skip
+    made.add_argument(
+        "--masks", type=Path, metavar="DIR",
+        help="take the masks of each round from this folder of another pruning, for a control",
+    )  # fmt: skip
     made.add_argument("--steps", type=int, metavar="N", help="of each round (as the run's own), 0 for none")
     made.add_argument("--repeats", type=int, default=30, metavar="N", help="timed answers (30), 0 for none")
     made.add_argument("--out", type=Path, metavar="DIR", help="where to write (in pruned/ beside the run)")
@@ -88,13 +92,14 @@ def _prune(arguments: argparse.Namespace) -> None:
     name = folder_name(
         {"run": run.name} | {key: getattr(asked, key) for key in keys if getattr(asked, key) is not None}
     )
+    name += "-masks" if arguments.masks is not None else ""
     out = (arguments.out or run.parent / "pruned" / name).resolve()
     trained = trained_run(run)
     if not trained.recipe.method.loss.classification:
         raise UserError(f"{arguments.run}: its targets are no classes, whose error could be compared")
     part_of(trained.data, "test")
     with stop_on_signal() as stop:
-        folders = list(prune(run, asked, out, lambda folder: Display(folder, enabled=False), stop))
+        folders = list(prune(run, asked, out, lambda folder: Display(folder, enabled=False), stop, arguments.masks))
     torch.set_num_threads(1)
     forms = [form_of("trained", trained)]
     forms += [form_of(folder.name, *trained_with_masks(folder)) for folder in folders]

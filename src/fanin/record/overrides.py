@@ -11,7 +11,7 @@ from typing import Any
 from fanin.catalogue import GROUPS, SEVERAL
 from fanin.record.atomic_files import LONGEST_INTEGER
 
-# Where a run goes and how it is computed, not what is studied; of masks that is their share.
+# Where a run goes and how it is computed, not what is studied.
 INCIDENTAL = re.compile(r"(experiment|force|pause_at|data\.root|regularizer\.mask\.path|study(\..*)?|hydra(\..*)?)")
 
 LARGEST = 100_000

@@ -162,6 +162,7 @@ def read_into(run: Kind) -> Kind:
         run.notes.append(f"result.json is missing although the run is {run.state}")
     overrides = run.result.get("overrides")
     run.overrides = dict(overrides) if isinstance(overrides, dict) else named_overrides(folder, run.config)
+    run.overrides.pop("regularizer.mask.path", None)  # what it is of, its share and its seed say
     return run
 
 

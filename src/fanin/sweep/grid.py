@@ -132,8 +132,10 @@ def report_grid(grid: Path, wanted: Sequence[Path]) -> None:
     from fanin.landscape.of_study import make_landscapes
     from fanin.report.make import write_report
     from fanin.report.write.terminal import print_study
+    from fanin.sweep.prunings_of_study import make_prunings
 
     try:
+        make_prunings(there)
         make_landscapes(there)
         report = write_report(there, grid / "report", redraw=False)
     except OSError as error:

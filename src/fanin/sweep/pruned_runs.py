@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fanin.catalogue import config_folder
 from fanin.errors import UserError
+from fanin.parts.regularizers import Mask
 from fanin.record.atomic_files import write_atomically
 from fanin.record.columns import FINISHED, SNAPSHOT
 from fanin.record.run_files import read_run
@@ -35,6 +36,7 @@ def prune(
     out: Path,
     viewer: Callable[[Path], Viewer] = lambda folder: Unseen(),
     stop_requested: Callable[[], bool] = lambda: False,
+    masks_from: Path | None = None,
 ) -> Iterator[Path]:
     """Prune a finished run and train what is left, in folders round_1, round_2, ... of `out`, one after the other.
 
@@ -48,6 +50,7 @@ def prune(
         out: where the rounds' folders go.
         viewer: shows how a round goes, of which it is given the folder.
         stop_requested: asked before each step.
+        masks_from: `out` of another pruning of the run, whose rounds' masks are taken as they are: a control.
 
     Yields:
         the folder of each round, as soon as it is trained.
@@ -70,16 +73,18 @@ def prune(
     start, seed = _kept(masks), before.recipe.seed
     for done in range(1, asked.rounds + 1):
         folder = out / f"round_{done}"
-        stream = stream_of(asked, seed, done)
-        left = start * asked.kept(done)
-        masks = masks_of(pruned_weights(before.model), left, scope=asked.scope, before=masks, random=stream)
+        if masks_from is None:
+            stream, left = stream_of(asked, seed, done), start * asked.kept(done)
+            masks = masks_of(pruned_weights(before.model), left, scope=asked.scope, before=masks, random=stream)
+        else:
+            masks = Mask(path=str(masks_from.resolve() / MASKS / f"round_{done}.pt")).masks()
         file = out / MASKS / f"{folder.name}.pt"
         _write_masks(file, masks, folder)
         config, node = _round(plain, record, asked, run, last, file, 1 - _kept(masks))
         _run(config, node, folder, viewer(folder), stop_requested)
         yield folder
         last = folder if asked.steps != 0 else run  # without a training there are no other weights
-        if done < asked.rounds:
+        if done < asked.rounds and masks_from is None:
             before = trained_run(folder)
 
 

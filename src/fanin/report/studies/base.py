@@ -16,6 +16,7 @@ import numpy as np
 from fanin.record.columns import FINISHED
 from fanin.record.csv_file import read_table
 from fanin.record.landscape_files import FOLDER, Asked, Landscape, read_landscape
+from fanin.record.prunings import AskedPruning
 from fanin.report.compare.sides import same_value, value_of
 from fanin.report.read.folders import Run
 
@@ -229,6 +230,13 @@ class Study:
         """The lines and planes through trained weights that claims and figure read, by `Evidence.landscape`.
 
         They are made at the end of the grid, of the runs that are done, and not made again while those stay the same.
+        """
+        return ()
+
+    def prunings(self, runs: Sequence[Run]) -> Iterable[AskedPruning]:
+        """The prunings of runs that claims and figure read, as further runs in pruned/ of the grid's folder.
+
+        They are made at the end of the grid, of the runs that are done, in the order in which they are asked for.
         """
         return ()
 
