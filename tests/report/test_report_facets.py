@@ -281,7 +281,7 @@ def test_values_of_a_metric_are_means_of_what_is_finite(tmp_path: Path, write_ru
     configurations = group_runs(runs)
     assert values_of(runs, configurations) == [0.5]
     assert values_of(runs, configurations, "train_loss") == [0.5]
-    with pytest.raises(UserError, match=r"^--metric train_los: no run has it; did you mean train_loss\?$"):
+    with pytest.raises(UserError, match=r"^--metric train_los: none of these runs has it; did you mean train_loss\?$"):
         values_of(runs, configurations, "train_los")
 
 

@@ -161,10 +161,9 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: so it is.
     """
-    if arguments.style not in STYLES:
-        raise UserError(f"--style {arguments.style}: must be one of {', '.join(STYLES)}")
-    if arguments.x not in OVER:
-        raise UserError(f"--x {arguments.x}: must be one of {', '.join(OVER)}")
+    for flag, known in (("style", STYLES), ("x", OVER)):
+        if (value := getattr(arguments, flag)) not in known:
+            raise UserError(f"--{flag} {value}: must be one of {', '.join(known)}")
     if arguments.compare is not None and arguments.x != OVER[0]:
         raise UserError(f"--x {arguments.x}: not together with --compare, which draws no curves")
     panels = {"facet": arguments.facet not in (None, "none"), "by": "," in (arguments.by or "")}
@@ -175,12 +174,11 @@ def _check_flags(arguments: argparse.Namespace) -> None:
                 f"--{flag} {value}: not together with --style paper, whose column has no room for panels side by side; "
                 "--colour and --where take what one panel shows"
             )
-    for flag in ("open", "watch", "run_pages"):
-        if arguments.compare is not None and getattr(arguments, flag):
-            raise UserError(f"--{flag.replace('_', '-')}: not together with --compare, which writes no page")
-    for flag in ("where", "by", "colour", "facet"):
-        if arguments.compare is not None and getattr(arguments, flag):
-            raise UserError(f"--{flag}: not together with --compare, whose sides choose the runs")
+    reasons = dict.fromkeys(("open", "watch", "run_pages"), "which writes no page")
+    reasons |= dict.fromkeys(("where", "by", "colour", "facet"), "whose sides choose the runs")
+    for flag, why in reasons.items() if arguments.compare is not None else ():
+        if getattr(arguments, flag):
+            raise UserError(f"--{flag.replace('_', '-')}: not together with --compare, {why}")
     if arguments.watch and arguments.run_pages:
         raise UserError("--run-pages: not together with --watch; type it when the runs have ended")
 

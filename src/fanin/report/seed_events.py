@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fanin.errors import counted
-from fanin.record.event_file import EventFile, with_log10
+from fanin.record.event_file import EventFile
 from fanin.record.recorder import TAGS
 from fanin.record.tensorboard_plugins import hparams_end, hparams_start, quantile_layout
-from fanin.report.figures.lines import geometric_mean
 from fanin.report.read.configurations import Configuration, varying_keys
 from fanin.report.read.series import Metrics, Profiles
-from fanin.report.statistics import Floats, mean_curve
-from fanin.report.theory_events import file_name
+from fanin.report.statistics import Floats, geometric_mean, mean_curve
+from fanin.report.theory_events import clear, file_name, write_depth
 
 FOLDER = "seeds"
 BEST_FOLDER = "best"
@@ -39,7 +38,8 @@ def write_seeds(out: Path, configurations: Sequence[Configuration], metrics: Met
     quantile_16/<tag>, 50 and 84 their quantiles; of profiles over depth the geometric mean. Hyperparameters are what
     varies. What an earlier report has left there is replaced.
     """
-    folder = _emptied(out / "tensorboard" / FOLDER)
+    folder = out / "tensorboard" / FOLDER
+    clear(folder.parent, f"{FOLDER}/*/", f"{FOLDER}/")
     profile, varying = _over_depth(profiles), varying_keys(configurations)
     several = [one for one in configurations[:MOST] if len(one.members) > 1]
     return [_write(folder / file_name(one.label), one, varying, metrics, profile) for one in several]
@@ -58,7 +58,8 @@ def write_best(
         configurations, metrics, profiles: of the report.
         values: the metric of each configuration, the smaller the better; nan where there is none.
     """
-    folder = _emptied(out / "tensorboard" / BEST_FOLDER)
+    folder = out / "tensorboard" / BEST_FOLDER
+    clear(folder.parent, f"{BEST_FOLDER}/*/", f"{BEST_FOLDER}/")
     if len(configurations) <= MOST_TICKED:
         return []
     profile, varying = _over_depth(profiles), varying_keys(configurations)
@@ -67,16 +68,6 @@ def write_best(
     every = Configuration("", {}, [i for one in configurations for i in one.members], "all")
     chosen[f"all_{len(configurations)}_configurations"] = every
     return [_write(folder / name, one, varying, metrics, profile) for name, one in chosen.items()]
-
-
-def _emptied(folder: Path) -> Path:
-    """The folder without what an earlier report has left there."""
-    for old in folder.glob("*/events.out.tfevents.*"):
-        old.unlink()
-    for emptied in [*folder.glob("*/"), *([folder] if folder.is_dir() else [])]:
-        if not any(emptied.iterdir()):
-            emptied.rmdir()
-    return folder
 
 
 def _over_depth(profiles: Profiles) -> dict[str, Floats]:
@@ -98,12 +89,7 @@ def _write(
     events.summary(quantile_layout(tuple(QUANTILES)), 0)
     for step, values in sorted(_over_steps(one, metrics).items()):
         events.scalars(values, step)
-    depth = {tag: geometric_mean(matrix[one.members]) for tag, matrix in profile.items() if matrix.size}
-    for layer in range(max(map(len, depth.values()), default=0)):
-        there = {tag: float(mean[layer]) for tag, mean in depth.items() if layer < len(mean)}
-        finite = {tag: value for tag, value in there.items() if math.isfinite(value)}
-        if finite:
-            events.scalars(with_log10(finite), layer + 1)
+    write_depth(events, {tag: geometric_mean(matrix[one.members]) for tag, matrix in profile.items() if matrix.size})
     events.plugin(*hparams_end(success=True))
     events.close()
     return events.folder

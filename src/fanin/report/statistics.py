@@ -77,6 +77,15 @@ def mean_interval(values: Iterable[float | None], folds: int | None = None, *, s
     return Interval(mean, max(low, 0.0) if share else low, min(high, 1.0) if share else high, n, len(measured))
 
 
+def bounded(name: str, *told: float | None) -> dict[str, float | None]:
+    """An estimate and the ends of its interval by the names of their columns; what else is told of it is left out.
+
+    >>> bounded("rank", 2.0, 1.5, 3.0, 17)
+    {'rank': 2.0, 'rank_low': 1.5, 'rank_high': 3.0}
+    """
+    return dict(zip((name, f"{name}_low", f"{name}_high"), told, strict=False))
+
+
 def geometric_interval(values: Iterable[float | None], folds: int | None = None) -> Interval:
     """The same for positive quantities on a logarithmic scale: geometric mean, interval of the logarithms.
 
@@ -113,6 +122,25 @@ def mean_curve(values: Floats, folds: int | None = None) -> tuple[Floats, Floats
     return mean, mean - half, mean + half
 
 
+def positive(values: Floats, *, log: bool = True) -> Floats:
+    """The values with nan for all that a logarithmic axis cannot show: 0, negative and not finite (else that only)."""
+    return np.where(np.isfinite(values) & ((values > 0) | (not log)), values, np.nan)
+
+
+def column_means(values: Floats, *, log: bool) -> Floats:
+    """Means over the first axis of the finite values, or geometric ones of the positive; nan where there are none."""
+    shown = positive(values, log=log)
+    counts = (~np.isnan(shown)).sum(axis=0)
+    sums = np.nansum(np.log(shown) if log else shown, axis=0)
+    mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return np.asarray(np.exp(mean) if log else mean)
+
+
+def geometric_mean(values: Floats) -> Floats:
+    """Column means [K] of [n, K] on a logarithmic scale over the positive finite values; nan where there are none."""
+    return column_means(values, log=True)
+
+
 class Difference(NamedTuple):
     """A mean difference of n pairs, or of two samples, with its 95 % interval and its t-test's two-sided p.
 
@@ -124,6 +152,10 @@ class Difference(NamedTuple):
     high: float
     p: float
     n: int
+
+
+NO_DIFFERENCE = Difference(math.nan, math.nan, math.nan, math.nan, 0)
+"""Of what is not held against anything."""
 
 
 def paired_difference(differences: Sequence[float], folds: int | None = None) -> Difference:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fanin.record.event_file import EventFile, with_log10
 from fanin.record.tensorboard_plugins import hparams_experiment
-from fanin.report.figures.lines import geometric_mean
 from fanin.report.read.configurations import Configuration, varying_keys
 from fanin.report.read.series import Profiles
+from fanin.report.statistics import Floats, geometric_mean
 
 MOST_THEORIES = 12  # configurations, as in the figure; each makes four runs in TensorBoard's list, and as many lines
 GROUPS = {
@@ -39,11 +39,7 @@ def write_tensorboard(
     it is left out. Files of an earlier report are replaced.
     """
     folder = out / "tensorboard"
-    for old in [*folder.glob("theory_*/*/events.out.tfevents.*"), *folder.glob("figures/events.out.tfevents.*")]:
-        old.unlink()
-    for emptied in [*folder.glob("theory_*/*/"), *folder.glob("theory_*/"), *folder.glob("figures/")]:
-        if not any(emptied.iterdir()):
-            emptied.rmdir()
+    clear(folder, "theory_*/*/", "theory_*/", "figures/")
     curves = {
         (line, f"{group}/{quantity}"): profiles.matrix("init", axis, f"{quantity}{more}", column)
         for axis, (group, quantities) in GROUPS.items()
@@ -53,13 +49,9 @@ def write_tensorboard(
     for one in configurations if len(configurations) <= MOST_THEORIES else ():
         for line in LINES:
             means = {tag: geometric_mean(values[one.members]) for (name, tag), values in curves.items() if name == line}
-            table = pd.DataFrame({tag: pd.Series(mean) for tag, mean in means.items()})
-            table = table.replace([np.inf, -np.inf], np.nan).dropna(how="all")
-            if len(table):
+            if any(np.isfinite(mean).any() for mean in means.values()):
                 events = EventFile(folder / f"theory_{file_name(one.label)}" / line)
-                for index, row in table.iterrows():
-                    there = {str(tag): value for tag, value in row.dropna().items()}
-                    events.scalars(with_log10(there), int(str(index)) + 1)
+                write_depth(events, means)
                 events.close()
     keys = varying_keys(configurations) or dict.fromkeys(key for one in configurations for key in one.values)
     values = {key: [one.values.get(key) for one in configurations] for key in keys}
@@ -75,6 +67,25 @@ def write_tensorboard(
         width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # PNG's header
         events.image(f"figures/{path.stem}", png, width, height)
     events.close()
+
+
+def clear(folder: Path, *places: str) -> None:
+    """Remove the event files that an earlier report has left at these places of a folder, and what is empty then."""
+    for place in places:
+        for old in [*folder.glob(place)]:
+            for file in old.glob("events.out.tfevents.*"):
+                file.unlink()
+            if not any(old.iterdir()):
+                old.rmdir()
+
+
+def write_depth(events: EventFile, means: Mapping[str, Floats]) -> None:
+    """Write means over depth, [layers] by the tag, those of a layer at its position, from 1; and their logarithms."""
+    for layer in range(max(map(len, means.values()), default=0)):
+        there = {tag: float(mean[layer]) for tag, mean in means.items() if layer < len(mean)}
+        finite = {tag: value for tag, value in there.items() if math.isfinite(value)}
+        if finite:
+            events.scalars(with_log10(finite), layer + 1)
 
 
 def file_name(label: str) -> str:

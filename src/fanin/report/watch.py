@@ -6,8 +6,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from fanin.report.background_figures import Drawing
 from fanin.report.figures.roles import Asked
@@ -55,12 +55,14 @@ def watch(
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, stop)
-    reader = KeepingReader()
     known: dict[Path, list[str]] | None = None
     drawing: Drawing | None = None
     report: Report | None = None
     drawn, took, stale, told = 0.0, 0.0, False, False  # when figures were drawn, how long, whether runs changed since
-    how = _How(folders, out, group_by, formats, style, by, where, reader)
+    write = partial(
+        write_report, folders, out, group_by, formats=formats, redraw=False, style=style, reader=KeepingReader(), by=by,
+        where=where,
+    )  # fmt: skip
     try:
         while not stops:
             looked = time.monotonic()
@@ -72,7 +74,7 @@ def watch(
             pause = max(PAUSE, 4 * (time.monotonic() - looked))
             changed = bool(found) and marks != known
             if changed:
-                report = how.write(numbers_only=known is not None)
+                report = write(numbers_only=known is not None)
                 if known is None:
                     first(report)
                     drawn, took = time.monotonic(), time.monotonic() - looked
@@ -82,7 +84,7 @@ def watch(
             if drawing is not None and drawing.ended:
                 drawn, took = time.monotonic(), time.monotonic() - drawing.began
                 if drawing.take_over(PATIENCE):
-                    report = how.write(numbers_only=True)
+                    report = write(numbers_only=True)
                 drawing = None
             due = not changed or time.monotonic() - drawn > FIGURES * took
             if stale and due and drawing is None and report is not None:
@@ -93,26 +95,6 @@ def watch(
         signal.signal(signal.SIGINT, before)
         if drawing is not None:
             drawing.stop()
-
-
-class _How(NamedTuple):
-    """What is asked of every report."""
-
-    folders: Sequence[Path]
-    out: Path | None
-    group_by: Sequence[str]
-    formats: Sequence[str]
-    style: str
-    by: Asked | None
-    where: Sequence[str]
-    reader: KeepingReader
-
-    def write(self, *, numbers_only: bool) -> Report:
-        """Write it."""
-        return write_report(
-            self.folders, self.out, self.group_by, formats=self.formats, redraw=False, style=self.style,
-            reader=self.reader, numbers_only=numbers_only, by=self.by, where=self.where,
-        )  # fmt: skip
 
 
 def _line(report: Report) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from fanin.errors import UserError, did_you_mean
 from fanin.record.overrides import display
 from fanin.report.answers.best import Contest, contest
 from fanin.report.answers.by_axis import ByAxis, by_axis
 from fanin.report.answers.scores import Metric, metric_of, scores_of
 from fanin.report.read.axes import Axis, axes_of
 from fanin.report.read.configurations import Configuration
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, check_metric
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,7 @@ def answers_of(
     Raises:
         UserError: a metric that no run has.
     """
-    if metric is not None and not any(metric in run.numbers for run in runs):
-        names = sorted({name for run in runs for name in run.numbers})
-        fix = did_you_mean(metric, names) or f"they have {', '.join(names) or 'none'}"
-        raise UserError(f"--metric {metric}: none of these runs has it; {fix}")
+    check_metric(runs, metric)
     larger = None
     if metric is None and sought and any(sought[0] in run.numbers for run in runs):
         metric, larger = sought

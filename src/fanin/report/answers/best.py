@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fanin.report.answers.scores import Metric, Score, between, matched
 from fanin.report.rank_statistics import ALPHA, Bounded, first_places, holm, mean_ranks
-from fanin.report.statistics import Difference, Floats
+from fanin.report.statistics import NO_DIFFERENCE, Difference, Floats
 
 FEWEST_DRAWN = 3  # runs; fewer drawn again say nothing
 FEWEST_HALVED = 4  # runs; each half is to have two
@@ -70,22 +70,21 @@ def contest(scores: Sequence[Score], metric: Metric, *, ranked: bool = True) -> 
     Source: Holm, A simple sequentially rejective multiple test procedure (1979); Hsu, Constrained simultaneous
         confidence intervals for multiple comparisons with the best (1984).
     """
-    nothing = Difference(math.nan, math.nan, math.nan, math.nan, 0)
     against = [between(scores[0], other) for other in scores[1:]]
     corrected = holm([found.p for found, _ in against])
-    differences, paired = [nothing, *(found for found, _ in against)], [True, *(pairs for _, pairs in against)]
-    made = Contest(list(scores), differences, paired, [math.nan, *corrected])
+    differences, paired = zip((NO_DIFFERENCE, True), *against, strict=True)
+    made = Contest([*scores], [*differences], [*paired], [math.nan, *corrected])
     there, values = matched(scores)
     signed = np.where(np.isfinite(values), metric.sign * values, np.inf)
     if len(scores) < 2 or len(there) < 2:
         return made
     first = _spread(first_places(signed), there, len(scores)) if len(values) >= FEWEST_DRAWN else None
     if not ranked or len(values) < 2:
-        return Contest(made.scores, differences, paired, made.p, first=first)
+        return replace(made, first=first)
     ranks = Bounded(*(_spread(one, there, len(scores)) for one in mean_ranks([signed])))
     halved = len(values) >= FEWEST_HALVED and scores[0].folds is None
     held_out = metric.sign * best_on_half(signed) if halved else None
-    return Contest(made.scores, differences, paired, made.p, ranks, first, held_out)
+    return replace(made, ranks=ranks, first=first, held_out=held_out)
 
 
 def best_on_half(values: Floats, seed: int = 0) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fanin.report.answers.best import Contest, contest
 from fanin.report.answers.scores import Metric, Score, between
 from fanin.report.rank_statistics import holm
 from fanin.report.read.axes import Axis
-from fanin.report.statistics import Difference
+from fanin.report.statistics import NO_DIFFERENCE, Difference
 
 MOST_VALUES = 30  # a random search has another value in every configuration, and a row of each says nothing
 
@@ -64,16 +64,10 @@ def by_axis(
             own = [score for score in scores if axis.ranks[score.place] == rank]
             if own:
                 counts = [ended[place] for place in ended if axis.ranks[place] == rank]
-                difference = between(scores[0], own[0])[0] if own[0] is not scores[0] else _NONE
+                difference = between(scores[0], own[0])[0] if own[0] is not scores[0] else NO_DIFFERENCE
                 runs, diverged = (sum(count[i] for count in counts) for i in (0, 1))
                 options.append(Option(rank, contest(own, metric, ranked=False), difference, math.nan, runs, diverged))
         corrected = holm([option.difference.p for option in options])
-        options = [
-            Option(one.rank, one.contest, one.difference, p, one.runs, one.diverged)
-            for one, p in zip(options, corrected, strict=True)
-        ]
+        options = [replace(one, p=p) for one, p in zip(options, corrected, strict=True)]
         found.append(ByAxis(axis, options, [other for other in axes if other is not axis]))
     return found
-
-
-_NONE = Difference(math.nan, math.nan, math.nan, math.nan, 0)

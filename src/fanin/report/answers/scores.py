@@ -115,21 +115,13 @@ def scores_of(
         one = configurations[place]
         values: dict[Block, float] = {}
         for run in (runs[i] for i in one.members):
-            value = math.inf if run.state == "diverged" else value_of(run, metric.name)
+            value = run.judged(metric.name)
             if not math.isnan(value):
                 block = (canonical(run.seed), *(canonical(run.value(key)) for key in (FOLD, REPEAT, *rest)))
                 values.setdefault(block, value)
         score = Score(place, one.label, values, len(one.members), one.folds, metric.percent)
         scores += [score] if score.finite else []
     return sorted(scores, key=lambda score: score.order(metric.sign))
-
-
-def value_of(run: Run, name: str) -> float:
-    """A finished run's finite number, else nan."""
-    value = run.metric(name) if run.state == "done" else math.nan
-    if value is None and run.state == "done":
-        value = run.numbers.get(name)
-    return value if value is not None and math.isfinite(value) else math.nan
 
 
 def metric_of(runs: Sequence[Run], name: str | None = None, *, larger: bool | None = None) -> Metric | None:
@@ -139,7 +131,7 @@ def metric_of(runs: Sequence[Run], name: str | None = None, *, larger: bool | No
     """
     folds = any(run.overrides.get(FOLD) is not None for run in runs)
     names = (name,) if name else tuple(sorted(CANDIDATES, key=lambda one: one != "val_error")) if folds else CANDIDATES
-    counts = {one: sum(not math.isnan(value_of(run, one)) for run in runs) for one in names}
+    counts = {one: sum(not math.isnan(run.final(one)) for run in runs) for one in names}
     most = max(counts.values())
     chosen = next(one for one in names if counts[one] == most)
     task: Task = task_of(runs)

@@ -11,13 +11,14 @@ from fanin.errors import counted
 from fanin.record.columns import names
 from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
-from fanin.record.report_columns import BEST, BEST_BY_AXIS
+from fanin.record.report_columns import BEST, BEST_BY_AXIS, MEAN
 from fanin.report.answers.answer import Answer
 from fanin.report.answers.best import Contest
 from fanin.report.answers.by_axis import ByAxis, Option
 from fanin.report.answers.scores import Metric, Score
 from fanin.report.read.axes import Axis
 from fanin.report.read.configurations import Configuration
+from fanin.report.statistics import bounded
 from fanin.report.write.formats import Grid
 
 MOST_NAMED = 3
@@ -53,7 +54,7 @@ def write_answers(out: Path, answers: Sequence[Answer]) -> list[Path]:
     ):
         (out / name).unlink(missing_ok=True)
         if rows:
-            write_table(out / name, columns, [[row[column] for column in columns] for row in rows])
+            write_table(out / name, columns, [[_there(row[column]) for column in columns] for row in rows])
             written.append(out / name)
     return written
 
@@ -199,51 +200,40 @@ def _without_empty(grid: Grid) -> Grid:
 
 
 def best_rows(answers: Sequence[Answer]) -> Iterator[Row]:
-    """Rows of best.csv: every configuration that has a number, the best first."""
+    """Rows of best.csv: every configuration that has a number, the best first; nan is what there is not."""
     for answer in answers:
         found, by = answer.contest, answer.metric
-        for i, score in enumerate(found.scores):
-            difference = found.differences[i]
+        nothing = [math.nan] * len(found.scores)
+        for i, (score, difference) in enumerate(zip(found.scores, found.differences, strict=True)):
+            ranks = [one[i] for one in found.ranks or [nothing] * 3]
             yield {
                 "subject": answer.subject, "metric": by.name, "place": i + 1, "configuration": score.label,
-                **_mean(score), "runs": score.runs, "diverged": score.diverged,
-                "difference": _there(difference.mean), "difference_low": _there(difference.low),
-                "difference_high": _there(difference.high), "pairs": difference.n if found.paired[i] and i else None,
+                **dict(zip(names(MEAN), score.interval, strict=False)), "runs": score.runs,
+                "diverged": score.diverged, **bounded("difference", *difference),
+                "pairs": difference.n if found.paired[i] and i else None,
                 "test": ("paired t" if found.paired[i] else "Welch t") if not math.isnan(found.p[i]) else None,
-                "p": _there(difference.p), "p_holm": _there(found.p[i]),
-                "mean_rank": _at(found.ranks and found.ranks.estimate, i),
-                "mean_rank_low": _at(found.ranks and found.ranks.low, i),
-                "mean_rank_high": _at(found.ranks and found.ranks.high, i),
-                "first_place": _at(found.first, i), "held_out": None if i else _there(found.held_out),
+                "p": difference.p, "p_holm": found.p[i], **bounded("mean_rank", *ranks),
+                "first_place": (nothing if found.first is None else found.first)[i],
+                "held_out": None if i else found.held_out,
             }  # fmt: skip
 
 
 def axis_rows(answers: Sequence[Answer]) -> Iterator[Row]:
-    """Rows of best_by_axis.csv: the best configuration at each value of each axis."""
+    """Rows of best_by_axis.csv: the best configuration at each value of each axis; nan is what there is not."""
     for answer in answers:
-        for one in answer.axes:
-            for option in one.options:
-                found, difference = option.contest, option.difference
-                alike = [found.scores[i].label for i in found.alike]
-                yield {
-                    "subject": answer.subject, "metric": answer.metric.name, "axis": one.axis.key,
-                    "value": one.axis.values[option.rank], "configuration": found.best.label, **_mean(found.best),
-                    "first_place": _at(found.first, 0), "not_distinguished": "; ".join(alike) or None,
-                    "tests": found.tested, "difference": _there(difference.mean),
-                    "difference_low": _there(difference.low), "difference_high": _there(difference.high),
-                    "p": _there(difference.p), "p_holm": _there(option.p), "runs": option.runs,
-                    "diverged": option.diverged,
-                }  # fmt: skip
+        for one, option in ((axis, option) for axis in answer.axes for option in axis.options):
+            found = option.contest
+            alike = [found.scores[i].label for i in found.alike]
+            yield {
+                "subject": answer.subject, "metric": answer.metric.name, "axis": one.axis.key,
+                "value": one.axis.values[option.rank], "configuration": found.best.label,
+                **dict(zip(names(MEAN), found.best.interval, strict=False)),
+                "first_place": None if found.first is None else found.first[0],
+                "not_distinguished": "; ".join(alike) or None, "tests": found.tested,
+                **bounded("difference", *option.difference), "p": option.difference.p, "p_holm": option.p,
+                "runs": option.runs, "diverged": option.diverged,
+            }  # fmt: skip
 
 
-def _mean(score: Score) -> Row:
-    mean, low, high, n, _ = score.interval
-    return {"mean": mean, "low": _there(low), "high": _there(high), "n": n}
-
-
-def _there(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
-
-
-def _at(values: Any, i: int) -> float | None:
-    return None if values is None else _there(values[i])
+def _there(value: Any) -> Any:
+    return value if not isinstance(value, float) else None if math.isnan(value) else float(value)

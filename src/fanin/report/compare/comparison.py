@@ -16,7 +16,7 @@ from fanin.report.compare.ranking import Ranking, rank
 from fanin.report.compare.sides import Match, Matched, Side, match, read_sides
 from fanin.report.rank_statistics import holm, rank_biserial, standardized
 from fanin.report.read.configurations import FOLD, REPEAT, folds_of
-from fanin.report.read.folders import grid_of, read_runs, titled
+from fanin.report.read.folders import check_metric, grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
 
 MOST_PAIRS = 200
@@ -139,10 +139,7 @@ def hold(
     matches = [match(first, side) for side in others]
     cross_validated = any(pair.first.overrides.get(FOLD) is not None for one in matches for pair in one.pairs)
     metric = metric or ("val_error" if cross_validated else "test_error")
-    names = sorted({name for run in chosen for name in run.numbers})
-    if metric not in names:
-        fix = did_you_mean(metric, names) or f"they have {', '.join(names) or 'none'}"
-        raise UserError(f"--metric {metric}: none of these runs has it; {fix}")
+    check_metric(chosen, metric)
     comparisons = [_compared(first, side, one, metric) for side, one in zip(others, matches, strict=True)]
     if all(one.statistics is None for one in comparisons):
         one = comparisons[0]

@@ -24,7 +24,7 @@ from fanin.report.rank_statistics import (
 )
 from fanin.report.read.configurations import canonical
 from fanin.report.read.folders import Run
-from fanin.report.statistics import Floats
+from fanin.report.statistics import Floats, bounded
 
 LARGER_IS_BETTER = ("accuracy", "f1", "precision", "recall", "roc_auc")
 
@@ -80,9 +80,7 @@ class Ranking:
         for i in self.order:
             row: dict[str, object] = {"side": self.sides[i], "runs": runs, "blocks": self.blocks, "block": self.unit}
             for name, found, there in (("mean_rank", self.ranks, True), ("p_better", self.better, i > 0)):
-                ends = (found.estimate[i], found.low[i], found.high[i])
-                told = [float(end) if there else None for end in ends]
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), told, strict=True))
+                row |= bounded(name, *(float(ends[i]) if there else None for ends in found))
             row |= {"critical_difference": self.critical, "friedman_p": self.friedman_p}
             times = self.times
             steps = np.concatenate([steps[:, i] for steps in times.steps]) if times else np.empty(0)
@@ -126,7 +124,7 @@ def rank(sides: Sequence[Side], matches: Sequence[Matched], metric: str) -> Rank
     sign = -1.0 if metric in LARGER_IS_BETTER else 1.0
     by_data: dict[str, list[tuple[list[Run], list[float]]]] = {}
     for runs in whole:
-        values = [_value(run, metric, sign) for run in runs]
+        values = [run.judged(metric, sign) for run in runs]
         if not any(map(math.isnan, values)):
             by_data.setdefault(canonical(value_of(runs[0], "data")), []).append((runs, values))
     strata = [np.array([values for _, values in found]) for found in by_data.values()]
@@ -159,14 +157,6 @@ def rank(sides: Sequence[Side], matches: Sequence[Matched], metric: str) -> Rank
         [side.text for side in sides], strata, unit, len(blocks), ranks, improvement(strata), critical,
         cliques(ranks.estimate, critical), friedman(blocks), times, notes,
     )  # fmt: skip
-
-
-def _value(run: Run, metric: str, sign: float) -> float:
-    """What ranks: smaller is better; nan where the run has no part in it."""
-    if run.state == "diverged":
-        return math.inf
-    value = sign * run.numbers.get(metric, math.nan) if run.state == "done" else math.nan
-    return value if math.isfinite(value) else math.nan
 
 
 def _group(sides: list[str]) -> str:

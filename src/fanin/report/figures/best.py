@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from fanin.report.answers.answer import Answer
 from fanin.report.figures.encoding import GREY, OKABE_ITO, entry, plain
 from fanin.report.figures.paper import for_paper
-from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.style import Panel, Sheet
 from fanin.report.rank_statistics import ALPHA
 
 MOST_ROWS = 15
@@ -26,20 +27,19 @@ def best_figure(sheet: Sheet, answer: Answer) -> Figure:
     Filled: told from the best at 5 % after Holm's correction, or the best itself; hollow: not told from it.
     """
     found = answer.contest
-    tested, ranked = found.tested > 0, found.ranks is not None
-    more = tested + ranked
-    height = 1.6 + 0.3 * min(len(found.scores), MOST_ROWS)
-    figure, axes = sheet.figure(1, 1 + more, 6.6 + 3.0 * more, height, [1.2, 1, 1][: 1 + more])
-    means_panel(axes[0], answer)
-    panel(axes[0], "a", f"the best of {len(found.scores)}{of_subject(answer)}", label_of(answer))
+    title = f"the best of {len(found.scores)}{of_subject(answer)}"
+    drawn = [Panel(partial(means_panel, answer=answer), title, label_of(answer))]
     entries = [entry("one run", **DOT), entry("mean and 95 % t-interval", OKABE_ITO[0], marker="D", lw=1.8)]
-    if tested:
-        differences_panel(axes[1], answer)
-        panel(axes[1], "b", "difference to the best", difference_label(answer))
+    if found.tested:
+        draw = partial(differences_panel, answer=answer)
+        drawn.append(Panel(draw, "difference to the best", difference_label(answer)))
         entries.append(entry("not told from the best at 5 % (Holm)", ls="", **_look(1.0, first=False)))
-    if ranked:
-        ranks_panel(axes[-1], answer)
-        panel(axes[-1], "abc"[more], "mean rank", f"of {rank_words(answer)}; 95 % bootstrap interval")
+    if found.ranks is not None:
+        there = int(np.isfinite(found.ranks.estimate).sum())
+        label = f"of {there}, 1 the best; 95 % bootstrap interval"
+        drawn.append(Panel(partial(ranks_panel, answer=answer), "mean rank", label))
+    count, height = len(drawn), 1.6 + 0.3 * min(len(found.scores), MOST_ROWS)
+    figure, axes = sheet.panels(drawn, count, 6.6 + 3.0 * (count - 1), height, [1.2, 1, 1][:count])
     for place in axes[1:] if not for_paper() else ():  # there the panels stand one below the other
         place.set_yticklabels([])
     legend(figure, entries)
@@ -111,13 +111,6 @@ def label_of(answer: Answer) -> str:
 def difference_label(answer: Answer) -> str:
     """Of a difference of the metric."""
     return "percentage points" if answer.metric.percent else answer.metric.words
-
-
-def rank_words(answer: Answer) -> str:
-    """What is ranked."""
-    ranks = answer.contest.ranks
-    there = 0 if ranks is None else int(np.isfinite(ranks.estimate).sum())
-    return f"{there}, 1 the best"
 
 
 def legend(figure: Figure, entries: Sequence[Any]) -> None:

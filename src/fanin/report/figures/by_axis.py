@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fanin.report.answers.scores import Score
 from fanin.report.figures.best import label_of, legend, of_subject
 from fanin.report.figures.encoding import DASHES, MARKERS, OKABE_ITO, entry, plain
 from fanin.report.figures.limits import usual_top
-from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.style import Panel, Sheet
 from fanin.report.read.axes import Axis
 from fanin.report.statistics import Floats
 
@@ -35,29 +36,25 @@ def axes_figure(sheet: Sheet, answer: Answer) -> Figure | None:
     """
     numbers = [axis for axis in answer.varying if axis.kind == "number"][:MOST_CURVES]
     choice, mapped = choice_of(answer), mapped_of(answer)
-    shares = bool(mapped and answer.diverged)
-    count = len(numbers) + bool(mapped) + shares
-    if not count:
-        return None
-    columns = min(count, 3)
-    figure, axes = sheet.figure(
-        math.ceil(count / columns), columns, 0.6 + 4.6 * columns, 0.9 + 3.4 * math.ceil(count / columns)
-    )
-    for place in axes[count:]:
-        place.remove()
-    entries, letters, places = [], iter("abcde"), iter(axes)
+    entries: list[Any] = []
+
+    def curves(axes: Axes, axis: Axis) -> None:
+        entries[:] = curves_panel(axes, answer, axis, choice)
+
     subject = of_subject(answer)
+    drawn = []
     for axis in numbers:
-        entries = curves_panel(place := next(places), answer, axis, choice)
         words = over_words(answer, [axis, *([choice] if choice else [])])
-        panel(place, next(letters), f"{words}{subject}", axis.title, label_of(answer))
-    if mapped:
-        down, across = mapped
-        map_panel(place := next(places), answer, down, across)
-        panel(place, next(letters), f"{over_words(answer, mapped)}{subject}", across.title, down.title)
-    if shares:
-        diverged_panel(place := next(places), answer, down, across)
-        panel(place, next(letters), f"share of runs that diverged{subject}", across.title, down.title)
+        drawn.append(Panel(partial(curves, axis=axis), f"{words}{subject}", axis.title, label_of(answer)))
+    for draw, words in ((map_panel, over_words(answer, mapped)), (diverged_panel, "share of runs that diverged")):
+        if mapped and (draw is map_panel or answer.diverged):
+            down, across = mapped
+            of = partial(draw, answer=answer, down=down, across=across)
+            drawn.append(Panel(of, f"{words}{subject}", across.title, down.title))
+    if not drawn:
+        return None
+    columns = min(len(drawn), 3)
+    figure, _ = sheet.panels(drawn, columns, 0.6 + 4.6 * columns, 0.9 + 3.4 * math.ceil(len(drawn) / columns))
     legend(figure, entries)
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from textwrap import fill
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from fanin.errors import counted
 from fanin.report.figures.encoding import plain
-from fanin.report.figures.style import Sheet, corners, panel
+from fanin.report.figures.style import Panel, Sheet, corners
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats
 
@@ -45,20 +46,18 @@ def confusion_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
     best = sorted(sorted(pooled, key=lambda i: (pooled[i][2], i))[:MOST_PANELS])
     columns = 2 if len(best) in (2, 4) else min(3, len(best))
     rows = math.ceil(len(best) / columns)
-    figure, axes = sheet.figure(rows, columns, max(5.2, 0.9 + 3.6 * columns), 0.9 + 3.9 * rows)
-    for place, i, letter in zip(axes, best, "abcdef", strict=False):
+    drawn = []
+    for i in best:
         counts, count, error = pooled[i]
-        confusion_panel(place, counts)
         # In lines that are no wider than the panel: a title of its neighbour's room makes the layout shrink them all.
         label = plain(fill(sheet.configurations[i].label, 38, max_lines=3, placeholder=" …"))
         title = f"{label}\n{100 * error:.3g} % error, {counted(count, 'run')}"
-        panel(place, letter, title, "answer", "true class")
-    for place in axes[len(best) :]:
-        place.remove()
+        drawn.append(Panel(partial(confusion_panel, counts=counts), title, "answer", "true class"))
+    figure, axes = sheet.panels(drawn, columns, max(5.2, 0.9 + 3.6 * columns), 0.9 + 3.9 * rows)
     some = "" if len(best) == len(pooled) else f"; {len(best)} of {len(pooled)} configurations, those with least error"
     label = f"share of the class's {PARTS[part]}{some}"
     scale = ScalarMappable(SCALE, COLOURS)
-    figure.colorbar(scale, ax=corners(axes[: len(best)]), label=label, fraction=0.04, pad=0.01, aspect=28)
+    figure.colorbar(scale, ax=corners(axes), label=label, fraction=0.04, pad=0.01, aspect=28)
     return figure
 
 

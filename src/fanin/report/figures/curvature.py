@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,11 +14,11 @@ from matplotlib.lines import Line2D
 
 from fanin.report.figures.encoding import GREY, OKABE_ITO
 from fanin.report.figures.lines import draw_steps
-from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.style import Panel, Sheet, panel
 from fanin.report.figures.ticks import log_axis
 from fanin.report.read.curvature import Looks, edge_of_stability, on_one_grid, read_curvature
 from fanin.report.read.folders import Run
-from fanin.report.read.series import Floats, Metrics
+from fanin.report.read.series import Floats, Metrics, on_all_steps
 
 DECADES = 4
 """Below the highest density of a look, down to which it is shown."""
@@ -35,28 +36,17 @@ def curvature_figure(sheet: Sheet, run: Run, looks: Looks, metrics: Metrics) -> 
         looks: of `read_curvature`.
         metrics: of this run alone, for its learning rate.
     """
-    kinds = [
-        *(["sharpness"] if len(looks.series("sharpness")[0]) or len(looks.series("critical_sharpness")[0]) else []),
-        *(["eigenvalues"] if len(looks.series("eigenvalue_largest", 1)[0]) else []),
-        *(["density"] if looks.densities else []),
-    ]
-    if not kinds:
-        return None
-    figure, axes = sheet.figure(1, len(kinds), 1.0 + 3.9 * len(kinds), 3.9)
-    for place, letter, kind in zip(axes, "abc", kinds, strict=False):
-        if kind == "sharpness":
-            sharpness_panel(place, looks, run.config.config, metrics.series(0, "lr"))
-            told = (run.result.get("curvature") or {}).get("verdict")
-            panel(place, letter, "sharpness" + (f"; at the end: {told}" if told else ""), "step", "sharpness")
-        elif kind == "eigenvalues":
-            eigenvalues_panel(place, looks)
-            panel(place, letter, "ends of the spectrum", "step", "eigenvalue")
-        else:
-            prefix, found = next(iter(looks.densities.items()))
-            density_panel(place, found)
-            panel(place, letter, f"density of {'the Hessian' if not prefix else 'the Gauss-Newton matrix'}", "step")
-            place.set_ylabel("eigenvalue")
-    return figure
+    drawn = []
+    if any(len(looks.series(name)[0]) for name in ("sharpness", "critical_sharpness")):
+        draw = partial(sharpness_panel, looks=looks, config=run.config.config, rates=metrics.series(0, "lr"))
+        told = (run.result.get("curvature") or {}).get("verdict")
+        drawn.append(Panel(draw, "sharpness" + (f"; at the end: {told}" if told else ""), "step", "sharpness"))
+    if len(looks.series("eigenvalue_largest", 1)[0]):
+        drawn.append(Panel(partial(eigenvalues_panel, looks=looks), "ends of the spectrum", "step", "eigenvalue"))
+    for prefix, found in [*looks.densities.items()][:1]:
+        title = f"density of {'the Gauss-Newton matrix' if prefix else 'the Hessian'}"
+        drawn.append(Panel(partial(density_panel, found=found), title, "step", "eigenvalue"))
+    return sheet.panels(drawn, len(drawn), 1.0 + 3.9 * len(drawn), 3.9)[0] if drawn else None
 
 
 def sharpness_panel(axes: Axes, looks: Looks, config: Any, rates: tuple[Floats, Floats]) -> None:
@@ -139,11 +129,7 @@ def sharpness_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics) -> Fig
     for place, letter, name in zip(axes, "abc", names, strict=False):
         tops = []
         for one, colour, style in zip(sheet.configurations, sheet.colours, sheet.encoding.styles, strict=True):
-            series = [looks[member].series(name) for member in one.members]
-            steps = np.unique(np.concatenate([step for step, _ in series]))
-            values = np.full((len(series), len(steps)), np.nan)
-            for row, (step, value) in zip(values, series, strict=True):
-                row[np.searchsorted(steps, step)] = value
+            steps, values = on_all_steps([looks[member].series(name) for member in one.members])
             if len(steps):
                 draw_steps(place, steps, values, colour, folds=one.folds, **style)
                 tops += [values[np.isfinite(values)]]

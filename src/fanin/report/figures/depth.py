@@ -16,11 +16,12 @@ from fanin.errors import counted
 from fanin.report.figures import lines
 from fanin.report.figures.encoding import GREY, entry
 from fanin.report.figures.limits import Curve, cut_off, decades_differ, log_limits, tell_beyond, usual_top
-from fanin.report.figures.lines import draw_profile, geometric_mean, mark_handles, positive
+from fanin.report.figures.lines import draw_profile, mark_handles
 from fanin.report.figures.steps import metric_row
 from fanin.report.figures.style import Sheet, darker, label_row, log_axis
 from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Metrics, Profiles
+from fanin.report.statistics import geometric_mean, positive
 
 LAYERS = "weight layer"
 # By weight layers where they have activations, for modules alternate: a linear map's norm, its activation's, ...
@@ -54,11 +55,7 @@ def study_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles, metrics:
     if not count:
         return None
     word = task_of(runs).loss
-    if len(sheet.facets) > 1:
-        figure, rows = sheet.grid(count)
-    else:
-        figure, axes = sheet.figure(1, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
-        rows = [[place] for place in axes]
+    figure, rows = sheet.rows(count, count, WIDTHS[count - 1], 4.5, [1.25, 1, 1][:count])
     told = {quantity: NORMS[quantity] for quantity in shown} | (
         {"batch_loss": (f"training {word}", word)} if trained else {}
     )
@@ -189,11 +186,7 @@ def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
     trained = (profiles.lengths(*moved) > 0) & np.array([run.state != "diverged" for run in runs])
     if not (profiles.matrix(*moved)[trained] > 0).any():
         return None
-    if len(sheet.facets) > 1:
-        figure, rows = sheet.grid(len(MOVEMENT))
-    else:
-        figure, axes = sheet.figure(2, 2, 10.0, 7.2)
-        rows = [[place] for place in axes]
+    figure, rows = sheet.rows(len(MOVEMENT), 2, 10.0, 7.2)
     for row, letter, (quantity, (title, unit)) in zip(rows, "abcd", MOVEMENT.items(), strict=True):
         before_and_after_row(row, sheet, trained, profiles, quantity)
         label_row(row, letter, title, LAYERS, unit, last=row is rows[-1])

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from fanin.report.figures.encoding import GREY
 from fanin.report.figures.lines import BELOW, MARK
 from fanin.report.figures.ticks import brief
 from fanin.report.statistics import Floats
 
-GREY = "#5f5f5f"
 DECADES = 2.0  # between the tenth and the ninetieth of a hundred curves, from which on an axis is logarithmic
 FENCE = 3.0  # interquartile ranges: Tukey, Exploratory Data Analysis (1977), calls what lies beyond "far out"
 ROOM = 2.0  # decades beyond the quartiles that are always shown

@@ -14,7 +14,7 @@ from matplotlib.markers import CARETDOWN
 from numpy.typing import NDArray
 
 from fanin.report.figures.encoding import entry
-from fanin.report.statistics import Floats, mean_curve
+from fanin.report.statistics import Floats, column_means, mean_curve, positive
 
 MOST_LINES = 300  # thin lines in one panel; more are neither to be told apart nor quick to draw
 MOST_SEEDS = 8
@@ -32,23 +32,13 @@ def mean_width(configurations: int) -> float:
     return 1.5 if configurations <= 12 else 0.8
 
 
-def geometric_mean(values: Floats) -> Floats:
-    """Column means [K] of [n, K] on a logarithmic scale over the positive finite values; nan where there are none."""
-    return np.asarray(np.exp(_column_mean(np.log(positive(values)))))
-
-
-def positive(values: Floats, *, log: bool = True) -> Floats:
-    """The values with nan for all that a logarithmic axis cannot show: 0, negative and not finite (else that only)."""
-    return np.where(np.isfinite(values) & ((values > 0) | (not log)), values, np.nan)
-
-
 def mean_while_all(values: Floats, lengths: NDArray[np.intp], *, log: bool) -> Floats:
     """Column means, cut where the first run leaves the axis: the mean of the survivors would be another quantity."""
     shown = positive(values, log=log)
     there = np.arange(values.shape[1]) < lengths[:, None]
     complete = (~np.isnan(shown) | ~there).all(axis=0) & there.any(axis=0)
     # After a first gap nothing comes back.
-    return np.where(np.logical_and.accumulate(complete), (geometric_mean if log else _column_mean)(shown), np.nan)
+    return np.where(np.logical_and.accumulate(complete), column_means(shown, log=log), np.nan)
 
 
 def draw_runs(
@@ -148,8 +138,3 @@ def mark_handles(panels: Sequence[Axes]) -> list[Artist]:
         BELOW: "goes on below the axis",
     }
     return [entry(text, ls="", marker=mark, ms=6, mec="white") for mark, text in meanings.items() if mark in seen]
-
-
-def _column_mean(values: Floats) -> Floats:
-    counts = (~np.isnan(values)).sum(axis=0)
-    return np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 import matplotlib as mpl
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fanin.report.figures.encoding import plain
-from fanin.report.figures.style import Sheet, panel
+from fanin.report.figures.style import Panel, Sheet
 from fanin.report.read.histograms import Histogram, Layers
 from fanin.report.read.series import Floats
 
@@ -32,16 +33,14 @@ def ridges_figure(sheet: Sheet, found: dict[str, Layers]) -> Figure | None:
     chosen = some(layers, MOST_LAYERS)
     if not kinds or not chosen:
         return None
-    figure, axes = sheet.figure(len(chosen), len(kinds), 1.0 + 3.4 * len(kinds), 0.7 + 2.3 * len(chosen))
-    letters = iter("abcdefghijklmnopqrstuvwxyz")
-    for number, place in enumerate((layer, of) for layer in chosen for of in kinds):
-        layer, of = place
-        if layer in found[of]:
-            ridges_panel(axes[number], found[of][layer])
-            panel(axes[number], next(letters), plain(f"{of}: {layer[1]}", 40), of[:-1], "step")
-        else:
-            axes[number].set_axis_off()
-    return figure
+    drawn = [
+        Panel(partial(ridges_panel, histograms=found[of][layer]), plain(f"{of}: {layer[1]}", 40), of[:-1], "step")
+        if layer in found[of]
+        else None
+        for layer in chosen
+        for of in kinds
+    ]
+    return sheet.panels(drawn, len(kinds), 1.0 + 3.4 * len(kinds), 0.7 + 2.3 * len(chosen))[0]
 
 
 def ridges_panel(axes: Axes, histograms: Sequence[Histogram]) -> None:

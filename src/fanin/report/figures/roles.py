@@ -11,7 +11,7 @@ from fanin.errors import UserError, did_you_mean
 from fanin.report.compare.ranking import LARGER_IS_BETTER
 from fanin.report.read.axes import Axis, importance
 from fanin.report.read.configurations import Configuration
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, check_metric
 
 MOST_FACETS = 6
 MOST_ASKED = 12  # panels, where an axis was asked for by name
@@ -56,11 +56,7 @@ def values_of(runs: Sequence[Run], configurations: Sequence[Configuration], metr
     Raises:
         UserError: a metric that no run has.
     """
-    if metric is not None and not any(metric in run.numbers for run in runs):
-        names = sorted({name for run in runs for name in run.numbers})
-        fix = did_you_mean(metric, names) or f"they have {', '.join(names) or 'none'}"
-        raise UserError(f"--metric {metric}: no run has it; {fix}")
-    known = {name for run in runs for name in run.numbers}
+    known = check_metric(runs, metric)
     name = metric or next((name for name in METRICS if name in known), None)
     sign, found = -1.0 if name in LARGER_IS_BETTER else 1.0, []
     for one in configurations:

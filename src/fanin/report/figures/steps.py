@@ -23,6 +23,7 @@ from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run, task_of
 from fanin.report.read.series import Floats, Metrics
 from fanin.report.statistics import mean_curve
+from fanin.report.write.tables import span
 
 PARTS = {"batch": "training", "val": "validation"}
 MOST_SAID = 4
@@ -57,14 +58,8 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics, x: str = 
     columns = [column for column in columns if any(len(metrics.series(i, column)[0]) > 1 for i in range(len(runs)))]
     if not columns:
         return None
-    if len(sheet.facets) > 1:
-        figure, rows = sheet.grid(len(columns))
-    else:
-        height = (len(columns) + 1) // 2
-        figure, axes = sheet.figure(height, min(2, len(columns)), 10.0, 1.0 + 3.1 * height)
-        for place in axes[len(columns) :]:
-            place.remove()
-        rows = [[place] for place in axes[: len(columns)]]
+    height = 1.0 + 3.1 * ((len(columns) + 1) // 2)
+    figure, rows = sheet.rows(len(columns), min(2, len(columns)), 10.0, height)
     for row, letter, column in zip(rows, "abcdef", columns, strict=False):
         metric_row(row, sheet, runs, metrics, column, band=True, x=x)
         part, _, what = column.partition("_")
@@ -163,15 +158,11 @@ def _end(axes: Axes, drawn: Sequence[_Drawn], top: float, bottom: float, *, is_l
     for one in drawn if is_loss else ():
         if at := one.ends:
             mark_diverged(axes, one.marks, 0.975 * top, one.colour)
-            when = f"step {at[0]}" if at[0] == at[-1] else f"steps {at[0]} to {at[-1]}"
+            when = span(at)
             some = "" if len(at) == len(one.one.members) else f" ({len(at)} of {len(one.one.members)})"
             room = int(LETTERS * axes.bbox.width / axes.figure.dpi)
-            said.append(
-                (
-                    f"{plain(one.one.label, max(8, min(60, room) - len(when + some) - 14))}: diverged at {when}{some}",
-                    one.colour,
-                )
-            )
+            label = plain(one.one.label, max(8, min(60, room) - len(when + some) - 14))
+            said.append((f"{label}: diverged at {when}{some}", one.colour))
     if said and not alone:
         say_above(axes, f"{len(said)} of {len(drawn)} diverged", right=False)
         said = []

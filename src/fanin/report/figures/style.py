@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import cycle
+from string import ascii_lowercase
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -26,7 +28,7 @@ from fanin.report.figures.roles import Asked
 from fanin.report.figures.ticks import log_axis, tidy
 from fanin.report.read.configurations import Configuration
 
-__all__ = ["GREY", "OKABE_ITO", "Sheet", "darker", "log_axis", "look", "panel", "plain"]
+__all__ = ["GREY", "OKABE_ITO", "Panel", "Sheet", "darker", "log_axis", "look", "panel", "plain"]
 
 FACET = (2.45, 2.3)  # inches, of a panel among several of its quantity
 WHOLE = ("step", "weight layer", "module")  # labels of axes that count
@@ -37,6 +39,15 @@ RC: dict[Any, Any] = {
     "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "lines.solid_capstyle": "round",
     "figure.facecolor": "white", "savefig.facecolor": "white", "svg.hashsalt": "fanin", "path.simplify": True,
 }  # fmt: skip
+
+
+class Panel(NamedTuple):
+    """What stands in one panel of a figure: what draws it, its title, and the words at its axes."""
+
+    draw: Callable[[Axes], object]
+    title: str
+    xlabel: str
+    ylabel: str = ""
 
 
 @dataclass
@@ -86,6 +97,45 @@ class Sheet:
                 fontweight="bold", ha="left", va="bottom",
             )  # fmt: skip
         return figure, rows
+
+    def rows(
+        self, quantities: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
+    ) -> tuple[Figure, list[list[Axes]]]:
+        """An empty figure with a row of panels for each quantity: the facets, else a single one as of `cells`."""
+        if len(self.facets) > 1:
+            return self.grid(quantities)
+        figure, axes = self.cells(quantities, columns, width, height, ratios)
+        return figure, [[place] for place in axes]
+
+    def cells(
+        self, count: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
+    ) -> tuple[Figure, list[Axes]]:
+        """An empty figure of so many panels, so many of them to a row; sizes in inches."""
+        figure, axes = self.figure(math.ceil(count / columns), columns, width, height, ratios)
+        for place in axes[count:]:
+            place.remove()
+        return figure, axes[:count]
+
+    def panels(
+        self,
+        drawn: Sequence[Panel | None],
+        columns: int,
+        width: float,
+        height: float,
+        ratios: Sequence[float] | None = None,
+        *,
+        lettered: bool = True,
+    ) -> tuple[Figure, list[Axes]]:
+        """A figure of these panels, so many of them to a row, the place of None empty; see `cells`."""
+        figure, axes = self.cells(len(drawn), columns, width, height, ratios)
+        letters = cycle(ascii_lowercase if lettered else [""])
+        for place, one in zip(axes, drawn, strict=True):
+            if one is None:
+                place.set_axis_off()
+            else:
+                one.draw(place)
+                panel(place, next(letters), one.title, one.xlabel, one.ylabel)
+        return figure, axes
 
     @property
     def colours(self) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
+from string import ascii_lowercase
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +23,7 @@ from fanin.report.read.series import Floats, Profiles
 from fanin.report.read.surfaces import SHARES, Surface, surfaces_of
 
 COLOURS = "viridis"
+LAYERS = {"weight": "weight layer", "module": "module"}
 USUAL = ("activation_norm", "gradient_norm", "update_ratio", "dead_units")
 MOST_CONFIGURATIONS = 6
 MOST_SEEDS = 20  # of a configuration, whose files are read
@@ -47,7 +50,7 @@ def surfaces_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Fi
         return None
     height = 0.9 + 2.1 * len(quantities)
     figure, axes = sheet.figure(len(quantities), len(columns), max(5.0, 1.2 + 3.2 * len(columns)), height)
-    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    letters = iter(ascii_lowercase)
     for row, quantity in enumerate(quantities):
         places = axes[row * len(columns) : (row + 1) * len(columns)]
         drawn = [of[quantity] for _, of in columns if quantity in of]
@@ -68,20 +71,11 @@ def every_surface_figure(sheet: Sheet, found: dict[str, Surface]) -> Figure | No
     if not found:
         return None
     rows = (len(found) + 1) // 2
-    figure, axes = sheet.figure(rows, min(2, len(found)), 10.0 if len(found) > 1 else 5.5, 0.7 + 2.2 * rows)
-    for place in axes[len(found) :]:
-        place.remove()
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    for i, (place, (quantity, surface)) in enumerate(zip(axes, found.items(), strict=False)):
+    figure, axes = sheet.cells(len(found), min(2, len(found)), 10.0 if len(found) > 1 else 5.5, 0.7 + 2.2 * rows)
+    for place, letter, (quantity, surface) in zip(axes, cycle(ascii_lowercase), found.items(), strict=False):
         scale = scale_of([surface])
         surface_panel(place, surface, scale)
-        panel(
-            place,
-            letters[i % 26],
-            plain(quantity.replace("_", " ")),
-            "step",
-            "weight layer" if surface.axis == "weight" else "module",
-        )
+        panel(place, letter, plain(quantity.replace("_", " ")), "step", LAYERS[surface.axis])
         colour_bar(figure, [place], quantity, scale, [surface])
     return figure
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fanin.record.overrides import display
+from fanin.report.rank_statistics import ranked
 from fanin.report.read.configurations import Configuration, canonical, order, short_keys, varying_keys
 
 EXPERIMENT = "experiment"
@@ -100,7 +101,7 @@ def explained(axis: Axis, values: Sequence[float]) -> float:
     """
     groups = np.array(grouped(axis, MOST_GROUPS)[0])
     n, g = len(groups), len(set(groups.tolist()))
-    ranks = _ranks(np.where(np.isfinite(np.asarray(values, float)), values, math.inf))
+    ranks = ranked(np.where(np.isfinite(np.asarray(values, float)), values, math.inf)[None])[0]
     total = float(((ranks - ranks.mean()) ** 2).sum())
     if n <= g or total == 0:
         return 0.0
@@ -191,13 +192,6 @@ def _place(value: Any) -> tuple[Any, ...]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1 on, equal values sharing their mean rank."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[place], float)
 
 
 def _short(value: float) -> str:

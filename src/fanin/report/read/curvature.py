@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fanin.record.csv_file import read_table
-from fanin.report.read.series import Floats
+from fanin.report.read.series import Floats, read_rows
 
 GRADIENT_DESCENT = ("SGD", "Momentum")
 """Classes of optimizers whose largest stable sharpness is known; with Nesterov's momentum it is another."""
@@ -37,36 +36,23 @@ class Looks:
 
 def read_curvature(folder: Path, notes: list[str]) -> Looks:
     """What is in curvature.csv; empty without one. Rows that cannot be read are left out, and noted."""
-    try:
-        rows = read_table(folder / "curvature.csv") or []
-    except OSError as error:
-        notes.append(f"curvature.csv cannot be read: {error}")
-        return Looks()
-    found, lost = Looks(), 0
-    points: dict[str, dict[int, dict[int, float]]] = {}
-    for row in rows:
-        try:
-            step, name, value = int(row["step"]), row["quantity"], float(row["value"])
-            index = int(row["index"] or 0)
-            if row["layer"]:
-                continue
-        except (KeyError, ValueError):
-            lost += 1
-            continue
-        if name.endswith(("density", "density_at")):
-            points.setdefault(name, {}).setdefault(step, {})[index] = value
-        else:
+    found = Looks()
+    points: dict[tuple[str, int], dict[int, float]] = {}
+    for layer, step, name, index, value in read_rows(folder / "curvature.csv", notes, _look):
+        if name.endswith(("density", "density_at")) and not layer:
+            points.setdefault((name, step), {})[index] = value
+        elif not layer:
             found.numbers.setdefault((name, index), {})[step] = value
-    for name, steps in points.items():
-        if name.endswith("density"):
-            for step, heights in steps.items():
-                at = points.get(f"{name}_at", {}).get(step, {})
-                curve = np.array([(at[place], heights[place]) for place in sorted(heights) if place in at]).T
-                if curve.size and np.isfinite(curve).all():
-                    found.densities.setdefault(name.removesuffix("density"), {})[step] = curve[0], curve[1]
-    if lost:
-        notes.append(f"curvature.csv: {lost} rows could not be read")
+    for (name, step), heights in points.items():
+        at = points.get((f"{name}_at", step), {})
+        curve = np.array([(at[place], heights[place]) for place in sorted(heights) if place in at]).T
+        if curve.size and np.isfinite(curve).all():
+            found.densities.setdefault(name.removesuffix("density"), {})[step] = curve[0], curve[1]
     return found
+
+
+def _look(row: Mapping[str, str]) -> tuple[str, int, str, int, float]:
+    return row["layer"], int(row["step"]), row["quantity"], int(row["index"] or 0), float(row["value"])
 
 
 def edge_of_stability(config: Any, lr: Floats) -> tuple[Floats, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanin.errors import UserError
+from fanin.errors import UserError, did_you_mean
 from fanin.record.outcome import TASKS, Task
 from fanin.record.run_files import RunFiles, read_into
 
@@ -53,6 +54,15 @@ class Run(RunFiles):
         step, steps = self.status.get("step"), self.status.get("steps")
         return "" if step is None else f"step {step}" + (f" of {steps}" if steps is not None else "")
 
+    def final(self, name: str) -> float:
+        """A finite number of its result; nan where there is none, or it was not trained to its end."""
+        value = self.numbers.get(name, math.nan) if self.state == "done" else math.nan
+        return value if math.isfinite(value) else math.nan
+
+    def judged(self, name: str, sign: float = 1.0) -> float:
+        """The same times a sign; inf of a run that diverged, which is worse than any number."""
+        return math.inf if self.state == "diverged" else sign * self.final(name)
+
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
     """The run folders at or below the given paths, each once, sorted; nothing is looked for inside a run.
@@ -95,6 +105,19 @@ def grid_of(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
 def titled(runs: Sequence[Run]) -> str:
     """The experiment's name, or those of several."""
     return ", ".join(sorted({run.experiment for run in runs if run.experiment})) or "runs"
+
+
+def check_metric(runs: Iterable[Run], metric: str | None) -> list[str]:
+    """The numbers that any of these runs has; the metric that was asked for must be one of them.
+
+    Raises:
+        UserError: it is none.
+    """
+    known = sorted({name for run in runs for name in run.numbers})
+    if metric is not None and metric not in known:
+        fix = did_you_mean(metric, known) or f"they have {', '.join(known) or 'none'}"
+        raise UserError(f"--metric {metric}: none of these runs has it; {fix}")
+    return known
 
 
 def task_of(runs: Iterable[Run]) -> Task:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fanin.record.csv_file import read_table
-from fanin.report.read.series import Floats
+from fanin.report.read.series import Floats, read_rows
 
 
 @dataclass(frozen=True)
@@ -40,26 +40,16 @@ Layers = dict[tuple[int, str], list[Histogram]]
 
 def read_histograms(folder: Path, notes: list[str]) -> dict[str, Layers]:
     """What a run has histograms of, {} without a file; rows that cannot be read are left out, and noted."""
-    try:
-        rows = read_table(folder / "histograms.csv") or []
-    except OSError as error:
-        notes.append(f"histograms.csv cannot be read: {error}")
-        return {}
-    found: dict[str, dict[tuple[int, str], dict[int, Histogram]]] = {}
-    lost = 0
-    for row in rows:
-        try:
-            counts = np.array([float(row[name]) for name in row if name.startswith("count_")])
-            edges = np.linspace(float(row["low"]), float(row["high"]), len(counts) + 1)
-            one = Histogram(int(row["step"]), edges, counts, int(float(row["nonfinite"])))
-            place = int(row["index"]), row["layer"].removeprefix("'")
-        except (KeyError, ValueError):
-            lost += 1
-            continue
-        found.setdefault(row["of"], {}).setdefault(place, {})[one.step] = one
-    if lost:
-        notes.append(f"histograms.csv: {lost} rows could not be read")
-    return {
-        of: {place: [steps[step] for step in sorted(steps)] for place, steps in sorted(layers.items())}
-        for of, layers in found.items()
-    }
+    last = dict(read_rows(folder / "histograms.csv", notes, _histogram))
+    found: dict[str, Layers] = {}
+    for (of, place, _), one in sorted(last.items(), key=lambda item: item[0][1:]):
+        found.setdefault(of, {}).setdefault(place, []).append(one)
+    return found
+
+
+def _histogram(row: Mapping[str, str]) -> tuple[tuple[str, tuple[int, str], int], Histogram]:
+    """What it is of, the layer and the step, and the histogram."""
+    counts = np.array([float(row[name]) for name in row if name.startswith("count_")])
+    edges = np.linspace(float(row["low"]), float(row["high"]), len(counts) + 1)
+    one = Histogram(int(row["step"]), edges, counts, int(float(row["nonfinite"])))
+    return (row["of"], (int(row["index"]), row["layer"].removeprefix("'")), one.step), one

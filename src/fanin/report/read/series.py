@@ -9,19 +9,21 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fanin.errors import counted
-from fanin.record import columns
+from fanin.record import columns, csv_file
 from fanin.record.columns import EARLIER, LATER, TEXT, names
 from fanin.report.read.folders import Run
 
+T = TypeVar("T")
 Floats = NDArray[np.float64]
 METRICS = names(columns.METRICS)
 PROFILES = tuple(name for name in names(columns.PROFILES) if name != "layer")  # its name is not asked for
@@ -152,12 +154,32 @@ class Metrics:
 
     def matrix(self, runs: Sequence[int], column: str) -> tuple[Floats, Floats]:
         """All steps [S] at which any of these runs was evaluated, and values [runs, S], nan where one was not."""
-        series = [self.series(run, column) for run in runs]
-        steps = np.unique(np.concatenate([np.empty(0), *(step for step, _ in series)]))
-        values = np.full((len(series), len(steps)), np.nan)
-        for row, (step, value) in zip(values, series, strict=True):
-            row[np.searchsorted(steps, step)] = value
-        return steps, values
+        return on_all_steps([self.series(run, column) for run in runs])
+
+
+def on_all_steps(series: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """All steps [S] of some series of steps and values, and the values [series, S], nan where one lacks the step."""
+    steps = np.unique(np.concatenate([np.empty(0), *(step for step, _ in series)]))
+    values = np.full((len(series), len(steps)), np.nan)
+    for row, (step, value) in zip(values, series, strict=True):
+        row[np.searchsorted(steps, step)] = value
+    return steps, values
+
+
+def read_rows(path: Path, notes: list[str], parse: Callable[[dict[str, str]], T]) -> list[T]:
+    """What `parse` makes of the rows of one file, [] without it; those that it cannot read are left out, and noted."""
+    try:
+        rows = csv_file.read_table(path) or []
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read: {error}")
+        return []
+    found = []
+    for row in rows:
+        with suppress(KeyError, ValueError):
+            found.append(parse(row))
+    if lost := len(rows) - len(found):
+        notes.append(f"{path.name}: {lost} rows could not be read")
+    return found
 
 
 def read_table(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.DataFrame:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from fanin.record.event_curves import read_curves
 from fanin.report.read.folders import Run
 from fanin.report.read.series import Floats, Profiles
+from fanin.report.statistics import column_means
 
 FEWEST_STEPS = 3  # before and after training is the figure of movement
 SHARES = ("dead_units", "weight_zeros", "activation_cosine", "activation_nonfinite", "gradient_nonfinite")
@@ -66,37 +70,22 @@ def _of_profiles(
     steps: dict[int, dict[int, dict[int, float]]] = {position: {} for position in positions}
     for snapshot in profiles.snapshots:
         values = profiles.matrix(snapshot, axis, quantity)
-        if not values.size:
-            continue
         for position in positions:
             at = 0 if snapshot == "init" else runs[position].steps if snapshot == "final" else int(snapshot)
-            row = values[position]
-            there = np.flatnonzero(~np.isnan(row))
-            if at is not None and len(there):
-                steps[position][int(at)] = {int(i) + 1: float(row[i]) for i in there}
+            there = {i: value for i, value in enumerate(values[position].tolist(), 1) if not math.isnan(value)}
+            if at is not None and there:
+                steps[position][int(at)] = there
     return _mean(quantity, list(steps.values()))
 
 
 def _mean(quantity: str, runs: Sequence[dict[int, dict[int, float]]]) -> tuple[Floats, Floats] | None:
     """Steps [S] and mean values [layers, S] of runs' {step: {layer: value}}; None where there are too few steps."""
-    runs = [one for one in runs if one]
-    counts: dict[int, int] = {}
-    for one in runs:
-        for step in one:
-            counts[step] = counts.get(step, 0) + 1
-    steps = sorted(step for step, count in counts.items() if 2 * count >= len(runs))
+    tables = [pd.DataFrame(one) for one in runs if one]
+    counts = Counter(step for one in runs for step in one)
+    steps = sorted(step for step, count in counts.items() if 2 * count >= len(tables))
     if len(steps) < FEWEST_STEPS:
         return None
-    depth = max(layer for one in runs for layers in one.values() for layer in layers)
-    stack = np.full((len(runs), depth, len(steps)), np.nan)
-    for run, one in zip(stack, runs, strict=True):
-        for at, step in enumerate(steps):
-            for layer, value in one.get(step, {}).items():
-                run[layer - 1, at] = value
-    if len(runs) == 1:
-        return np.array(steps, float), stack[0]
-    logarithmic = quantity not in SHARES
-    there = np.isfinite(stack) & ((stack > 0) | (not logarithmic))
-    values = np.log(np.where(there, stack, 1.0)) if logarithmic else np.where(there, stack, 0.0)
-    mean = np.where(there, values, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-    return np.array(steps, float), np.where(there.any(axis=0), np.exp(mean) if logarithmic else mean, np.nan)
+    layers = range(1, max(int(table.index.max()) for table in tables) + 1)
+    stack = np.array([table.reindex(index=layers, columns=steps) for table in tables], float)
+    mean = stack[0] if len(stack) == 1 else column_means(stack, log=quantity not in SHARES)
+    return np.array(steps, float), mean

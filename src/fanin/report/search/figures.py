@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fanin.record.search_files import RungRow
-from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, panel, plain
+from fanin.report.figures.style import GREY, OKABE_ITO, Panel, Sheet, plain
 from fanin.report.figures.ticks import log_where_wide
 from fanin.report.search.importance import Floats, Importance
 from fanin.report.search.searched import Axis, Searched
@@ -28,34 +29,29 @@ def search_figure(
     """The best so far, the importances, the two most important axes as a map, and a slice along every axis."""
     names = [one.name for one in shares] or [axis.name for axis in found.axes]
     order = [next(i for i, axis in enumerate(found.axes) if axis.name == name) for name in names][:MOST_SLICES]
-    count = 1 + bool(shares) + (len(order) > 1) + len(order)
-    rows = math.ceil(count / COLUMNS)
-    figure, axes = sheet.figure(rows, COLUMNS, 11.0, 0.6 + 2.9 * rows)
-    letters, places = iter("abcdefghijklmnopqrstuvwxyz"), iter(axes)
-    course_panel(place := next(places), found, sign)
-    panel(place, next(letters), "best so far", "trial", plain(metric))
+    drawn = [Panel(partial(course_panel, found=found, sign=sign), "best so far", "trial", plain(metric))]
     if shares:
-        importance_panel(place := next(places), shares, good)
-        panel(place, next(letters), "importance of each axis", "share of the variance; open: of the best fifth")
+        drawn.append(_importance(shares, good))
     if len(order) > 1:
-        map_panel(place := next(places), found, order[:2], metric)
-        panel(place, next(letters), "mean of the two that matter most", *(found.axes[i].name for i in order[:2]))
+        draw = partial(map_panel, found=found, pair=order[:2], metric=metric)
+        drawn.append(Panel(draw, "mean of the two that matter most", *(found.axes[i].name for i in order[:2])))
     for index in order:
-        slice_panel(place := next(places), found, index)
-        panel(place, next(letters), "slice: early dark, late light", found.axes[index].name, plain(metric))
-    for place in places:
-        place.set_axis_off()
-    return figure
+        draw = partial(slice_panel, found=found, index=index)
+        drawn.append(Panel(draw, "slice: early dark, late light", found.axes[index].name, plain(metric)))
+    rows = math.ceil(len(drawn) / COLUMNS)
+    empty = [None] * (rows * COLUMNS - len(drawn))
+    return sheet.panels([*drawn, *empty], COLUMNS, 11.0, 0.6 + 2.9 * rows)[0]
 
 
 def importance_figure(sheet: Sheet, shares: Sequence[Importance], good: Sequence[Importance]) -> Figure | None:
     """The importances alone, of a grid; None where there are none."""
-    if not shares:
-        return None
-    figure, (place,) = sheet.figure(1, 1, 6.5, 1.6 + 0.5 * len(shares))
-    importance_panel(place, shares, good)
-    panel(place, "", "importance of each axis", "share of the variance; open: of the best fifth")
-    return figure
+    drawn = [_importance(shares, good)]
+    return sheet.panels(drawn, 1, 6.5, 1.6 + 0.5 * len(shares), lettered=False)[0] if shares else None
+
+
+def _importance(shares: Sequence[Importance], good: Sequence[Importance]) -> Panel:
+    draw = partial(importance_panel, shares=shares, good=good)
+    return Panel(draw, "importance of each axis", "share of the variance; open: of the best fifth")
 
 
 def course_panel(place: Axes, found: Searched, sign: float) -> None:
@@ -135,10 +131,9 @@ def _ticks(place: Axes, name: str, axis: Axis, labels: Sequence[str]) -> None:
 
 def parallel_figure(sheet: Sheet, found: Searched, metric: str, sign: float) -> Figure:
     """A line for each configuration through its place on every axis, the best fifth in colour."""
-    figure, (place,) = sheet.figure(1, 1, max(6.5, 1.6 * (len(found.axes) + 1)), 4.4)
-    parallel_panel(place, found, metric, sign)
-    panel(place, "", "parallel coordinates; in colour the best fifth, the best on top", "")
-    return figure
+    draw = partial(parallel_panel, found=found, metric=metric, sign=sign)
+    drawn = [Panel(draw, "parallel coordinates; in colour the best fifth, the best on top", "")]
+    return sheet.panels(drawn, 1, max(6.5, 1.6 * (len(found.axes) + 1)), 4.4, lettered=False)[0]
 
 
 def parallel_panel(place: Axes, found: Searched, metric: str, sign: float) -> None:
@@ -178,13 +173,12 @@ def rungs_figure(sheet: Sheet, rows: Sequence[RungRow], metric: str) -> Figure |
     if len({row.steps for row in rows}) < 2:
         return None
     brackets = sorted({row.bracket for row in rows})
-    shown = brackets[:4]
-    figure, axes = sheet.figure(1, len(shown), max(5.5, 3.6 * len(shown)), 3.8)
-    for place, bracket in zip(axes, shown, strict=True):
-        rungs_panel(place, [row for row in rows if row.bracket == bracket])
+    drawn: list[Panel] = []
+    for bracket in brackets[:4]:
+        draw = partial(rungs_panel, rows=[row for row in rows if row.bracket == bracket])
         title = f"bracket {bracket}" if len(brackets) > 1 else "rungs; a cross where a configuration was left"
-        panel(place, "", title, "steps", plain(metric) if place is axes[0] else "")
-    return figure
+        drawn.append(Panel(draw, title, "steps", "" if drawn else plain(metric)))
+    return sheet.panels(drawn, len(drawn), max(5.5, 3.6 * len(drawn)), 3.8, lettered=False)[0]
 
 
 def rungs_panel(place: Axes, rows: Sequence[RungRow]) -> None:
@@ -213,12 +207,12 @@ def pareto_figure(sheet: Sheet, found: Searched, metrics: Sequence[str], signs: 
     if len(metrics) < 2:
         return None
     best = found.front(signs)
-    pairs = [(i, j) for i in range(len(metrics)) for j in range(i)][:3]
-    figure, axes = sheet.figure(1, len(pairs), max(5.5, 4.2 * len(pairs)), 4.0)
-    for place, (y, x) in zip(axes, pairs, strict=True):
-        pareto_panel(place, found, best, x, y)
-        panel(place, "", f"Pareto front: {len(best)} of {len(found.distinct)}", plain(metrics[x]), plain(metrics[y]))
-    return figure
+    title = f"Pareto front: {len(best)} of {len(found.distinct)}"
+    drawn = [
+        Panel(partial(pareto_panel, found=found, best=best, x=x, y=y), title, plain(metrics[x]), plain(metrics[y]))
+        for y, x in [(i, j) for i in range(len(metrics)) for j in range(i)][:3]
+    ]
+    return sheet.panels(drawn, len(drawn), max(5.5, 4.2 * len(drawn)), 4.0, lettered=False)[0]
 
 
 def pareto_panel(place: Axes, found: Searched, best: Sequence[int], x: int, y: int) -> None:

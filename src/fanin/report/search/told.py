@@ -238,7 +238,7 @@ def _of_grid(
         return None
     varying = axes_of(configurations)
     names = METRICS if asked is None else (asked,)
-    metric = next((name for name in names if any(_number(run, name) is not None for run in runs)), None)
+    metric = next((name for name in names if any(name in run.numbers for run in runs)), None)
     if len(varying) < 2 or metric is None:
         return None
     axes = [
@@ -246,19 +246,14 @@ def _of_grid(
              np.full(len(one.values), 1 / len(one.values)), one.kind != "choice")
         for one in varying
     ]  # fmt: skip
-    numbers = [[_number(run, metric) for run in (runs[i] for i in one.members)] for one in configurations]
-    values = np.array([[np.mean([np.nan if x is None else x for x in some])] for some in numbers], float)
+    numbers = [[runs[i].numbers.get(metric, np.nan) for i in one.members] for one in configurations]
+    values = np.array([[np.mean(some)] for some in numbers], float)
     values = np.where(np.isfinite(values), values, np.nan)
     settings = [[one.values[one.ranks[row]] for one in varying] for row in range(len(configurations))]
     places = np.array([one.ranks for one in varying]).T
     found = Searched(axes, list(range(len(configurations))), places, values, settings, 0)
     told = _with_shares([metric], np.array([-1.0 if metric in LARGER_IS_BETTER else 1.0]), [], found)
     return told if told.shares else None
-
-
-def _number(run: Run, name: str) -> float | None:
-    value = run.metric(name)
-    return run.numbers.get(name) if value is None else value
 
 
 def _with_shares(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -22,7 +20,7 @@ from fanin.report.read.folders import Run, task_of
 from fanin.report.studies.base import Claim
 from fanin.report.write.formats import Grid
 from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words
-from fanin.report.write.templates import write_template
+from fanin.report.write.templates import by_ending, write_template
 
 LARGEST_INLINE = 200_000
 """Bytes of a figure that stands in the page itself; of a larger one the page shows the PNG."""
@@ -84,19 +82,13 @@ def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theo
         theory: what the study figure shows of it, as the end of a sentence.
     """
     metrics = [name for name in METRICS if any(run.metric(name) is not None for run in runs)]
-    figures: dict[str, dict[str, Path]] = {}
-    for path in report.figures:
-        figures.setdefault(path.stem, {})[path.suffix] = path
+    figures = by_ending(report.figures)
 
     def shown(value: object) -> str:
         return "" if value is None else display(value)
 
-    def href(path: Path) -> str:
-        """The path relative to the page; a leading "./" keeps a name with a colon from reading as an address."""
-        return quote("./" + Path(os.path.relpath(path, report.out)).as_posix())
-
     drawn = {name: svg for name, paths in figures.items() if (svg := inline(paths.get(".svg"), name))}
-    filters: dict[str, Callable[..., str]] = {"href": href, "words": metric_words, "shown": shown, "titled": titled}
+    filters: dict[str, Callable[..., str]] = {"words": metric_words, "shown": shown, "titled": titled}
     write_template(
         report.index, "page.html", filters, report=report, runs=runs, figures=figures,
         states={state: count for state in STATES if (count := sum(run.state == state for run in runs))},

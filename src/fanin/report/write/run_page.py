@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
+
+from markupsafe import Markup
 
 from fanin.record import columns
 from fanin.report.read.curvature import verdict_words
 from fanin.report.read.differences import command_of, differences, typed_in
 from fanin.report.read.folders import PAGE, Run
-from fanin.report.write.templates import write_template
+from fanin.report.write.templates import by_ending, href, write_template
 
 MOST_LINES = 200  # of the log, its last
 MOST_BYTES = 1 << 20
@@ -28,20 +29,16 @@ def page_of_run(run: Run, folder: Path, figures: Sequence[Path], *, back: Path |
         back: the page of all runs, where there is one.
     """
     page = folder / PAGE.name
-    named: dict[str, dict[str, Path]] = {}
-    for path in figures:
-        named.setdefault(path.stem.removeprefix("run_"), {})[path.suffix] = path
-
-    def href(path: Path) -> str:
-        """The path relative to the page; a leading "./" keeps a name with a colon from reading as an address."""
-        return quote("./" + Path(os.path.relpath(path, folder)).as_posix())
-
-    numbers = [(one.name, value, one.meaning) for one in DESCRIBED if (value := run.numbers.get(one.name)) is not None]
+    named = {stem.removeprefix("run_"): paths for stem, paths in by_ending(figures).items()}
+    told = [(one, run.numbers.get(one.name)) for one in DESCRIBED]
+    different = [(Markup("<code>{}</code>").format(one.key), one.value, one.default) for one in differences(run)]
+    link = Markup('<a href="{}">{}</a>')
     write_template(
-        page, "run_page.html", {"href": href}, run=run, figures=named, title=run.experiment, back=back, numbers=numbers,
+        page, "run_page.html", run=run, figures=named, title=run.experiment, back=back,
+        numbers=[(one.name, f"{value:.6g}", one.meaning) for one, value in told if value is not None],
         point=verdict_words(run.result.get("curvature")),
-        different=differences(run), command=command_of(run), cwd=typed_in(run), log=_log(run.folder / "run.log"),
-        files=files_of(run.folder),
+        different=different, command=command_of(run), cwd=typed_in(run), log=_log(run.folder / "run.log"),
+        files=[(link.format(href(path, page), name), size) for path, name, size in files_of(run.folder)],
     )  # fmt: skip
     return page
 

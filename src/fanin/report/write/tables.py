@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -120,12 +120,11 @@ def _by_count(words: Sequence[str], phrase: Callable[[str], str] = str) -> str:
 def _phrase(kind: str, members: Sequence[Run]) -> str:
     """One outcome with its number: where it diverged, what error it reached on average, how far it came."""
     if kind == "diverged":
-        numbers = (as_number(run.diverged.get("step")) for run in members)
-        steps = sorted({int(step) for step in numbers if step is not None and math.isfinite(step)})
+        at = _steps([run.diverged.get("step") for run in members])
         named = {str(run.diverged["layer"]) for run in members if run.diverged.get("layer")}
         layers = sorted(named, key=lambda name: (len(name), name))  # linear_9 before linear_10
-        at = "" if not steps else f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}"
-        return kind + at + (f" ({' to '.join(dict.fromkeys((layers[0], layers[-1])))})" if layers else "")
+        where = f" ({' to '.join(dict.fromkeys((layers[0], layers[-1])))})" if layers else ""
+        return kind + (f" at {span(at)}" if at else "") + where
     if kind in ("running", "interrupted", "paused", "pruned") and len(members) == 1 and members[0].progress:
         return f"{kind} at {members[0].progress}"
     if kind in STATES or kind in ("init only", "no progress"):
@@ -143,14 +142,20 @@ def _phrase(kind: str, members: Sequence[Run]) -> str:
 
 def _overfitting(members: Sequence[Run]) -> str:
     """From which step they overfit, and how many of them where not all do."""
-    numbers = (as_number(run.result.get("overfits_from")) for run in members)
-    steps = sorted(int(step) for step in numbers if step is not None and math.isfinite(step))
-    if not steps:
+    if not (steps := _steps([run.result.get("overfits_from") for run in members])):
         return ""
     some = f"{len(steps)} of them overfit" if len(steps) < len(members) else "overfits"
-    return (
-        f", {some} from step {steps[0]}" if steps[0] == steps[-1] else f", {some} from steps {steps[0]} to {steps[-1]}"
-    )
+    return f", {some} from {span(steps)}"
+
+
+def _steps(told: Iterable[object]) -> list[int]:
+    """Those that are numbers, in order."""
+    return sorted(int(step) for one in told if (step := as_number(one)) is not None and math.isfinite(step))
+
+
+def span(steps: Sequence[int]) -> str:
+    """Steps in order as words: "step 3", "steps 3 to 9"."""
+    return f"step {steps[0]}" if steps[0] == steps[-1] else f"steps {steps[0]} to {steps[-1]}"
 
 
 def write_table_markdown(

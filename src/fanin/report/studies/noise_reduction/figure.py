@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.report.figures.lines import draw_runs, geometric_mean, positive
+from fanin.report.figures.lines import draw_runs
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, log_axis, panel
+from fanin.report.statistics import geometric_mean, positive
 from fanin.report.studies.base import Evidence
 from fanin.report.studies.noise_reduction.courses import AVERAGED, DEPTH, GROWING, PLAIN, Course, courses, lowest_loss
 

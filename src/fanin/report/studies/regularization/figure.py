@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fanin.report.compare.sides import same_value, value_of
-from fanin.report.figures.lines import geometric_mean, positive
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, log_axis, panel, plain
+from fanin.report.statistics import geometric_mean, positive
 from fanin.report.studies.base import Evidence, numbers_of
 from fanin.report.studies.pairs import pairs, relative_gap
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.report.figures.lines import geometric_mean, mark_diverged, mark_handles, positive
+from fanin.report.figures.lines import mark_diverged, mark_handles
 from fanin.report.figures.steps import diverged_at
 from fanin.report.figures.style import GREY, OKABE_ITO, Sheet, log_axis, panel, plain
 from fanin.report.read.folders import Run
-from fanin.report.statistics import mean_curve
+from fanin.report.statistics import geometric_mean, mean_curve, positive
 from fanin.report.studies.base import Evidence
 
 WARMUP = "schedule.warmup_steps"
