@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,40 @@ def new_axes(axes: Axes | None) -> Axes:
 
     made: Axes = plt.subplots()[1]
     return made
+
+
+def drawn(axes: Axes | None, draw: Callable[[Axes], object], *, legend: Sequence[Any] = (), **words: str) -> Axes:
+    """The axes that were given, or new ones of pyplot, with a panel, its title and labels, and entries of a legend."""
+    place = new_axes(axes)
+    draw(place)
+    place.set(**words)
+    if legend:
+        place.legend(handles=list(legend), fontsize="small")
+    return place
+
+
+def only_run(what: str, runs: Runs) -> tuple[Read, folders.Run]:
+    """What was read of a single run, and the run.
+
+    Raises:
+        UserError: there are several, or none.
+    """
+    read = runs_of(runs)
+    if len(read.runs) > 1:
+        raise UserError(f"{what}: {len(read.runs)} runs; a panel shows one")
+    return read, read.runs[0]
+
+
+def only_configuration(what: str, runs: Runs) -> Read:
+    """What was read of runs of one configuration.
+
+    Raises:
+        UserError: there are several, or no runs.
+    """
+    read = runs_of(runs)
+    if (count := len(read.sheet.configurations)) > 1:
+        raise UserError(f"{what}: {count} configurations; a panel shows one, so give the runs of one")
+    return read
 
 
 def with_legend(axes: Axes, sheet: Sheet, styles: Sequence[Any], *, wanted: bool) -> Axes:

@@ -7,12 +7,13 @@ where the runs have nothing of what is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.api.composing import Folder, composed, opened, words_of
-from fanin.api.drawn_runs import Runs, new_axes, require, runs_of, with_legend
+from fanin.api.drawn_runs import Runs, drawn, new_axes, only_configuration, only_run, require, runs_of, with_legend
 from fanin.api.finished_run import Run
 from fanin.api.sweep_plots import (
     best,
@@ -156,24 +157,21 @@ def surface(runs: Runs, quantity: str = "activation_norm", axes: Axes | None = N
     Raises:
         UserError: several configurations, or the runs have no such quantity at three steps.
     """
-    from fanin.report.figures.surface import colour_bar, scale_of, surface_panel
+    from fanin.report.figures.surface import LAYERS, colour_bar, scale_of, surface_panel
     from fanin.report.read.surfaces import surfaces_of
 
-    read = runs_of(runs)
-    if (count := len(read.sheet.configurations)) > 1:
-        raise UserError(f"surface: {count} configurations; a panel shows one, so give the runs of one")
+    read = only_configuration("surface", runs)
     found = surfaces_of(read.runs, range(len(read.runs)), read.profiles)
     if quantity not in found:
         known = f"there are {', '.join(found)}" if found else "probe.every=1 and probe.steps=[1,2] measure more"
         raise UserError(f"surface: quantity {quantity!r}: no run has it at three steps or more; {known}")
-    place, drawn = new_axes(axes), found[quantity]
-    scale = scale_of([drawn])
-    surface_panel(place, drawn, scale)
-    place.set(xlabel="step", ylabel="weight layer" if drawn.axis == "weight" else "module")
-    place.set_title(quantity.replace("_", " "))
+    shown = found[quantity]
+    scale, title = scale_of([shown]), quantity.replace("_", " ")
+    draw = partial(surface_panel, surface=shown, scale=scale)
+    place = drawn(axes, draw, xlabel="step", ylabel=LAYERS[shown.axis], title=title)
     if legend:
         figure: Any = place.figure
-        colour_bar(figure, [place], quantity, scale, [drawn])
+        colour_bar(figure, [place], quantity, scale, [shown])
     return place
 
 
@@ -192,20 +190,16 @@ def histogram(run: Run | Folder, of: str = "weights", layer: str | None = None, 
     from fanin.report.figures.ridges import ridges_panel
     from fanin.report.read.histograms import read_histograms
 
-    read = runs_of(run)
-    if len(read.runs) > 1:
-        raise UserError(f"histogram: {len(read.runs)} runs; a panel shows one")
-    found = read_histograms(read.runs[0].folder, [])
+    found = read_histograms(only_run("histogram", run)[1].folder, [])
     if of not in found:
         known = f"it has {', '.join(found)}" if found else "probe.histograms=[weights] takes some"
         raise UserError(f"histogram: of {of!r}: the run has none; {known}")
     names = {name: place for place in found[of] for name in place[1:]}
     if layer is not None and layer not in names:
         raise UserError(f"histogram: layer {layer!r}: there are {', '.join(map(str, names))}")
-    place, drawn = new_axes(axes), next(iter(found[of])) if layer is None else names[layer]
-    ridges_panel(place, found[of][drawn])
-    place.set(xlabel=of[:-1], ylabel="step", title=f"{of}: {drawn[1]}")
-    return place
+    place = next(iter(found[of])) if layer is None else names[layer]
+    draw = partial(ridges_panel, histograms=found[of][place])
+    return drawn(axes, draw, xlabel=of[:-1], ylabel="step", title=f"{of}: {place[1]}")
 
 
 def curvature(run: Run | Folder, what: str = "sharpness", axes: Axes | None = None) -> Axes:
@@ -225,24 +219,17 @@ def curvature(run: Run | Folder, what: str = "sharpness", axes: Axes | None = No
     from fanin.report.read.curvature import read_curvature
 
     choice("what", what, ("sharpness", "eigenvalues", "density"))
-    read = runs_of(run)
-    if len(read.runs) > 1:
-        raise UserError(f"curvature: {len(read.runs)} runs; a panel shows one")
-    (one,) = read.runs
+    read, one = only_run("curvature", run)
     looks = read_curvature(one.folder, [])
     asked = {"sharpness": ("sharpness", 0), "eigenvalues": ("eigenvalue_largest", 1)}
     if not (looks.densities if what == "density" else len(looks.series(*asked[what])[0])):
         raise UserError(f"curvature: the run has no {what}; probe.curvature.quantities=[{what}] takes it")
-    place = new_axes(axes)
+    draw: Callable[[Axes], None] = partial(eigenvalues_panel, looks=looks)
     if what == "sharpness":
-        sharpness_panel(place, looks, one.config.config, read.metrics.series(0, "lr"))
-    elif what == "eigenvalues":
-        eigenvalues_panel(place, looks)
-    else:
-        density_panel(place, next(iter(looks.densities.values())))
-    label = {"sharpness": "sharpness", "eigenvalues": "eigenvalue", "density": "eigenvalue"}[what]
-    place.set(xlabel="step", ylabel=label, title=what)
-    return place
+        draw = partial(sharpness_panel, looks=looks, config=one.config.config, rates=read.metrics.series(0, "lr"))
+    elif what == "density":
+        draw = partial(density_panel, found=next(iter(looks.densities.values())))
+    return drawn(axes, draw, xlabel="step", ylabel="sharpness" if what == "sharpness" else "eigenvalue", title=what)
 
 
 def confusion(runs: Runs, axes: Axes | None = None, *, part: str = "test") -> Axes:
@@ -260,17 +247,13 @@ def confusion(runs: Runs, axes: Axes | None = None, *, part: str = "test") -> Ax
 
     from fanin.report.figures.confusion import confusion_panel, matrix_of
 
-    read = runs_of(runs)
-    if (count := len(read.sheet.configurations)) > 1:
-        raise UserError(f"confusion: {count} configurations; a panel shows one, so give the runs of one")
+    read = only_configuration("confusion", runs)
     matrices = [matrix for run in read.runs if (matrix := matrix_of(run, part)) is not None]
     if not matrices:
         raise UserError(f"confusion: no finished run has a matrix of its {part} part, of at most 20 classes")
-    place = new_axes(axes)
     counts = np.sum(matrices, axis=0)
-    confusion_panel(place, counts)
-    place.set(xlabel="answer", ylabel="true class", title=f"{1 - counts.trace() / counts.sum():.3g} of {part} wrong")
-    return place
+    title = f"{1 - counts.trace() / counts.sum():.3g} of {part} wrong"
+    return drawn(axes, partial(confusion_panel, counts=counts), xlabel="answer", ylabel="true class", title=title)
 
 
 def landscape(file: str | Path, column: str = "loss", axes: Axes | None = None) -> Axes:

@@ -7,9 +7,10 @@ runs have nothing of what is asked for. `fanin.plots` has all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fanin.api.drawn_runs import Read, Runs, new_axes, runs_of
+from fanin.api.drawn_runs import Read, Runs, drawn, runs_of
 from fanin.errors import OptionError, UserError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fanin.report.answers.answer import Answer
     from fanin.report.compare.comparison import Held
     from fanin.report.compare.ranking import Ranking
+    from fanin.report.compare.time_to_target import TimeToTarget
     from fanin.report.read.axes import Axis
     from fanin.report.search.told import SearchTold
 
@@ -89,11 +91,13 @@ def sensitivity(
     answer = _answer("sensitivity", runs_of(runs), metric)
     number = _axis("sensitivity", answer, key, lambda axis: axis.kind == "number")
     choice = choice_of(answer) if by is None else _axis("sensitivity", answer, by, lambda axis: axis.kind != "number")
-    place = new_axes(axes)
-    entries = curves_panel(place, answer, number, choice)
-    place.set(xlabel=number.title, ylabel=label_of(answer))
-    place.set_title(over_words(answer, [number, *([choice] if choice else [])]))
-    return _with(place, entries)
+    entries: list[Any] = []
+
+    def draw(place: Axes) -> None:
+        entries.extend(curves_panel(place, answer, number, choice))
+
+    title = over_words(answer, [number, *([choice] if choice else [])])
+    return drawn(axes, draw, legend=entries, xlabel=number.title, ylabel=label_of(answer), title=title)
 
 
 def heat_map(
@@ -117,12 +121,7 @@ def heat_map(
     """
     from fanin.report.figures.by_axis import map_panel, over_words
 
-    answer = _answer("heat_map", runs_of(runs), metric)
-    pair = _pair("heat_map", answer, down, across)
-    place = new_axes(axes)
-    map_panel(place, answer, *pair)
-    place.set(xlabel=pair[1].title, ylabel=pair[0].title, title=over_words(answer, pair))
-    return place
+    return _of_pair("heat_map", runs, (down, across), axes, metric, map_panel, over_words)
 
 
 def diverged(
@@ -143,12 +142,8 @@ def diverged(
     """
     from fanin.report.figures.by_axis import diverged_panel
 
-    answer = _answer("diverged", runs_of(runs), metric)
-    pair = _pair("diverged", answer, down, across)
-    place = new_axes(axes)
-    diverged_panel(place, answer, *pair)
-    place.set(xlabel=pair[1].title, ylabel=pair[0].title, title="share of runs that diverged")
-    return place
+    title = "share of runs that diverged"
+    return _of_pair("diverged", runs, (down, across), axes, metric, diverged_panel, lambda *_: title)
 
 
 def importance(runs: Runs, axes: Axes | None = None) -> Axes:
@@ -166,10 +161,8 @@ def importance(runs: Runs, axes: Axes | None = None) -> Axes:
     told = _search("importance", runs)
     if not told.shares:
         raise UserError("importance: too few configurations, or several metrics")
-    place = new_axes(axes)
-    importance_panel(place, told.shares, told.good)
-    place.set(xlabel="share of the variance; open: of the best fifth")
-    return place
+    draw = partial(importance_panel, shares=told.shares, good=told.good)
+    return drawn(axes, draw, xlabel="share of the variance; open: of the best fifth")
 
 
 def best_so_far(runs: Runs, axes: Axes | None = None) -> Axes:
@@ -185,10 +178,8 @@ def best_so_far(runs: Runs, axes: Axes | None = None) -> Axes:
     from fanin.report.search.figures import course_panel
 
     told = _search("best_so_far", runs, searched=True)
-    place = new_axes(axes)
-    course_panel(place, told.found, float(told.signs[0]))
-    place.set(xlabel="trial", ylabel=told.metrics[0])
-    return place
+    draw = partial(course_panel, found=told.found, sign=float(told.signs[0]))
+    return drawn(axes, draw, xlabel="trial", ylabel=told.metrics[0])
 
 
 def slices(runs: Runs, key: str, axes: Axes | None = None) -> Axes:
@@ -208,10 +199,8 @@ def slices(runs: Runs, key: str, axes: Axes | None = None) -> Axes:
     names = [axis.name for axis in told.found.axes]
     if key not in names:
         raise OptionError("key", key, f"one of {', '.join(names)}")
-    place = new_axes(axes)
-    slice_panel(place, told.found, names.index(key))
-    place.set(xlabel=key, ylabel=told.metrics[0])
-    return place
+    draw = partial(slice_panel, found=told.found, index=names.index(key))
+    return drawn(axes, draw, xlabel=key, ylabel=told.metrics[0])
 
 
 def parallel(runs: Runs, axes: Axes | None = None) -> Axes:
@@ -227,9 +216,7 @@ def parallel(runs: Runs, axes: Axes | None = None) -> Axes:
     from fanin.report.search.figures import parallel_panel
 
     told = _search("parallel", runs)
-    place = new_axes(axes)
-    parallel_panel(place, told.found, told.metrics[0], float(told.signs[0]))
-    return place
+    return drawn(axes, lambda place: parallel_panel(place, told.found, told.metrics[0], float(told.signs[0])))
 
 
 def rungs(runs: Runs, axes: Axes | None = None, *, bracket: int = 0) -> Axes:
@@ -249,10 +236,8 @@ def rungs(runs: Runs, axes: Axes | None = None, *, bracket: int = 0) -> Axes:
     known = sorted({row.bracket for row in told.rows})
     if bracket not in known:
         raise OptionError("bracket", bracket, f"one of {', '.join(map(str, known))}")
-    place = new_axes(axes)
-    rungs_panel(place, [row for row in told.rows if row.bracket == bracket])
-    place.set(xlabel="steps", ylabel=told.metrics[0])
-    return place
+    draw = partial(rungs_panel, rows=[row for row in told.rows if row.bracket == bracket])
+    return drawn(axes, draw, xlabel="steps", ylabel=told.metrics[0])
 
 
 def pareto(runs: Runs, x: str | None = None, y: str | None = None, axes: Axes | None = None) -> Axes:
@@ -275,11 +260,8 @@ def pareto(runs: Runs, x: str | None = None, y: str | None = None, axes: Axes | 
         if metric is not None and metric not in told.metrics:
             raise OptionError(name, metric, f"one of {', '.join(told.metrics)}")
     first, second = x or told.metrics[0], y or told.metrics[1]
-    place = new_axes(axes)
-    best_ones = told.found.front(told.signs)
-    pareto_panel(place, told.found, best_ones, told.metrics.index(first), told.metrics.index(second))
-    place.set(xlabel=first, ylabel=second)
-    return place
+    place, best_ones = (told.metrics.index(first), told.metrics.index(second)), told.found.front(told.signs)
+    return drawn(axes, lambda one: pareto_panel(one, told.found, best_ones, *place), xlabel=first, ylabel=second)
 
 
 def pairs(
@@ -305,10 +287,8 @@ def pairs(
     from fanin.report.compare.pairs_figure import entries, pairs_panel
 
     held = _held(runs, sides, metric, reference)
-    place = new_axes(axes)
-    pairs_panel(place, held.comparisons)
-    place.set(xlabel=f"{held.metric}: difference to {held.comparisons[0].first.text}")
-    return _with(place, entries())
+    draw, label = partial(pairs_panel, comparisons=held.comparisons), held.comparisons[0].first.text
+    return drawn(axes, draw, legend=entries(), xlabel=f"{held.metric}: difference to {label}")
 
 
 def critical_differences(runs: Runs, sides: Sequence[str], axes: Axes | None = None, **more: str | None) -> Axes:
@@ -322,7 +302,8 @@ def critical_differences(runs: Runs, sides: Sequence[str], axes: Axes | None = N
     """
     from fanin.report.compare.ranking_figure import critical_differences_panel
 
-    return _of_ranking("critical_differences", runs, sides, axes, more, critical_differences_panel)
+    ranking = _ranking("critical_differences", runs, sides, more)
+    return drawn(axes, partial(critical_differences_panel, ranking=ranking))
 
 
 def improvement(runs: Runs, sides: Sequence[str], axes: Axes | None = None, **more: str | None) -> Axes:
@@ -336,7 +317,8 @@ def improvement(runs: Runs, sides: Sequence[str], axes: Axes | None = None, **mo
     """
     from fanin.report.compare.ranking_figure import improvement_panel
 
-    return _of_ranking("improvement", runs, sides, axes, more, improvement_panel)
+    ranking = _ranking("improvement", runs, sides, more)
+    return drawn(axes, partial(improvement_panel, ranking=ranking))
 
 
 def time_to_target(runs: Runs, sides: Sequence[str], axes: Axes | None = None, **more: str | None) -> Axes:
@@ -348,14 +330,9 @@ def time_to_target(runs: Runs, sides: Sequence[str], axes: Axes | None = None, *
     Raises:
         UserError: see `critical_differences`; or nothing was logged on the way.
     """
-    from fanin.report.compare.ranking_figure import entries_of, time_to_target_panel
+    from fanin.report.compare.ranking_figure import time_to_target_panel
 
-    ranking = _ranking("time_to_target", runs, sides, more)
-    if ranking.times is None:
-        raise UserError("time_to_target: the metric was not logged at two steps or more of every run")
-    place = new_axes(axes)
-    time_to_target_panel(place, ranking.times)
-    return _with(place, entries_of(ranking))
+    return _of_times("time_to_target", runs, sides, axes, more, time_to_target_panel)
 
 
 def performance_profile(runs: Runs, sides: Sequence[str], axes: Axes | None = None, **more: str | None) -> Axes:
@@ -367,14 +344,9 @@ def performance_profile(runs: Runs, sides: Sequence[str], axes: Axes | None = No
     Raises:
         UserError: see `time_to_target`.
     """
-    from fanin.report.compare.ranking_figure import entries_of, profile_panel
+    from fanin.report.compare.ranking_figure import profile_panel
 
-    ranking = _ranking("performance_profile", runs, sides, more)
-    if ranking.times is None:
-        raise UserError("performance_profile: the metric was not logged at two steps or more of every run")
-    place = new_axes(axes)
-    profile_panel(place, ranking.times)
-    return _with(place, entries_of(ranking))
+    return _of_times("performance_profile", runs, sides, axes, more, profile_panel)
 
 
 def _answer(what: str, found: Read, metric: str | None) -> Answer:
@@ -403,10 +375,22 @@ def _of_answer(
         raise UserError("differences: no test has two runs that vary")
     if what == "ranks" and answer.contest.ranks is None:
         raise UserError("ranks: the configurations have fewer than two runs in common")
-    place = new_axes(axes)
-    draw(place, answer)
-    place.set(xlabel=label(answer))
-    return place
+    return drawn(axes, lambda place: draw(place, answer), xlabel=label(answer))
+
+
+def _of_pair(
+    what: str,
+    runs: Runs,
+    keys: tuple[str | None, str | None],
+    axes: Axes | None,
+    metric: str | None,
+    draw: Callable[[Axes, Answer, Axis, Axis], None],
+    title: Callable[[Answer, Sequence[Axis]], str],
+) -> Axes:
+    answer = _answer(what, runs_of(runs), metric)
+    pair = _pair(what, answer, *keys)
+    words = {"xlabel": pair[1].title, "ylabel": pair[0].title, "title": title(answer, pair)}
+    return drawn(axes, lambda place: draw(place, answer, *pair), **words)
 
 
 def _axis(what: str, answer: Answer, key: str | None, kind: Callable[[Axis], bool]) -> Axis:
@@ -460,21 +444,18 @@ def _ranking(what: str, runs: Runs, sides: Sequence[str], more: dict[str, str | 
     return found
 
 
-def _of_ranking(
+def _of_times(
     what: str,
     runs: Runs,
     sides: Sequence[str],
     axes: Axes | None,
     more: dict[str, str | None],
-    draw: Callable[[Axes, Ranking], None],
+    draw: Callable[[Axes, TimeToTarget], None],
 ) -> Axes:
+    from fanin.report.compare.ranking_figure import entries_of
+
     ranking = _ranking(what, runs, sides, more)
-    place = new_axes(axes)
-    draw(place, ranking)
-    return place
-
-
-def _with(axes: Axes, entries: Sequence[Any]) -> Axes:
-    if entries:
-        axes.legend(handles=list(entries), fontsize="small")
-    return axes
+    times = ranking.times
+    if times is None:
+        raise UserError(f"{what}: the metric was not logged at two steps or more of every run")
+    return drawn(axes, lambda place: draw(place, times), legend=entries_of(ranking))
