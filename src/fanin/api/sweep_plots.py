@@ -284,7 +284,7 @@ def pairs(
     Raises:
         UserError: no two pairs, or what is wrong with the sides.
     """
-    from fanin.report.compare.pairs_figure import entries, pairs_panel
+    from fanin.report.compare.comparison_figures import entries, pairs_panel
 
     held = _held(runs, sides, metric, reference)
     draw, label = partial(pairs_panel, comparisons=held.comparisons), held.comparisons[0].first.text
@@ -300,7 +300,7 @@ def critical_differences(runs: Runs, sides: Sequence[str], axes: Axes | None = N
     Raises:
         UserError: see `pairs`; or no two blocks that all sides have.
     """
-    from fanin.report.compare.ranking_figure import critical_differences_panel
+    from fanin.report.compare.comparison_figures import critical_differences_panel
 
     ranking = _ranking("critical_differences", runs, sides, more)
     return drawn(axes, partial(critical_differences_panel, ranking=ranking))
@@ -315,7 +315,7 @@ def improvement(runs: Runs, sides: Sequence[str], axes: Axes | None = None, **mo
     Raises:
         UserError: see `critical_differences`.
     """
-    from fanin.report.compare.ranking_figure import improvement_panel
+    from fanin.report.compare.comparison_figures import improvement_panel
 
     ranking = _ranking("improvement", runs, sides, more)
     return drawn(axes, partial(improvement_panel, ranking=ranking))
@@ -330,7 +330,7 @@ def time_to_target(runs: Runs, sides: Sequence[str], axes: Axes | None = None, *
     Raises:
         UserError: see `critical_differences`; or nothing was logged on the way.
     """
-    from fanin.report.compare.ranking_figure import time_to_target_panel
+    from fanin.report.compare.comparison_figures import time_to_target_panel
 
     return _of_times("time_to_target", runs, sides, axes, more, time_to_target_panel)
 
@@ -344,7 +344,7 @@ def performance_profile(runs: Runs, sides: Sequence[str], axes: Axes | None = No
     Raises:
         UserError: see `time_to_target`.
     """
-    from fanin.report.compare.ranking_figure import profile_panel
+    from fanin.report.compare.comparison_figures import profile_panel
 
     return _of_times("performance_profile", runs, sides, axes, more, profile_panel)
 
@@ -452,7 +452,7 @@ def _of_times(
     more: dict[str, str | None],
     draw: Callable[[Axes, TimeToTarget], None],
 ) -> Axes:
-    from fanin.report.compare.ranking_figure import entries_of
+    from fanin.report.compare.comparison_figures import entries_of
 
     ranking = _ranking(what, runs, sides, more)
     times = ranking.times

@@ -31,6 +31,11 @@ def names(columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple(column.name for column in columns)
 
 
+def ends(prefix: str, of: str, upper: str = "the upper end") -> tuple[Column, Column]:
+    """The columns of the ends of an interval."""
+    return Column(f"{prefix}low", f"the lower end of {of}"), Column(f"{prefix}high", upper)
+
+
 STATES = {
     "done": "trained to its end",
     "diverged": "ended by the first loss that was not finite, which is a result, too",
@@ -167,8 +172,7 @@ ENSEMBLE = (
     Column("members", "how many members an ensemble has"),
     Column("ensembles", "over how many ensembles of that size the numbers are means"),
     Column("error", "the share of wrong answers"),
-    Column("low", "the lower end of its 95 % interval over examples"),
-    Column("high", "the upper end"),
+    *ends("", "its 95 % interval over examples"),
     Column("least", "the error of the best of these ensembles"),
     Column("most", "that of the worst"),
     Column("loss", "minus the logarithm of the mean probability of the true class"),
@@ -181,8 +185,7 @@ IN_USE = (
     Column("form", "of the trained network: trained, round_N of a pruning, its quantized or exported form"),
     Column("run", "the folder of the run that it is of"),
     Column("error", "the share of wrong answers on the test part"),
-    Column("low", "the lower end of its 95 % interval over examples (Wilson)"),
-    Column("high", "the upper end"),
+    *ends("", "its 95 % interval over examples (Wilson)"),
     Column("examples", "of the test part"),
     Column("agreement", "the share of these examples that it answers as the first form does"),
     Column("bytes", "that have to be stored: of pruned weights what is left, and a bit for each entry", "bytes"),
@@ -264,12 +267,9 @@ INIT_MORE = (
 """What else result.json's `init` has."""
 
 GENERALIZATION = (
-    Column("test_error_low", "the lower end of the 95 % interval of the true error, by the test part: Wilson's"),
-    Column("test_error_high", "its upper end"),
-    Column("test_loss_low", "the lower end of the 95 % interval of the true loss: t over the test part's examples"),
-    Column("test_loss_high", "its upper end"),
-    Column("gap_low", "the lower end of the generalization gap's 95 % interval by Hoeffding's inequality"),
-    Column("gap_high", "its upper end"),
+    *ends("test_error_", "the 95 % interval of the true error, by the test part: Wilson's", "its upper end"),
+    *ends("test_loss_", "the 95 % interval of the true loss: t over the test part's examples", "its upper end"),
+    *ends("gap_", "the generalization gap's 95 % interval by Hoeffding's inequality", "its upper end"),
     Column(
         "vc_bound",
         "what the gap is at most, with 95 % probability, for a Vapnik-Chervonenkis dimension equal to the number of "

@@ -43,9 +43,13 @@ class RunConfig:
     def choices(self) -> dict[str, Any]:
         """The chosen option of every group, e.g. {"optimizer": "sgd"}."""
         if self._choices is None:
-            runtime = _walk(_as_dict(read_yaml(self._folder / "hydra.yaml")), "hydra.runtime.choices")
-            self._choices = _as_dict(runtime)
+            self._choices = _as_dict(self.runtime.get("choices"))
         return self._choices
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What Hydra recorded of the command: where it was typed, where its YAML files are, what it chose."""
+        return _as_dict(_walk(read_yaml(self._folder / "hydra.yaml"), "hydra.runtime"))
 
     def value(self, key: str) -> Any:
         """The value of a dotted key, the chosen option where the key is a group, None if there is none."""

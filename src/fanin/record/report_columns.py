@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from fanin.record.columns import Column
+from fanin.record.columns import Column, ends
+
+JUDGED = (
+    Column("subject", "of which experiment and data set, where there are several"),
+    Column("metric", "the number of result.json by which configurations are judged"),
+)
 
 MEAN = (
     Column("mean", "the mean of the metric over its runs that have a finite value"),
-    Column("low", "the lower end of the mean's 95 % t-interval"),
-    Column("high", "the upper end"),
+    *ends("", "the mean's 95 % t-interval"),
     Column("n", "how many runs the mean is over"),
 )
 
 DIFFERENCE = (
     Column("difference", "the mean difference to the best of all; empty for that itself"),
-    Column("difference_low", "the lower end of its 95 % interval"),
-    Column("difference_high", "the upper end"),
+    *ends("difference_", "its 95 % interval"),
 )
 
 BEST = (
-    Column("subject", "of which experiment and data set, where there are several"),
-    Column("metric", "the number of result.json by which configurations are judged"),
+    *JUDGED,
     Column("place", "1 for the best; configurations with a diverged run are behind all others"),
     Column("configuration", "its values of what varies"),
     *MEAN,
@@ -31,16 +33,14 @@ BEST = (
     Column("p", "of that test, two-sided"),
     Column("p_holm", "the same by Holm's correction for all tests against the best"),
     Column("mean_rank", "the mean rank over the runs that the best has, 1 the best; empty for what lacks one of them"),
-    Column("mean_rank_low", "the lower end of its 95 % bootstrap interval"),
-    Column("mean_rank_high", "the upper end"),
+    *ends("mean_rank_", "its 95 % bootstrap interval"),
     Column("first_place", "how often it has the best mean in 2,000 bootstrap samples of these runs"),
     Column("held_out", "the mean on one half of the runs of what is best on the other half; of the best only"),
 )
 """report/best.csv, a row for each configuration that has a number, the best first."""
 
 BEST_BY_AXIS = (
-    Column("subject", "of which experiment and data set, where there are several"),
-    Column("metric", "the number of result.json by which configurations are judged"),
+    *JUDGED,
     Column("axis", "the key that varies"),
     Column("value", "one of its values"),
     Column("configuration", "the best configuration that has it"),
@@ -67,8 +67,7 @@ IMPORTANCE = (
     Column("method", "fANOVA, or PED-ANOVA of the best fifth"),
     Column("axis", "the axis"),
     Column("share", "the share of the variance that it explains alone; or of the divergences of the best from all"),
-    Column("low", "the lower end of its 95 % interval over resamples"),
-    Column("high", "the upper end"),
+    *ends("", "its 95 % interval over resamples"),
 )
 """report/importance.csv, of a search and of a grid over several keys."""
 
@@ -86,8 +85,7 @@ TABLE_FIRST = (
 
 TABLE_NUMBER = (
     Column("NAME_mean", "the mean of a number of result.json; NAME_gmean of the geometric mean"),
-    Column("NAME_low", "the lower end of its 95 % t-interval over seeds, or folds"),
-    Column("NAME_high", "the upper end"),
+    *ends("NAME_", "its 95 % t-interval over seeds, or folds"),
     Column("NAME_n", "how many runs have a finite value"),
 )
 """It goes on with these of each number; of a cross-validation `folds`, their number, is the last column."""
@@ -106,8 +104,7 @@ COMPARE = (
     Column("metric", "the number of result.json that is compared"),
     Column("pairs", "how many pairs of runs have a finite value on both sides"),
     Column("mean_difference", "the mean of side - first over these pairs"),
-    Column("low", "the lower end of its 95 % t-interval"),
-    Column("high", "the upper end"),
+    *ends("", "its 95 % t-interval"),
     Column("sd_difference", "the standard deviation of the differences"),
     Column("median_difference", "their median"),
     Column("t_p", "of the paired t-test, two-sided"),
@@ -144,11 +141,9 @@ COMPARE_RANKS = (
     Column("blocks", "over how many blocks sides are ranked"),
     Column("block", "what a block is: a run or, of several data sets, a data set by its median"),
     Column("mean_rank", "the mean rank over blocks, 1 the best, ties shared"),
-    Column("mean_rank_low", "the lower end of its 95 % bootstrap interval"),
-    Column("mean_rank_high", "the upper end"),
+    *ends("mean_rank_", "its 95 % bootstrap interval"),
     Column("p_better", "the probability that a run of it is better than one of the reference"),
-    Column("p_better_low", "the lower end of its 95 % bootstrap interval"),
-    Column("p_better_high", "the upper end"),
+    *ends("p_better_", "its 95 % bootstrap interval"),
     Column("critical_difference", "how far mean ranks must lie apart at 5 % (Nemenyi)"),
     Column("friedman_p", "of Friedman's test that all rank alike"),
     Column("followed", "the column of metrics.csv that goes to the target"),

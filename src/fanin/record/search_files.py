@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fanin.record import search_columns
 from fanin.record.atomic_files import read_json, write_json
 from fanin.record.columns import names
 from fanin.record.csv_file import read_table, write_table
 
+Key = TypeVar("Key", bound=Hashable)
 FOLDER, SETTINGS, STUDY, RUNGS = "search", "search.json", "study.log", "rungs.csv"
 
 
@@ -71,13 +72,19 @@ def write_search(grid: Path, content: dict[str, Any]) -> None:
     write_json(grid / FOLDER / SETTINGS, content)
 
 
+def grouped(rows: Iterable[RungRow], key: Callable[[RungRow], Key]) -> dict[Key, list[RungRow]]:
+    """The rows that have the same key, in their order."""
+    found: dict[Key, list[RungRow]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
 def of_runs(grid: Path) -> dict[str, dict[str, object]]:
     """The columns of summary.csv that a search has, by run; of a run of several trials those of the first."""
     if not (grid / FOLDER / RUNGS).is_file():
         return {}
-    by_trial: dict[int, list[RungRow]] = {}
-    for row in read_rungs(grid):
-        by_trial.setdefault(row.trial, []).append(row)
+    by_trial = grouped(read_rungs(grid), lambda row: row.trial)
     found: dict[str, dict[str, object]] = {}
     for trial in sorted(by_trial):
         reasons = dict.fromkeys(row.reason for row in by_trial[trial] if row.reason)

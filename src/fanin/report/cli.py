@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -109,20 +110,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         from rich.console import Console
 
         from fanin.report.write.formats import ENDINGS, formats_of
-        from fanin.report.write.terminal import line, near, print_study
+        from fanin.report.write.terminal import print_files, print_study
 
         console, folders, formats = Console(highlight=False), folders or [Path("outputs")], formats_of(arguments.format)
-        if arguments.watch:
-            words = [word for word in (sys.argv[1:] if argv is None else argv) if word not in ("--watch", "--open")]
-            return _watch(folders, arguments, keys, formats, console, words)
         if arguments.compare is None:
             from fanin.report.make import write_report
 
-            style, pages = arguments.style, arguments.run_pages
-            report = write_report(
-                folders, arguments.out, keys, formats=formats, style=style, run_pages=pages, by=_asked(arguments),
-                where=arguments.where, processes=cores(),
+            write = partial(
+                write_report, folders, arguments.out, keys, formats=formats, style=arguments.style,
+                by=_asked(arguments), where=arguments.where,
             )  # fmt: skip
+            if arguments.watch:
+                words = [word for word in (sys.argv[1:] if argv is None else argv) if word not in ("--watch", "--open")]
+                return _watch(folders, write, words, console, opened=arguments.open)
+            report = write(run_pages=arguments.run_pages, processes=cores())
             print_study(report, console)
             out, stem = report.out, "table"
             if arguments.open:
@@ -141,8 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             print_compared(compared, console)
             out, stem = compared.out, "compare"
-        for name in formats:
-            line(console, f"{name:<12}{near(out / f'{stem}.{ENDINGS[name]}')}")
+        print_files(console, {name: out / f"{stem}.{ENDINGS[name]}" for name in formats})
     except (UserError, OSError) as error:
         message = file_line(error) if isinstance(error, OSError) else str(error)
         print(f"fanin-report: {' '.join(message.split())}", file=sys.stderr)
@@ -192,12 +192,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
 
 
 def _watch(
-    folders: Sequence[Path],
-    arguments: argparse.Namespace,
-    keys: Sequence[str],
-    formats: Sequence[str],
-    console: Console,
-    words: Sequence[str],
+    folders: Sequence[Path], write: Callable[..., Report], words: Sequence[str], console: Console, *, opened: bool
 ) -> int:
     """Keep the report current until Ctrl-C; returns the exit code."""
     from fanin.report.watch import watch
@@ -206,16 +201,13 @@ def _watch(
     def first(report: Report) -> None:
         print_study(report, console)
         line(console, "watching: the page follows as runs change; Ctrl-C stops")
-        if arguments.open:
+        if opened:
             _open(report.index)
 
     if missing := [folder for folder in folders if folder.exists() and not folder.is_dir()]:
         raise UserError(f"{missing[0]}: not a folder")
     try:
-        watch(
-            folders, arguments.out, keys, formats, arguments.style, by=_asked(arguments), where=arguments.where,
-            words=words, first=first, tell=lambda text: line(console, text),
-        )  # fmt: skip
+        watch(folders, write, words=words, first=first, tell=lambda text: line(console, text))
     except KeyboardInterrupt:
         line(console, "stopped watching; the report stays as it is")
     return 0

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from fanin.report.background_figures import Drawing
-from fanin.report.figures.roles import Asked
-from fanin.report.make import PATIENCE, write_report
+from fanin.report.make import PATIENCE
 from fanin.report.read.folders import find_runs
 from fanin.report.read.kept import KeepingReader
 from fanin.report.read.reuse import stamp
@@ -26,13 +25,8 @@ FIGURES = 10.0
 
 def watch(
     folders: Sequence[Path],
-    out: Path | None,
-    group_by: Sequence[str],
-    formats: Sequence[str],
-    style: str,
+    write: Callable[..., Report],
     *,
-    by: Asked | None = None,
-    where: Sequence[str] = (),
     words: Sequence[str] = (),
     first: Callable[[Report], object],
     tell: Callable[[str], object],
@@ -43,7 +37,8 @@ def watch(
     a process of their own, as soon as nothing changes any more, and now and then before.
 
     Args:
-        folders, out, group_by, formats, style, by, where: see `write_report`; the folders may be empty as yet.
+        folders: that hold the runs; they may be empty as yet.
+        write: `write_report` of these folders, with what else was asked for.
         words: what was typed, for the process that draws.
         first: told of the first report.
         tell: told in a line of each further one.
@@ -59,10 +54,7 @@ def watch(
     drawing: Drawing | None = None
     report: Report | None = None
     drawn, took, stale, told = 0.0, 0.0, False, False  # when figures were drawn, how long, whether runs changed since
-    write = partial(
-        write_report, folders, out, group_by, formats=formats, redraw=False, style=style, reader=KeepingReader(), by=by,
-        where=where,
-    )  # fmt: skip
+    write = partial(write, redraw=False, reader=KeepingReader())
     try:
         while not stops:
             looked = time.monotonic()

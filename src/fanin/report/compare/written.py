@@ -15,14 +15,13 @@ from fanin.record.columns import names
 from fanin.record.csv_file import write_table
 from fanin.record.report_columns import COMPARE, COMPARE_RANKS
 from fanin.report.compare.comparison import Comparison, hold
-from fanin.report.compare.pairs_figure import pairs_figure
+from fanin.report.compare.comparison_figures import pairs_figure, ranking_figure
 from fanin.report.compare.ranking import Ranking
-from fanin.report.compare.ranking_figure import ranking_figure
 from fanin.report.figures.saving import save
 from fanin.report.figures.style import Sheet, look
 from fanin.report.write.formats import Grid, formats_there, write_formats
 from fanin.report.write.templates import write_template
-from fanin.report.write.terminal import line, near
+from fanin.report.write.terminal import print_files
 
 MOST_LETTERS = 30
 
@@ -101,9 +100,10 @@ def print_compared(result: Compared, console: Console) -> None:
             console.print(Text(note, style="yellow"))
         _print_table(*result.ranking.table(), console)
         console.print(Text(result.ranking.words))
-    figures = [("figure", path) for path in result.figures if path.suffix == ".png"]
-    for name, path in (("table", result.tables[0]), ("text", result.tables[1]), *figures):
-        line(console, f"{name:<12}{near(path)}")
+    print_files(console, {"table": result.tables[0], "text": result.tables[1]})
+    for path in result.figures:
+        if path.suffix == ".png":
+            print_files(console, {"figure": path})
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:

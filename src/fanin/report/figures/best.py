@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from fanin.report.answers.answer import Answer
 from fanin.report.figures.encoding import GREY, OKABE_ITO, entry, plain
+from fanin.report.figures.lines import name_rows
 from fanin.report.figures.paper import for_paper
 from fanin.report.figures.style import Panel, Sheet
 from fanin.report.rank_statistics import ALPHA
@@ -86,10 +87,7 @@ def _interval(axes: Axes, row: int, answer: Answer, ends: Any) -> None:
 
 
 def _rows(axes: Axes, answer: Answer) -> None:
-    labels = [plain(score.label, 44) for score in answer.contest.scores[:MOST_ROWS]]
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
+    name_rows(axes, [plain(score.label, 44) for score in answer.contest.scores[:MOST_ROWS]], 0.4)
 
 
 def _look(p: float, *, first: bool) -> dict[str, Any]:

@@ -149,31 +149,26 @@ def _draw_init(axes: Axes, sheet: Sheet, profiles: Profiles, quantity: str) -> l
 
 def style_handles(sheet: Sheet, profiles: Profiles) -> list[Artist]:
     """Legend entries for the line styles that occur; that there is no theory is said where there is none."""
-    handles: list[Artist] = []
-    count = sheet.crowd
-    most, drawn = max(len(one.members) for one in sheet.configurations), lines.cloud_size(count)
+    norm, found, known = ("init", "weight", "activation_norm"), sources(profiles), has_theory(profiles)
+    most, drawn = max(len(one.members) for one in sheet.configurations), lines.cloud_size(sheet.crowd)
     over = "fold" if any(one.folds for one in sheet.configurations) else "seed"
-    if most > 1 and drawn > 1:
-        label = f"one {over}" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
-        handles += [entry(label, lw=0.7, alpha=0.7)]
-    if most > 1:
-        handles += [entry(f"mean over {over}s", lw=1.8)]
-    found = sources(profiles)
-    if not has_theory(profiles):
-        measured = profiles.lengths("init", "weight", "activation_norm").any()
-        return [*handles, *([entry("(no theory for this recipe)", ls="")] if measured else [])]
-    if count <= MOST_THEORY and not sheet.encoding.dashed:
-        drawn_only = found and all(word.startswith("redraw") for word in found)
-        label = "median of fresh draws" if drawn_only else "theory"
-        handles += [entry(label, lw=1.1, ls=DASHES)]
-    if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "band_low")).any():
-        label = f"16 to 84 %: {', '.join(found)}" if found else "±1 sd of one seed"
-        handles += [Patch(color=GREY, alpha=0.2, lw=0, label=label)]
-    if count <= MOST_BANDS and np.isfinite(profiles.matrix("init", "weight", "activation_norm", "redraw_low")).any():
-        handles += [entry("16 and 84 % of redraws", lw=1.1, ls=DOTTED)]
-    if count <= MOST_BANDS and profiles.matrix("init", "weight", "activation_norm_mean_square", "theory").size:
-        handles += [entry("theory, mean square", lw=1.1, ls=":")]
-    return handles
+    single = f"one {over}" + (f" ({drawn} of {most} drawn)" if most > drawn else "")
+    median = "median of fresh draws" if found and all(word.startswith("redraw") for word in found) else "theory"
+    band = f"16 to 84 %: {', '.join(found)}" if found else "±1 sd of one seed"
+    lined = known and sheet.crowd <= MOST_THEORY and not sheet.encoding.dashed
+    banded = known and sheet.crowd <= MOST_BANDS
+    law, redraws = (np.isfinite(profiles.matrix(*norm, name)).any() for name in ("band_low", "redraw_low"))
+    mean_square = profiles.matrix("init", "weight", "activation_norm_mean_square", "theory").size > 0
+    said: list[tuple[Any, Artist]] = [
+        (most > 1 and drawn > 1, entry(single, lw=0.7, alpha=0.7)),
+        (most > 1, entry(f"mean over {over}s", lw=1.8)),
+        (not known and profiles.lengths(*norm).any(), entry("(no theory for this recipe)", ls="")),
+        (lined, entry(median, lw=1.1, ls=DASHES)),
+        (banded and law, Patch(color=GREY, alpha=0.2, lw=0, label=band)),
+        (banded and redraws, entry("16 and 84 % of redraws", lw=1.1, ls=DOTTED)),
+        (banded and mean_square, entry("theory, mean square", lw=1.1, ls=":")),
+    ]
+    return [handle for there, handle in said if there]
 
 
 def movement_figure(sheet: Sheet, runs: Sequence[Run], profiles: Profiles) -> Figure | None:
@@ -213,20 +208,22 @@ def before_and_after_row(
         trained: of all runs, those that are drawn.
     """
     moved, parts = quantity == "weight_movement", _parts(sheet, row)
-    log = quantity.endswith("_norm") or decades_differ(
-        [mean for part in parts for mean in _means_after(part, trained, profiles, quantity)]
-    )
     of = {name: (name, "weight", quantity) for name in (("final",) if moved else ("init", "final"))}
     read = {name: (profiles.matrix(*key), profiles.lengths(*key)) for name, key in of.items()}
+    ended = [those for one in sheet.configurations if (those := [i for i in one.members if trained[i]])]
+    after, lengths = read["final"]
+    log = quantity.endswith("_norm") or decades_differ(
+        [lines.mean_while_all(after[those], lengths[those], log=False) for those in ended]
+    )
     drawn: list[list[Curve]] = []
     for axes, part in zip(row, parts, strict=True):
         axes.set_yscale("log" if log else "linear")
         curves: list[Curve] = []
         for one, colour, look in zip(part.configurations, part.colours, part.encoding.styles, strict=True):
-            chosen, after = [i for i in one.members if trained[i]], look if moved or sheet.encoding.dashed else AFTER
+            chosen, late = [i for i in one.members if trained[i]], look if moved or sheet.encoding.dashed else AFTER
             means = []
             for snapshot, (values, lengths) in read.items():
-                own = BEFORE if snapshot == "init" else {**look, "lw": 1.5 if moved else AFTER["lw"], "ls": after["ls"]}
+                own = BEFORE if snapshot == "init" else {**look, "lw": 1.5 if moved else AFTER["lw"], "ls": late["ls"]}
                 means.append(draw_profile(axes, values[chosen], lengths[chosen], colour, seeds=1, log=log, **own))
             layers = np.concatenate([np.arange(1.0, len(mean) + 1) for mean in means])
             curves.append((layers, np.concatenate(means), colour))
@@ -240,11 +237,3 @@ def before_and_after_row(
         tell_beyond(axes, cut_off(axes, top, curves), len(curves), alone=len(row) == 1)
         if moved and top <= 9.99:  # of more than 999 % the ratio itself is easier to read
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-
-
-def _means_after(sheet: Sheet, trained: np.ndarray, profiles: Profiles, quantity: str) -> list[np.ndarray]:
-    """Each configuration's mean after training."""
-    of = ("final", "weight", quantity)
-    values, lengths = profiles.matrix(*of), profiles.lengths(*of)
-    chosen = [[i for i in one.members if trained[i]] for one in sheet.configurations]
-    return [lines.mean_while_all(values[own], lengths[own], log=False) for own in chosen if own]

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_hex, to_rgb
 from matplotlib.lines import Line2D
@@ -218,6 +219,12 @@ def _sequential(axis: Axis) -> Encoding:
 def entry(label: str, color: str = GREY, **style: Any) -> Artist:
     """A legend entry; a long label takes several lines and is never cut, for what differs may stand at its end."""
     return Line2D([], [], color=color, label=plain(fill(label, 44), len(label) + 9), **{"lw": 2.4} | style)
+
+
+def note(axes: Axes, text: str, at: tuple[float, float], away: tuple[float, float], **style: Any) -> None:
+    """Words near a place of a panel, in shares of its width and height, so many points away from it."""
+    usual: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 8}
+    axes.annotate(text, at, away, **usual | style)
 
 
 def plain(text: str, limit: int = 160) -> str:

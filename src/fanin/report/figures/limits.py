@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from fanin.report.figures.encoding import GREY
+from fanin.report.figures.encoding import GREY, note
 from fanin.report.figures.lines import BELOW, MARK
 from fanin.report.figures.ticks import brief
 from fanin.report.statistics import Floats
@@ -97,10 +97,8 @@ def tell_beyond(axes: Axes, beyond: tuple[int, int], count: int, *, alone: bool 
 
 def say_above(axes: Axes, text: str, *, right: bool) -> None:
     """Words in the line above a panel."""
-    axes.annotate(
-        text, (float(right), 1), (-2 * right, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8,
-        ha="right" if right else "left", va="bottom", color=GREY,
-    )  # fmt: skip
+    where = "right" if right else "left"
+    note(axes, text, (float(right), 1), (-2 * right, 6), ha=where, va="bottom", color=GREY)
 
 
 def _fenced(values: Floats) -> float:

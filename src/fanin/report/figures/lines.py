@@ -113,6 +113,13 @@ def draw_profile(
     return mean
 
 
+def name_rows(axes: Axes, names: Sequence[str], below: float) -> None:
+    """Name the rows at 0, 1, ... from the top; the axis ends so far below the last one, and one row is one high."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - below, below - 1)
+    axes.grid(visible=False, axis="y")
+
+
 def mark_end(axes: Axes, x: float, y: float | None, colour: str, *, zero: bool = False) -> None:
     """Mark where a curve leaves the axis: a cross where it is not finite, a triangle where it is 0."""
     style: dict[str, Any] = {"marker": "v" if zero else "X", "color": colour, **MARK}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from fanin.record.columns import RESIDUALS, names
 from fanin.report.figures.encoding import GREY, OKABE_ITO, plain
 from fanin.report.figures.style import Sheet, panel
 from fanin.report.read.folders import Run
+from fanin.report.read.series import read_rows
 from fanin.report.statistics import Floats, mean_interval
 
 MOST_ROWS = 3
@@ -59,16 +59,11 @@ def residuals_figure(sheet: Sheet, runs: Sequence[Run]) -> Figure | None:
 
 def _of(runs: Sequence[Run]) -> Estimates | None:
     """What the finished ones among some runs have kept, together."""
-    tables, shares = [], []
-    for run in runs:
-        table = residuals_of(run)
-        if table is not None:
-            tables.append(table)
-            shares.append(run.numbers.get("r2", np.nan))
-    if not tables:
+    found = [(table, run.numbers.get("r2", np.nan)) for run in runs if (table := residuals_of(run)) is not None]
+    if not found:
         return None
-    both = np.concatenate(tables)
-    return Estimates(both[:, 0], both[:, 1], len(tables), mean_interval(shares).mean)
+    both = np.concatenate([table for table, _ in found])
+    return Estimates(both[:, 0], both[:, 1], len(found), mean_interval(share for _, share in found).mean)
 
 
 def residuals_of(run: Run) -> Floats | None:
@@ -76,11 +71,5 @@ def residuals_of(run: Run) -> Floats | None:
     path = run.folder / "residuals.csv"
     if run.state != "done" or not path.is_file():
         return None
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [[float(row[name]) for name in names(RESIDUALS)] for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        run.notes.append(f"residuals.csv cannot be read: {error}")
-        return None
-    found = np.array(rows, dtype=float)
-    return found if len(rows) and np.isfinite(found).all() else None
+    found = np.array(read_rows(path, run.notes, lambda row: [float(row[name]) for name in names(RESIDUALS)]))
+    return found if len(found) and np.isfinite(found).all() else None

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from fanin.report.figures import lines
-from fanin.report.figures.encoding import GREY, plain
+from fanin.report.figures.encoding import GREY, note, plain
 from fanin.report.figures.limits import cut_off, say_above, tell_beyond
 from fanin.report.figures.lines import draw_steps, mark_diverged, mark_handles
 from fanin.report.figures.style import Sheet, label_row, log_axis
@@ -173,10 +173,7 @@ def _end(axes: Axes, drawn: Sequence[_Drawn], top: float, bottom: float, *, is_l
     if is_loss:
         tell_beyond(axes, beyond, len(drawn), alone=alone)
     for line, (text, colour) in enumerate(said):
-        axes.annotate(
-            text, (1, 1), (-2, -7 - 11 * line), xycoords="axes fraction", textcoords="offset points", fontsize=8,
-            ha="right", va="top", color=colour, zorder=6,
-        )  # fmt: skip
+        note(axes, text, (1, 1), (-2, -7 - 11 * line), ha="right", va="top", color=colour, zorder=6)
 
 
 def draw_bands(axes: Axes, drawn: Sequence[_Drawn]) -> None:
@@ -205,10 +202,8 @@ def draw_chance(axes: Axes, chance: float, *, named: bool = True) -> None:
         return
     classes = round(math.exp(min(chance, 20.0)))
     level = f"ln {classes}" if math.isclose(math.log(classes), chance) else brief(chance)
-    axes.annotate(
-        f"chance,\n{level}", (1, chance), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-        color=GREY, fontsize=8, va="center",
-    )  # fmt: skip
+    beside = ("axes fraction", "data")
+    note(axes, f"chance,\n{level}", (1, chance), (4, 0), xycoords=beside, color=GREY, va="center")
 
 
 def diverged_at(runs: Sequence[Run], members: Sequence[int]) -> list[int]:

@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fanin.report.figures import paper
-from fanin.report.figures.encoding import GREY, OKABE_ITO, Encoding, encode, plain
+from fanin.report.figures.encoding import GREY, OKABE_ITO, Encoding, encode, note, plain
 from fanin.report.figures.roles import Asked
 from fanin.report.figures.ticks import log_axis, tidy
 from fanin.report.read.configurations import Configuration
@@ -84,28 +84,23 @@ class Sheet:
         part.encoding, part.title = self.encoding.of(places), self.encoding.titles[facet]
         return part
 
-    def grid(self, quantities: int) -> tuple[Figure, list[list[Axes]]]:
-        """An empty figure with a row of panels for each quantity, a column for each facet; a row shares its axes."""
-        parts = self.facets
-        columns, width = len(parts), max(FACET[0], 7.0 / len(parts))
-        figure, axes = self.figure(quantities, columns, 1.2 + width * columns, 0.9 + FACET[1] * quantities, share=True)
-        rows = [axes[i * columns : (i + 1) * columns] for i in range(quantities)]
-        for place, part in zip(rows[0], parts, strict=True):
-            title = plain(fill(part.title, int(13 * width), max_lines=2, placeholder=" …"))
-            place.annotate(
-                title, (0, 1), (0, 19), xycoords="axes fraction", textcoords="offset points", fontsize=9.5,
-                fontweight="bold", ha="left", va="bottom",
-            )  # fmt: skip
-        return figure, rows
-
     def rows(
         self, quantities: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
     ) -> tuple[Figure, list[list[Axes]]]:
-        """An empty figure with a row of panels for each quantity: the facets, else a single one as of `cells`."""
-        if len(self.facets) > 1:
-            return self.grid(quantities)
-        figure, axes = self.cells(quantities, columns, width, height, ratios)
-        return figure, [[place] for place in axes]
+        """An empty figure with a row of panels for each quantity: one for each facet, which share its axes.
+
+        Without facets each has a single panel, as `cells` places them.
+        """
+        parts = self.facets
+        if len(parts) == 1:
+            figure, axes = self.cells(quantities, columns, width, height, ratios)
+            return figure, [[place] for place in axes]
+        columns, width = len(parts), max(FACET[0], 7.0 / len(parts))
+        figure, axes = self.figure(quantities, columns, 1.2 + width * columns, 0.9 + FACET[1] * quantities, share=True)
+        for place, part in zip(axes, parts, strict=False):
+            title = plain(fill(part.title, int(13 * width), max_lines=2, placeholder=" …"))
+            note(place, title, (0, 1), (0, 19), fontsize=9.5, fontweight="bold", ha="left", va="bottom")
+        return figure, [axes[i * columns : (i + 1) * columns] for i in range(quantities)]
 
     def cells(
         self, count: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
@@ -240,10 +235,7 @@ def darker(colour: str) -> tuple[float, float, float]:
 
 def panel(axes: Axes, letter: str, title: str, xlabel: str, ylabel: str = "") -> None:
     """Title and labels of a panel; an axis that counts layers or steps has whole numbers."""
-    axes.annotate(
-        f"{letter}  {title}", (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points",
-        fontsize=9.5, ha="left", va="bottom",
-    )  # fmt: skip
+    note(axes, f"{letter}  {title}", (0, 1), (0, 6), fontsize=9.5, ha="left", va="bottom")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     tidy(axes, counts=xlabel.startswith(WHOLE))

@@ -74,8 +74,7 @@ def command_of(run: Run) -> str | None:
     typed = read_yaml(run.folder / ".hydra" / "overrides.yaml")
     if not isinstance(typed, list) or (not typed and not run.config.choices):
         return None
-    runtime = _mapping(_mapping(_mapping(read_yaml(run.folder / ".hydra" / "hydra.yaml")).get("hydra")).get("runtime"))
-    sources = [_mapping(one) for one in runtime.get("config_sources", ()) if isinstance(one, dict)]
+    sources = [_mapping(one) for one in run.config.runtime.get("config_sources", ()) if isinstance(one, dict)]
     own = [str(one["path"]) for one in sources if one.get("provider") == "command-line" and one.get("path")]
     flags = [word for path in own for word in ("--config-dir", path)]
     return shlex.join(["fanin", *flags, *map(str, typed)])
@@ -83,8 +82,7 @@ def command_of(run: Run) -> str | None:
 
 def typed_in(run: Run) -> Path | None:
     """The folder in which the run's command was typed, where it is recorded."""
-    runtime = _mapping(_mapping(_mapping(read_yaml(run.folder / ".hydra" / "hydra.yaml")).get("hydra")).get("runtime"))
-    folder = runtime.get("cwd")
+    folder = run.config.runtime.get("cwd")
     return Path(folder) if isinstance(folder, str) and folder else None
 
 

@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fanin.record.search_files import RungRow
+from fanin.record.search_files import RungRow, grouped
 from fanin.report.figures.style import GREY, OKABE_ITO, Panel, Sheet, plain
 from fanin.report.figures.ticks import log_where_wide
 from fanin.report.search.importance import Floats, Importance
@@ -93,11 +94,9 @@ def map_panel(place: Axes, found: Searched, pair: Sequence[int], metric: str) ->
         bins = len(found.axes[index].labels)
         sizes.append(min(bins, CELLS) if found.axes[index].ordered else bins)
         at.append(found.places[:, index] * sizes[-1] // bins)
-    sums, counts = np.zeros(sizes[::-1]), np.zeros(sizes[::-1])
     kept = np.isfinite(values)
-    np.add.at(sums, (at[1][kept], at[0][kept]), values[kept])
-    np.add.at(counts, (at[1][kept], at[0][kept]), 1)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    cells = pd.Series(values[kept]).groupby([at[1][kept], at[0][kept]]).mean().unstack()
+    means = cells.reindex(index=range(sizes[1]), columns=range(sizes[0])).to_numpy(float)
     shown = place.pcolormesh(np.arange(sizes[0] + 1), np.arange(sizes[1] + 1), means, cmap="viridis")
     place.grid(visible=False)
     place.figure.colorbar(shown, ax=place, label=plain(metric), pad=0.02)
@@ -183,17 +182,14 @@ def rungs_figure(sheet: Sheet, rows: Sequence[RungRow], metric: str) -> Figure |
 
 def rungs_panel(place: Axes, rows: Sequence[RungRow]) -> None:
     """Of one bracket: a line for each configuration, its mean over seeds at the end of every rung."""
-    courses: dict[int, dict[int, list[float]]] = {}
-    for row in rows:
-        courses.setdefault(row.trial, {}).setdefault(row.steps, []).append(row.values[0])
-    dropped = {row.trial for row in rows if row.reason}
-    for trial, course in courses.items():
-        steps = sorted(course)
-        means = np.array([np.mean(course[step]) for step in steps])
+    for own in grouped(rows, lambda row: row.trial).values():
+        course = grouped(own, lambda row: row.steps)
+        steps, dropped = sorted(course), any(row.reason for row in own)
+        means = np.array([np.mean([row.values[0] for row in course[step]]) for step in steps])
         means = np.where(np.isfinite(means), means, np.nan)
-        colour = "#a8a8a8" if trial in dropped else OKABE_ITO[1]
-        place.plot(steps, means, "o-", ms=2.5, lw=0.9, color=colour, zorder=2 if trial in dropped else 3)
-        if trial in dropped:
+        colour = "#a8a8a8" if dropped else OKABE_ITO[1]
+        place.plot(steps, means, "o-", ms=2.5, lw=0.9, color=colour, zorder=2 if dropped else 3)
+        if dropped:
             place.plot(steps[-1], means[-1], "x", ms=4, color="#777777")
     place.set_xscale("log")
     at = sorted({row.steps for row in rows})

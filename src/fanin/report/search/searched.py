@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanin.record.overrides import display
-from fanin.record.search_files import RungRow, read_rungs, read_search
+from fanin.record.search_files import RungRow, grouped, read_rungs, read_search
 from fanin.report.read.folders import Run
 from fanin.report.search.pareto import front
 
@@ -91,17 +91,12 @@ def searched(grid: Path, runs: Sequence[Run]) -> tuple[Mapping[str, Any], list[R
     said, rows = read_search(grid), read_rungs(grid)
     if said is None or not rows or not said.get("axes"):
         return None
-    by_steps: dict[int, set[int]] = {}
-    for row in rows:
-        by_steps.setdefault(row.steps, set()).add(row.trial)
+    by_steps = {steps: len({row.trial for row in own}) for steps, own in grouped(rows, lambda row: row.steps).items()}
     shared = said.get("budget") != "none"  # else one that diverged or stopped early has fewer steps, and counts
-    steps = max(by_steps, key=lambda one: (len(by_steps[one]), one)) if shared else max(by_steps)
-    rows_there = [row for row in rows if row.steps == steps or not shared]
+    steps = max(by_steps, key=lambda one: (by_steps[one], one)) if shared else max(by_steps)
     by_name = {run.folder.name: run for run in runs}
-    of: dict[int, list[RungRow]] = {}
-    for row in rows_there:
-        if row.run in by_name:
-            of.setdefault(row.trial, []).append(row)
+    counting = [row for row in rows if (row.steps == steps or not shared) and row.run in by_name]
+    of = grouped(counting, lambda row: row.trial)
     trials = sorted(of)
     if not trials:
         return None

@@ -15,7 +15,7 @@ from fanin.record.columns import names
 from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
 from fanin.record.report_columns import IMPORTANCE, SEARCHED
-from fanin.record.search_files import RungRow, read_search
+from fanin.record.search_files import RungRow, grouped, read_search
 from fanin.report.compare.ranking import LARGER_IS_BETTER
 from fanin.report.figures.style import Sheet
 from fanin.report.read.axes import axes_of
@@ -119,9 +119,7 @@ class SearchTold:
 
     def rungs(self) -> Grid | None:
         """A row for each rung: how many configurations came to it, how many left there, and the best; None of one."""
-        by_rung: dict[tuple[int, int], list[RungRow]] = {}
-        for row in self.rows:
-            by_rung.setdefault((row.bracket, row.rung), []).append(row)
+        by_rung = grouped(self.rows, lambda row: (row.bracket, row.rung))
         if len(by_rung) < 2:
             return None
         brackets = len({bracket for bracket, _ in by_rung}) > 1
@@ -138,10 +136,8 @@ class SearchTold:
         """The trial of the best mean over seeds on a rung, and that mean."""
         if len(self.metrics) > 1:
             return []
-        values: dict[int, list[float]] = {}
-        for row in rows:
-            values.setdefault(row.trial, []).append(row.values[0])
-        means = {trial: float(np.mean(own)) for trial, own in values.items()}
+        by_trial = grouped(rows, lambda row: row.trial)
+        means = {trial: float(np.mean([row.values[0] for row in own])) for trial, own in by_trial.items()}
         best = min(means, key=lambda trial: (self.signs[0] * means[trial], trial))
         return [str(best), f"{means[best]:.4g}"] if np.isfinite(means[best]) else ["", ""]
 
@@ -259,10 +255,6 @@ def _of_grid(
 def _with_shares(
     metrics: list[str], signs: np.ndarray[Any, np.dtype[np.float64]], rows: list[RungRow], found: Searched
 ) -> SearchTold:
-    shares: list[Importance] = []
-    good: list[Importance] = []
-    if len(metrics) == 1:
-        costs = found.values[:, 0] * signs[0]
-        shares = importances(found.axes, found.places, costs)
-        good = importances(found.axes, found.places, costs, good=True)
-    return SearchTold(metrics, signs, rows, found, shares, good)
+    known, costs = len(metrics) == 1, found.values[:, 0] * signs[0]
+    both = (importances(found.axes, found.places, costs, good=good) if known else [] for good in (False, True))
+    return SearchTold(metrics, signs, rows, found, *both)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -69,14 +69,8 @@ def print_study(report: Report, console: Console) -> None:
     if (more := len(report.notes) - MOST_NOTES) > 0:
         console.print(Text(f"and {counted(more, 'more note')} in {near(report.index)}"))
     figure = next((path for path in report.figures if path.name == "study.png" or path.stem in report.captions), None)
-    for name, path in (
-        ("figure", figure),
-        ("page", report.index),
-        ("run", report.run_page),
-        ("runs", report.summary_path),
-    ):
-        if path is not None:
-            line(console, f"{name:<12}{near(path)}")
+    files = {"figure": figure, "page": report.index, "run": report.run_page, "runs": report.summary_path}
+    print_files(console, {name: path for name, path in files.items() if path is not None})
     line(console, f"tensorboard --logdir {shlex.quote(near(report.grid))}")
     if report.study["activation_last_gmean"].notna().any():
         line(console, f"{'profiles':<12}http://localhost:6006/?{PROFILES}#timeseries")
@@ -133,6 +127,12 @@ def _table(made: Table, width: int) -> tuple[RichTable, list[str], list[str]]:
 def line(console: Console, text: str) -> None:
     """A line that can be copied: never wrapped, whatever the width."""
     console.print(Text(text), soft_wrap=True)
+
+
+def print_files(console: Console, files: Mapping[str, Path]) -> None:
+    """A line for each file, its name in front."""
+    for name, path in files.items():
+        line(console, f"{name:<12}{near(path)}")
 
 
 def near(path: Path) -> str:
