@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -79,7 +80,9 @@ def test_only_what_has_changed_is_read_again(
     monkeypatch.setattr(watching, "Drawing", Drawn)
     reports, told = [], []
     with pytest.raises(KeyboardInterrupt):
-        watching.watch([tmp_path], None, [], [], "screen", words=["."], first=reports.append, tell=told.append)
+        watching.watch(
+            [tmp_path], partial(write_report, [tmp_path]), words=["."], first=reports.append, tell=told.append
+        )
     assert sorted(read[:3]) == sorted(run.name for run in five_runs[:3])
     assert read[3:] == [five_runs[3].name, "pause"]
     assert [line.split(" ", 1)[1] for line in told] == ["4 runs: 4 done"]

@@ -67,16 +67,14 @@ def time_to_target(strata: Sequence[Sequence[Sequence[Run]]], metric: str) -> Ti
             break
     else:
         return None
-    targets, steps, position = [], [], 0
+    targets, steps, rest = [], [], iter(series)
     for stratum in strata:
-        width, count = len(stratum[0]), len(stratum) * len(stratum[0])
-        own = series[position : position + count]
-        position += count
-        ends = [value[-1] for _, value in own[::width] if len(value) and math.isfinite(value[-1])]
+        own = [[next(rest) for _ in block] for block in stratum]
+        ends = [value[-1] for (_, value), *_ in own if len(value) and math.isfinite(value[-1])]
         if not ends:
             return None
         targets.append(float(np.median(ends)))
-        steps.append(np.array([reached(*one, targets[-1]) for one in own]).reshape(-1, width))
+        steps.append(np.array([[reached(*one, targets[-1]) for one in block] for block in own]))
     return TimeToTarget(column, targets, steps, ratios_of(blocks_of(steps)))
 
 

@@ -256,5 +256,7 @@ def _with_shares(
     metrics: list[str], signs: np.ndarray[Any, np.dtype[np.float64]], rows: list[RungRow], found: Searched
 ) -> SearchTold:
     known, costs = len(metrics) == 1, found.values[:, 0] * signs[0]
-    both = (importances(found.axes, found.places, costs, good=good) if known else [] for good in (False, True))
-    return SearchTold(metrics, signs, rows, found, *both)
+    shares, good = (
+        importances(found.axes, found.places, costs, good=of_best) if known else [] for of_best in (False, True)
+    )
+    return SearchTold(metrics, signs, rows, found, shares, good)
