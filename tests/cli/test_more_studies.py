@@ -44,7 +44,6 @@ def test_the_whole_training_part_is_told_where_asked_for(tmp_path: Path) -> None
         ("law_study", "seed=range(200,224)", 5), ("symmetry_study", "seed=100,101,102,103", 5),
         ("landscape_study", "seed=100,101", 3), ("edge_of_stability_study", "seed=100,101", 5),
         ("saddle_study", FRESH_SEEDS, 8), ("conditioning_study", FRESH_SEEDS, 7),
-        ("saddle_study", FRESH_SEEDS, 8),
         ("lottery_study", FRESH_SEEDS, 4),
     ],
 )  # fmt: skip
