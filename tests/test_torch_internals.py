@@ -52,6 +52,10 @@ def test_the_room_names_what_is_used() -> None:
     assert used == {f"foreach_{name}" for name in LISTS}
 
 
+def test_the_log_is_that_of_torchs_trees() -> None:
+    assert logging.getLogger(torch_internals.PYTREE_LOG) is sys.modules["torch.utils._pytree"].log
+
+
 @pytest.mark.parametrize("name", LISTS)
 def test_list_operations_do_what_the_operation_does_to_each(name: str) -> None:
     """Held against the public operation of the same name, in place where it is."""

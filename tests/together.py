@@ -14,7 +14,7 @@ from torch import Tensor
 from engine import batch
 from fanin.parts import activations
 from fanin.parts.initializers import VarianceScaling
-from fanin.parts.models import Attention, Cnn, Gru, LinearModel, Lstm, Mlp, ResidualMlp, Resnet, Rnn
+from fanin.parts.models import Attention, Cnn, Gru, LinearModel, Lstm, Mamba, Mlp, ResidualMlp, Resnet, Rnn
 from fanin.parts.normalization import NoNorm
 from fanin.parts.optimizers import SGD
 from fanin.parts.regularizers import L2, Dropout
@@ -36,6 +36,7 @@ SIZES: dict[type[Any], dict[str, Any]] = {
     Lstm: {**ROWS, "width": 6, "variational": True},
     Gru: {**ROWS, "width": 6},
     Attention: {**ROWS, "width": 8, "heads": 2, "hidden": 6, "layers": 1},
+    Mamba: {**ROWS, "width": 6, "states": 3, "layers": 1},
 }
 """Small networks of every kind, for examples of 12 entries or of 24."""
 

@@ -30,6 +30,9 @@ foreach_sqrt = torch._foreach_sqrt
 foreach_sqrt_ = torch._foreach_sqrt_
 foreach_sub = torch._foreach_sub
 
+PYTREE_LOG = "torch.utils._pytree"
+"""Where torch says that a type of a library was registered twice."""
+
 
 def dispatch_mode() -> type[Any]:
     """The base of what sees each operation of torch, without the second that its first use takes otherwise.

@@ -26,6 +26,7 @@ MODULES = {
     "fanin": "fanin.cli.main", "fanin-report": "fanin.report.cli", "fanin-theory": "fanin.cli.theory",
     "fanin-probe": "fanin.cli.probe", "fanin-landscape": "fanin.cli.landscape",
     "fanin-predict": "fanin.cli.predict", "fanin-ensemble": "fanin.cli.ensemble",
+    "fanin-prune": "fanin.cli.prune", "fanin-quantize": "fanin.cli.quantize", "fanin-export": "fanin.cli.export",
 }  # fmt: skip
 OWN = sections("docs/own_parts.md")
 SHOWN = [

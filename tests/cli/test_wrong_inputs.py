@@ -69,7 +69,7 @@ UNKNOWN_KEYS = {
     "hydra.swep.dir=x": "unknown key hydra.swep.dir: hydra knows",
     "+optimizer.lrr=1": "unknown key optimizer.lrr=1: fanin.parts.optimizers.SGD knows lr; did you mean lr?",
     "+model.extra=1": "unknown key model.extra=1: fanin.parts.models.Mlp knows bias, depth, width",
-    "+trainer.step=1": "unknown key trainer.step=1: fanin.train.settings.Trainer knows batch_size,",
+    "+trainer.step=1": "unknown key trainer.step=1: fanin.train.settings.Trainer knows accumulate,",
     "+sede=1": "unknown key sede=1: fanin knows activation,",
     "++new.key=2": "unknown key new={'key': 2}: fanin knows activation,",
     "lr=0.1": f"unknown key lr: {AT_THE_TOP}; did you mean optimizer.lr?",
@@ -128,7 +128,7 @@ NOT_TOGETHER = {
     "--config-dir=nowhere": "--config-dir=nowhere: must be a folder of option files",
     "--config-dir": "argument --config-dir/-cd: expected one argument; fanin --help lists",
     "seed=0 --sweep": "unrecognized arguments: --sweep; fanin --help lists what there is",
-    "seed=0 -m trainer.step=2": "unknown key trainer.step: trainer knows batch_size,",
+    "seed=0 -m trainer.step=2": "unknown key trainer.step: trainer knows accumulate,",
 }
 
 

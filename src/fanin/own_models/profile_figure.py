@@ -24,7 +24,7 @@ def profile_panel(table: pd.DataFrame, quantity: str, axes: Axes | None = None) 
     from fanin.report.figures.style import Sheet
     from fanin.report.read.configurations import group_runs
     from fanin.report.read.folders import read_runs
-    from fanin.report.read.series import Profiles
+    from fanin.report.read.series import PROFILES, Profiles, read_table
 
     known = list(dict.fromkeys(table.loc[table["axis"] == "weight", "quantity"]))
     if quantity not in known:
@@ -32,7 +32,7 @@ def profile_panel(table: pd.DataFrame, quantity: str, axes: Axes | None = None) 
     with tempfile.TemporaryDirectory() as place:  # the report reads files
         table.to_csv(Path(place, "profiles.csv"), index=False)
         runs = read_runs([Path(place)], Path(place))
-        profiles = Profiles(runs)
+        profiles = Profiles(runs, read_table(runs, "profiles.csv", PROFILES))  # now: the file is gone below
     if axes is None:
         import matplotlib.pyplot as plt
 

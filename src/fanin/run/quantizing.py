@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fanin.errors import UserError
 from fanin.record.atomic_files import write_atomically
+from fanin.torch_internals import PYTREE_LOG
 
 MODES = ("dynamic", "static")
 
@@ -134,7 +135,7 @@ def write_quantized(path: Path, made: Quantized) -> Path:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torchao's import makes torch say of itself."""
-    log = logging.getLogger("torch.utils._pytree")
+    log = logging.getLogger(PYTREE_LOG)
     level = log.level
     log.setLevel(logging.ERROR)
     try:
