@@ -16,7 +16,7 @@ from fanin.errors import UserError
 from fanin.report.figures.saving import save
 from fanin.report.figures.style import Sheet
 from fanin.report.read.configurations import Configuration, group_runs, setting
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, titled
 from fanin.report.read.series import Metrics, Profiles
 from fanin.report.studies import study_of
 from fanin.report.studies.base import Claim, Evidence, Study
@@ -116,17 +116,17 @@ def table_of(
     """The table of a report: of its only study, where that has columns of its own, these between seeds and outcome."""
     if study is not None and (own := study.attempt("its table", lambda: study.study.table(study.evidence), None)):
         own_rows = [list(row) for row in own[1]]
-        return Table(tuple(own[0]), own_rows, numeric_columns(own_rows, range(1, len(own[0]))))
+        return Table(titled(runs), own[0], own_rows, numeric_columns(own_rows, range(1, len(own[0]))))
     usual = [study_cells(row) for row in rows]
     if study is None or study.study.columns is None:
-        return Table(STUDY_HEADER, usual, frozenset(range(1, 7)))
+        return Table(titled(runs), STUDY_HEADER, usual, range(1, 7))
     header = ("configuration", "seeds", *(name for name, _ in study.study.columns), "outcome")
     cells = []
     for (label, seeds, *_), row, one in zip(usual, rows, configurations, strict=True):
         members = [runs[i] for i in one.members]
         texts = [study.attempt(f"the column {name}", lambda: text(members), "") for name, text in study.study.columns]  # noqa: B023
         cells.append([label, seeds, *texts, row["outcome"]])
-    return Table(header, cells, numeric_columns(cells, range(1, len(header) - 1)))
+    return Table(titled(runs), header, cells, numeric_columns(cells, range(1, len(header) - 1)))
 
 
 def numeric_columns(rows: Sequence[Sequence[str]], among: Iterable[int]) -> frozenset[int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -26,17 +26,17 @@ from fanin.report.figures.together import Job, drawing
 from fanin.report.pictures import pictures
 from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
-from fanin.report.read.in_use import forms_below, grid_of_forms
+from fanin.report.read.in_use import forms_below, table_of_forms
 from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import Drawn, drawn_before, fingerprint, forget, noted, remember
 from fanin.report.read.where import chosen, where_of
 from fanin.report.run_pages import write_run_page
 from fanin.report.search.told import SearchTold, search_told
-from fanin.report.seed_events import write_best, write_seeds
-from fanin.report.theory_events import write_tensorboard
-from fanin.report.write.formats import Grid, formats_there, write_formats
+from fanin.report.tensorboard_events import write_best, write_seeds, write_tensorboard
+from fanin.report.write.formats import formats_there, replace_table, write_formats
 from fanin.report.write.page import Report, write_page
-from fanin.report.write.tables import metric_cells, study_rows, write_table_markdown
+from fanin.report.write.tables import INITIALIZATION, interval_words, metric_table, study_rows
+from fanin.report.write.templates import write_template
 
 PATIENCE = 600.0
 """Seconds to wait for another report in the same place."""
@@ -82,139 +82,108 @@ def write_report(
         UserError: no runs, a path that is no folder, an unknown key to group by, or of `by` or `where`.
         OSError: a folder that cannot be written.
     """
-    place = grid_of(folders)[0] / "report" if out is None else out.resolve()
-    how = _How(
-        redraw and not numbers_only,
-        out,
-        style,
-        reader or Reader(),
-        numbers_only,
-        run_pages,
-        by or Asked(),
-        where,
-        processes,
-    )
+    explicit = out is not None
+    out = grid_of(folders)[0] / "report" if out is None else out.resolve()
+    reader, by, redraw = reader or Reader(), by or Asked(), redraw and not numbers_only
+    with _alone_in(out):
+        grid, found = grid_of(folders)
+        runs = chosen(reader.runs(found, grid), where_of(where))
+        whole = len(runs) == len(found) and [folder.resolve() for folder in folders] == [grid]
+        found, notes_before = [run.folder for run in runs], noted(runs)
+        configurations = group_runs(runs, group_by)
+        runs = [runs[position] for one in configurations for position in one.members]  # in the order of the table
+        places = iter(range(len(runs)))
+        for one in configurations:
+            one.members = [next(places) for _ in one.members]
+
+        profiles, metrics = reader.profiles(runs), reader.metrics(runs)
+        values, follows = values_of(runs, configurations, by.metric), by if by.axes or style != "paper" else None
+        if follows and style == "paper":  # a column is too narrow for panels side by side
+            follows = replace(by, facet="none")
+        sheet = Sheet(titled(runs), setting(runs, configurations), configurations, values, follows)
+        if by.x != "step" and not metrics.has(by.x):
+            raise UserError(
+                f"--x {by.x}: no run here has it in its metrics.csv; force=true runs them again, and then it is"
+            )
+        studies, notes = judge(runs, profiles, metrics)
+        claims = [(one.experiment, claim) for one in studies for claim in one.claims]
+        search = search_told(grid, runs, configurations, by.metric)
+        sources = [one.source for one in studies]
+        answers = _answers(runs, configurations, by, studies, search)
+        searched = _searched(runs, configurations, answers, search)
+        before = drawn_before(out, None) if numbers_only else None
+        mark = "" if before else fingerprint(runs, [*searched, style, repr(by), *(group_by or ()), *sources])
+        if before is None and not redraw and (out / "tensorboard").is_dir():
+            before = drawn_before(out, mark)
+        jobs: dict[str, Job] = {}
+        drawn = list(before.figures if before else ())
+        if before is None:
+            forget(out)
+            with look(style):  # what a study says of its figure is for the page
+                drawn += [path for one in studies for path in one.draw(out)]
+            jobs = pictures(sheet, runs, profiles, metrics, studies, out, style, search, answers, by.x)
+        with drawing(jobs, processes if len(runs) >= MANY else 1) as finished:
+            said, forms = told(answers, configurations), forms_below(grid)
+            rows = study_rows(runs, configurations)
+            table = table_of(rows, only(studies, runs), runs, configurations)
+            tables = [out / "table.csv", out / "table.md"]
+            write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
+            metrics_told, judged = metric_table(rows, task_of(runs)), [claim for _, claim in claims]
+            write_template(
+                tables[1], "table.md", title=sheet.title, answers=said, claims=judged, table=table,
+                initialization=INITIALIZATION, metrics=metrics_told, words=interval_words(rows),
+            )  # fmt: skip
+            said_of = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
+            claim_rows = [dict(zip(names(CLAIMS), one, strict=True)) for one in said_of]
+            tables += replace_table(out / "claims.csv", names(CLAIMS), claim_rows)
+            shown = [table, *([metrics_told] if metrics_told else []), *(own for one in said for own in one.tables)]
+            tables += write_formats({*formats, *formats_there(out, "table")}, out, "table", shown, rows)
+            tables += [*write_answers(out, answers), *replace_table(out / IN_USE_FILE, names(IN_USE), forms)]
+            tables += search.tables(out) if search is not None else []
+            summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=explicit)
+            if before is None:
+                write_seeds(out, configurations, metrics, profiles)
+                write_best(out, configurations, values, metrics, profiles)
+            drawn += finished()
+        theory = before.theory if before and not numbers_only else theory_words(sheet, profiles)
+        if before is None:
+            write_tensorboard(out, configurations, profiles, drawn)
+            remember(out, mark if noted(runs) == notes_before else "", Drawn(drawn, theory))
+        notes += [note for one in studies for note in one.notes]
+        notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
+        report = Report(
+            title=sheet.title, setting=sheet.setting, grid=grid, out=out, summary=pd.DataFrame(summary),
+            summary_path=summary_path, study=pd.DataFrame(rows, dtype=object), table=table,
+            claims=judged, captions={one.experiment: one.study.caption for one in studies},
+            tables=tables, figures=drawn, index=out / "index.html", notes=notes, answers=said, search=searched,
+            rungs=search.rungs() if search is not None else None,
+            in_use=table_of_forms(forms, grid) if forms else None,
+        )  # fmt: skip
+        if runs[0].folder == grid:  # the run that was asked for
+            report = replace(
+                report, run_page=write_run_page(runs[0], style, back=report.index, folder=out if explicit else None)
+            )
+        elif run_pages:
+            pages = {str(run.folder): partial(_page, run, style, report.index) for run in runs}
+            with drawing(pages, processes) as finished:
+                finished()
+        write_page(report, rows, runs, theory=theory)
+        return report
+
+
+@contextmanager
+def _alone_in(place: Path) -> Iterator[None]:
+    """Make a folder and hold its lock; of a user's mistake, before which nothing was written, no new folder is left."""
     new = not place.exists()
     place.mkdir(parents=True, exist_ok=True)
     try:
         with alone(place / ".lock", PATIENCE):
-            return _write_report(folders, place, group_by or (), {*formats, *formats_there(place, "table")}, how)
-    except UserError:  # nothing was written, and no folder is left of it
+            yield
+    except UserError:
         if new and {one.name for one in place.iterdir()} <= {".lock"}:
             (place / ".lock").unlink(missing_ok=True)
             place.rmdir()
         raise
-
-
-class _How(NamedTuple):
-    """How a report is written; see `write_report`."""
-
-    redraw: bool
-    asked: Path | None
-    style: str
-    reader: Reader
-    numbers_only: bool
-    run_pages: bool
-    by: Asked
-    where: Sequence[str]
-    processes: int
-
-
-def _write_report(
-    folders: Sequence[Path],
-    out: Path,
-    group_by: Sequence[str],
-    formats: Collection[str],
-    how: _How,
-) -> Report:
-    grid, found = grid_of(folders)
-    runs = chosen(how.reader.runs(found, grid), where_of(how.where))
-    whole = len(runs) == len(found) and [folder.resolve() for folder in folders] == [grid]
-    found, notes_before = [run.folder for run in runs], noted(runs)
-    configurations = group_runs(runs, group_by)
-    runs = [runs[position] for one in configurations for position in one.members]  # in the order of the table
-    places = iter(range(len(runs)))
-    for one in configurations:
-        one.members = [next(places) for _ in one.members]
-
-    profiles, metrics = how.reader.profiles(runs), how.reader.metrics(runs)
-    values, by = values_of(runs, configurations, how.by.metric), how.by
-    follows: Asked | None = by
-    if how.style == "paper":  # a column is too narrow for panels side by side
-        follows = replace(by, facet="none") if by.axes else None
-    sheet = Sheet(titled(runs), setting(runs, configurations), configurations, values, follows)
-    if by.x != "step" and not metrics.has(by.x):
-        raise UserError(
-            f"--x {by.x}: no run here has it in its metrics.csv; force=true runs them again, and then it is"
-        )
-    studies, notes = judge(runs, profiles, metrics)
-    claims = [(one.experiment, claim) for one in studies for claim in one.claims]
-    search = search_told(grid, runs, configurations, by.metric)
-    sources = [one.source for one in studies]
-    answers = _answers(runs, configurations, by, studies, search)
-    searched = _searched(runs, configurations, answers, search)
-    before = drawn_before(out, None) if how.numbers_only else None
-    mark = "" if before else fingerprint(runs, [*searched, how.style, repr(by), *group_by, *sources])
-    if before is None and not how.redraw and (out / "tensorboard").is_dir():
-        before = drawn_before(out, mark)
-    jobs: dict[str, Job] = {}
-    drawn = list(before.figures if before else ())
-    if before is None:
-        forget(out)
-        with look(how.style):  # what a study says of its figure is for the page
-            drawn += [path for one in studies for path in one.draw(out)]
-        jobs = pictures(sheet, runs, profiles, metrics, studies, out, how.style, search, answers, by.x)
-    with drawing(jobs, how.processes if len(runs) >= MANY else 1) as finished:
-        said = told(answers, configurations)
-        rows = study_rows(runs, configurations)
-        table = table_of(rows, only(studies, runs), runs, configurations)
-        tables = [out / "table.csv", out / "table.md", out / "claims.csv"][: 3 if claims else 2]
-        write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
-        write_table_markdown(tables[1], sheet.title, rows, table, [claim for _, claim in claims], task_of(runs), said)
-        grids = [Grid(sheet.title, table.header, table.rows)]
-        grids += [Grid("final metrics", *cells)] if (cells := metric_cells(rows, task_of(runs)))[0] else []
-        grids += [grid for one in said for grid in one.grids]
-        tables += write_formats(formats, out, "table", grids, rows)
-        judged = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
-        (out / "claims.csv").unlink(missing_ok=True)  # of an earlier report
-        if claims:
-            write_table(tables[2], names(CLAIMS), judged)
-        tables += write_answers(out, answers)
-        forms = forms_below(grid)
-        (out / IN_USE_FILE).unlink(missing_ok=True)
-        if forms:
-            write_table(out / IN_USE_FILE, names(IN_USE), [[row[name] for name in names(IN_USE)] for row in forms])
-            tables.append(out / IN_USE_FILE)
-        tables += search.tables(out) if search is not None else []
-        summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=how.asked is not None)
-        if before is None:
-            write_seeds(out, configurations, metrics, profiles)
-            write_best(out, configurations, values, metrics, profiles)
-        drawn += finished()
-    theory = before.theory if before and not how.numbers_only else theory_words(sheet, profiles)
-    if before is None:
-        write_tensorboard(out, configurations, profiles, drawn)
-        remember(out, mark if noted(runs) == notes_before else "", Drawn(drawn, theory))
-    notes += [note for one in studies for note in one.notes]
-    notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
-    report = Report(
-        title=sheet.title, setting=sheet.setting, grid=grid, out=out, summary=pd.DataFrame(summary),
-        summary_path=summary_path, study=pd.DataFrame(rows, dtype=object), table=table,
-        claims=[claim for _, claim in claims], captions={one.experiment: one.study.caption for one in studies},
-        tables=tables, figures=drawn, index=out / "index.html", notes=notes, answers=said, search=searched,
-        rungs=search.rungs() if search is not None else None,
-        in_use=grid_of_forms(forms, grid) if forms else None,
-    )  # fmt: skip
-    if runs[0].folder == grid:  # the run that was asked for
-        report = replace(
-            report, run_page=write_run_page(runs[0], how.style, back=report.index, folder=how.asked and out)
-        )
-    elif how.run_pages:
-        pages = {str(run.folder): partial(_page, run, how.style, report.index) for run in runs}
-        with drawing(pages, how.processes) as finished:
-            finished()
-    write_page(report, rows, runs, theory=theory)
-    return report
 
 
 def _answers(

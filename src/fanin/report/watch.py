@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from fanin.report.background_figures import Drawing
+from fanin.record.atomic_files import alone, read_json
 from fanin.report.make import PATIENCE
 from fanin.report.read.folders import find_runs
 from fanin.report.read.kept import KeepingReader
-from fanin.report.read.reuse import stamp
+from fanin.report.read.reuse import RECORD, forget, stamp
 from fanin.report.write.page import Report
 
 PAUSE = 0.2
@@ -21,6 +25,9 @@ PAUSE = 0.2
 
 FIGURES = 10.0
 """Figures are drawn again after so many times the seconds that it took the last time, or as soon as nothing changes."""
+
+FOLDER = ".figures"
+"""In the report's own, where they are drawn."""
 
 
 def watch(
@@ -75,7 +82,7 @@ def watch(
                 stale, known = known is not None, marks
             if drawing is not None and drawing.ended:
                 drawn, took = time.monotonic(), time.monotonic() - drawing.began
-                if drawing.take_over(PATIENCE):
+                if drawing.take_over():
                     report = write(numbers_only=True)
                 drawing = None
             due = not changed or time.monotonic() - drawn > FIGURES * took
@@ -94,3 +101,45 @@ def _line(report: Report) -> str:
     counts = report.summary["state"].value_counts()
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     return f"{datetime.now():%H:%M:%S} {len(report.summary)} runs: {states}"
+
+
+class Drawing:
+    """A whole report on its way in a hidden folder of the report's own, of which figures are taken over.
+
+    Args:
+        words: what was typed behind fanin-report, without what makes it watch.
+        place: the report's folder.
+    """
+
+    def __init__(self, words: Sequence[str], place: Path) -> None:
+        self.place, self.folder, self.began = place, place / FOLDER, time.monotonic()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        command = [sys.executable, "-m", "fanin.report.cli", *words, "--out", str(self.folder)]
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.process.poll() is not None
+
+    def take_over(self) -> bool:
+        """Put its figures and TensorBoard's files in the place of the report's; whether there were some."""
+        record = read_json(self.folder / RECORD)
+        if self.process.returncode != 0 or record is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return False
+        with alone(self.place / ".lock", PATIENCE):
+            forget(self.place)
+            shutil.rmtree(self.place / "tensorboard", ignore_errors=True)
+            for name in (*record["figures"], RECORD, "tensorboard"):
+                with suppress(FileNotFoundError):
+                    (self.folder / name).replace(self.place / name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return True
+
+    def stop(self) -> None:
+        """End it, and leave nothing of it."""
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from fanin.errors import counted
 from fanin.record.columns import names
-from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
 from fanin.record.report_columns import BEST, BEST_BY_AXIS, MEAN
 from fanin.report.answers.answer import Answer
@@ -19,7 +18,8 @@ from fanin.report.answers.scores import Metric, Score
 from fanin.report.read.axes import Axis
 from fanin.report.read.configurations import Configuration
 from fanin.report.statistics import bounded
-from fanin.report.write.formats import Grid
+from fanin.report.write.formats import replace_table
+from fanin.report.write.tables import Table
 
 MOST_NAMED = 3
 MOST_ROWS = 20
@@ -31,11 +31,11 @@ class Told(NamedTuple):
 
     subject: str
     lines: list[str]
-    best: Grid
-    axes: list[Grid]
+    best: Table
+    axes: list[Table]
 
     @property
-    def grids(self) -> list[Grid]:
+    def tables(self) -> list[Table]:
         """All tables."""
         return [self.best, *self.axes]
 
@@ -47,16 +47,9 @@ def told(answers: Sequence[Answer], configurations: Sequence[Configuration]) -> 
 
 def write_answers(out: Path, answers: Sequence[Answer]) -> list[Path]:
     """Write best.csv and best_by_axis.csv into a folder, in the place of those of an earlier report; the files."""
-    written = []
-    for name, columns, rows in (
-        ("best.csv", names(BEST), [*best_rows(answers)]),
-        ("best_by_axis.csv", names(BEST_BY_AXIS), [*axis_rows(answers)]),
-    ):
-        (out / name).unlink(missing_ok=True)
-        if rows:
-            write_table(out / name, columns, [[_there(row[column]) for column in columns] for row in rows])
-            written.append(out / name)
-    return written
+    best, by_axis = ([*map(_there, rows)] for rows in (best_rows(answers), axis_rows(answers)))
+    written = replace_table(out / "best.csv", names(BEST), best)
+    return written + replace_table(out / "best_by_axis.csv", names(BEST_BY_AXIS), by_axis)
 
 
 def lines_of(answer: Answer) -> list[str]:
@@ -136,7 +129,7 @@ def share(value: float) -> str:
     return "< 1 %" if not percent and value else "> 99 %" if percent == 100 and value < 1 else f"{percent} %"
 
 
-def best_table(answer: Answer, most: int = MOST_ROWS) -> Grid:
+def best_table(answer: Answer, most: int = MOST_ROWS) -> Table:
     """The configurations, the best first: mean, difference to the best, p, rank, first places, diverged."""
     found, by = answer.contest, answer.metric
     rows = []
@@ -151,23 +144,23 @@ def best_table(answer: Answer, most: int = MOST_ROWS) -> Grid:
         rows.append([*row, f"{score.diverged} of {score.runs}" if score.diverged else ""])
     header = ["configuration", by.words, f"{unit(found.best)}s", "difference to the best", "p (Holm)"]
     header += ["mean rank"] * (found.ranks is not None) + ["first in"] * (found.first is not None)
-    return _without_empty(Grid(f"by {by.words}", [*header, "diverged"], rows))
+    return _without_empty(Table(f"by {by.words}", [*header, "diverged"], rows))
 
 
-def axis_tables(answer: Answer, configurations: Sequence[Configuration]) -> list[Grid]:
+def axis_tables(answer: Answer, configurations: Sequence[Configuration]) -> list[Table]:
     """For each axis its values: best with which others, how sure, against the best of all, diverged.
 
     None where there is one axis only, whose values are the configurations themselves.
     """
-    grids = []
+    tables = []
     for one in answer.axes if any(one.others for one in answer.axes) else ():
         rows = [_axis_row(one, option, answer.metric, configurations) for option in one.options]
         others = ", ".join(axis.name for axis in one.others)
         title = f"the best {others} for each {one.axis.name}" if len(one.others) < 3 else f"by {one.axis.name}"
         header = [one.axis.name, "best with", answer.metric.words, "not distinguished from it", "first in"]
         header += ["difference to the best of all", "p (Holm)", "diverged"]
-        grids.append(_without_empty(Grid(title, header, rows)))
-    return grids
+        tables.append(_without_empty(Table(title, header, rows)))
+    return tables
 
 
 def _axis_row(one: ByAxis, option: Option, by: Metric, configurations: Sequence[Configuration]) -> list[str]:
@@ -193,10 +186,10 @@ def p_words(p: float) -> str:
     return "" if math.isnan(p) else f"{p:.2g}"
 
 
-def _without_empty(grid: Grid) -> Grid:
+def _without_empty(table: Table) -> Table:
     """Without columns that say nothing in any row."""
-    kept = [i for i in range(len(grid.header)) if any(row[i] for row in grid.rows)]
-    return Grid(grid.title, [grid.header[i] for i in kept], [[row[i] for i in kept] for row in grid.rows])
+    kept = [i for i in range(len(table.header)) if any(row[i] for row in table.rows)]
+    return Table(table.title, [table.header[i] for i in kept], [[row[i] for i in kept] for row in table.rows])
 
 
 def best_rows(answers: Sequence[Answer]) -> Iterator[Row]:
@@ -235,5 +228,6 @@ def axis_rows(answers: Sequence[Answer]) -> Iterator[Row]:
             }  # fmt: skip
 
 
-def _there(value: Any) -> Any:
-    return value if not isinstance(value, float) else None if math.isnan(value) else float(value)
+def _there(row: Row) -> Row:
+    floats = {name: float(value) for name, value in row.items() if isinstance(value, float)}
+    return row | {name: None if math.isnan(value) else value for name, value in floats.items()}

@@ -18,6 +18,7 @@ from fanin.report.rank_statistics import holm, rank_biserial, standardized
 from fanin.report.read.configurations import FOLD, REPEAT, folds_of
 from fanin.report.read.folders import check_metric, grid_of, read_runs, titled
 from fanin.report.statistics import Paired, paired
+from fanin.report.write.tables import Table
 
 MOST_PAIRS = 200
 MOST_REASONS = 6
@@ -57,18 +58,18 @@ class Comparison:
     notes: list[str]
     corrected: tuple[float, float] | None = None
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows for people; no rows with fewer than two pairs, for a bare mean says nothing."""
+    def table(self) -> Table | None:
+        """For people; None with fewer than two pairs, for a bare mean says nothing."""
         header = [counted(len(self.values), "pair"), self.first.text, self.side.text, "difference"]
         found = self.statistics
         if found is None:
-            return header, []
+            return None
         spread = self.values[["first", "side"]].agg(["mean", "std", "median"])
         means = [f"{mean:.4g} ± {sd:.2g}" for mean, sd in zip(spread.loc["mean"], spread.loc["std"], strict=True)]
         t_p, wilcoxon_p = self.corrected or (None, None)
         d = self.values["difference"].to_numpy()
         effect = [["effect size", "", "", f"d = {standardized(d):+.2g}, r = {rank_biserial(d):+.2g}"]]
-        return header, [
+        rows = [
             ["mean ± sd", *means, f"{found.mean:+.4g} ± {found.sd:.2g}"],
             ["95 % interval", "", "", f"[{found.low:+.3g}, {found.high:+.3g}]"],
             ["median", *(f"{median:.4g}" for median in spread.loc["median"]), f"{found.median:+.4g}"],
@@ -77,11 +78,13 @@ class Comparison:
             ["paired t-test", "", "", _p(found.t_p, t_p)],
             ["Wilcoxon", "", "", _p(found.wilcoxon_p, wilcoxon_p)],
         ]
+        return Table(f"{self.side.text} against {self.first.text}", header, rows)
 
-    def rows(self) -> list[list[str]]:
+    def pairs(self) -> Table:
         """The pairs for people."""
         shown = self.values.head(MOST_PAIRS).itertuples(index=False)
-        return [[pair, f"{a:.6g}", f"{b:.6g}", f"{gap:+.6g}"] for pair, a, b, gap in shown]
+        rows = [[pair, f"{a:.6g}", f"{b:.6g}", f"{gap:+.6g}"] for pair, a, b, gap in shown]
+        return Table("pairs", ["pair", self.first.text, self.side.text, "difference"], rows)
 
     def row(self, metric: str) -> dict[str, object]:
         """The same numbers by their columns of compare.csv, and how many runs of either side were left out."""

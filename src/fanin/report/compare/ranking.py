@@ -25,6 +25,7 @@ from fanin.report.rank_statistics import (
 from fanin.report.read.configurations import canonical
 from fanin.report.read.folders import Run
 from fanin.report.statistics import Floats, bounded
+from fanin.report.write.tables import Table
 
 LARGER_IS_BETTER = ("accuracy", "f1", "precision", "recall", "roc_auc")
 
@@ -94,8 +95,8 @@ class Ranking:
             rows.append(row)
         return rows
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows for people."""
+    def table(self) -> Table:
+        """For people."""
         header = ["side", "mean rank", "better"]
         header += ["at target", "updates", "score"] if self.times else []
         rows = []
@@ -106,7 +107,7 @@ class Ranking:
                 cells += [f"{row['reached']:.0%}", "never" if steps == math.inf else f"{steps:g}"]
                 cells.append(f"{row['profile_score']:.2f}")
             rows.append(cells)
-        return header, rows
+        return Table("ranks", header, rows)
 
 
 def rank(sides: Sequence[Side], matches: Sequence[Matched], metric: str) -> Ranking | None:

@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from fanin.record.columns import names
-from fanin.record.csv_file import write_table
 from fanin.record.report_columns import COMPARE, COMPARE_RANKS
 from fanin.report.compare.comparison import Comparison, hold
 from fanin.report.compare.comparison_figures import pairs_figure, ranking_figure
 from fanin.report.compare.ranking import Ranking
 from fanin.report.figures.saving import save
 from fanin.report.figures.style import Sheet, look
-from fanin.report.write.formats import Grid, formats_there, write_formats
+from fanin.report.write.formats import formats_there, replace_table, write_formats
+from fanin.report.write.tables import Table
 from fanin.report.write.templates import write_template
 from fanin.report.write.terminal import print_files
 
@@ -68,17 +68,13 @@ def compare(
     tables = [place / "compare.csv", place / "compare.md"]
     rows = [one.row(metric) for one in comparisons]
     columns = [name for name in names(COMPARE) if name in rows[0]]  # without those of three sides or more
-    write_table(tables[0], columns, [[row[name] for name in columns] for row in rows])
+    replace_table(tables[0], columns, rows)
     write_template(tables[1], "compare.md", title=title, metric=metric, comparisons=comparisons, ranking=ranking)
-    grids = [Grid(f"{one.side.text} against {one.first.text}", *one.table()) for one in comparisons if one.statistics]
-    for ending in ("csv", "png", "svg", "pdf"):  # of an earlier comparison
+    for ending in ("png", "svg", "pdf"):  # of an earlier comparison
         (place / f"compare_ranks.{ending}").unlink(missing_ok=True)
-    if ranking:
-        tables.append(place / "compare_ranks.csv")
-        ranks = ranking.rows()
-        write_table(tables[-1], names(COMPARE_RANKS), [[row[name] for name in names(COMPARE_RANKS)] for row in ranks])
-        grids.append(Grid("ranks", *ranking.table()))
-    tables += write_formats({*formats, *formats_there(place, "compare")}, place, "compare", grids, rows)
+    tables += replace_table(place / "compare_ranks.csv", names(COMPARE_RANKS), ranking.rows() if ranking else [])
+    shown = [table for one in (*comparisons, ranking) if one and (table := one.table())]
+    tables += write_formats({*formats, *formats_there(place, "compare")}, place, "compare", shown, rows)
     with look(style):
         figures = save(pairs_figure(Sheet(title, metric, []), comparisons), place, "compare")
         if ranking:
@@ -90,15 +86,14 @@ def print_compared(result: Compared, console: Console) -> None:
     """Print what was matched and left out, then the comparisons, and the files written."""
     console.print(Text(f"{result.title}: {result.metric}", style="bold"))
     for one in result.comparisons:
-        header, rows = one.table()
         about = "" if len(result.comparisons) == 1 else f"{one.side.text} against {one.first.text}: "
         for note in one.notes:
             console.print(Text(f"{about}{note}", style="yellow"))
-        _print_table(header, rows, console)
+        _print_table(one.table(), console)
     if result.ranking:
         for note in result.ranking.notes:
             console.print(Text(note, style="yellow"))
-        _print_table(*result.ranking.table(), console)
+        _print_table(result.ranking.table(), console)
         console.print(Text(result.ranking.words))
     print_files(console, {"table": result.tables[0], "text": result.tables[1]})
     for path in result.figures:
@@ -106,15 +101,15 @@ def print_compared(result: Compared, console: Console) -> None:
             print_files(console, {"figure": path})
 
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+def _print_table(made: Table | None, console: Console) -> None:
     """The names of sides are not broken where there is room for the rest."""
-    if rows:
-        whole = max(len(row[0]) for row in rows) <= MOST_LETTERS
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-        for position, name in enumerate(header):
+    if made is not None:
+        whole = max(len(row[0]) for row in made.rows) <= MOST_LETTERS
+        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+        for position, name in enumerate(made.header):
             table.add_column(
                 Text(name), justify="right" if position else "left", overflow="fold", no_wrap=whole and not position
             )
-        for row in rows:
+        for row in made.rows:
             table.add_row(*map(Text, row))
         console.print(table)

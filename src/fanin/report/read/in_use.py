@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fanin.record.columns import IN_USE, IN_USE_FILE, names
 from fanin.record.csv_file import read_table
-from fanin.report.write.formats import Grid
+from fanin.report.write.tables import Table
 
 PLACES = ("", "*", "*/*", "*/*/*")
 """Below a grid's folder: fanin-prune, fanin-quantize and fanin-export write beside the runs, or where they are told."""
@@ -30,9 +30,9 @@ def forms_below(grid: Path) -> list[Row]:
     return list(found.values())
 
 
-def grid_of_forms(rows: list[Row], grid: Path) -> Grid:
+def table_of_forms(rows: list[Row], grid: Path) -> Table:
     """The table for people: error with its 95 % interval, size, zeros and latency of each form."""
-    return Grid("in use", HEADER, [_cells(row, grid) for row in rows])
+    return Table("in use", HEADER, [_cells(row, grid) for row in rows])
 
 
 def _numbers(row: Row) -> bool:

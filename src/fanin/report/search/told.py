@@ -26,7 +26,7 @@ from fanin.report.search.importance import KNOWN, Importance, importances
 from fanin.report.search.pareto import front
 from fanin.report.search.searched import Axis, Searched, searched
 from fanin.report.statistics import mean_interval, paired
-from fanin.report.write.formats import Grid
+from fanin.report.write.tables import Table
 
 METRICS = ("val_error", "val_loss", "test_error", "test_loss", "train_loss")
 """Of a grid that searches for nothing: the first that its runs have, small is good."""
@@ -117,7 +117,7 @@ class SearchTold:
             lines.append(self._second(means[1][1], longest[first], longest[means[1][1]], folds))
         return lines
 
-    def rungs(self) -> Grid | None:
+    def rungs(self) -> Table | None:
         """A row for each rung: how many configurations came to it, how many left there, and the best; None of one."""
         by_rung = grouped(self.rows, lambda row: (row.bracket, row.rung))
         if len(by_rung) < 2:
@@ -130,7 +130,7 @@ class SearchTold:
             left = len({row.trial for row in some if row.reason})
             cells = [str(bracket)] * brackets + [str(rung), f"{max(row.steps for row in some):,}", str(len(trials))]
             rows.append([*cells, str(len(some)), str(left or ""), *self._best_of(some)])
-        return Grid("rungs", [*header, *(["best trial", self.metrics[0]] if len(self.metrics) == 1 else [])], rows)
+        return Table("rungs", [*header, *(["best trial", self.metrics[0]] if len(self.metrics) == 1 else [])], rows)
 
     def _best_of(self, rows: Sequence[RungRow]) -> list[str]:
         """The trial of the best mean over seeds on a rung, and that mean."""

@@ -10,13 +10,15 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from fanin.errors import UserError, did_you_mean
 from fanin.record.atomic_files import jsonable, write_whole
+from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
+from fanin.report.write.tables import Table
 
 ENDINGS = {"latex": "tex", "markdown": "md", "csv": "csv", "json": "json", "parquet": "parquet"}
 """The formats and how their files end."""
@@ -31,14 +33,6 @@ TEX = {
     "]": "{]}", "*": "{*}", "±": r"$\pm$", "–": "--", "…": r"\dots{}",
 }  # fmt: skip
 """What TeX would read as a command, an option of the line break before it, or a ligature."""
-
-
-class Grid(NamedTuple):
-    """A table for people: a title, the names of the columns, a row of texts for each line."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def formats_of(typed: str | None) -> list[str]:
@@ -64,18 +58,18 @@ def formats_there(out: Path, stem: str) -> list[str]:
 
 
 def write_formats(
-    formats: Collection[str], out: Path, stem: str, grids: Sequence[Grid], rows: Sequence[Mapping[str, Any]]
+    formats: Collection[str], out: Path, stem: str, tables: Sequence[Table], rows: Sequence[Mapping[str, Any]]
 ) -> list[Path]:
     """Write <stem>.tex, .json and .parquet into a folder, as far as asked for; the files written.
 
     Args:
         formats: see formats_of.
         out, stem: where; <stem>.csv and <stem>.md are there already.
-        grids: the tables for people, which LaTeX shows.
+        tables: the tables for people, which LaTeX shows.
         rows: the numbers, a mapping for each row of the CSV file, which JSON and Parquet hold.
     """
     contents = {
-        "latex": lambda: _latex(grids, stem),
+        "latex": lambda: _latex(tables, stem),
         "json": lambda: _json(rows),
         "parquet": lambda: _parquet(rows),
     }
@@ -83,6 +77,14 @@ def write_formats(
     for name, path in paths.items():
         write_whole(path, contents[name]())
     return list(paths.values())
+
+
+def replace_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Write the rows by these columns in the place of an earlier report's; the file, [] and no file without rows."""
+    path.unlink(missing_ok=True)
+    if rows:
+        write_table(path, columns, [[row[name] for name in columns] for row in rows])
+    return [path] if rows else []
 
 
 def tex(text: str) -> str:
@@ -99,14 +101,14 @@ def tex(text: str) -> str:
     return " ".join(words)
 
 
-def _latex(grids: Sequence[Grid], stem: str) -> bytes:
+def _latex(tables: Sequence[Table], stem: str) -> bytes:
     """A tabular for each table, without a float around it."""
     lines = [PREAMBLE.replace("NAME", stem)]
-    for grid in grids:
-        wide = max((len(row[0]) for row in grid.rows), default=0) > LONGEST_LINE
-        columns = (r"p{0.4\linewidth}" if wide else "l") + "l" * (len(grid.header) - 1)
-        lines += [f"% {' '.join(grid.title.split())}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-        lines += [_line(grid.header), r"\midrule", *map(_line, grid.rows), r"\bottomrule", r"\end{tabular}", ""]
+    for table in tables:
+        wide = max((len(row[0]) for row in table.rows), default=0) > LONGEST_LINE
+        columns = (r"p{0.4\linewidth}" if wide else "l") + "l" * (len(table.header) - 1)
+        lines += [f"% {' '.join(table.title.split())}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        lines += [_line(table.header), r"\midrule", *map(_line, table.rows), r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join(lines).encode(errors="replace")
 
 

@@ -18,7 +18,6 @@ from fanin.report.answers.words import Told
 from fanin.report.read.configurations import canonical, short_keys
 from fanin.report.read.folders import Run, task_of
 from fanin.report.studies.base import Claim
-from fanin.report.write.formats import Grid
 from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words
 from fanin.report.write.templates import by_ending, write_template
 
@@ -69,8 +68,8 @@ class Report:
     answers: list[Told] = field(default_factory=list)
     run_page: Path | None = None
     search: Sequence[str] = ()
-    rungs: Grid | None = None
-    in_use: Grid | None = None
+    rungs: Table | None = None
+    in_use: Table | None = None
 
 
 def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theory: str) -> None:

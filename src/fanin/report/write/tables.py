@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fanin.errors import counted
 from fanin.record.columns import STATES
@@ -16,11 +15,6 @@ from fanin.record.summary import INIT, METRICS
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run, task_of
 from fanin.report.statistics import Interval, geometric_interval, mean_interval
-from fanin.report.write.templates import write_template
-
-if TYPE_CHECKING:
-    from fanin.report.answers.words import Told
-    from fanin.report.studies.base import Claim
 
 # Positive quantities that live on a logarithmic scale get geometric means.
 GEOMETRIC = ("factor_per_layer", "gradient_first", "gradient_last", "activation_first", "activation_last")
@@ -37,16 +31,17 @@ Row = dict[str, Any]
 
 
 class Table(NamedTuple):
-    """A table for people: texts below a header; `numeric` are the positions of columns of numbers."""
+    """A table for people: rows of texts below a header; `numeric` are the positions of columns of numbers."""
 
-    header: tuple[str, ...]
-    rows: list[list[str]]
-    numeric: frozenset[int]
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: Collection[int] = ()
 
     @property
     def initialization(self) -> bool:
         """Whether it is the usual one, about initialization."""
-        return self.header == STUDY_HEADER
+        return tuple(self.header) == STUDY_HEADER
 
 
 def study_rows(runs: Sequence[Run], configurations: Sequence[Configuration]) -> list[Row]:
@@ -158,28 +153,12 @@ def span(steps: Sequence[int]) -> str:
     return f"step {steps[0]}" if steps[0] == steps[-1] else f"steps {steps[0]} to {steps[-1]}"
 
 
-def write_table_markdown(
-    path: Path,
-    title: str,
-    rows: Sequence[Row],
-    table: Table,
-    claims: Sequence[Claim],
-    task: Task,
-    answers: Sequence[Told] = (),
-) -> None:
-    """The answers, the claims, the table and the final metrics in Markdown, in the words of the runs' task."""
-    metrics, intervals = metric_cells(rows, task)
-    write_template(
-        path, "table.md", title=title, table=table, claims=claims, initialization=INITIALIZATION, answers=answers,
-        metrics=metrics, intervals=intervals, words=interval_words(rows),
-    )  # fmt: skip
-
-
-def metric_cells(rows: Sequence[Row], task: Task) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the final metrics' means with their intervals; no header where there are no metrics."""
+def metric_table(rows: Sequence[Row], task: Task) -> Table | None:
+    """The final metrics' means with their intervals, in the words of the runs' task; None where there are none."""
     metrics = [name for name in METRICS if any(row[f"{name}_n"] for row in rows)]
-    header = ["configuration", *(metric_words(name, task) for name in metrics)] if metrics else []
-    return header, [[row["configuration"], *(interval_text(row, name) for name in metrics)] for row in rows]
+    header = ["configuration", *(metric_words(name, task) for name in metrics)]
+    cells = [[row["configuration"], *(interval_text(row, name) for name in metrics)] for row in rows]
+    return Table("final metrics", header, cells) if metrics else None
 
 
 def interval_words(rows: Sequence[Row]) -> str:

@@ -15,8 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fanin.errors import counted
-from fanin.report.seed_events import BEST_FOLDER, MOST_TICKED
-from fanin.report.seed_events import FOLDER as SEEDS
+from fanin.report.tensorboard_events import BEST_FOLDER, MOST_TICKED, SEEDS
 
 if TYPE_CHECKING:
     from fanin.report.write.page import Report
@@ -77,7 +76,10 @@ def print_study(report: Report, console: Console) -> None:
     shown = report.study["runs"].sum() + len(list(report.out.glob("tensorboard/*/*/")))  # theory has four
     if shown > MOST_TICKED:
         line(console, f"(its custom scalars tick none of more than {MOST_TICKED} runs: tick those to see)")
-        fewer = {BEST_FOLDER: "the best configurations, and quantiles of all", SEEDS: "means and quantiles over seeds"}
+        fewer = {
+            BEST_FOLDER: "the best configurations, and quantiles of all",
+            SEEDS: "means and quantiles over seeds",
+        }
         there = [(path, words) for name, words in fewer.items() if (path := report.out / "tensorboard" / name).is_dir()]
         for path, words in there[:1]:
             line(console, f"tensorboard --logdir {shlex.quote(near(path))}  ({words})")
