@@ -127,7 +127,9 @@ def test_a_report_has_the_rounds_and_what_they_are_in_use(place: Path) -> None:
     rows = table(report.out / "in_use.csv")
     assert [row["form"] for row in rows] == ["trained", "round_1"]
     assert report.out / "in_use.csv" in report.tables
-    assert "in_use.csv" in report.index.read_text()
+    page = report.index.read_text()
+    assert "in_use.csv" in page
+    assert [f"<td>{row['form']}</td>" in page for row in rows] == [True, True]
 
 
 @pytest.mark.parametrize(

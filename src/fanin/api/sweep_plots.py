@@ -37,9 +37,9 @@ def best(runs: Runs, axes: Axes | None = None, *, metric: str | None = None) -> 
     Raises:
         UserError: no two configurations with a number, several data sets, or a metric that no run has.
     """
-    from fanin.report.figures.best import label_of, means_panel
+    from fanin.report.figures.best import label_of
 
-    return _of_answer("best", runs, axes, metric, means_panel, label_of)
+    return _of_answer("best", runs, axes, metric, "mean", label_of)
 
 
 def differences(runs: Runs, axes: Axes | None = None, *, metric: str | None = None) -> Axes:
@@ -51,9 +51,9 @@ def differences(runs: Runs, axes: Axes | None = None, *, metric: str | None = No
     Raises:
         UserError: see `best`; or no two runs that a test could take.
     """
-    from fanin.report.figures.best import difference_label, differences_panel
+    from fanin.report.figures.best import difference_label
 
-    return _of_answer("differences", runs, axes, metric, differences_panel, difference_label)
+    return _of_answer("differences", runs, axes, metric, "difference", difference_label)
 
 
 def ranks(runs: Runs, axes: Axes | None = None, *, metric: str | None = None) -> Axes:
@@ -65,9 +65,7 @@ def ranks(runs: Runs, axes: Axes | None = None, *, metric: str | None = None) ->
     Raises:
         UserError: see `best`; or fewer than two runs that all have.
     """
-    from fanin.report.figures.best import ranks_panel
-
-    return _of_answer("ranks", runs, axes, metric, ranks_panel, lambda _: "mean rank")
+    return _of_answer("ranks", runs, axes, metric, "rank", lambda _: "mean rank")
 
 
 def sensitivity(
@@ -367,15 +365,17 @@ def _of_answer(
     runs: Runs,
     axes: Axes | None,
     metric: str | None,
-    draw: Callable[[Axes, Answer], None],
+    of: str,
     label: Callable[[Answer], str],
 ) -> Axes:
+    from fanin.report.figures.best import rows_panel
+
     answer = _answer(what, runs_of(runs), metric)
     if what == "differences" and not answer.contest.tested:
         raise UserError("differences: no test has two runs that vary")
     if what == "ranks" and answer.contest.ranks is None:
         raise UserError("ranks: the configurations have fewer than two runs in common")
-    return drawn(axes, lambda place: draw(place, answer), xlabel=label(answer))
+    return drawn(axes, lambda place: rows_panel(place, answer, of), xlabel=label(answer))
 
 
 def _of_pair(

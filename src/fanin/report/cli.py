@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fanin.errors import UserError, file_line
 from fanin.process import cores, run_command
@@ -113,13 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fanin.report.write.terminal import print_files, print_study
 
         console, folders, formats = Console(highlight=False), folders or [Path("outputs")], formats_of(arguments.format)
+        told: dict[str, Any] = {"formats": formats, "style": arguments.style}
         if arguments.compare is None:
             from fanin.report.make import write_report
 
             write = partial(
-                write_report, folders, arguments.out, keys, formats=formats, style=arguments.style,
-                by=_asked(arguments), where=arguments.where,
-            )  # fmt: skip
+                write_report, folders, arguments.out, keys, by=_asked(arguments), where=arguments.where, **told
+            )
             if arguments.watch:
                 words = [word for word in (sys.argv[1:] if argv is None else argv) if word not in ("--watch", "--open")]
                 return _watch(folders, write, words, console, opened=arguments.open)
@@ -131,15 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             from fanin.report.compare.written import compare, print_compared
 
-            compared = compare(
-                folders,
-                sides,
-                arguments.metric,
-                arguments.out,
-                reference=reference,
-                formats=formats,
-                style=arguments.style,
-            )
+            compared = compare(folders, sides, arguments.metric, arguments.out, reference=reference, **told)
             print_compared(compared, console)
             out, stem = compared.out, "compare"
         print_files(console, {name: out / f"{stem}.{ENDINGS[name]}" for name in formats})

@@ -16,23 +16,23 @@ from fanin.record.columns import IN_USE, IN_USE_FILE, names
 from fanin.record.csv_file import write_table
 from fanin.record.report_columns import CLAIMS
 from fanin.record.summary import Row, rewrite_summary, rows_of, write_summary
-from fanin.report.answers.answer import Answer, answers_of
+from fanin.report.answers.answer import answers_of
 from fanin.report.answers.words import told, write_answers
-from fanin.report.claim import Judged, judge, only, table_of
+from fanin.report.claim import judge, only, table_of
 from fanin.report.figures.depth import theory_words
 from fanin.report.figures.roles import Asked, values_of
 from fanin.report.figures.style import Sheet, look
 from fanin.report.figures.together import Job, drawing
 from fanin.report.pictures import pictures
-from fanin.report.read.configurations import Configuration, group_runs, setting
+from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
 from fanin.report.read.in_use import forms_below, table_of_forms
 from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import Drawn, drawn_before, fingerprint, forget, noted, remember
 from fanin.report.read.where import chosen, where_of
 from fanin.report.run_pages import write_run_page
-from fanin.report.search.told import SearchTold, search_told
-from fanin.report.tensorboard_events import write_best, write_seeds, write_tensorboard
+from fanin.report.search.told import search_told
+from fanin.report.tensorboard_events import write_means, write_tensorboard
 from fanin.report.write.formats import formats_there, replace_table, write_formats
 from fanin.report.write.page import Report, write_page
 from fanin.report.write.tables import INITIALIZATION, interval_words, metric_table, study_rows
@@ -108,9 +108,15 @@ def write_report(
         studies, notes = judge(runs, profiles, metrics)
         claims = [(one.experiment, claim) for one in studies for claim in one.claims]
         search = search_told(grid, runs, configurations, by.metric)
-        sources = [one.source for one in studies]
-        answers = _answers(runs, configurations, by, studies, search)
-        searched = _searched(runs, configurations, answers, search)
+        sources, sought = [one.source for one in studies], search.sought if search is not None else None
+        answers = []
+        if search is None or len(search.metrics) == 1 or by.metric is not None:  # several have a front, and no best
+            without = {one.experiment for one in studies}
+            answers = answers_of(runs, configurations, by.metric, without, sought)
+        best = None  # where the answer says of the search which one that is, so that it is said once
+        if len(answers) == 1 and sought is not None and answers[0].metric.name == sought[0]:
+            best = runs[configurations[answers[0].contest.best.place].members[0]].folder.name
+        searched = search.lines(best) if search is not None else []
         before = drawn_before(out, None) if numbers_only else None
         mark = "" if before else fingerprint(runs, [*searched, style, repr(by), *(group_by or ()), *sources])
         if before is None and not redraw and (out / "tensorboard").is_dir():
@@ -123,7 +129,7 @@ def write_report(
                 drawn += [path for one in studies for path in one.draw(out)]
             jobs = pictures(sheet, runs, profiles, metrics, studies, out, style, search, answers, by.x)
         with drawing(jobs, processes if len(runs) >= MANY else 1) as finished:
-            said, forms = told(answers, configurations), forms_below(grid)
+            said, forms = told(answers), forms_below(grid)
             rows = study_rows(runs, configurations)
             table = table_of(rows, only(studies, runs), runs, configurations)
             tables = [out / "table.csv", out / "table.md"]
@@ -142,8 +148,7 @@ def write_report(
             tables += search.tables(out) if search is not None else []
             summary_path, summary = _write_summary(runs, found, grid, out, whole=whole, explicit=explicit)
             if before is None:
-                write_seeds(out, configurations, metrics, profiles)
-                write_best(out, configurations, values, metrics, profiles)
+                write_means(out, configurations, values, metrics, profiles)
             drawn += finished()
         theory = before.theory if before and not numbers_only else theory_words(sheet, profiles)
         if before is None:
@@ -184,35 +189,6 @@ def _alone_in(place: Path) -> Iterator[None]:
             (place / ".lock").unlink(missing_ok=True)
             place.rmdir()
         raise
-
-
-def _answers(
-    runs: Sequence[Run],
-    configurations: Sequence[Configuration],
-    by: Asked,
-    studies: Sequence[Judged],
-    search: SearchTold | None,
-) -> list[Answer]:
-    """By the metric that was asked for or searched for; a search for several has its front instead of a best."""
-    if search is not None and len(search.metrics) > 1 and by.metric is None:
-        return []
-    sought = None if search is None else search.sought
-    return answers_of(runs, configurations, by.metric, {one.experiment for one in studies}, sought)
-
-
-def _searched(
-    runs: Sequence[Run],
-    configurations: Sequence[Configuration],
-    answers: Sequence[Answer],
-    search: SearchTold | None,
-) -> list[str]:
-    """What a search says beside the answer: the best is said once."""
-    if search is None:
-        return []
-    best = answers[0].contest.best if len(answers) == 1 else None
-    if best is None or search.sought is None or answers[0].metric.name != search.sought[0]:
-        return search.lines()
-    return search.lines(runs[configurations[best.place].members[0]].folder.name)
 
 
 def _page(run: Run, style: str, back: Path) -> list[Path]:

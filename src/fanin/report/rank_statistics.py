@@ -60,10 +60,8 @@ def rank_biserial(differences: Floats) -> float:
     >>> rank_biserial(np.array([-1.0, 2.0, 3.0]))  # ranks 1, 2 and 3: (5 - 1) / 6
     0.6666666666666666
     """
-    from scipy.stats import rankdata
-
     there = differences[differences != 0]
-    ranks = rankdata(np.abs(there))
+    ranks = ranked(np.abs(there)[None])[0]
     return float((np.sign(there) * ranks).sum() / ranks.sum()) if len(there) else math.nan
 
 
@@ -140,9 +138,9 @@ def friedman(blocks: Floats) -> float:
 
     Source: Friedman (1937), with the correction for ties.
     """
-    from scipy.stats import friedmanchisquare, rankdata
+    from scipy.stats import friedmanchisquare
 
-    ranks = rankdata(blocks, axis=1)
+    ranks = ranked(blocks)
     return math.nan if not np.ptp(ranks) else float(friedmanchisquare(*ranks.T).pvalue)
 
 

@@ -43,42 +43,35 @@ LINES = {
 """What is added to a quantity's name, and its column."""
 
 
-def write_seeds(out: Path, configurations: Sequence[Configuration], metrics: Metrics, profiles: Profiles) -> list[Path]:
-    """Write tensorboard/seeds/<configuration> for each configuration of several runs; the folders written.
+def write_means(
+    out: Path, configurations: Sequence[Configuration], values: Sequence[float], metrics: Metrics, profiles: Profiles
+) -> list[Path]:
+    """Write tensorboard/seeds/<configuration> of those with several runs, and best/ of very many; the folders written.
 
     Tags are those of the runs: of metrics over steps the mean, at steps that half of the runs have reached, and under
     quantile_16/<tag>, 50 and 84 their quantiles; of profiles over depth the geometric mean. Hyperparameters are what
     varies. What an earlier report has left there is replaced.
-    """
-    folder = out / "tensorboard" / SEEDS
-    _clear(folder.parent, f"{SEEDS}/*/", f"{SEEDS}/")
-    profile, varying = _over_depth(profiles), varying_keys(configurations)
-    several = [one for one in configurations[:MOST] if len(one.members) > 1]
-    return [_write(folder / _file_name(one.label), one, varying, metrics, profile) for one in several]
 
-
-def write_best(
-    out: Path, configurations: Sequence[Configuration], values: Sequence[float], metrics: Metrics, profiles: Profiles
-) -> list[Path]:
-    """Write tensorboard/best/<rank>,<configuration> for the best of very many, and <all> for all; the folders written.
-
-    TensorBoard's custom scalars tick no run where there are more than MOST_TICKED, and are blank. Here are few: the
-    means over seeds of the BEST configurations of least metric, and of all the mean and the quantiles over their runs.
+    TensorBoard's custom scalars tick no run where there are more than MOST_TICKED, and are blank. In best/ are few:
+    <rank>,<configuration> of the BEST configurations of least metric, and <all> with the mean and the quantiles over
+    the runs of all.
 
     Args:
         out: the report's folder.
         configurations, metrics, profiles: of the report.
         values: the metric of each configuration, the smaller the better; nan where there is none.
     """
-    folder = out / "tensorboard" / BEST_FOLDER
-    _clear(folder.parent, f"{BEST_FOLDER}/*/", f"{BEST_FOLDER}/")
-    if len(configurations) <= MOST_TICKED:
-        return []
+    folder = out / "tensorboard"
+    _clear(folder, f"{SEEDS}/*/", f"{SEEDS}/", f"{BEST_FOLDER}/*/", f"{BEST_FOLDER}/")
+    several = [one for one in configurations[:MOST] if len(one.members) > 1]
+    chosen = {f"{SEEDS}/{_file_name(one.label)}": one for one in several}
+    if len(configurations) > MOST_TICKED:
+        ranked = sorted((i for i, value in enumerate(values) if math.isfinite(value)), key=lambda i: values[i])[:BEST]
+        best = ((rank, configurations[i]) for rank, i in enumerate(ranked, 1))
+        chosen |= {f"{BEST_FOLDER}/{rank:02},{_file_name(one.label)}": one for rank, one in best}
+        every = Configuration("", {}, [i for one in configurations for i in one.members], "all")
+        chosen[f"{BEST_FOLDER}/all_{len(configurations)}_configurations"] = every
     profile, varying = _over_depth(profiles), varying_keys(configurations)
-    ranked = sorted((i for i, value in enumerate(values) if math.isfinite(value)), key=lambda i: values[i])[:BEST]
-    chosen = {f"{rank:02},{_file_name(configurations[i].label)}": configurations[i] for rank, i in enumerate(ranked, 1)}
-    every = Configuration("", {}, [i for one in configurations for i in one.members], "all")
-    chosen[f"all_{len(configurations)}_configurations"] = every
     return [_write(folder / name, one, varying, metrics, profile) for name, one in chosen.items()]
 
 

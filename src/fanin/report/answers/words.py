@@ -9,14 +9,11 @@ from typing import Any, NamedTuple
 
 from fanin.errors import counted
 from fanin.record.columns import names
-from fanin.record.overrides import display
 from fanin.record.report_columns import BEST, BEST_BY_AXIS, MEAN
 from fanin.report.answers.answer import Answer
 from fanin.report.answers.best import Contest
 from fanin.report.answers.by_axis import ByAxis, Option
 from fanin.report.answers.scores import Metric, Score
-from fanin.report.read.axes import Axis
-from fanin.report.read.configurations import Configuration
 from fanin.report.statistics import bounded
 from fanin.report.write.formats import replace_table
 from fanin.report.write.tables import Table
@@ -40,9 +37,9 @@ class Told(NamedTuple):
         return [self.best, *self.axes]
 
 
-def told(answers: Sequence[Answer], configurations: Sequence[Configuration]) -> list[Told]:
+def told(answers: Sequence[Answer]) -> list[Told]:
     """The answers for people."""
-    return [Told(one.subject, lines_of(one), best_table(one), axis_tables(one, configurations)) for one in answers]
+    return [Told(one.subject, lines_of(one), best_table(one), axis_tables(one)) for one in answers]
 
 
 def write_answers(out: Path, answers: Sequence[Answer]) -> list[Path]:
@@ -147,14 +144,14 @@ def best_table(answer: Answer, most: int = MOST_ROWS) -> Table:
     return _without_empty(Table(f"by {by.words}", [*header, "diverged"], rows))
 
 
-def axis_tables(answer: Answer, configurations: Sequence[Configuration]) -> list[Table]:
+def axis_tables(answer: Answer) -> list[Table]:
     """For each axis its values: best with which others, how sure, against the best of all, diverged.
 
     None where there is one axis only, whose values are the configurations themselves.
     """
     tables = []
     for one in answer.axes if any(one.others for one in answer.axes) else ():
-        rows = [_axis_row(one, option, answer.metric, configurations) for option in one.options]
+        rows = [_axis_row(one, option, answer.metric) for option in one.options]
         others = ", ".join(axis.name for axis in one.others)
         title = f"the best {others} for each {one.axis.name}" if len(one.others) < 3 else f"by {one.axis.name}"
         header = [one.axis.name, "best with", answer.metric.words, "not distinguished from it", "first in"]
@@ -163,22 +160,16 @@ def axis_tables(answer: Answer, configurations: Sequence[Configuration]) -> list
     return tables
 
 
-def _axis_row(one: ByAxis, option: Option, by: Metric, configurations: Sequence[Configuration]) -> list[str]:
+def _axis_row(one: ByAxis, option: Option, by: Metric) -> list[str]:
     found = option.contest
-    names = [_others(configurations[found.scores[i].place], one.others) for i in (0, *found.alike)]
+    places = [found.scores[i].place for i in (0, *found.alike)]
+    names = [", ".join(axis.label(axis.ranks[place]) for axis in one.others) for place in places]
     alike = some(names[1:]) if names[1:] else "" if not found.tested else "none"
     sure = "" if found.first is None or math.isnan(found.first[0]) else share(found.first[0])
     difference = "best" if math.isnan(option.difference.mean) else by.difference(option.difference)
-    value = one.axis.values[option.rank]
     diverged = f"{option.diverged} of {option.runs}" if option.diverged else ""
-    shown = "–" if value is None else display(value)
+    shown = one.axis.words(option.rank)
     return [shown, names[0], number(found.best, by), alike, sure, difference, p_words(option.p), diverged]
-
-
-def _others(configuration: Configuration, axes: Sequence[Axis]) -> str:
-    """A configuration by its values of some axes."""
-    told = [(axis.name, configuration.values.get(axis.key)) for axis in axes]
-    return ", ".join(f"{name}={'–' if value is None else display(value)}" for name, value in told)
 
 
 def p_words(p: float) -> str:

@@ -29,16 +29,16 @@ def best_figure(sheet: Sheet, answer: Answer) -> Figure:
     """
     found = answer.contest
     title = f"the best of {len(found.scores)}{of_subject(answer)}"
-    drawn = [Panel(partial(means_panel, answer=answer), title, label_of(answer))]
+    drawn = [Panel(partial(rows_panel, answer=answer, of="mean"), title, label_of(answer))]
     entries = [entry("one run", **DOT), entry("mean and 95 % t-interval", OKABE_ITO[0], marker="D", lw=1.8)]
     if found.tested:
-        draw = partial(differences_panel, answer=answer)
+        draw = partial(rows_panel, answer=answer, of="difference")
         drawn.append(Panel(draw, "difference to the best", difference_label(answer)))
         entries.append(entry("not told from the best at 5 % (Holm)", ls="", **_look(1.0, first=False)))
     if found.ranks is not None:
         there = int(np.isfinite(found.ranks.estimate).sum())
         label = f"of {there}, 1 the best; 95 % bootstrap interval"
-        drawn.append(Panel(partial(ranks_panel, answer=answer), "mean rank", label))
+        drawn.append(Panel(partial(rows_panel, answer=answer, of="rank"), "mean rank", label))
     count, height = len(drawn), 1.6 + 0.3 * min(len(found.scores), MOST_ROWS)
     figure, axes = sheet.panels(drawn, count, 6.6 + 3.0 * (count - 1), height, [1.2, 1, 1][:count])
     for place in axes[1:] if not for_paper() else ():  # there the panels stand one below the other
@@ -47,47 +47,33 @@ def best_figure(sheet: Sheet, answer: Answer) -> Figure:
     return figure
 
 
-def means_panel(axes: Axes, answer: Answer) -> None:
-    """A row for each of the best: the mean of the metric and its interval, the runs as dots above them."""
-    _rows(axes, answer)
-    scale = 100 if answer.metric.percent else 1
-    for row, score in enumerate(answer.contest.scores[:MOST_ROWS]):
-        runs = scale * np.array(score.finite)
-        axes.plot(runs, [row + 0.25] * len(runs), **DOT)
-        _interval(axes, row, answer, scale * np.array(score.interval[:3]))
+def rows_panel(axes: Axes, answer: Answer, of: str) -> None:
+    """A row for each of the best, with the 95 % interval of what it shows.
 
-
-def differences_panel(axes: Axes, answer: Answer) -> None:
-    """A row for each of the best: its mean difference to the best of all, with its interval."""
-    _rows(axes, answer)
-    scale = 100 if answer.metric.percent else 1
-    for row, found in enumerate(answer.contest.differences[:MOST_ROWS]):
-        if row:
-            _interval(axes, row, answer, scale * np.array(found[:3]))
-    axes.axvline(0, color="black", lw=0.8, zorder=1)
-
-
-def ranks_panel(axes: Axes, answer: Answer) -> None:
-    """A row for each of the best: its mean rank over the runs that all have, 1 the best, with its interval."""
-    _rows(axes, answer)
-    ranks = answer.contest.ranks
-    assert ranks is not None
-    for row, ends in enumerate(zip(*ranks, strict=True)):
-        if row < MOST_ROWS:
-            _interval(axes, row, answer, np.array(ends))
-
-
-def _interval(axes: Axes, row: int, answer: Answer, ends: Any) -> None:
-    """The mean as a diamond on its interval; nothing where there is no mean."""
-    mean, low, high = map(float, ends)
-    if not math.isnan(mean):
-        style = _look(answer.contest.p[row], first=not row)
-        axes.plot([low, high], [row, row], color=style["color"], lw=1.8)
-        axes.plot([mean], [row], ls="", **style)
-
-
-def _rows(axes: Axes, answer: Answer) -> None:
-    name_rows(axes, [plain(score.label, 44) for score in answer.contest.scores[:MOST_ROWS]], 0.4)
+    Args:
+        axes: to draw on.
+        answer: whose configurations.
+        of: "mean" of the metric, with the runs as dots above it, "difference" of that mean to the best of all, paired
+            where both have the same runs, or mean "rank" over the runs that all have, 1 the best.
+    """
+    found, scale = answer.contest, 100 if answer.metric.percent and of != "rank" else 1
+    scores = found.scores[:MOST_ROWS]
+    name_rows(axes, [plain(score.label, 44) for score in scores], 0.4)
+    shown: dict[str, Any] = {
+        "mean": [one.interval for one in scores],
+        "difference": found.differences,
+        "rank": np.transpose(found.ranks or ()),
+    }
+    for row, (score, told) in enumerate(zip(scores, shown[of], strict=False)):
+        if of == "mean":
+            axes.plot(scale * np.array(score.finite), [row + 0.25] * len(score.finite), **DOT)
+        mean, low, high = (scale * float(end) for end in told[:3])
+        if not math.isnan(mean):
+            style = _look(found.p[row], first=not row)
+            axes.plot([low, high], [row, row], color=style["color"], lw=1.8)
+            axes.plot([mean], [row], ls="", **style)
+    if of == "difference":
+        axes.axvline(0, color="black", lw=0.8, zorder=1)
 
 
 def _look(p: float, *, first: bool) -> dict[str, Any]:

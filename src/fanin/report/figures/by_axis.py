@@ -157,7 +157,7 @@ def _map(axes: Axes, cells: Floats, down: Axis, across: Axis, label: str, top: f
     for place, axis in ((axes.xaxis, across), (axes.yaxis, down)):
         step = math.ceil(len(axis.values) / (MOST_TICKS if axis is across else 15))
         ranks = range(0, len(axis.values), step)
-        names = ["–" if axis.values[rank] is None else plain(display(axis.values[rank]), 18) for rank in ranks]
+        names = [plain(axis.words(rank), 18) for rank in ranks]
         place.set_ticks(list(ranks), names)
     if cells.size <= MOST_WRITTEN:
         low, high = image.get_clim()

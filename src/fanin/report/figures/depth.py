@@ -96,13 +96,9 @@ def sources(profiles: Profiles) -> list[str]:
 
 def init_row(row: Sequence[Axes], sheet: Sheet, profiles: Profiles, quantity: str) -> None:
     """One quantity at initialization over depth, for every configuration, with its theory; a panel for each facet."""
-    drawn = [_draw_init(axes, part, profiles, quantity) for axes, part in zip(row, _parts(sheet, row), strict=True)]
+    parts = sheet.facets if len(row) > 1 else [sheet]
+    drawn = [_draw_init(axes, part, profiles, quantity) for axes, part in zip(row, parts, strict=True)]
     _end_log(row, drawn)
-
-
-def _parts(sheet: Sheet, row: Sequence[Axes]) -> list[Sheet]:
-    """What stands in the panels; all of it in a single one."""
-    return sheet.facets if len(row) > 1 else [sheet]
 
 
 def _end_log(row: Sequence[Axes], drawn: Sequence[Sequence[Curve]]) -> None:
@@ -207,7 +203,7 @@ def before_and_after_row(
         sheet, profiles, quantity: what is drawn.
         trained: of all runs, those that are drawn.
     """
-    moved, parts = quantity == "weight_movement", _parts(sheet, row)
+    moved, parts = quantity == "weight_movement", sheet.facets if len(row) > 1 else [sheet]
     of = {name: (name, "weight", quantity) for name in (("final",) if moved else ("init", "final"))}
     read = {name: (profiles.matrix(*key), profiles.lengths(*key)) for name, key in of.items()}
     ended = [those for one in sheet.configurations if (those := [i for i in one.members if trained[i]])]

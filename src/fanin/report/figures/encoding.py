@@ -170,30 +170,24 @@ def _hues(axis: Axis, values: Sequence[float]) -> Encoding:
 
     Of more than MOST_NAMED options those with the least mean of the metric have hues, and the others are grey.
     """
-    count, hues = len(axis.values), len(OKABE_ITO)
+    count, hues, named = len(axis.values), len(OKABE_ITO), list(range(len(axis.values)))
     if count > MOST_NAMED and len(values) == len(axis.ranks):
-        return _best_hues(axis, values)
-    looks = [(OKABE_ITO[i % hues], DASHES[i // hues % len(DASHES)], MARKERS[i % hues]) for i in range(count)]
+        numbers, ranks = np.asarray(values, float), np.array(axis.ranks)
+        own = [numbers[(ranks == rank) & np.isfinite(numbers)] for rank in named]
+        named = sorted(named, key=lambda rank: float(own[rank].mean()) if len(own[rank]) else np.inf)[:hues]
+    looks: dict[int, tuple[str, Any, str]] = dict.fromkeys(range(count), (REST, "-", ""))
+    looks |= {
+        one: (OKABE_ITO[i % hues], DASHES[i // hues % len(DASHES)], MARKERS[i % hues]) for i, one in enumerate(named)
+    }
     entries = [
-        entry(axis.label(i), hue, ls=dash, lw=2.4 if dash == "-" else 1.8, marker=mark, ms=5.5, mec="white")
-        for i, (hue, dash, mark) in enumerate(looks)
+        entry(axis.label(one), hue, ls=dash, lw=2.4 if dash == "-" else 1.8, marker=mark, ms=5.5, mec="white")
+        for one in named
+        for hue, dash, mark in [looks[one]]
     ]
-    own = [looks[rank] for rank in axis.ranks]
-    return Encoding([one[0] for one in own], [one[1] for one in own], [entries], markers=[one[2] for one in own])
-
-
-def _best_hues(axis: Axis, values: Sequence[float]) -> Encoding:
-    """Hues for the best options, grey for the others."""
-    numbers, ranks = np.asarray(values, float), np.array(axis.ranks)
-    own = [numbers[(ranks == rank) & np.isfinite(numbers)] for rank in range(len(axis.values))]
-    means = [float(one.mean()) if len(one) else np.inf for one in own]
-    best = sorted(range(len(means)), key=lambda rank: means[rank])[: len(OKABE_ITO)]
-    hue, mark = dict(zip(best, OKABE_ITO, strict=True)), dict(zip(best, MARKERS, strict=True))
-    entries = [entry(axis.label(i), hue[i], marker=mark[i], ms=5.5, mec="white") for i in best]
-    rest = entry(f"{counted(len(axis.values) - len(best), 'other')} behind these {len(best)}", REST, lw=1.2)
-    colours = [hue.get(rank, REST) for rank in axis.ranks]
-    markers = [mark.get(rank, "") for rank in axis.ranks]
-    return Encoding(colours, ["-"] * len(colours), [[*entries, rest]], markers=markers)
+    if others := count - len(named):
+        entries.append(entry(f"{counted(others, 'other')} behind these {len(named)}", REST, lw=1.2))
+    colours, dashes, marks = ([looks[rank][i] for rank in axis.ranks] for i in range(3))
+    return Encoding(colours, dashes, [entries], markers=marks)
 
 
 def _sequential(axis: Axis) -> Encoding:

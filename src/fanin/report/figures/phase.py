@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fanin.report.figures.style import GREY, OKABE_ITO, look
@@ -40,7 +39,6 @@ def draw_phase(
     """
     with look():
         figure = Figure(figsize=(12, 4), layout="constrained")
-        FigureCanvasAgg(figure)
         diagram, norms, gradients = figure.subplots(1, 3)
         phase_panel(diagram, activation, point, critical)
         _profile(norms, law.post, "||x|| of one example")

@@ -57,10 +57,13 @@ class Axis:
         """The name with its unit, "width (units)"."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
+    def words(self, rank: int) -> str:
+        """One value in words, "–" where there is none."""
+        return "–" if self.values[rank] is None else display(self.values[rank])
+
     def label(self, rank: int) -> str:
-        """One value in words, "lr=0.1"; "lr=–" where there is none."""
-        value = self.values[rank]
-        return f"{self.name}={'–' if value is None else display(value)}"
+        """One value with the name, "lr=0.1"; "lr=–" where there is none."""
+        return f"{self.name}={self.words(rank)}"
 
 
 def axes_of(configurations: Sequence[Configuration]) -> list[Axis]:

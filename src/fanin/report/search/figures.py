@@ -68,7 +68,10 @@ def slice_panel(place: Axes, found: Searched, index: int) -> None:
     """Every configuration over one axis, early ones dark."""
     at, ticks = coordinates(found, index)
     place.scatter(at, found.values[:, 0], c=found.trials, s=12, cmap="viridis")
-    _ticks(place, "x", found.axes[index], ticks)
+    if ticks:
+        place.set_xticks(range(len(ticks)), [plain(label) for label in ticks])
+    elif found.axes[index].log:
+        place.set_xscale("log")
     log_where_wide(place, "y", found.values[:, 0])
 
 
@@ -119,13 +122,6 @@ def coordinates(found: Searched, index: int) -> tuple[Floats, list[str]]:
     if axis.ends is not None and axis.ordered:
         return np.array([float(row[index]) for row in found.settings]), []
     return found.places[:, index].astype(float), list(axis.labels)
-
-
-def _ticks(place: Axes, name: str, axis: Axis, labels: Sequence[str]) -> None:
-    if labels:
-        getattr(place, f"set_{name}ticks")(range(len(labels)), [plain(label) for label in labels])
-    elif axis.log:
-        getattr(place, f"set_{name}scale")("log")
 
 
 def parallel_figure(sheet: Sheet, found: Searched, metric: str, sign: float) -> Figure:

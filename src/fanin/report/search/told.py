@@ -123,23 +123,18 @@ class SearchTold:
         if len(by_rung) < 2:
             return None
         brackets = len({bracket for bracket, _ in by_rung}) > 1
-        header = ["bracket"] * brackets + ["rung", "steps", "configurations", "runs", "left"]
+        shown = slice(0 if brackets else 1, None if len(self.metrics) == 1 else -2)
+        header = ["bracket", "rung", "steps", "configurations", "runs", "left", "best trial", self.metrics[0]]
         rows = []
         for (bracket, rung), some in sorted(by_rung.items()):
-            trials = {row.trial for row in some}
-            left = len({row.trial for row in some if row.reason})
-            cells = [str(bracket)] * brackets + [str(rung), f"{max(row.steps for row in some):,}", str(len(trials))]
-            rows.append([*cells, str(len(some)), str(left or ""), *self._best_of(some)])
-        return Table("rungs", [*header, *(["best trial", self.metrics[0]] if len(self.metrics) == 1 else [])], rows)
-
-    def _best_of(self, rows: Sequence[RungRow]) -> list[str]:
-        """The trial of the best mean over seeds on a rung, and that mean."""
-        if len(self.metrics) > 1:
-            return []
-        by_trial = grouped(rows, lambda row: row.trial)
-        means = {trial: float(np.mean([row.values[0] for row in own])) for trial, own in by_trial.items()}
-        best = min(means, key=lambda trial: (self.signs[0] * means[trial], trial))
-        return [str(best), f"{means[best]:.4g}"] if np.isfinite(means[best]) else ["", ""]
+            by_trial = grouped(some, lambda row: row.trial)
+            means = {trial: float(np.mean([row.values[0] for row in own])) for trial, own in by_trial.items()}
+            trial = min(means, key=lambda one: (self.signs[0] * means[one], one))
+            best = [str(trial), f"{means[trial]:.4g}"] if np.isfinite(means[trial]) else ["", ""]
+            steps, left = max(row.steps for row in some), len({row.trial for row in some if row.reason})
+            cells = [str(bracket), str(rung), f"{steps:,}", str(len(means)), str(len(some)), str(left or ""), *best]
+            rows.append(cells[shown])
+        return Table("rungs", header[shown], rows)
 
     def _shares(self) -> str:
         return ", ".join(f"{one.name} {one.share:.0%} [{one.low:.0%}, {one.high:.0%}]" for one in self.shares)
@@ -238,7 +233,7 @@ def _of_grid(
     if len(varying) < 2 or metric is None:
         return None
     axes = [
-        Axis(one.key, tuple(one.label(i).partition("=")[2] for i in range(len(one.values))),
+        Axis(one.key, tuple(one.words(i) for i in range(len(one.values))),
              np.full(len(one.values), 1 / len(one.values)), one.kind != "choice")
         for one in varying
     ]  # fmt: skip
