@@ -29,6 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_batches_make_the_step_of_one_of_all(place: Path) -> None:
     """Alone and stacked, curves looked at or not."""
     said = fanin(place, *RECIPE, *EXACT, *IN_PARTS, "seed=1", "hydra.run.dir=parts")
@@ -56,6 +57,7 @@ def test_the_whole_training_set_in_parts_that_are_not_equal(place: Path) -> None
     assert losses(place / "seven") == pytest.approx(losses(place / "one"), rel=1e-11)
 
 
+@pytest.mark.slow
 def test_it_resumes(place: Path) -> None:
     arguments = (*RECIPE, *EXACT, *IN_PARTS, "regularizer=[l2,dropout]", "hydra.run.dir=resumed")
     assert fanin(place, *arguments, "pause_at=3").code == 0

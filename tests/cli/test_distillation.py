@@ -64,6 +64,7 @@ def test_stacked_students_are_as_alone(place: Path) -> None:
         assert float(one["batch_loss"] or 0) == pytest.approx(float(two["batch_loss"] or 0), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_another_teacher_in_the_same_folder_is_another_run(place: Path, tmp_path: Path) -> None:
     (tmp_path / "teacher").symlink_to(place / "teacher")
     assert fanin(tmp_path, *SMALL, *DISTILLED, "hydra.run.dir=student").code == 0

@@ -13,6 +13,7 @@ SMALL = ("data.image_size=8", "data.limit=200", "trainer.steps=5", "trainer.devi
 CODER = ("model.depth=2", "model.latent=4", "optimizer=adam")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "loss"), [(("model=autoencoder", "model.noise=0.2"), "reconstruction"), (("model=vae",), "elbo")]
 )

@@ -84,6 +84,7 @@ def profile(run: Path, layer: str = "linear_2") -> float:
     )
 
 
+@pytest.mark.slow
 def test_where_a_round_starts(place: Path) -> None:
     """Weight norms at step 0: of the initial weights within the masks, of those after 10 steps, of another draw."""
     masks = {}

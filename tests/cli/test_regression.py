@@ -76,6 +76,7 @@ def test_fused_runs_are_those_alone_and_their_report_draws_residuals(folder: Pat
     assert sorted(float(row["r2"]) for row in summary) == pytest.approx(sorted(wanted))
 
 
+@pytest.mark.slow
 def test_a_paused_regression_goes_on_as_if_it_had_not(folder: Path) -> None:
     small = (*TYPED, "model.depth=2", "model.width=8", "trainer.steps=12", "trainer.batch_size=40", "probe=off")
     assert fanin(folder, *small, "hydra.sweep.dir=whole").code == 0

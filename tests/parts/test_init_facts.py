@@ -96,6 +96,7 @@ def test_the_mean_slope_over_seeds(width: int) -> None:
     assert abs(MEAN_LOG_RATIO[width] / 2) > 5 * error, "the test sees the difference from the mean-square line"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 100])
 def test_the_variance_over_seeds_grows_with_every_layer(width: int) -> None:
     """Var ln||x_49||/||x_1|| is 48 Var ln r / 4: its sample variance is v chi2_63/63, of relative sd sqrt(2/63).

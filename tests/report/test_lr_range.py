@@ -65,6 +65,7 @@ def test_a_loss_that_never_falls_suggests_nothing() -> None:
     assert course(*of((rates, rates))) is None
 
 
+@pytest.mark.slow
 def test_the_study_tries_every_rate_and_suggests_some(tmp_path: Path) -> None:
     small = ("data=digits", "data.limit=300", "model.depth=3", "model.width=16", "trainer.steps=80")
     said = fanin(tmp_path, "experiment=lr_range", *small, "seed=0,1", "hydra.launcher.n_jobs=1")

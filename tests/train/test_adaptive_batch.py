@@ -69,6 +69,7 @@ def test_a_run_takes_the_batches_of_a_hand_computation(tmp_path: Path, more: tup
     assert int(float(rows[-1]["gradients"])) == sum(sizes) + tested  # the tests' gradients count
 
 
+@pytest.mark.slow
 def test_a_resumed_run_and_runs_of_a_grid_have_batches_of_their_own(tmp_path: Path) -> None:
     for words in (("seed=1", "pause_at=17"), ("seed=1",), ("seed=0,1", "-m", "hydra.sweep.dir=grid")):
         said = fanin(tmp_path, *COMMAND, *words)

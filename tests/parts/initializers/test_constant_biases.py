@@ -111,6 +111,7 @@ def test_a_model_without_such_biases_is_told_of() -> None:
             Zeros(forget_bias=1).check(model)
 
 
+@pytest.mark.slow
 def test_a_command_trains_them_as_one_program_and_each_alone(tmp_path: Path) -> None:
     words = (
         "model=lstm", "model.width=6", "activation=tanh", "initializer=xavier_uniform", "data=digits",

@@ -76,6 +76,7 @@ def test_there_may_be_none() -> None:
             Orthogonal(gain=wrong)
 
 
+@pytest.mark.slow
 def test_a_command_draws_what_the_number_draws_and_tells_of_an_activation_without_a_gain(tmp_path: Path) -> None:
     words = ("data=gaussian", "model.depth=3", "model.width=20", "activation=gelu", "trainer.steps=0")
     chosen = (*words, "initializer=orthogonal", f"initializer.gain=auto,{gain_of(nn.GELU)}", "-m")

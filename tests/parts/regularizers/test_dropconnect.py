@@ -114,6 +114,7 @@ def test_what_has_no_hidden_layer_and_what_is_no_probability_is_told() -> None:
         DropConnect(p=1)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_command_goes_on_as_if_it_had_not_paused(tmp_path: Path) -> None:
     words = (
         "data=digits", "model.depth=3", "model.width=8", "regularizer=[dropconnect,dropout]", "trainer.steps=6",
