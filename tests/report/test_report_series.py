@@ -18,7 +18,7 @@ from fanin.report.figures.style import Sheet
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import Run, read_runs
 from fanin.report.read.series import Metrics, Profiles
-from fanin.report.statistics import geometric_interval, mean_curve, mean_interval
+from fanin.report.statistics import bounds_of, geometric_interval, mean_curve, mean_interval
 
 WriteRun = Callable[..., Path]
 HEADER = "snapshot,axis,index,layer,quantity,value,theory,band_low,band_high\n"
@@ -152,6 +152,20 @@ def test_interval_is_that_of_student(n: int) -> None:
     assert geometric_interval(np.exp(values))[:3] == pytest.approx(np.exp((values.mean(), low, high)), rel=1e-10)
     means, lows, highs = mean_curve(np.column_stack([values, 2 * values]))
     assert (means[1], lows[1], highs[1]) == pytest.approx((2 * values.mean(), 2 * low, 2 * high), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("metric", "percent", "ends"),
+    [
+        ("test_error", True, (0.0, 1.0)),
+        ("test_error", False, (0.0, 1.667862)),
+        ("test_loss", False, (-0.567862, 1.667862)),
+    ],
+)
+def test_no_error_lies_below_0_and_no_share_above_1(metric: str, percent: bool, ends: tuple[float, float]) -> None:
+    """0.1, 0.55, 1: the mean 0.55, half a width of t(2) 4.302653 times sd / sqrt(n) = 0.45 / sqrt(3)."""
+    found = mean_interval([0.1, 0.55, 1.0], bounds=bounds_of(metric, percent=percent))
+    assert (found.low, found.high) == pytest.approx(ends, abs=1e-6)
 
 
 def test_intervals_without_enough_values() -> None:

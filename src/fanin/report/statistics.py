@@ -46,7 +46,20 @@ def overlap_of(folds: int | None) -> float:
     return 0.0 if folds is None else 1 / (folds - 1)
 
 
-def mean_interval(values: Iterable[float | None], folds: int | None = None, *, share: bool = False) -> Interval:
+def bounds_of(metric: str, *, percent: bool) -> tuple[float, float]:
+    """Between which numbers a metric lies: an error is never below 0, a share never above 1.
+
+    >>> bounds_of("test_error", percent=True), bounds_of("test_error", percent=False)
+    ((0.0, 1.0), (0.0, inf))
+    >>> bounds_of("test_loss", percent=False)
+    (-inf, inf)
+    """
+    return 0.0 if percent or metric.endswith("error") else -math.inf, 1.0 if percent else math.inf
+
+
+def mean_interval(
+    values: Iterable[float | None], folds: int | None = None, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Interval:
     """Mean and interval  mean +- t s sqrt(1/n + 1/(k - 1))  over the finite values; without 1/(k - 1) for seeds.
 
     One value has no interval. With no finite value the mean says why: nan or inf if any such was measured.
@@ -54,7 +67,7 @@ def mean_interval(values: Iterable[float | None], folds: int | None = None, *, s
     Args:
         values: of the runs; None if a run has none.
         folds: k of a cross-validation, whose training sets overlap: the ordinary interval is too narrow.
-        share: values lie in [0, 1], such as errors, and so do the ends of their interval.
+        bounds: between which values lie, and so do the ends of their interval; see `bounds_of`.
 
     Source: Student (1908); Nadeau and Bengio, Inference for the generalization error (2003), the corrected resampled
         t-test; for several rounds of folds Bouckaert and Frank (2004).
@@ -62,7 +75,7 @@ def mean_interval(values: Iterable[float | None], folds: int | None = None, *, s
     >>> low, high = mean_interval([0.02, 0.04])[1:3]
     >>> round(low, 3), round(high, 3)
     (-0.097, 0.157)
-    >>> mean_interval([0.02, 0.04], share=True).low
+    >>> mean_interval([0.02, 0.04], bounds=(0.0, 1.0)).low
     0.0
     """
     measured = [value for value in values if value is not None]
@@ -73,8 +86,8 @@ def mean_interval(values: Iterable[float | None], folds: int | None = None, *, s
     mean, half = float(finite.mean()), math.nan
     if n > 1:
         half = float(t_quantile(n) * finite.std(ddof=1)) * math.sqrt(1 / n + overlap_of(folds))
-    low, high = mean - half, mean + half
-    return Interval(mean, max(low, 0.0) if share else low, min(high, 1.0) if share else high, n, len(measured))
+    low, high = (min(max(end, bounds[0]), bounds[1]) for end in (mean - half, mean + half))
+    return Interval(mean, low, high, n, len(measured))
 
 
 def bounded(name: str, *told: float | None) -> dict[str, float | None]:

@@ -13,7 +13,15 @@ from fanin.record.outcome import Task, metric_words
 from fanin.report.compare.ranking import LARGER_IS_BETTER
 from fanin.report.read.configurations import FOLD, REPEAT, REPLICATES, Configuration, canonical
 from fanin.report.read.folders import Run, task_of
-from fanin.report.statistics import Difference, Floats, Interval, mean_interval, paired_difference, welch_difference
+from fanin.report.statistics import (
+    Difference,
+    Floats,
+    Interval,
+    bounds_of,
+    mean_interval,
+    paired_difference,
+    welch_difference,
+)
 
 Block = tuple[str, ...]
 """What runs of different configurations share, such as their seed."""
@@ -35,6 +43,11 @@ class Metric:
     def sign(self) -> float:
         """What makes the smaller value the better one."""
         return -1.0 if self.larger else 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which its values lie."""
+        return bounds_of(self.name, percent=self.percent)
 
     def text(self, value: float) -> str:
         """A value with its unit.
@@ -67,7 +80,7 @@ class Score:
         values: of every run that ended, by its block: inf of one that diverged, whichever way is better.
         runs: how many there are, ended or not.
         folds: k of a cross-validation, else None.
-        percent: whether values lie in [0, 1].
+        bounds: between which values lie.
     """
 
     place: int
@@ -75,7 +88,7 @@ class Score:
     values: Mapping[Block, float]
     runs: int
     folds: int | None
-    percent: bool
+    bounds: tuple[float, float]
 
     @cached_property
     def finite(self) -> list[float]:
@@ -90,7 +103,7 @@ class Score:
     @cached_property
     def interval(self) -> Interval:
         """The mean over the finite values, with its 95 % t-interval."""
-        return mean_interval(self.finite, self.folds, share=self.percent)
+        return mean_interval(self.finite, self.folds, self.bounds)
 
     def order(self, sign: float) -> tuple[float, float]:
         """The best first: one with diverged runs, whose mean would be infinite, is behind all that have none."""
@@ -119,7 +132,7 @@ def scores_of(
             if not math.isnan(value):
                 block = (canonical(run.seed), *(canonical(run.value(key)) for key in (FOLD, REPEAT, *rest)))
                 values.setdefault(block, value)
-        score = Score(place, one.label, values, len(one.members), one.folds, metric.percent)
+        score = Score(place, one.label, values, len(one.members), one.folds, metric.bounds)
         scores += [score] if score.finite else []
     return sorted(scores, key=lambda score: score.order(metric.sign))
 

@@ -20,12 +20,12 @@ from fanin.report.compare.ranking import LARGER_IS_BETTER
 from fanin.report.figures.style import Sheet
 from fanin.report.read.axes import axes_of
 from fanin.report.read.configurations import Configuration, folds_of
-from fanin.report.read.folders import Run
+from fanin.report.read.folders import Run, task_of
 from fanin.report.search import figures
 from fanin.report.search.importance import KNOWN, Importance, importances
 from fanin.report.search.pareto import front
 from fanin.report.search.searched import Axis, Searched, searched
-from fanin.report.statistics import mean_interval, paired
+from fanin.report.statistics import bounds_of, mean_interval, paired
 from fanin.report.write.tables import Table
 
 METRICS = ("val_error", "val_loss", "test_error", "test_loss", "train_loss")
@@ -42,6 +42,7 @@ class SearchTold:
         found: the configurations on their axes.
         shares, good: the importances by fANOVA and by PED-ANOVA, [] of several metrics.
         folds: k of each trial whose runs are folds of a cross-validation, whose intervals are widened.
+        percent: whether errors are shares.
     """
 
     metrics: list[str]
@@ -51,6 +52,7 @@ class SearchTold:
     shares: list[Importance]
     good: list[Importance]
     folds: dict[int, int] = field(default_factory=dict)
+    percent: bool = True
 
     def figures(self, sheet: Sheet) -> dict[str, Callable[[], Figure | None]]:
         """What draws each, by name."""
@@ -99,6 +101,9 @@ class SearchTold:
             longest.setdefault(row.trial, {})[row.seed] = row.values[0]
         return longest
 
+    def _bounds(self, metric: str) -> tuple[float, float]:
+        return bounds_of(metric, percent=self.percent and metric.endswith("_error"))
+
     def _best(self) -> list[str]:
         """The best by a metric that no result.json has, and how far the second is from it."""
         sign, metric, longest = float(self.signs[0]), self.metrics[0], self._last()
@@ -109,7 +114,7 @@ class SearchTold:
             return []
         first = means[0][1]
         folds = self.folds.get(first)
-        one = mean_interval(longest[first].values(), folds, share=metric.endswith("_error"))
+        one = mean_interval(longest[first].values(), folds, self._bounds(metric))
         over = "folds" if folds else "seeds"
         told = f"{one.mean:.4g}" + (f" [{one.low:.4g}, {one.high:.4g}] over {one.n} {over}" if one.n > 1 else "")
         lines = [f"best of {len(longest)}: trial {first}, {metric} {told}: {self.words(first)}"]
@@ -214,6 +219,7 @@ def search_told(
     said, rows, found = read
     signs = np.array([-1.0 if one == "maximize" else 1.0 for one in said["directions"]])
     told = _with_shares([str(one) for one in said["metrics"]], signs, rows, found)
+    told.percent = task_of(runs).percent
     named = {run.name: run for run in runs}
     for trial in {row.trial for row in rows}:
         k = folds_of([named[row.run] for row in rows if row.trial == trial and row.run in named])

@@ -14,7 +14,7 @@ from fanin.record.run_files import as_number
 from fanin.record.summary import INIT, METRICS
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run, task_of
-from fanin.report.statistics import Interval, geometric_interval, mean_interval
+from fanin.report.statistics import Interval, bounds_of, geometric_interval, mean_interval
 
 # Positive quantities that live on a logarithmic scale get geometric means.
 GEOMETRIC = ("factor_per_layer", "gradient_first", "gradient_last", "activation_first", "activation_last")
@@ -66,8 +66,8 @@ def study_rows(runs: Sequence[Run], configurations: Sequence[Configuration]) -> 
         row |= {"z_min": min(z, default=None), "z_max": max(z, default=None)}
         row |= {"source": _by_count([run.source for run in members if run.source])}
         for name in metrics:
-            share = shares and name.endswith("_error")
-            row |= _columns(name, mean_interval([run.metric(name) for run in members], one.folds, share=share))
+            bounds = bounds_of(name, percent=shares and name.endswith("_error"))
+            row |= _columns(name, mean_interval([run.metric(name) for run in members], one.folds, bounds))
         for name in INIT:
             interval = geometric_interval if name in GEOMETRIC else mean_interval
             row |= _columns(name, interval([run.init(name) for run in members], one.folds))
