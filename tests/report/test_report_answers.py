@@ -53,7 +53,7 @@ def grid(
             told = {"test_error": None if state == "diverged" else float(error)}
             write_run(folder, seed=seed, overrides=chosen, state=state, metrics=told, experiment="runs", **SMALL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fanin.report.make.pictures", lambda *_: {})
+        patch.setattr("fanin.report.pictures.pictures", lambda *_: {})
         write_report([folder])
     return folder
 
@@ -182,7 +182,7 @@ def test_data_sets_have_an_answer_each(tmp_path: Path, write_run: WriteRun, monk
                 chosen = {"data": data, "optimizer.lr": lr}
                 metrics = {"test_error": error + 0.001 * seed}
                 write_run(tmp_path, seed=seed, overrides=chosen, metrics=metrics, experiment="runs", **SMALL)
-    monkeypatch.setattr("fanin.report.make.pictures", lambda *_: {})
+    monkeypatch.setattr("fanin.report.pictures.pictures", lambda *_: {})
     report = write_report([tmp_path])
     lines = [one.lines[0] for one in report.answers]
     assert [one.subject for one in report.answers] == ["data=digits", "data=mnist"]
@@ -198,7 +198,7 @@ def test_runs_of_one_seed_have_a_best_and_no_test(
         metrics = {"test_error": lr / 2}
         folder = write_run(tmp_path, overrides={"optimizer.lr": lr}, metrics=metrics, experiment="runs", **SMALL)
         assert json.loads((folder / "result.json").read_text())["metrics"]["test_error"] == lr / 2
-    monkeypatch.setattr("fanin.report.make.pictures", lambda *_: {})
+    monkeypatch.setattr("fanin.report.pictures.pictures", lambda *_: {})
     (answer,) = write_report([tmp_path]).answers
     assert answer.lines == [
         "best: lr=0.1: test error 5 % over 1 seed",

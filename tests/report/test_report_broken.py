@@ -13,7 +13,6 @@ import pytest
 from fanin.errors import UserError
 from fanin.record.run_files import read_run
 from fanin.record.summary import row_of, rows_of
-from fanin.report import make
 from fanin.report.make import write_report
 from fanin.report.read.configurations import group_runs
 from fanin.report.read.folders import find_runs, read_runs
@@ -87,7 +86,7 @@ def test_of_two_reports_at_once_the_last_word_is_the_newest(
             assert second.is_alive(), "it waits for its turn"
         return {}
 
-    monkeypatch.setattr(make, "pictures", draw)
+    monkeypatch.setattr("fanin.report.pictures.pictures", draw)
     write_report([tmp_path])
     second.join(60)
     body = (tmp_path / "report" / "index.html").read_text().partition("<body")[2]

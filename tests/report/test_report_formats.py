@@ -37,7 +37,7 @@ def named(write_run: WriteRun, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fanin.report.make.pictures", lambda *_: {})
+    monkeypatch.setattr("fanin.report.pictures.pictures", lambda *_: {})
 
 
 def plain(cell: str) -> str:

@@ -35,7 +35,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, write_run: WriteRun) -> Path:
             said["overrides"]["optimizer.lr"] = "<img src=x onerror=alert(1)>"
             (run / "result.json").write_text(json.dumps(said))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fanin.report.make.pictures", lambda *_: {})
+        patch.setattr("fanin.report.pictures.pictures", lambda *_: {})
         return write_report([folder]).index
 
 

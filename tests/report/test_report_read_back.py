@@ -55,7 +55,7 @@ def grid(write_run: WriteRun, tmp_path_factory: pytest.TempPathFactory) -> Itera
                     for step, value in zip(STEPS, curve, strict=True):
                         writer.writerow({"step": step, "batch_error": value, "batch_loss": 2 * value})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fanin.report.make.pictures", lambda *_: {})
+        patch.setattr("fanin.report.pictures.pictures", lambda *_: {})
         write_report([folder])
         patch.setattr(sweep_plots, "runs_of", functools.cache(sweep_plots.runs_of))  # read once
         yield folder

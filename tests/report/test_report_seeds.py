@@ -27,7 +27,7 @@ SMALL = {"depth": 3, "width": 8, "count": 5, "last": 40}
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fanin.report.make.pictures", lambda *_: {})
+    monkeypatch.setattr("fanin.report.pictures.pictures", lambda *_: {})
 
 
 def read(folder: Path) -> EventAccumulator:

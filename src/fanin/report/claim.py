@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from fanin.errors import UserError
-from fanin.report.figures.saving import save
-from fanin.report.figures.style import Sheet
 from fanin.report.read.configurations import Configuration, group_runs, setting
 from fanin.report.read.folders import Run, titled
 from fanin.report.read.series import Metrics, Profiles
@@ -65,6 +63,9 @@ class Judged:
 
     def draw(self, out: Path) -> list[Path]:
         """Draw the study's own figure into a folder; the files written."""
+        from fanin.report.figures.saving import save
+        from fanin.report.figures.style import Sheet
+
         runs, configurations = self.evidence.runs, self.evidence.configurations
         sheet = Sheet(self.experiment, setting(runs, configurations), configurations)
 

@@ -19,18 +19,14 @@ from fanin.record.summary import Row, rewrite_summary, rows_of, write_summary
 from fanin.report.answers.answer import answers_of
 from fanin.report.answers.words import told, write_answers
 from fanin.report.claim import judge, only, table_of
-from fanin.report.figures.depth import theory_words
 from fanin.report.figures.roles import Asked, values_of
-from fanin.report.figures.style import Sheet, look
 from fanin.report.figures.together import Job, drawing
-from fanin.report.pictures import pictures
 from fanin.report.read.configurations import group_runs, setting
 from fanin.report.read.folders import Run, find_runs, grid_of, task_of, titled
 from fanin.report.read.in_use import forms_below, table_of_forms
 from fanin.report.read.kept import Reader
 from fanin.report.read.reuse import Drawn, drawn_before, fingerprint, forget, noted, remember
 from fanin.report.read.where import chosen, where_of
-from fanin.report.run_pages import write_run_page
 from fanin.report.search.told import search_told
 from fanin.report.tensorboard_events import write_means, write_tensorboard
 from fanin.report.write.formats import formats_there, replace_table, write_formats
@@ -100,7 +96,7 @@ def write_report(
         values, follows = values_of(runs, configurations, by.metric), by if by.axes or style != "paper" else None
         if follows and style == "paper":  # a column is too narrow for panels side by side
             follows = replace(by, facet="none")
-        sheet = Sheet(titled(runs), setting(runs, configurations), configurations, values, follows)
+        title, told_setting = titled(runs), setting(runs, configurations)
         if by.x != "step" and not metrics.has(by.x):
             raise UserError(
                 f"--x {by.x}: no run here has it in its metrics.csv; force=true runs them again, and then it is"
@@ -122,7 +118,14 @@ def write_report(
         if before is None and not redraw and (out / "tensorboard").is_dir():
             before = drawn_before(out, mark)
         jobs: dict[str, Job] = {}
-        drawn = list(before.figures if before else ())
+        drawn, theory = (list(before.figures), before.theory) if before else ([], "")
+        if before is None or numbers_only:  # matplotlib is imported where something is drawn, or would be
+            from fanin.report.figures.depth import theory_words
+            from fanin.report.figures.style import Sheet, look
+            from fanin.report.pictures import pictures
+
+            sheet = Sheet(title, told_setting, configurations, values, follows)
+            theory = theory_words(sheet, profiles)
         if before is None:
             forget(out)
             with look(style):  # what a study says of its figure is for the page
@@ -136,7 +139,7 @@ def write_report(
             write_table(tables[0], list(rows[0]), [list(row.values()) for row in rows])
             metrics_told, judged = metric_table(rows, task_of(runs)), [claim for _, claim in claims]
             write_template(
-                tables[1], "table.md", title=sheet.title, answers=said, claims=judged, table=table,
+                tables[1], "table.md", title=title, answers=said, claims=judged, table=table,
                 initialization=INITIALIZATION, metrics=metrics_told, words=interval_words(rows),
             )  # fmt: skip
             said_of = [(experiment, claim.verdict, claim.text, claim.evidence) for experiment, claim in claims]
@@ -150,14 +153,13 @@ def write_report(
             if before is None:
                 write_means(out, configurations, values, metrics, profiles)
             drawn += finished()
-        theory = before.theory if before and not numbers_only else theory_words(sheet, profiles)
         if before is None:
             write_tensorboard(out, configurations, profiles, drawn)
             remember(out, mark if noted(runs) == notes_before else "", Drawn(drawn, theory))
         notes += [note for one in studies for note in one.notes]
         notes += dict.fromkeys(f"{run.name}: {note}" for run in runs for note in _notes(run))
         report = Report(
-            title=sheet.title, setting=sheet.setting, grid=grid, out=out, summary=pd.DataFrame(summary),
+            title=title, setting=told_setting, grid=grid, out=out, summary=pd.DataFrame(summary),
             summary_path=summary_path, study=pd.DataFrame(rows, dtype=object), table=table,
             claims=judged, captions={one.experiment: one.study.caption for one in studies},
             tables=tables, figures=drawn, index=out / "index.html", notes=notes, answers=said, search=searched,
@@ -165,6 +167,8 @@ def write_report(
             in_use=table_of_forms(forms, grid) if forms else None,
         )  # fmt: skip
         if runs[0].folder == grid:  # the run that was asked for
+            from fanin.report.run_pages import write_run_page
+
             report = replace(
                 report, run_page=write_run_page(runs[0], style, back=report.index, folder=out if explicit else None)
             )
@@ -192,6 +196,8 @@ def _alone_in(place: Path) -> Iterator[None]:
 
 
 def _page(run: Run, style: str, back: Path) -> list[Path]:
+    from fanin.report.run_pages import write_run_page
+
     return [write_run_page(run, style, back=back)]
 
 

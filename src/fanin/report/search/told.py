@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from fanin.errors import counted
 from fanin.record.columns import names
@@ -17,16 +16,19 @@ from fanin.record.overrides import display
 from fanin.record.report_columns import IMPORTANCE, SEARCHED
 from fanin.record.search_files import RungRow, grouped, read_search
 from fanin.report.compare.ranking import LARGER_IS_BETTER
-from fanin.report.figures.style import Sheet
 from fanin.report.read.axes import axes_of
 from fanin.report.read.configurations import Configuration, folds_of
 from fanin.report.read.folders import Run, task_of
-from fanin.report.search import figures
 from fanin.report.search.importance import KNOWN, Importance, importances
 from fanin.report.search.pareto import front
 from fanin.report.search.searched import Axis, Searched, searched
 from fanin.report.statistics import bounds_of, mean_interval, paired
 from fanin.report.write.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fanin.report.figures.style import Sheet
 
 METRICS = ("val_error", "val_loss", "test_error", "test_loss", "train_loss")
 """Of a grid that searches for nothing: the first that its runs have, small is good."""
@@ -56,6 +58,8 @@ class SearchTold:
 
     def figures(self, sheet: Sheet) -> dict[str, Callable[[], Figure | None]]:
         """What draws each, by name."""
+        from fanin.report.search import figures
+
         metric, sign = self.metrics[0], float(self.signs[0])
         if not self.rows:
             return {
