@@ -209,6 +209,7 @@ def test_the_command_prints_the_schema_of_any_option(tmp_path: Path) -> None:
         assert "\n".join([*said.out, ""]) == (CONF.parent / "schemas" / f"{name}.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_schema_is_of_one_option_that_is_there(tmp_path: Path) -> None:
     needs = "--schema: needs one option, as fanin optimizer=adam --schema"
     for words, line in (

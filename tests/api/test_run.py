@@ -239,6 +239,7 @@ def test_wrong_uses_are_one_line(host: Path, overrides: Any, keywords: dict[str,
     assert list(host.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_options_of_ones_own(host: Path) -> None:
     """A folder of option files is read as it is now, and only where it was named."""
     own = host / "own" / "optimizer"

@@ -48,6 +48,7 @@ def test_batches_make_the_step_of_one_of_all(place: Path) -> None:
             assert table(run / "metrics.csv")[-1][key] == table(place / "whole" / "metrics.csv")[-1][key]
 
 
+@pytest.mark.slow
 def test_the_whole_training_set_in_parts_that_are_not_equal(place: Path) -> None:
     """300 examples by 7."""
     for name, parts in (("one", 1), ("seven", 7)):

@@ -104,6 +104,7 @@ def test_what_cannot_teach_is_told_in_a_line(place: Path, typed: list[str], told
     assert not (place / "refused").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "typed",
     [

@@ -174,6 +174,7 @@ def test_a_grid_with_a_source_that_does_not_fit_is_refused_whole(place: Path, so
     assert not (place / "grid").exists()
 
 
+@pytest.mark.slow
 def test_from_digits_to_mnist(place: Path, source: Path, tmp_path: Path) -> None:
     """Both are 28 x 28: the first two layers are the digits', the last one is made anew for another data set."""
     Tiny().write(tmp_path, unpacked=True)

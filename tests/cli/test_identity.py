@@ -72,6 +72,7 @@ def test_a_key_that_is_deleted_shows_in_the_name() -> None:
     assert own.overrides == {"probe.measures.rank": "my.rank", "seed": 3}
 
 
+@pytest.mark.slow
 def test_any_other_value_is_another_run() -> None:
     changed = [
         identity(*(row[0] for row in TYPED), other)
@@ -86,6 +87,7 @@ def test_any_other_value_is_another_run() -> None:
     assert len({run.name for run in changed}) == len({run.config_hash for run in changed}) == len(changed)
 
 
+@pytest.mark.slow
 def test_a_study_names_its_axes_and_what_differs_from_its_own_settings() -> None:
     study = ("experiment=init_study", "seed=1")
     assert identity(*study).name == "initializer.c=2,seed=1"

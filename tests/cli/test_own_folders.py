@@ -47,6 +47,7 @@ def test_another_seed_in_the_same_folder_does_not_replace_a_finished_run(tmp_pat
     assert (tmp_path / "p" / "checkpoints" / "mine.pt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_run_of_another_versions_hash_stays_in_a_grid_too(tmp_path: Path) -> None:
     """Told once for all, before anything is run."""
     grid = ("-m", *TINY, "seed=0,1", "hydra/launcher=basic")

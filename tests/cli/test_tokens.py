@@ -105,6 +105,7 @@ def with_counts(tmp_path: Path, *typed: str) -> dict[Path, dict[str, Any]]:
 MLP = ("model=mlp", "model.depth=2", "model.width=8", "trainer.steps=6", "probe.every=2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["int64", pytest.param("uint8", marks=pytest.mark.slow)])
 def test_integers_that_are_no_indices_are_numbers(tmp_path: Path, kind: str) -> None:
     """The same run as of the same numbers in floating point, to the last bit, single and fused."""
@@ -126,6 +127,7 @@ def test_a_model_says_itself_what_integers_are_to_it(tmp_path: Path, model: str)
     assert (one["state"], one["steps"]) == ("done", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [

@@ -160,6 +160,7 @@ def test_mistakes_in_own_parts_are_one_line(place: Path, typed: Callable[..., Sa
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
+@pytest.mark.slow
 def test_an_edited_part_is_not_passed_over_in_silence(typed: Callable[..., Said], tmp_path: Path) -> None:
     """The run stays as it is, for a change may be one of words; what to type is told, in a single run and a grid."""
     (tmp_path / "own" / "initializer").mkdir(parents=True)

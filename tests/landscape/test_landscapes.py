@@ -120,6 +120,7 @@ def test_a_plane_of_three_and_a_random_one(grid: Path, tmp_path: Path) -> None:
     assert float(middle["loss"]) == pytest.approx(read(seeds[0] / "result.json")["metrics"]["train_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_statistics_of_batch_normalization_are_those_of_the_point(grid: Path, tmp_path: Path) -> None:
     """With the statistics of the end a point far away would be another network."""
     run = named(grid, "normalization=batch")

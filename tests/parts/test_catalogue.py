@@ -155,6 +155,7 @@ def test_every_option_trains(base: DictConfig, root: Path, tmp_path: Path, group
     assert ending(cfg, tmp_path / "run") == "done"
 
 
+@pytest.mark.slow
 def test_every_option_is_composed_by_hydra_as_its_file_says(base: DictConfig) -> None:
     """Whatever is chosen of the other groups: as many compositions as the largest group has options name all."""
     default = OmegaConf.to_container(base)

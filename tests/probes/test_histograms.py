@@ -95,6 +95,7 @@ def test_they_change_nothing_in_the_training(run: Path) -> None:
     assert not (other / "histograms.csv").exists()
 
 
+@pytest.mark.slow
 def test_fused_runs_have_the_same_ones(run: Path, tmp_path: Path) -> None:
     typed_words = (*SMALL, WANTED, "trainer.steps=8", "probe.every=4", "trainer.checkpoint_every=2")
     said = typed(tmp_path, "-m", "seed=0,1", *typed_words, "hydra/launcher=fused")

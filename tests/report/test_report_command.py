@@ -323,6 +323,7 @@ def test_a_report_never_imports_torch(reported: Reported, tmp_path: Path) -> Non
     assert done.stdout.splitlines()[-1] == "0 False False"
 
 
+@pytest.mark.slow
 def test_a_notebook_s_backend_does_not_matter(tmp_path: Path, write_run: WriteRun) -> None:
     """MPLBACKEND names one that this environment lacks, as it does in a command that a notebook starts."""
     write_run(tmp_path, depth=2, width=4, count=2)

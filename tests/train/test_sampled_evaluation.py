@@ -96,6 +96,7 @@ WORDS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_command_writes_both_evaluations(tmp_path: Path) -> None:
     for words in (("hydra.run.dir=plain",), ("hydra.run.dir=told", "evaluation.samples=20")):
         said = fanin(tmp_path, *WORDS, *words)

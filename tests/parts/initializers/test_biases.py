@@ -79,6 +79,7 @@ def test_what_is_no_variance_is_refused(value: object) -> None:
         VarianceScaling(bias_variance=value)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_command_sweeps_them_and_a_model_without_biases_is_told_of(tmp_path: Path) -> None:
     tiny = ("model.depth=3", "model.width=20", "trainer.steps=0", "initializer=variance_scaling")
     said = fanin(tmp_path, *tiny, "-m", "initializer.bias_variance=0,0.5", "hydra/launcher=basic")

@@ -152,6 +152,7 @@ def test_a_point_that_repels_is_remarked_on(activation, bias_variance: float, wo
     assert [words in remark for remark in remarks] == [True] * bool(words)
 
 
+@pytest.mark.slow
 def test_a_command_warns_once_and_refuses_before_anything_is_written(tmp_path: Path) -> None:
     tiny = ("model.depth=3", "model.width=16", "data.limit=300", "trainer.steps=1", "initializer=critical")
     refused = fanin(tmp_path, *tiny, "activation=softplus")
