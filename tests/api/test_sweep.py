@@ -22,6 +22,7 @@ from slow_runs import wait_for
 TINY = ["data.image_size=8", "data.limit=300", "model.depth=3", "model.width=8", "trainer.steps=6"]
 
 
+@pytest.mark.slow
 def test_a_grid_from_a_function(host: Path) -> None:
     """What was run before is not run again, the others are those of fanin.run, to the bit; the table is summary.csv."""
     first = fanin.run([*TINY, "seed=1"])

@@ -13,6 +13,7 @@ from command_line import fanin, read, runs, table
 from fanin.run.build import load_data
 
 
+@pytest.mark.slow
 def test_folds_as_a_grid(tmp_path: Path) -> None:
     typed = ("model.depth=2", "model.width=8", "data.image_size=8", "trainer.steps=12", "optimizer.lr=0.5", "probe=off")
     said = fanin(tmp_path, "-m", *typed, "trainer.device=cpu", "data.fold=0,1,2,3,4", "hydra.launcher.n_jobs=1")

@@ -53,6 +53,7 @@ def test_the_loss_of_the_test_part_is_against_the_teachers_answers(
         assert metrics["test_error"] == np.mean(s.argmax(1) != y)
 
 
+@pytest.mark.slow
 def test_stacked_students_are_as_alone(place: Path) -> None:
     said = fanin(place, *SMALL, *DISTILLED, "seed=1", "hydra.run.dir=alone")
     assert said.code == 0, said.err

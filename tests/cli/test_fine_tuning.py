@@ -211,6 +211,7 @@ def test_from_mnist_to_fashion_mnist(place: Path) -> None:
     assert result["metrics"]["test_error"] < 0.6, "of 0.9 by chance"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_evaluated_where_nothing_is_trained(place: Path, source: Path) -> None:
     """With no step, the numbers of its best or last weights on all parts are told; a fresh network has none."""
     said = fanin(

@@ -32,6 +32,7 @@ def test_a_folder_of_somebody_elses_is_refused_and_stays(tmp_path: Path, where: 
     assert content(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_another_seed_in_the_same_folder_does_not_replace_a_finished_run(tmp_path: Path) -> None:
     assert fanin(tmp_path, *TINY, "hydra.run.dir=p").code == 0
     (tmp_path / "p" / "checkpoints" / "mine.pt").write_text("mine")

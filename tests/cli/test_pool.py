@@ -200,6 +200,7 @@ def test_a_job_that_ends_its_process_fails_alone(place: Path, undisturbed: Path)
     assert_completed_by_the_same_command(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_grids_at_once_do_each_run_once(place: Path, undisturbed: Path) -> None:
     both = [end(process) for process in [start(place, *COMMAND) for _ in "ab"]]
     nothing = [said.err[-1].endswith("being run by another process") for said in both]

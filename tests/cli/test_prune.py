@@ -116,6 +116,7 @@ def test_without_training_it_is_the_trained_network_within_its_masks(place: Path
         np.testing.assert_array_equal(cut(inputs).numpy(), run.model(inputs).numpy())
 
 
+@pytest.mark.slow
 def test_a_report_has_the_rounds_and_what_they_are_in_use(place: Path) -> None:
     said = fanin(place, *RECIPE, "hydra.run.dir=grid/run")
     assert said.code == 0, said.err

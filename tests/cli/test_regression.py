@@ -56,6 +56,7 @@ def test_a_newton_step_of_a_linear_model_is_the_least_squares_fit(folder: Path) 
     assert result["metrics"]["train_loss"] == pytest.approx(1 - fit.score(data.train_x, data.train_y), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_fused_runs_are_those_alone_and_their_report_draws_residuals(folder: Path) -> None:
     small = (*TYPED, "model.depth=2", "model.width=8", "trainer.steps=20", "trainer.batch_size=40", "probe.redraws=8")
     said = fanin(folder, "-m", *small, "seed=0,1", "hydra.launcher.n_jobs=1")

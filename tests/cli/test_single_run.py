@@ -216,6 +216,7 @@ def test_a_run_elsewhere_keeps_the_contract_and_another_configuration_has_anothe
     assert [row["run"] for row in table(elsewhere / "summary.csv")] == [name]
 
 
+@pytest.mark.slow
 def test_a_model_that_says_what_it_trains_with_says_it_where_something_else_went_wrong(tmp_path: Path) -> None:
     """The line is right: with what it says, five epochs of 300 examples are enough."""
     small = ("model=lstm", "data.image_size=8", "data.limit=300", "probe=off", "trainer.epochs=5")

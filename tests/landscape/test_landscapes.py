@@ -160,6 +160,7 @@ def test_statistics_of_batch_normalization_are_those_of_the_point(grid: Path, tm
         assert float(row["loss"]) == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_matching_finds_a_permutation_and_leaves_the_loss(grid: Path, tmp_path: Path) -> None:
     torch.manual_seed(5)
     chain = [nn.Linear(4, 9), nn.Linear(9, 8), nn.Linear(8, 3)]

@@ -30,6 +30,7 @@ def ended(grid: Path, name: str, config: dict[str, Any], **overrides: Any) -> Pa
     return folder.path
 
 
+@pytest.mark.slow
 def test_a_key_has_its_value_also_where_that_is_a_default_of_another_choice(tmp_path: Path) -> None:
     """sgd's own learning rate beside adam's, and both beside a typed one: no row drops out of a group."""
     assert fanin(tmp_path, *TINY, "optimizer=adam").code == 0

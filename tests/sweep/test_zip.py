@@ -54,6 +54,7 @@ def test_what_cannot_go_together_is_one_line(words: list[str], line: str) -> Non
     assert str(told.value) == line
 
 
+@pytest.mark.slow
 def test_a_zip_is_run_under_the_names_of_its_values(tmp_path: Path) -> None:
     """Of an experiment's own file, too: its params take the tags."""
     assert fanin(tmp_path, "-m", *TINY, "zip(optimizer.lr=0.2,0.4; trainer.batch_size=50,20)").code == 0
