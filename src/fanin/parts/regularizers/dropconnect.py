@@ -42,7 +42,7 @@ class DropConnect(Regularizer):
     >>> layer = nn.Linear(3, 2, bias=False)
     >>> _ = DropConnect(p=0.5).wrap(nn.Sequential(layer, nn.Linear(2, 1)))
     >>> twice = layer(torch.eye(3)).T / layer.weight  # of the weights, row by row
-    >>> sorted({round(one, 3) for one in twice.flatten().tolist()} | {0.0, 2.0})
+    >>> sorted({round(one, 3) + 0.0 for one in twice.flatten().tolist()} | {0.0, 2.0})  # no -0
     [0.0, 2.0]
     """
 
