@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fanin.errors import UserError
 from fanin.report.figures.saving import save
 from fanin.report.figures.style import look
 from fanin.report.figures.together import drawing
+from fanin.report.make import write_report
 
 forks = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 
@@ -75,3 +77,17 @@ def test_beside_another_thread_nothing_is_forked(tmp_path: Path) -> None:
     finally:
         ended.set()
         other.join()
+
+
+@forks
+def test_what_cannot_be_read_is_told_where_other_processes_draw(
+    tmp_path: Path, write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notes are made where a file is read: before the processes begin, which would keep them for themselves."""
+    for c in (1.0, 2.0):
+        folder = write_run(tmp_path, c=c, depth=4, width=8, count=10)
+    (folder / "metrics.csv").write_text((folder / "metrics.csv").read_text() + "9,x,y,z\n")
+    monkeypatch.setattr("fanin.report.make.MANY", 1)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    report = write_report([tmp_path], processes=2)
+    assert [note for note in report.notes if "metrics.csv" in note and folder.name in note]

@@ -128,6 +128,8 @@ def write_report(
             theory = theory_words(sheet, profiles)
         if before is None:
             forget(out)
+            profiles.read()
+            metrics.read()
             with look(style):  # what a study says of its figure is for the page
                 drawn += [path for one in studies for path in one.draw(out)]
             jobs = pictures(sheet, runs, profiles, metrics, studies, out, style, search, answers, by.x)

@@ -59,6 +59,10 @@ class Profiles:
         good = table["index"].between(1, LARGEST_INDEX) & (table["index"] % 1 == 0)
         return table if good.all() else table[good].reset_index(drop=True)
 
+    def read(self) -> None:
+        """Read the files now: processes forked later would each read them, and keep the notes for themselves."""
+        _ = self._table
+
     @cached_property
     def _rows(self) -> dict[tuple[str, ...], NDArray[np.intp]]:
         rows: Any = self._table.groupby(["snapshot", "axis", "quantity"], observed=True).indices
@@ -116,6 +120,10 @@ class Metrics:
     def _table(self) -> pd.DataFrame:
         table = self._read()
         return pd.DataFrame(table[np.isfinite(table["step"])])
+
+    def read(self) -> None:
+        """Read the files now; see Profiles."""
+        _ = self._table
 
     @cached_property
     def _columns(self) -> dict[str, Floats]:
