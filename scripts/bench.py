@@ -93,8 +93,9 @@ def main() -> None:
         variants["plain loop on tensors"] = tensor_loop(data)
         variants["matrix products alone"] = matrix_products
         seconds = timed(variants, options.rounds, options.steps)
-        of_net = watch_ratios(partial(tensor_loop, data), Path(scratch) / "net", options.rounds, 25)
-        of_images = watch_ratios(resnet_loop, Path(scratch) / "resnet18", options.rounds, 6)
+        # Rounds of a second or less each: more of them, or a slow moment of the machine decides.
+        of_net = watch_ratios(partial(tensor_loop, data), Path(scratch) / "net", 3 * options.rounds, 25)
+        of_images = watch_ratios(resnet_loop, Path(scratch) / "resnet18", 3 * options.rounds, 6)
         bands = {name: band_seconds(words) for name, words in BANDS.items()}
     show(seconds)
     show_bands(bands, statistics.median(seconds["fanin, default cadence"]))
