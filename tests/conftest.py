@@ -35,16 +35,24 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Seed the global generators by the test's name.
+def pytest_configure(config: pytest.Config) -> None:
+    """Seed the examples of docstrings, too: hooks of this file itself are called for what lies beside it alone."""
+    config.pluginmanager.register(Seeds(), "seeds")
+
+
+class Seeds:
+    """Seeds the global generators by each test's name.
 
     What a test draws, the weights of an `nn.Linear` too, is then the same alone, in any order and in any process. Other
     draws: `FANIN_TEST_SEED=1 make test`.
     """
-    seed = zlib.crc32((os.environ.get("FANIN_TEST_SEED", "") + item.nodeid).encode())
-    random.seed(seed)
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed(seed)
-    if torch := sys.modules.get("torch"):
-        torch.manual_seed(seed)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Before each test and its fixtures."""
+        seed = zlib.crc32((os.environ.get("FANIN_TEST_SEED", "") + item.nodeid).encode())
+        random.seed(seed)
+        if numpy := sys.modules.get("numpy"):
+            numpy.random.seed(seed)
+        if torch := sys.modules.get("torch"):
+            torch.manual_seed(seed)
