@@ -29,6 +29,7 @@ from fanin.probes.curvature.ends import warm_start
 from fanin.probes.curvature.lanczos import lanczos
 from fanin.probes.curvature.operators import unit
 from fanin.probes.curvature.settings import Curvature
+from fanin.process import keep_freed_memory
 from fanin.record.recorder import Recorder
 from fanin.record.run_folder import RunFolder
 from fanin.run.build import recipe
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a worker does, in which runs are stacked
     register_resolvers()
     with tempfile.TemporaryDirectory() as scratch, initialize_config_dir(str(config_folder()), version_base="1.3"):
         works: list[Callable[[], list[float]]] = [

@@ -108,6 +108,25 @@ GROUPS = {
     ),
 }
 
+FURTHER = {
+    "autoencoder": (
+        "model=autoencoder", "loss=reconstruction", "loss.reconstruction=gaussian", *CLOUDS, "model.width=3",
+        "model.latent=2",
+    ),
+    "mamba": ("model=mamba", *IMAGES, "model.width=2", "model.layers=1", "model.expand=1", "model.states=2"),
+    **{
+        name: (
+            "model=attention", *IMAGES, "model.width=4", "model.heads=2", "model.layers=1", "model.hidden=3",
+            f"model.kind={kind}", "model.rank=2", "model.features=6",
+        )
+        for name, kind in (("low_rank", "low_rank"), ("linear_attention", "linear"), ("favor", "random_features"))
+    },
+}  # fmt: skip
+"""What takes longer: the other kinds of attention, FAVOR+ among them, and what is stepped through."""
+
+DRAWS = ("residual_mlp", "attention", "vae", "mamba", "low_rank", "linear_attention", "favor")
+"""Those whose dense Hessian is made row by row."""
+
 
 def near(found: Tensor, expected: Tensor, matrix: Tensor) -> None:
     """Equal up to the rounding of sums of P products of entries of a matrix [P, P], whatever their order."""

@@ -15,7 +15,7 @@ from fanin.probes.curvature.ends import ends_of
 from fanin.probes.curvature.operators import Operator
 from fanin.probes.curvature.trace import density_of, hutchpp_trace, signs, slq_density
 from fanin.train.minimized_loss import MinimizedLosses
-from minimized import CLOUDS, GROUPS, IMAGES, hessian, made, near, plain
+from minimized import CLOUDS, DRAWS, FURTHER, GROUPS, IMAGES, hessian, made, near, plain
 
 
 def generators(seed: int = 0) -> list[torch.Generator]:
@@ -23,14 +23,14 @@ def generators(seed: int = 0) -> list[torch.Generator]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("name", [*GROUPS, *FURTHER])
 def test_spectrum_trace_density_and_blocks_are_those_of_the_dense_matrix(name: str) -> None:
     """Of every kind of model, Hessian and Gauss-Newton matrix (made whole by products that are tested elsewhere)."""
-    members, x, y = made(GROUPS[name])
+    members, x, y = made((GROUPS | FURTHER)[name])
     _, minimized, theta = plain(members[0], x, y, "evaluation")
     losses, size = MinimizedLosses(members).at(x, y), len(theta)
     exact = {
-        "hessian": hessian(minimized, draws=name in ("residual_mlp", "attention", "vae"))(theta),
+        "hessian": hessian(minimized, draws=name in DRAWS)(theta),
         "gauss_newton": losses.gauss_newton().dense()[0],
     }
     for kind, matrix in exact.items():

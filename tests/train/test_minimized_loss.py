@@ -10,18 +10,19 @@ from torch.func import jacrev
 from fanin.probes.curvature.lanczos import lanczos
 from fanin.train.minimized_loss import MinimizedLosses
 from fanin.train.trained_model import TrainedModel
-from minimized import CLOUDS, GROUPS, hessian, made, near, plain
+from minimized import CLOUDS, DRAWS, FURTHER, GROUPS, hessian, made, near, plain
 
-CASES = [*((name, "evaluation") for name in GROUPS), ("resnet", "training"), ("vae", "training")]
+CASES = [*((name, "evaluation") for name in GROUPS), ("resnet", "training"), ("vae", "training"),
+         *(pytest.param(name, "evaluation", marks=pytest.mark.slow) for name in FURTHER)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_products_are_those_of_the_dense_matrix(name: str, mode: str) -> None:
     """Of every kind of model: f, H v, G v and the largest eigenvalue."""
-    words = GROUPS[name]
+    words = (GROUPS | FURTHER)[name]
     members, x, y = made(words)
     outputs, minimized, theta = plain(members[0], x, y, mode)
-    exact = hessian(minimized, draws=name in ("residual_mlp", "attention", "vae") or mode == "training")(theta)
+    exact = hessian(minimized, draws=name in DRAWS or mode == "training")(theta)
     assert len(theta) < 700
     losses = MinimizedLosses(members).at(x, y, mode=mode)
     v = torch.randn(len(theta), generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fanin.probes.curvature.operators import Operator, dots, unit
+from fanin.probes.curvature.basis import Basis
+from fanin.probes.curvature.operators import Operator, unit
 
 LEAST = 4
 """Products before an iteration may end: a start that is an eigenvector, of another eigenvalue, would end at once."""
@@ -21,7 +22,7 @@ class Spectrum:
         largest: the k largest eigenvalues, falling, [R, k] in float64 on the CPU; nan where there are fewer.
         smallest: the k smallest, rising, [R, k].
         vectors: of the largest, [R, k, P].
-        low_vectors: of the smallest, [R, k, P].
+        low_vectors: of the smallest, [R, k, P]; [R, 0, P] where they were not to converge.
         products: taken for each run.
         converged: whether every eigenvalue that was asked for met the tolerance, of each run.
     """
@@ -36,14 +37,10 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """Q^T A Q of R runs: alpha [R, m] on the diagonal, beta [R, m] below it, the last one beyond the matrix.
-
-    `basis` is Q^T, [R, m, P].
-    """
+    """Q^T A Q of R runs: alpha [R, m] on the diagonal, beta [R, m] below it, the last one beyond the matrix."""
 
     alpha: Tensor
     beta: Tensor
-    basis: Tensor
 
 
 class Iteration:
@@ -66,11 +63,10 @@ class Iteration:
         self.generators = generators or [torch.Generator().manual_seed(0) for _ in range(operator.runs)]
         self.alpha: list[Tensor] = []
         self.beta: list[Tensor] = []
-        self._basis = torch.empty(operator.runs, self.most, operator.size, dtype=start.dtype, device=start.device)
-        self._next = unit(start)
-        empty = self._next.norm(dim=-1) == 0
-        if bool(empty.any()):
-            self._next = torch.where(empty.unsqueeze(-1), self._fresh(0, empty), self._next)
+        self._basis = Basis(self.most, start)
+        lengths = torch.linalg.vector_norm(start, dim=-1)
+        self._basis.put(0, start, lengths)
+        self._fill_in(0, (lengths == 0).cpu())
 
     @property
     def done(self) -> int:
@@ -79,25 +75,27 @@ class Iteration:
 
     def step(self) -> None:
         """One product, one more row of the tridiagonal matrices."""
-        j, q = self.done, self._next
-        self._basis[:, j] = q
+        j, q = self.done, self._basis.rows[:, self.done]
         w = self.operator.matvec(q)
-        alpha = dots(w, q)
-        w = self._orthogonal(w, j + 1)
-        beta = dots(w, w).sqrt()
-        scale = torch.stack([*self.alpha, *self.beta, alpha]).abs().amax(0)
+        if w.data_ptr() == q.data_ptr():  # of a product that hands on what it is given
+            w = w.clone()
+        alpha = self._basis.along(w, j)
+        for at, parts in ((j, alpha), *([(j - 1, self.beta[-1].to(w))] if j else [])):
+            w.addcmul_(self._basis.rows[:, at], parts.unsqueeze(-1), value=-1)
+        w = self._basis.take_off(w, j + 1)
+        lengths = torch.linalg.vector_norm(w, dim=-1)
+        beta = lengths.cpu().double()
+        self.alpha.append(alpha.cpu().double())
+        scale = torch.stack([*self.alpha, *self.beta]).abs().amax(0)
         spent = beta <= 30 * torch.finfo(w.dtype).eps * scale
-        self.alpha.append(alpha)
         self.beta.append(torch.where(spent, 0.0, beta))
         if j + 1 < self.most:
-            following = unit(w)
-            if bool(spent.any()):
-                following = torch.where(spent.to(w.device).unsqueeze(-1), self._fresh(j + 1, spent), following)
-            self._next = following
+            self._basis.put(j + 1, w, lengths)
+            self._fill_in(j + 1, spent)
 
     def matrices(self) -> Tridiagonal:
         """What has been found so far."""
-        return Tridiagonal(torch.stack(self.alpha, 1), torch.stack(self.beta, 1), self._basis[:, : self.done])
+        return Tridiagonal(torch.stack(self.alpha, 1), torch.stack(self.beta, 1))
 
     def ritz(self) -> tuple[Tensor, Tensor]:
         """Ritz values, rising, [R, m], and the tridiagonal matrices' eigenvectors, in columns: [R, m, m]."""
@@ -112,21 +110,16 @@ class Iteration:
         found: tuple[Tensor, Tensor] = torch.linalg.eigh(t)
         return found
 
-    def _orthogonal(self, w: Tensor, count: int) -> Tensor:
-        """A vector without its parts along the basis; twice is enough (Kahan)."""
-        basis = self._basis[:, :count]
-        for _ in range(2):
-            w = w - torch.bmm(torch.bmm(basis, w.unsqueeze(-1)).mT, basis).squeeze(1)
-        return w
+    def combined(self, weights: Tensor) -> Tensor:
+        """Vectors [R, k, P] from their coefficients in what has been found, [R, k, m]."""
+        return self._basis.combined(weights)
 
-    def _fresh(self, count: int, which: Tensor) -> Tensor:
-        """Random unit vectors of some runs, orthogonal to the basis; 0 for the others, which draw nothing."""
-        size = self.operator.size
-        drawn = [
-            torch.randn(size, generator=one) if wanted else torch.zeros(size)
-            for one, wanted in zip(self.generators, which.tolist(), strict=True)
-        ]
-        return unit(self._orthogonal(unit(torch.stack(drawn).to(self._basis)), count))
+    def _fill_in(self, at: int, which: Tensor) -> None:
+        """Random unit vectors of some runs, orthogonal to the first `at`; the others draw nothing."""
+        for run in which.nonzero().flatten().tolist():
+            row = self._basis.rows[run : run + 1]
+            drawn = torch.randn(self.operator.size, generator=self.generators[run]).to(row)[None]
+            row[:, at] = unit(self._basis.take_off(unit(drawn), at, run))
 
 
 def lanczos(
@@ -180,14 +173,14 @@ def lanczos(
                 fine = (settled or bool(whole)) and not bool(broken[run])
                 ended[run] = going.done, values[run], vectors[run], fine
         before = met
-    basis, count = going.matrices().basis, going.done
+    count = going.done
     largest, smallest = torch.full((2, runs, k), torch.nan, dtype=torch.float64)
     high, lower = torch.zeros(2, runs, k, count, dtype=torch.float64)
     for run, (at, found, inner, _) in ended.items():
         there = min(k, at)
         largest[run, :there], smallest[run, :there] = found.flip(-1)[:there], found[:there]
         high[run, :there, :at], lower[run, :there, :at] = inner.mT.flip(0)[:there], inner.mT[:there]
-    tops, bottoms = (torch.bmm(one.to(basis), basis) for one in (high, lower))
+    tops, bottoms = going.combined(high), going.combined(lower if low else lower[:, :0])
     results = [ended[run] for run in range(runs)]
     return Spectrum(largest, smallest, tops, bottoms, [one[0] for one in results], [one[3] for one in results])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ class StackedLoss:
             return Operator(self._product_by_pieces(self._terms()), self.theta)
         at = self.theta.detach().requires_grad_()
         with torch.enable_grad():
-            slopes = torch.stack([_slope(term(at), at, create_graph=True) for term in self._terms()]).sum(0)
+            slopes = reduce(torch.add, [_slope(term(at), at, create_graph=True) for term in self._terms()])
         return Operator(lambda v: _pulled(slopes, at, v), self.theta)
 
     def gauss_newton(self) -> Operator:
