@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ from fanin.report.class_curves import (
     top_k,
 )
 from fanin.report.cli import main
+from fanin.report.figures.class_curves import class_curves_figure
+from fanin.report.figures.style import Sheet
+from fanin.report.read.configurations import group_runs
+from fanin.report.read.folders import read_runs
+from read_back import points
 
 
 def drawn(ties: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +65,34 @@ def test_curves_are_those_of_scikit_learn(ties: bool) -> None:
         if k < 4 and not ties:
             assert share == pytest.approx(metrics.top_k_accuracy_score(targets, p, k=k), rel=1e-12)
     assert top_k(scores, targets)[-1] == 1
+
+
+def test_the_figure_shows_the_curves_of_the_scores(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    """Read back from its axes: a line for each class, their mean, what was right by confidence, the first k answers."""
+    scores, targets = drawn(ties=False, seed=1)
+    folder = write_run(tmp_path, depth=2, width=4, count=2)
+    np.savez(folder / "scores.npz", test_scores=scores, test_targets=targets)
+    runs = read_runs([folder], tmp_path)
+    figure = class_curves_figure(Sheet("a title", "a setting", group_runs(runs)), runs[0], tmp_path)
+    assert figure is not None
+    roc, recall, sure, first = ([points(line) for line in axes.get_lines()] for axes in figure.axes)
+    p = softmax(scores, axis=1)
+    for label in range(4):
+        own = targets == label
+        rates = metrics.roc_curve(own, p[:, label], drop_intermediate=False)[:2]
+        np.testing.assert_allclose(roc[label], np.transpose(rates), rtol=1e-12)
+        precision, found, _ = metrics.precision_recall_curve(own, p[:, label])
+        few = len(recall[label])  # scikit-learn goes on to all examples, too
+        np.testing.assert_allclose(recall[label], np.transpose([found[::-1], precision[::-1]])[:few], rtol=1e-12)
+        assert recall[label][-1, 0] == 1
+    area = metrics.roc_auc_score(targets, p, multi_class="ovr")
+    assert np.trapezoid(roc[4][:, 1], roc[4][:, 0]) == pytest.approx(area, rel=1e-12)
+    assert any(f"mean area {area:.4g}" in words.get_text() for words in figure.axes[0].texts)
+    bins = reliability(scores, targets)
+    assert sure[1].tolist() == [[one.confidence, one.accuracy] for one in bins]
+    assert [bar.get_height() for bar in figure.axes[2].patches] == [one.accuracy for one in bins]
+    shares = [metrics.top_k_accuracy_score(targets, p, k=k) for k in (1, 2, 3)]
+    assert first[0] == pytest.approx(np.column_stack([(1, 2, 3, 4), [*shares, 1]]))
 
 
 def test_calibration_by_hand() -> None:

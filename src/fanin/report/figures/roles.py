@@ -8,7 +8,7 @@ from math import isfinite, nan, prod
 from typing import NamedTuple
 
 from fanin.errors import UserError, did_you_mean
-from fanin.report.compare.ranking import LARGER_IS_BETTER
+from fanin.report.answers.scores import metric_of
 from fanin.report.read.axes import Axis, importance
 from fanin.report.read.configurations import Configuration
 from fanin.report.read.folders import Run, check_metric
@@ -17,7 +17,6 @@ MOST_FACETS = 6
 MOST_ASKED = 12  # panels, where an axis was asked for by name
 CUT_INTO = 4  # panels of a number with more values than MOST_FACETS
 MOST_DASHES = 4
-METRICS = ("test_error", "val_error", "train_error", "test_loss", "val_loss", "train_loss")
 FEW = 4  # configurations that one panel tells apart better than several
 
 
@@ -51,17 +50,17 @@ def values_of(runs: Sequence[Run], configurations: Sequence[Configuration], metr
 
     Args:
         runs, configurations: of the report.
-        metric: a number of result.json; by default the first of METRICS that any run has.
+        metric: a number of result.json; by default what their answer goes by, see metric_of.
 
     Raises:
         UserError: a metric that no run has.
     """
-    known = check_metric(runs, metric)
-    name = metric or next((name for name in METRICS if name in known), None)
-    sign, found = -1.0 if name in LARGER_IS_BETTER else 1.0, []
+    check_metric(runs, metric)
+    by, found = metric_of(runs, metric), []
     for one in configurations:
-        own = [value for i in one.members if (value := runs[i].numbers.get(name or "")) is not None and isfinite(value)]
-        found.append(sign * sum(own) / len(own) if own else nan)
+        own = [runs[i].numbers.get(by.name, nan) for i in one.members] if by else []
+        finite = [value for value in own if isfinite(value)]
+        found.append(by.sign * sum(finite) / len(finite) if by and finite else nan)
     return found
 
 

@@ -15,7 +15,7 @@ from fanin.record.csv_file import write_table
 from fanin.record.overrides import display
 from fanin.record.report_columns import IMPORTANCE, SEARCHED
 from fanin.record.search_files import RungRow, grouped, read_search
-from fanin.report.compare.ranking import LARGER_IS_BETTER
+from fanin.report.answers.scores import metric_of
 from fanin.report.read.axes import axes_of
 from fanin.report.read.configurations import Configuration, folds_of
 from fanin.report.read.folders import Run, task_of
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fanin.report.figures.style import Sheet
-
-METRICS = ("val_error", "val_loss", "test_error", "test_loss", "train_loss")
-"""Of a grid that searches for nothing: the first that its runs have, small is good."""
 
 
 @dataclass
@@ -212,7 +209,7 @@ def search_told(
         grid: the folder.
         runs: in it, as they were read.
         configurations: of them.
-        metric: by which those of a grid are judged; by default the first of METRICS that its runs have.
+        metric: by which those of a grid are judged; by default as their answer is, see metric_of.
 
     Returns:
         None where there is nothing of the kind to say.
@@ -234,26 +231,25 @@ def search_told(
 def _of_grid(
     runs: Sequence[Run], configurations: Sequence[Configuration], asked: str | None = None
 ) -> SearchTold | None:
-    """A grid of enough configurations that differ in two keys or more, by the metric asked for or the first known."""
+    """A grid of enough configurations that differ in two keys or more, by what its answer goes by."""
     if len(configurations) < KNOWN or len({run.experiment for run in runs}) > 1:
         return None
     varying = axes_of(configurations)
-    names = METRICS if asked is None else (asked,)
-    metric = next((name for name in names if any(name in run.numbers for run in runs)), None)
-    if len(varying) < 2 or metric is None:
+    by = metric_of(runs, asked)
+    if len(varying) < 2 or by is None:
         return None
     axes = [
         Axis(one.key, tuple(one.words(i) for i in range(len(one.values))),
              np.full(len(one.values), 1 / len(one.values)), one.kind != "choice")
         for one in varying
     ]  # fmt: skip
-    numbers = [[runs[i].numbers.get(metric, np.nan) for i in one.members] for one in configurations]
+    numbers = [[runs[i].numbers.get(by.name, np.nan) for i in one.members] for one in configurations]
     values = np.array([[np.mean(some)] for some in numbers], float)
     values = np.where(np.isfinite(values), values, np.nan)
     settings = [[one.values[one.ranks[row]] for one in varying] for row in range(len(configurations))]
     places = np.array([one.ranks for one in varying]).T
     found = Searched(axes, list(range(len(configurations))), places, values, settings, 0)
-    told = _with_shares([metric], np.array([-1.0 if metric in LARGER_IS_BETTER else 1.0]), [], found)
+    told = _with_shares([by.name], np.array([by.sign]), [], found)
     return told if told.shares else None
 
 
