@@ -185,6 +185,8 @@ def test_importances_slices_and_parallel_coordinates_of_a_grid(grid: Path, summa
     table = table[table["method"] == "fANOVA"].iloc[::-1]
     found = intervals(axes)
     assert names(axes) == table["axis"].tolist()
+    page = (grid / "report" / "index.html").read_text()
+    assert all(said in page for said in ("The best by test error", "share of the variance of test_error: "))
     filled = [points(one)[0] for one in axes.get_lines() if one.get_marker() == "o" and one.get_ms() == 5]
     assert [x for x, _ in filled] == pytest.approx(table["share"].tolist())
     assert [found[row] for row in range(2)] == [
