@@ -48,7 +48,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="of two: put the second one's hidden units into the first one's order",
     )
-    made.add_argument("--precision", choices=("float32", "float64"), help="(the run's own; between two float64)")
+    made.add_argument(
+        "--rescale", type=float, metavar="A",
+        help="of one run with relu: its first hidden layer times A and the next divided by A, the same function",
+    )  # fmt: skip
+    made.add_argument(
+        "--precision", choices=("float32", "float64"), help="(the run's own; float64 between two and rescaled)"
+    )
     made.add_argument("--seed", type=int, default=0, help="of directions and of drawn examples (0)")
     made.add_argument("--threads", type=int, metavar="N", help="of torch (all cores)")
     made.add_argument("--out", type=Path, metavar="DIR", help="where to write (landscape/ in the runs' folder)")
@@ -93,6 +99,10 @@ def _checked(arguments: argparse.Namespace) -> None:
         raise UserError(f"--directions {arguments.directions}: of one run, and not of {count}")
     if arguments.match and count != 2:
         raise UserError(f"--match: of two runs, and not of {count}")
+    if arguments.rescale is not None and count != 1:
+        raise UserError(f"--rescale: of one run, and not of {count}")
+    if arguments.rescale is not None and not (math.isfinite(arguments.rescale) and arguments.rescale > 0):
+        raise UserError(f"--rescale {arguments.rescale:g}: must be a finite number > 0")
     line = arguments.line or count == 2
     arguments.points = (51 if line else 25) if arguments.points is None else arguments.points
     usual = 0.2 if count > 1 else 1.0 if arguments.directions == "random" else 0.1
@@ -117,7 +127,7 @@ def _make(arguments: argparse.Namespace) -> None:
 
     prepare_process()
     torch.set_num_threads(arguments.threads or os.cpu_count() or 1)
-    keys = ("line", "directions", "points", "span", "part", "examples", "match", "precision", "seed")
+    keys = ("line", "directions", "points", "span", "part", "examples", "match", "rescale", "precision", "seed")
     asked = Asked(
         runs=tuple(str(folder.resolve()) for folder in arguments.runs), **{key: getattr(arguments, key) for key in keys}
     )
@@ -128,6 +138,11 @@ def _make(arguments: argparse.Namespace) -> None:
     files = [*found.write(out, asked.name), *draw_landscape(found, out, asked.name)]
     of = f"{found.loss.size} points, {found.about['examples']} examples"
     print(f"{found.about['kind']} of {of}: loss {found.loss.min():.4g} to {found.loss.max():.4g}")
+    if asked.rescale is not None:
+        after, before = found.about["rescaled_loss"], found.about["unscaled_loss"]
+        print(f"rescaled by {asked.rescale:g}: loss {after:.12g}, as it was {before:.12g}")
+    if "eigenvalues" in found.about:
+        print("largest eigenvalues " + ", ".join(f"{value:.4g}" for value in found.about["eigenvalues"]))
     if len(asked.runs) == 2:
         print(f"barrier {found.barrier:.4g}" + (", hidden units matched" if asked.match else ""))
     for file in files:

@@ -19,11 +19,11 @@ SWEEPS = 100
 """Of weight matching, at most; some ten do."""
 
 
-def chain_of(model: nn.Module, inputs: Tensor) -> list[nn.Linear]:
-    """The layers of a chain of fully connected ones.
+def chain_of(model: nn.Module, option: str) -> list[nn.Linear]:
+    """The layers of a chain of fully connected ones; `option` is named where the network is none.
 
     Raises:
-        UserError: the network is none, or its hidden units are told apart by more than their weights.
+        UserError: it is none.
     """
     layers = [layer for _, layer in weight_layers(model)]
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
@@ -32,9 +32,19 @@ def chain_of(model: nn.Module, inputs: Tensor) -> list[nn.Linear]:
     others = [name for name, one in model.named_parameters() if id(one) not in own]
     if len(linear) < len(layers) or not fits or others or len(linear) < 2:
         raise UserError(
-            "--match: matches chains of fully connected layers without normalization (model=mlp); leave it out, or "
+            f"{option}: needs chains of fully connected layers without normalization (model=mlp); leave it out, or "
             "take runs of one"
         )
+    return linear
+
+
+def matchable(model: nn.Module, inputs: Tensor) -> list[nn.Linear]:
+    """The layers of a chain whose hidden units can change places.
+
+    Raises:
+        UserError: the network is none, or its hidden units are told apart by more than their weights.
+    """
+    linear = chain_of(model, "--match")
     drawn = torch.Generator().manual_seed(0)
     order = [torch.randperm(layer.out_features, generator=drawn).numpy() for layer in linear[:-1]]
     kept = {name: one.detach().clone() for name, one in model.state_dict().items()}

@@ -38,12 +38,16 @@ def make_landscapes(folders: Sequence[Path]) -> None:
     torch.set_num_threads(1)  # as the runs do: beside other processes, threads that wait for each other lose much
 
     console = Console(highlight=False, stderr=True)
+    told: set[str] = set()
     with console.status("") as status:
         for number, asked in enumerate(wanted):
             status.update(f"lines and planes through trained weights: {number} of {len(wanted)}")
             try:
                 landscape_of(asked).write(Path(asked.runs[0]).parent / FOLDER, asked.name)
             except UserError as error:
+                if str(error) in told:
+                    continue
+                told.add(str(error))
                 console.print(str(error), soft_wrap=True, style="yellow")
 
 

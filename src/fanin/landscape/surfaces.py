@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 from fanin.errors import UserError, counted
 from fanin.landscape.directions import coordinates, filter_normalized, vector_of
 from fanin.landscape.evaluation import Losses
-from fanin.landscape.matching import chain_of, permute, weight_matching
+from fanin.landscape.matching import matchable, permute, weight_matching
+from fanin.landscape.rescaling import rescale
 from fanin.probes.curvature.lanczos import lanczos
 from fanin.record.csv_file import read_table
 from fanin.record.landscape_files import Asked, Floats, Landscape
@@ -49,17 +51,11 @@ def landscape_of(asked: Asked, done: Told = lambda count: None) -> Landscape:
     losses = Losses(first, inputs, targets)
     ends = [vector_of(run.model) for run in runs]
     if asked.match:
-        layers = [chain_of(run.model, inputs[:100]) for run in runs]
-        found = weight_matching(layers[0], layers[1], np.random.default_rng(asked.seed))
-        permute(layers[1], found)
-        permuted = vector_of(runs[1].model)
-        before, after = losses(torch.stack([ends[1], permuted]))[0].tolist()
-        about |= {"permuted_loss": after, "unpermuted_loss": before}
-        about["moved"] = [float((one != np.arange(len(one))).mean()) for one in found]
-        about["distances"] = [float((ends[0] - one).norm()) for one in (ends[1], permuted)]
-        ends[1] = permuted
-    axes, words = _axes(asked, runs, ends, losses, (inputs, targets))
-    about |= {"axes": words, "lengths": [float(axis.norm()) for axis in axes]}
+        about |= _matched(asked, runs, ends, losses, inputs)
+    if asked.rescale is not None:
+        about |= _rescaled(asked.rescale, first, ends, losses, inputs)
+    axes, told = _axes(asked, runs, ends, losses, (inputs, targets))
+    about |= {**told, "lengths": [float(axis.norm()) for axis in axes]}
     if losses.recomputes:
         about["statistics"] = "of batch normalization, estimated anew at every point from the training part"
     x, y = _places(asked, ends, axes)
@@ -67,13 +63,40 @@ def landscape_of(asked: Asked, done: Told = lambda count: None) -> Landscape:
     marks = coordinates(torch.stack(ends), ends[0], axes)[0].tolist() if len(ends) > 1 else [[0.0] * len(axes)]
     about["marks"] = [[run.folder.name, *mark, *[0.0] * (2 - len(mark))] for run, mark in zip(runs, marks, strict=True)]
     shape = len(y), len(x)
-    paths = {} if asked.match else {run.folder.name: _path(run, ends[0], axes) for run in runs}
+    moved = asked.match or asked.rescale is not None
+    paths = {} if moved else {run.folder.name: _path(run, ends[0], axes) for run in runs}
     return Landscape(x, y, loss.numpy().reshape(shape), error.numpy().reshape(shape), about, paths)
 
 
 def _precision_of(asked: Asked) -> str | None:
     """What is exact to many digits costs little on a line."""
-    return "float64" if asked.is_line and len(asked.runs) > 1 else None
+    exact = asked.rescale is not None or (asked.is_line and len(asked.runs) > 1)
+    return "float64" if exact else None
+
+
+def _matched(
+    asked: Asked, runs: Sequence[Trained], ends: list[Tensor], losses: Losses, inputs: Tensor
+) -> dict[str, object]:
+    """Put the second run's hidden units into the first one's order, in place, and tell what that changes."""
+    layers = [matchable(run.model, inputs[:100]) for run in runs]
+    found = weight_matching(layers[0], layers[1], np.random.default_rng(asked.seed))
+    permute(layers[1], found)
+    unpermuted, ends[1] = ends[1], vector_of(runs[1].model)
+    before, after = losses(torch.stack([unpermuted, ends[1]]))[0].tolist()
+    return {
+        "permuted_loss": after,
+        "unpermuted_loss": before,
+        "moved": [float((one != np.arange(len(one))).mean()) for one in found],
+        "distances": [float((ends[0] - one).norm()) for one in (unpermuted, ends[1])],
+    }
+
+
+def _rescaled(factor: float, run: Trained, ends: list[Tensor], losses: Losses, inputs: Tensor) -> dict[str, object]:
+    """Rescale two layers of the run, in place, and tell its loss before and after."""
+    before = losses(ends)[0].item()
+    rescale(run.model, factor, inputs[:100])
+    ends[0] = vector_of(run.model)
+    return {"rescale": factor, "rescaled_loss": losses(ends)[0].item(), "unscaled_loss": before}
 
 
 def _check(runs: Sequence[Trained]) -> None:
@@ -107,16 +130,17 @@ def _data(run: Trained, asked: Asked) -> tuple[Tensor, Tensor]:
 
 def _axes(
     asked: Asked, runs: Sequence[Trained], ends: Sequence[Tensor], losses: Losses, data: tuple[Tensor, Tensor]
-) -> tuple[Tensor, list[str]]:
+) -> tuple[Tensor, dict[str, list[Any]]]:
     """The axes [1 or 2, P], and what they are."""
     if len(ends) == 2:
-        return (ends[1] - ends[0]).unsqueeze(0), ["from the first run to the second"]
+        return (ends[1] - ends[0]).unsqueeze(0), {"axes": ["from the first run to the second"]}
     if len(ends) == 3:
         one, two = ends[1] - ends[0], ends[2] - ends[0]
         two = two - (two @ one) / (one @ one) * one
         if not float(two.norm()) > 1e-6 * float(one.norm()) > 0:
             raise UserError("three runs: their weights lie on one line; take other runs")
-        return torch.stack([one, two * (one.norm() / two.norm())]), ["from the first run to the second", "to the third"]
+        words = ["from the first run to the second", "to the third"]
+        return torch.stack([one, two * (one.norm() / two.norm())]), {"axes": words}
     count = 1 if asked.is_line else 2
     if asked.directions == "eigenvectors":
         return _eigenvectors(runs[0], *data, count, asked.seed)
@@ -124,10 +148,12 @@ def _axes(
         filter_normalized(ends[0], losses.shapes, generator(asked.seed, "probe", "direction", index))
         for index in range(count)
     ]
-    return torch.stack(drawn), ["random, normalized by filters"] * count
+    return torch.stack(drawn), {"axes": ["random, normalized by filters"] * count}
 
 
-def _eigenvectors(run: Trained, inputs: Tensor, targets: Tensor, count: int, seed: int) -> tuple[Tensor, list[str]]:
+def _eigenvectors(
+    run: Trained, inputs: Tensor, targets: Tensor, count: int, seed: int
+) -> tuple[Tensor, dict[str, list[Any]]]:
     """The top eigenvectors of the Hessian of what was minimized, each as long as a random direction would be.
 
     Along a unit eigenvector of the eigenvalue h the loss rises by h t^2/2; as long as the weights are, the axes are of
@@ -139,11 +165,9 @@ def _eigenvectors(run: Trained, inputs: Tensor, targets: Tensor, count: int, see
     hessian = losses.at(inputs, targets).hessian()
     found = lanczos(hessian, start.to(losses.points()), k=count, tolerance=1e-3)
     scale = losses.points()[0].norm()
-    words = [
-        f"eigenvector {place} of the Hessian, eigenvalue {value:.4g}"
-        for place, value in enumerate(found.largest[0].tolist(), 1)
-    ]
-    return found.vectors[0] * scale, words
+    values = found.largest[0].tolist()
+    words = [f"eigenvector {place} of the Hessian, eigenvalue {value:.4g}" for place, value in enumerate(values, 1)]
+    return found.vectors[0] * scale, {"axes": words, "eigenvalues": values}
 
 
 def _places(asked: Asked, ends: Sequence[Tensor], axes: Tensor) -> tuple[Floats, Floats]:

@@ -36,6 +36,8 @@ class Asked:
         part: train or test.
         examples: at most; None for all.
         match: put the second run's hidden units into the order that is nearest to the first's.
+        rescale: a, of one run: its first hidden layer times a and the next divided by it, which is the same function
+            of a relu network; None for the weights as they are.
         precision: float32, float64, or None for the first run's own.
         seed: of random directions, of the order of matching, and of the share of examples.
     """
@@ -48,6 +50,7 @@ class Asked:
     part: str = "train"
     examples: int | None = None
     match: bool = False
+    rescale: float | None = None
     precision: str | None = None
     seed: int = 0
 
@@ -60,8 +63,11 @@ class Asked:
     def name(self) -> str:
         """Of its files: the same for the same question."""
         words = {key: value for key, value in asdict(self).items() if key != "runs"}
+        if self.rescale is None:  # as it was called before there was such a key
+            del words["rescale"]
         told = hashlib.sha256(repr(([Path(run).name for run in self.runs], words)).encode()).hexdigest()[:10]
         what = ["line" if self.is_line else "plane", *(["matched"] if self.match else [])]
+        what += ["rescaled"] if self.rescale is not None else []
         return "-".join([*what, told])
 
 

@@ -100,8 +100,8 @@ class RunFiles:
 
     @cached_property
     def numbers(self) -> dict[str, float]:
-        """Every number of result.json by its name: final metrics, the test's evaluation, the rest, those at init."""
-        others = (_mapping(self.result.get(name)) for name in ("generalization", "init"))
+        """Every number of result.json by its name: final metrics, the test's evaluation, the rest, those of looks."""
+        others = (_mapping(self.result.get(name)) for name in ("generalization", "init", "curvature"))
         sources = (self.metrics, self.evaluation(), self.result, *others)
         named = [(name, as_number(value)) for source in reversed(sources) for name, value in source.items()]
         return {name: number for name, number in named if number is not None}

@@ -170,17 +170,22 @@ class Evidence:
         lengths, matrix = self._profiles[key]
         return matrix[self.position(run), : lengths[self.position(run)]]
 
-    def look(self, run: Run, quantity: str) -> tuple[Floats, Floats]:
-        """Steps and values of a number of the run's curvature.csv, of the whole model; empty where it has none.
+    def look(self, run: Run, quantity: str, layer: str = "") -> tuple[Floats, Floats]:
+        """Steps and values of a number of the run's curvature.csv; empty where it has none.
 
         Args:
             run: one of `runs`.
             quantity: its name there, such as sharpness; of eigenvalues the first from its end.
+            layer: whose block is meant; "" for the whole model.
         """
         position = self.position(run)
         if position not in self._looks:
             self._looks[position] = read_table(run.folder / "curvature.csv") or []
-        rows = [row for row in self._looks[position] if row.get("quantity") == quantity and not row.get("layer")]
+        rows = [
+            row
+            for row in self._looks[position]
+            if row.get("quantity") == quantity and (row.get("layer") or "") == layer
+        ]
         first = [row for row in rows if row.get("index") in ("", "1") and row.get("step") and row.get("value")]
         found = np.array([(float(row["step"]), float(row["value"])) for row in first]).reshape(-1, 2)
         return found[:, 0], found[:, 1]
