@@ -80,6 +80,10 @@ def test_the_index_has_to_rise_with_the_height(
         spectrum = [1.0] * (6 - count) + [-1e-11] + [-0.5] * count  # 1e-11 is 0 but for rounding
         on_the_net(tmp_path, write_run, "gradient_norm", seed, 0.5 + 0.1 * seed, spectrum)
     found = claims(tmp_path)
+    runs = read_runs(sorted(tmp_path.iterdir()), tmp_path)
+    told = SaddleStudy().table(Evidence(runs, [], Profiles(runs), Metrics(runs)))
+    assert told is not None
+    assert told[1] == [["descent on |g|", "net, c=2", "", "0.5 to 0.9", "5 of 5", "0 to 57"]]
     claim = found["the higher a critical point of the net lies, the more eigenvalues are negative"]
     assert claim.holds is holds
     assert claim.evidence.endswith("over 5 critical points of 5 descents, 0 to 57.1 % negative")

@@ -23,13 +23,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fanin.report.figures.style import Sheet, panel
-from fanin.report.read.folders import Run
-from fanin.report.studies.base import Claim, Columns, Evidence, Study, column, numbers_of, spread
+from fanin.report.studies.base import Claim, Evidence, Study, spread
 from fanin.report.studies.drawing import DOTS, colours_of, entry, own_legend
-from fanin.report.studies.optimizer_race.races import Race, race_of, races
+from fanin.report.studies.optimizer_race.races import Race, races
 from fanin.report.studies.pairs import MOST
 from fanin.report.studies.saddle.critical import Point, points_of, rank_correlation
 from fanin.report.studies.saddle.escape import in_theory, left_after
+from fanin.report.studies.saddle.table import HEADER, rows_of
 
 CORRELATION = 0.8
 """The least rank correlation of index and height."""
@@ -160,19 +160,6 @@ def _lower(evidence: Evidence) -> Claim:
     return Claim(text, len(below) >= MOST * len(free), words)
 
 
-def _left(runs: list[Run]) -> str:
-    found = [race for run in runs if run.value("model") == "surface" and (race := race_of(run)) is not None]
-    counts = [left_after(race) for race in found]
-    return ", ".join(dict.fromkeys("never" if one is None else str(one) for one in counts)) or "-"
-
-
-COLUMNS: Columns = (
-    ("steps to leave", _left),
-    column("train_loss"),
-    ("gradient norm", lambda runs: spread(numbers_of(runs, "gradient_norm"))),
-)
-
-
 def _escape_panel(axes: Axes, evidence: Evidence, colours: dict[str, str]) -> None:
     """How far from the stable axis, over steps."""
     for name, colour in colours.items():
@@ -200,7 +187,6 @@ class SaddleStudy(Study):
         "a: distance from the stable axis of the saddle of a surface, a line for each run; dotted: where it has left. "
         "b: where runs on a network end; hollow where the gradient is not yet 0."
     )
-    columns = COLUMNS
     profiles = False
 
     def claims(self, evidence: Evidence) -> Iterator[Claim]:
@@ -208,9 +194,14 @@ class SaddleStudy(Study):
         yield from (_leaves(evidence, optimizer) for optimizer in ("gd", "momentum", "saddle_free_newton"))
         yield from (claim(evidence) for claim in (_faster, _noise, _drawn, _higher, _lower))
 
+    def table(self, evidence: Evidence) -> tuple[Sequence[str], Sequence[Sequence[str]]] | None:
+        """Methods by their starts, on the surface and on the net."""
+        rows = rows_of(evidence, NAMES)
+        return (HEADER, rows) if rows else None
+
     def figure(self, sheet: Sheet, evidence: Evidence) -> Figure | None:
         """Left the surface, right the net."""
-        colours = colours_of(list(NAMES)) | {"saddle_free_newton": "#CC79A7"}  # unlike momentum's
+        colours = colours_of(list(NAMES)) | {"newton": "black", "saddle_free_newton": "#CC79A7"}
         points = {name: found for name in NAMES if (found := points_of(evidence, name))}
         surfaces = {name: colour for name, colour in colours.items() if _on_saddle(evidence, name)}
         if not points and not surfaces:
