@@ -16,7 +16,7 @@ START = "initializer.c"
 
 def rows_of(evidence: Evidence, names: Mapping[str, str]) -> list[list[str]]:
     """By method and start: on the surface the distance from the stable axis, on the network its c."""
-    rows = []
+    rows: list[list[str]] = []
     for optimizer, name in names.items():
         on_surface: dict[float, list[Race]] = {}
         for race in races(evidence.runs_with({"optimizer": optimizer, "model": "surface"})):
