@@ -56,6 +56,25 @@ def test_both_ends_of_runs_that_converge_at_different_times_are_each_as_alone() 
     assert torch.linalg.vector_norm(a[0] @ top - 80 * top) < 80 * 1e-1
 
 
+def test_of_eigenvalues_that_lie_close_together_none_is_passed_over() -> None:
+    """One iteration ends before it has told some of them apart; what it has passed over is found beside it."""
+    pairs = torch.tensor([10.0, 10 - 1e-12, 6.0, -4.0, -4 + 1e-12, -3.0], dtype=torch.float64)
+    exact = torch.cat([pairs, torch.linspace(-1, 1, 54, dtype=torch.float64)]).sort().values
+    a = matrices(exact.expand(6, -1).clone(), seed=5)
+    start = torch.randn(6, 60, generator=torch.Generator().manual_seed(6)).double()
+    once = lanczos(operator(a), start, k=2, low=True, tolerance=1e-4)
+    assert bool((once.largest[:, 1] < 9).all())
+    assert bool((once.smallest[:, 1] > -3.5).all())
+    found = ends_of(
+        operator(a), 2, low=True, tolerance=1e-4, most=60, started=list(start), generators=generators(6, seed=7)
+    )
+    bound = 1e-4 * 10
+    torch.testing.assert_close(found.largest, exact.flip(0)[:2].expand(6, -1), rtol=0.0, atol=bound)
+    torch.testing.assert_close(found.smallest, exact[:2].expand(6, -1), rtol=0.0, atol=bound)
+    overlaps = found.top @ found.top.mT
+    torch.testing.assert_close(overlaps, torch.eye(2).double().expand(6, -1, -1), rtol=0.0, atol=1e-9)
+
+
 @pytest.mark.parametrize("values", [[2.0] * 6, [0.0] * 6, [5.0, 5.0, 1.0, 1.0, -1.0, -1.0], [3.0]])
 def test_equal_eigenvalues_and_singular_matrices(values: list[float]) -> None:
     """An invariant subspace of the start ends nothing: each eigenvalue is found as often as it is there."""

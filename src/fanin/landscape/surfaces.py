@@ -16,6 +16,7 @@ from fanin.landscape.directions import coordinates, filter_normalized, vector_of
 from fanin.landscape.evaluation import Losses
 from fanin.landscape.matching import matchable, permute, weight_matching
 from fanin.landscape.rescaling import rescale
+from fanin.probes.curvature.deflation import completed
 from fanin.probes.curvature.lanczos import lanczos
 from fanin.record.csv_file import read_table
 from fanin.record.landscape_files import Asked, Floats, Landscape
@@ -164,6 +165,9 @@ def _eigenvectors(
     start = torch.randn(1, losses.size, generator=generator(seed, "probe", "lanczos"), dtype=torch.float64)
     hessian = losses.at(inputs, targets).hessian()
     found = lanczos(hessian, start.to(losses.points()), k=count, tolerance=1e-3)
+    if count > 1:
+        random = [generator(seed, "probe", "deflation")]
+        found = completed(hessian, found, low=False, tolerance=1e-3, most=100, generators=random)
     scale = losses.points()[0].norm()
     values = found.largest[0].tolist()
     words = [f"eigenvector {place} of the Hessian, eigenvalue {value:.4g}" for place, value in enumerate(values, 1)]

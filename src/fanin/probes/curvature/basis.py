@@ -55,8 +55,8 @@ class Basis:
         if not self._one_by_one:
             self._take_off(vectors, rows)
             return vectors
-        for one, own in zip(vectors.split(1), rows.split(1), strict=True):
-            self._take_off(one, own)
+        for one, own in zip(vectors, rows, strict=True):
+            self._take_off(one[None], own[None])
         return vectors
 
     def combined(self, weights: Tensor) -> Tensor:

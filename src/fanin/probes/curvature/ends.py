@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fanin.probes.curvature.deflation import completed
 from fanin.probes.curvature.lanczos import lanczos
 from fanin.probes.curvature.operators import Operator, unit
 
@@ -57,7 +58,7 @@ def ends_of(
         k: how many of each end, at most P of them.
         low: whether the smallest are to converge as well.
         tolerance: relative, of `lanczos`.
-        most: products at most.
+        most: products at most, of each iteration; more than one of each end takes two or more, see `completed`.
         started: what an earlier look says is near them, `Ends.vectors` of each run [P], or None.
         generators: one per run, of the CPU.
 
@@ -80,6 +81,8 @@ def ends_of(
     found = lanczos(
         operator, warm_start(known, start), k=k, low=low, tolerance=tolerance, most=most, generators=generators
     )
+    if k > 1:
+        found = completed(operator, found, low=low, tolerance=tolerance, most=most, generators=generators)
     vectors = unit(found.vectors[:, 0] + (found.low_vectors[:, 0] if low else 0.0))
     converged = all(found.converged) or not bool(torch.isfinite(found.largest).any())
     return Ends(found.largest, found.smallest, found.vectors, vectors, None, converged)
