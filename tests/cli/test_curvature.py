@@ -44,3 +44,29 @@ def test_runs_together_have_the_curvature_that_they_have_alone(tmp_path: Path) -
         for one, other in pairs:
             assert float(one.pop("value")) == pytest.approx(float(other.pop("value")), rel=1e-7)
             assert one == other
+
+
+SMALL = (
+    "data=gaussian", "data.features=4", "data.examples=60", "data.val_size=6", "data.test_size=6",
+    "trainer.batch_size=8", "trainer.steps=3", "model.depth=3", "model.width=4", "probe=curvature", "probe.band=off",
+    "probe.curvature.every=2", "hydra.run.dir=run",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_has_rows_that_say_so(tmp_path: Path) -> None:
+    """Looks go on to the last step: no number, `not finite`, and no error."""
+    words = ("optimizer.lr=1e30", "probe.batch_size=20", "probe.curvature.quantities=[sharpness,verdict]")
+    assert fanin(tmp_path, *SMALL, *words).code == 0
+    rows = [row for row in table(tmp_path / "run" / "curvature.csv") if row["quantity"] == "sharpness"]
+    assert [row["value"] == "nan" for row in rows] == [False, True]
+    assert read(tmp_path / "run" / "result.json")["curvature"]["verdict"] == "not finite"
+
+
+@pytest.mark.slow
+def test_of_one_example_there_is_no_noise_and_all_else(tmp_path: Path) -> None:
+    words = ("probe.batch_size=1", "probe.curvature.k=3", "probe.curvature.quantities=[eigenvalues,trace,noise_scale]")
+    assert fanin(tmp_path, *SMALL, *words).code == 0
+    found = [(row["quantity"], row["value"]) for row in table(tmp_path / "run" / "curvature.csv")]
+    assert {name for name, value in found if value == "nan"} == {"noise_scale", "signal_to_noise"}
+    assert sum(name == "eigenvalue_largest" for name, _ in found) >= 6
