@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report", "parts"),
     ("theory", "probes"),
     ("record",),
-    ("streams", "devices", "process", "catalogue", "targets"),
+    ("streams", "devices", "ranks", "process", "catalogue", "targets"),
     ("errors", "output", "torch_internals"),
 )
 """From the top floor down. A package may import from the floors below its own and from itself, nothing else."""
@@ -66,8 +66,8 @@ def imported(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def room(module: str) -> str:
-    """The package or module directly below `fanin` that a module belongs to; "" for `fanin` itself."""
-    return module.partition(".")[2].partition(".")[0]
+    """The package or module directly below `fanin` that a module belongs to; "" for `fanin` itself and its program."""
+    return module.removesuffix(".__main__").partition(".")[2].partition(".")[0]
 
 
 @pytest.fixture(scope="module")

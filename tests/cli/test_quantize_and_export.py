@@ -119,6 +119,23 @@ def test_an_exported_program_answers_as_the_network(place: Path, kind: str) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+def test_recurrent_programs_with_variational_dropout_take_any_batch(tmp_path: Path, model: str) -> None:
+    """Sizes that the program was not traced with; at evaluation every mask is 1."""
+    network = ("model.variational=true", "model.layers=2", "model.width=6", "regularizer=dropout")
+    data = ("data.image_size=8", "data.limit=100", "data.val_size=20")
+    typed = (f"model={model}", *network, *data, "trainer.steps=1", "trainer.batch_size=20", "probe=off")
+    said = fanin(tmp_path, *typed, "hydra.run.dir=run")
+    assert said.code == 0, said.err
+    assert export.main([str(tmp_path / "run"), "--repeats", "0", "--out", str(tmp_path / "out")]) == 0
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    trained, x = of_python.Run(tmp_path / "run").model, data_of(tmp_path / "run").test_x
+    for count in (1, 3, 17):
+        with torch.no_grad():
+            torch.testing.assert_close(program(x[:count]), trained(x[:count]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["cnn", "resnet", "residual_mlp", "lstm", "gru", "attention", "linear"])
 def test_every_model_is_exported(tmp_path: Path, model: str) -> None:
     recipe = ("data.image_size=8", "data.limit=100", "data.val_size=20", "trainer.steps=1", "probe=off")

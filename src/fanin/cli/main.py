@@ -136,6 +136,7 @@ def _dispatch(args: Any) -> None:
 
     from fanin.api.application import application
     from fanin.api.task import rehearse, start
+    from fanin.cli.several import as_torchrun_says
     from fanin.errors import OptionError
 
     more = Path(args.config_dir) if args.config_dir is not None else None
@@ -157,7 +158,8 @@ def _dispatch(args: Any) -> None:
             grid = args.multirun or (mode == RunMode.MULTIRUN and not args.run)
             wanted = RunMode.MULTIRUN if grid else RunMode.RUN
             overrides = overrides if mode == wanted else [*overrides, f"hydra.mode={wanted.name}"]
-            (rehearse if args.dry_run else start)(app, name, overrides, grid=grid)
+            with as_torchrun_says(grid=grid, rehearsed=args.dry_run) as more_overrides:
+                (rehearse if args.dry_run else start)(app, name, [*overrides, *more_overrides], grid=grid)
 
 
 if __name__ == "__main__":

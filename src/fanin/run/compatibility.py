@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fanin import devices
+from fanin import devices, ranks
 from fanin.catalogue import TABLE
 from fanin.errors import OptionError, UserError, told_of
 from fanin.parts.data import Dataset
@@ -57,11 +57,14 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
         batch_size = made.trainer.batch(len(data.train_x))
     _check_data(made, data)
     _check_targets(made, data)
-    if batch_size // made.trainer.accumulate <= 1 and made.normalization.mixes_examples:
+    if batch_size < ranks.count():
+        raise OptionError("trainer.batch_size", batch_size, f"at least {ranks.count()}, the processes that share it")
+    in_a_pass = batch_size // (made.trainer.accumulate * ranks.count())
+    if in_a_pass <= 1 and made.normalization.mixes_examples:
         raise OptionError(
             "trainer.batch_size",
-            batch_size // made.trainer.accumulate,
-            "at least 2 with normalization=batch",
+            in_a_pass,
+            "at least 2 in each pass with normalization=batch",
             "or take normalization=layer",
         )
     if made.batch.adaptive and made.normalization.mixes_examples:

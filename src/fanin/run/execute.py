@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fanin import ranks
 from fanin.errors import UserError
 from fanin.parts.data import Dataset
 from fanin.record.columns import GRADIENT_CHECK, names
@@ -108,7 +109,7 @@ def train_together(requests: Sequence[Request], stop_requested: Callable[[], boo
     def counted_stop() -> bool:
         nonlocal asked
         asked += 1
-        return stop_requested()
+        return ranks.any_of(stop_requested())
 
     tell_remarks(begun, data)
     begin_peak(made.device)
@@ -171,6 +172,7 @@ def begin(request: Request, made: Recipe, steps: int) -> Begun:
     if checkpoint is not None and checkpoint["step"] >= steps:
         leave_aside(request.folder, f"it is of step {checkpoint['step']}, and the run has {steps}")
         checkpoint = None
+    checkpoint = ranks.agreed(checkpoint)
     step, rows = (None, {}) if checkpoint is None else (checkpoint["step"], checkpoint.get("rows", {}))
     request.folder.resumed = checkpoint is not None
     recorder = Recorder(request.folder, step, rows=rows)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import ClassVar
 
 ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask a process to end, beside Ctrl-C: by the system, or by a terminal that is closed."""
@@ -22,6 +23,8 @@ ECHO = 0.3
 
 class StopRequest:
     """Whether the user (or the system, with SIGTERM) has asked to stop."""
+
+    echo: ClassVar[float] = ECHO
 
     def __init__(self) -> None:
         self.requested = False
@@ -40,7 +43,7 @@ class StopRequest:
         self.ending = number if number in ENDINGS else self.ending
         if not self.requested:
             self.requested, self._since = True, now
-        elif now - self._since > ECHO:
+        elif now - self._since > self.echo:
             raise KeyboardInterrupt
 
     def remember(self, number: int, frame: FrameType | None) -> None:

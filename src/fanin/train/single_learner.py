@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanin import ranks
+from fanin.devices import widened
 from fanin.parts.optimizers.objective import ObjectiveOptimizer, replaying
 from fanin.probes.capture import Observation
 from fanin.probes.probe import Measured, measure_curves
@@ -67,13 +69,16 @@ class SingleLearner(Learner):
         own.train()
         streams = [own.dropout] if own.dropout is not None else []
         again = replaying(streams) if self._passes_again else nullcontext
-        with self.curves.during(inputs, curves) if curves else nullcontext() as seen:
+        with ranks.own_draws(own.dropout), self.curves.during(inputs, curves) if curves else nullcontext() as seen:
             first, *others = own.parts(inputs, targets)
             result, broken = self._pass(*first, first=True, plain=not curves)
-        for part in others:
-            if not (broken and own.stop_when_diverged):
-                more, broken = self._pass(*part, first=False, plain=True)
-                result = StepResult(result.loss + more.loss, result.error + more.error)
+        with ranks.own_draws(own.dropout) if others else nullcontext():
+            for part in others:
+                if not (broken and own.stop_when_diverged):
+                    more, broken = self._pass(*part, first=False, plain=True)
+                    result = StepResult(result.loss + more.loss, result.error + more.error)
+        if ranks.count() > 1:
+            result, broken = self._summed(result, broken, share=len(ranks.share(targets)) / len(targets))
         if broken:  # a pass of its own, which the look above must not see
             own.locate(inputs)
             if own.stop_when_diverged:
@@ -137,6 +142,32 @@ class SingleLearner(Learner):
             if parameter.grad is not None:
                 parameter.grad.mul_(share)
         return result, broken
+
+    def _summed(self, result: StepResult, broken: bool, share: float) -> tuple[StepResult, bool]:
+        """Loss, error and gradients over all processes, each of its share of the batch; and whether one has broken.
+
+        Running statistics become the mean of the processes' own, by their shares.
+        """
+        own = self.own
+        told = torch.cat([widened(result.loss), widened(result.error), result.loss.new_tensor([broken]).double()])
+        loss, error, breaks = ranks.sums([told])[0]
+        result = StepResult(loss.to(result.loss).view(1), error.to(result.error).view(1))
+        if breaks and own.stop_when_diverged:
+            return result, True
+        given = [torch.zeros_like(one) if one.grad is None else one.grad for one in own.parameters]
+        there = told.new_tensor([one.grad is not None for one in own.parameters])
+        *found, there = ranks.sums([*given, there])
+        for parameter, gradient, known in zip(own.parameters, found, there.tolist(), strict=True):
+            parameter.grad = gradient if known else None
+        statistics = [
+            buffer
+            for layer in self._statistics.values()
+            for name, buffer in layer.named_buffers(recurse=False)
+            if name in ("running_mean", "running_var")
+        ]
+        for buffer, mean in zip(statistics, ranks.sums([one * share for one in statistics]), strict=True):
+            buffer.copy_(mean)
+        return result, bool(breaks)
 
     def observe(self, batch: Batch) -> Observation:
         """A look without a trace; see Learner."""

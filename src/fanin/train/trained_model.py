@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanin import ranks
 from fanin.devices import home
 from fanin.parts.gradient_noise import NoiseStream
 from fanin.parts.models.layers import biases, fans, weight_layers
@@ -113,10 +114,16 @@ class TrainedModel:
             self.model.train()
 
     def parts(self, inputs: Tensor, targets: Tensor, axis: int = 0) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """The parts that a step's batch is taken in: inputs, targets and the share of its examples."""
+        """The parts that a step's batch is taken in: inputs, targets and the share of its examples.
+
+        Of several processes each takes the parts of its own share of the batch.
+        """
+        whole = targets.shape[axis]
+        if axis == 0:
+            inputs, targets = ranks.share(inputs), ranks.share(targets)
         count = min(self.accumulate, targets.shape[axis])
         for x, y in zip(inputs.tensor_split(count, axis), targets.tensor_split(count, axis), strict=True):
-            yield x, y, y.shape[axis] / targets.shape[axis]
+            yield x, y, y.shape[axis] / whole
 
     def trained_outputs(self, inputs: Tensor) -> Tensor:
         """A training pass over inputs [B, ...], compiled where that was asked for; nothing in it is looked at."""

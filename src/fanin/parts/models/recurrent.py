@@ -91,7 +91,8 @@ class Recurrent(nn.Module):
         for index, layer in self.layers.items():
             mask = None
             if index in self.recurrent_dropouts:
-                mask = self.recurrent_dropouts[index](below.new_ones(len(below), self.width))
+                # Not len(), which would be the number of one batch in an exported program.
+                mask = self.recurrent_dropouts[index](below.new_ones(below.shape[0], self.width))
             below = layer(self._dropped(int(index) - 1, below), mask)
         outputs: Tensor = self.classifier(self._dropped(len(self.layers), self.last(below)))
         return outputs

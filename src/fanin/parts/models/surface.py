@@ -54,7 +54,7 @@ class Surface(nn.Module):
         """Height and share at the point, [B, 2], the same for each of the inputs [B, ...]."""
         height: Tensor = self.surface.value(self.point[0], self.point[1])
         share = ((height.detach() - self.surface.lowest) / self.descent).clamp(0, 1)
-        return torch.stack([height, share]).expand(len(inputs), 2)
+        return torch.stack([height, share]).expand(inputs.shape[0], 2)
 
 
 def _place(start: Sequence[float]) -> list[float]:
