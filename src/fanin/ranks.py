@@ -125,7 +125,7 @@ def sums(tensors: Sequence[Tensor]) -> list[Tensor]:
         flat = torch.cat([tensors[at].detach().flatten() for at in places])
         with _told():
             dist.all_reduce(flat)
-        for at, part in zip(places, flat.split([tensors[at].numel() for at in places]), strict=True):
+        for at, part in zip(places, torch.split(flat, [tensors[at].numel() for at in places]), strict=True):
             summed[at] = part.view_as(tensors[at])
     return summed
 

@@ -68,7 +68,7 @@ def as_torchrun_says(*, grid: bool, rehearsed: bool) -> Iterator[list[str]]:
     from fanin.sweep.signals import StopRequest
 
     StopRequest.echo = math.inf  # the terminal and torchrun both send what stops; who waits too long is killed by that
-    said = sys.stderr
+    spoken = sys.stdout, sys.stderr
     try:
         ranks.join(rank, count)
         if rank == 0:
@@ -82,7 +82,7 @@ def as_torchrun_says(*, grid: bool, rehearsed: bool) -> Iterator[list[str]]:
                 except UserError:  # the first process meets it, too, and tells it
                     sys.exit(1)
                 finally:
-                    sys.stdout, sys.stderr = sys.__stdout__, said
+                    sys.stdout, sys.stderr = spoken
             _tell_own(rank, count)
     finally:
         ranks.leave()
