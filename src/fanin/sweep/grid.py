@@ -17,6 +17,7 @@ from rich.console import Console
 from fanin.errors import UserError, counted, file_line
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import NO_EXPERIMENT, experiment_of
+from fanin.sweep.followers import jobs_of_followers
 from fanin.sweep.hydra_keys import check_folders
 from fanin.sweep.job import Outcome, outcomes
 from fanin.sweep.other_launchers import check_launcher, launch
@@ -60,17 +61,28 @@ def run_grid(
     tell([*(f"{one}; force=true runs them again" for one in changed), *plan.notes])
     grid.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, grid / "multirun.yaml")
-    returns: list[Any] = []
+    plans, returns = [plan], []
     try:
-        if ours is not None:
-            returns.append(ours(list(plan.runs.values())))
-        else:
-            returns = launch(name, launcher, plan, batches)
+        returns.append(_launched(name, launcher, plan, batches))
+        if more := jobs_of_followers(master, plan):
+            later = plan_grid(master, loader, more, own_launcher=ours is not None)
+            known = f", {later.finished} of them finished before" if later.finished else ""
+            tell([f"{counted(len(later.folders), 'run')} more, which start from those{known}", *later.notes])
+            runs_of_the_grid.extend((run.folder, run.finished) for run in later.runs.values())
+            plans.append(later)
+            returns.append(_launched(name, launcher, later, [more]))
     finally:
         # A study's folder is the study, however often it was extended; without one, other runs lie beside these.
         report_grid(grid, [grid] if experiment_of(master.hydra) != NO_EXPERIMENT else folders)
-    _tell_what_is_missing(plan, returns[0] if ours is not None else outcomes)
-    return returns
+    for one, returned in zip(plans, returns, strict=True):
+        _tell_what_is_missing(one, returned if ours is not None else outcomes)
+    return returns if ours is not None else [job for returned in returns for job in returned]
+
+
+def _launched(name: str, launcher: Launcher, plan: Plan, batches: Sequence[Sequence[Sequence[str]]]) -> Any:
+    """What a launcher returns for what is planned: fanin's own outcomes, another of Hydra's a list of jobs."""
+    ours = getattr(launcher, "launch_runs", None)
+    return launch(name, launcher, plan, batches) if ours is None else ours(list(plan.runs.values()))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fanin.record.asked_runs import AskedRun
 from fanin.record.columns import FINISHED
 from fanin.record.csv_file import read_table
 from fanin.record.landscape_files import FOLDER, Asked, Landscape, read_landscape
@@ -242,6 +243,13 @@ class Study:
         """The prunings of runs that claims and figure read, as further runs in pruned/ of the grid's folder.
 
         They are made at the end of the grid, of the runs that are done, in the order in which they are asked for.
+        """
+        return ()
+
+    def followers(self, runs: Sequence[Run]) -> Iterable[AskedRun]:
+        """Further runs, which start from those of the grid or learn from them, in the same folder.
+
+        They are run at the end of the grid by its launcher, given those of its runs that are done.
         """
         return ()
 

@@ -28,6 +28,7 @@ from fanin.report.figures.style import Sheet, panel
 from fanin.report.read.folders import Run
 from fanin.report.studies.base import Claim, Evidence, Study, column, spread
 from fanin.report.studies.drawing import DASHES, colours_of, draw_points, entry, own_legend
+from fanin.report.studies.lines import seeds_of
 
 ROUNDING = 1e-12
 """Relative, in float64: sums of some thousand terms in another order."""
@@ -50,12 +51,7 @@ class Pair(NamedTuple):
 
 def asked_of(runs: Sequence[Run]) -> Iterator[tuple[Run, Asked, Asked]]:
     """The first and the second seed of each configuration, the third and the fourth, ..."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        but_seed = {key: value for key, value in sorted(run.overrides.items()) if key != "seed"}
-        groups.setdefault(repr(but_seed), []).append(run)
-    for group in groups.values():
-        ordered = sorted(group, key=lambda run: (isinstance(run.seed, str), run.seed))
+    for ordered in seeds_of(runs):
         for one, two in zip(ordered[::2], ordered[1::2], strict=False):
             both = str(one.folder), str(two.folder)
             plain = Asked(runs=both, points=POINTS, span=0.0)
