@@ -8,6 +8,7 @@ other. Lightning's time counts from its first `fit`, its imports left out; of it
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,11 @@ from rich.table import Table
 from bench import STUDY, load_digits, matrix_products, network, write_idx
 from fanin import process
 from fanin.parts.data import Digits
+from fanin.record.search_files import FOLDER
+from fanin.search.methods import proposer_of
+from fanin.search.random_proposals import TrialResult
+from fanin.search.settings import DEFAULTS, Settings
+from fanin.search.space import Axis, Space
 
 GOALS = {
     "fused, run-steps a second / Lightning": "at least 6",
@@ -35,6 +41,7 @@ GOALS = {
     "s for fanin-report on the 1,000 runs, every figure drawn": "at most 10",
     "halving search of 81 configurations: basic / auto": "at least 2",
     "the same, auto / as many run-steps of 81 runs, fused": "at most 1.5",
+    "ms to propose and write down a trial, tpe over four axes, the last 80 of 1,000": "at most 30",
     "s for fanin --help": "at most 0.6",
     "ms to load the bundled digits": "at most 100",
 }
@@ -76,6 +83,7 @@ def main() -> None:
         searches = {one: search_seconds(one, Path(scratch)) for one in ("auto", "basic")}
         words = ["seed=range(0,81)", f"trainer.steps={SEARCHED // 81}", "hydra/launcher=fused"]
         together = command([*GRID, *words], Path(scratch) / "together")
+        proposing = proposing_ms(Path(scratch) / "proposals")
         start = min(timed("fanin", "--help") for _ in range(3))
     fused, lightning = rates["fused"], rates["Lightning, one after the other"]
     figures = [
@@ -90,6 +98,7 @@ def main() -> None:
         f"{report:.1f}",
         f"{searches['basic'] / searches['auto']:.2f}",
         f"{searches['auto'] / together:.2f}",
+        f"{proposing:.1f}",
         f"{start:.2f}",
         f"{1e3 * min(loading() for _ in range(5)):.0f}",
     ]
@@ -119,6 +128,28 @@ def search_seconds(launcher: str, scratch: Path) -> float:
     typed = [part for part in GRID if not part.startswith(("optimizer.lr", "data.val_size"))]
     words = ["hydra/sweeper=search", "hydra.sweeper.budget=halving", "trainer.steps=810", rates]
     return command([*typed, *words, f"hydra/launcher={launcher}"], scratch / f"search_{launcher}")
+
+
+def proposing_ms(grid: Path, trials: int = 1000, last: int = 80) -> float:
+    """Milliseconds a trial of the last of so many: proposed by tpe in batches of 8, told its value, written down."""
+    axes = [
+        Axis("optimizer.lr", "float", 1e-4, 1.0, log=True),
+        Axis("regularizer.l2.strength", "float", 1e-6, 1e-2, log=True),
+        Axis("model.depth", "int", 2, 19),
+        Axis("activation", "choice", choices=("relu", "tanh", "gelu")),
+    ]
+    settings = Settings.of(DEFAULTS | {"method": "tpe"})
+    (grid / FOLDER).mkdir(parents=True)
+    proposer = proposer_of(settings, Space(axes, [], [], []), grid, fresh=False)
+    values = random.Random(0)
+    start = 0.0
+    for first in range(0, trials, settings.batch):
+        if first == trials - last:
+            start = time.perf_counter()
+        jobs = proposer.propose(settings.batch)
+        proposer.record()
+        proposer.tell([TrialResult(trial, (values.random(),), "done", {9: 0.0}, ("",)) for trial in jobs])
+    return 1e3 * (time.perf_counter() - start) / last
 
 
 def timed(program: str, *words: str) -> float:

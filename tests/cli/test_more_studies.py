@@ -47,6 +47,7 @@ def test_the_whole_training_part_is_told_where_asked_for(tmp_path: Path) -> None
         ("saddle_study", FRESH_SEEDS, 8), ("conditioning_study", FRESH_SEEDS, 7),
         ("lottery_study", FRESH_SEEDS, 4), ("distillation_study", FRESH_SEEDS, 4),
         ("minima_study", FRESH_SEEDS, 4),
+        ("search_study", FRESH_SEEDS, 2),
     ],
 )  # fmt: skip
 def test_the_claims_hold_on_other_seeds(tmp_path: Path, experiment: str, seeds: str, count: int) -> None:

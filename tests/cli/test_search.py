@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from command_line import Said, fanin, read, runs, start, table, untimed
-from slow_runs import living, wait_for
+from slow_runs import living, own_parts, slowly, states, wait_for
 
 SEARCH = ("-m", "hydra/sweeper=search", "model.depth=2", "model.width=8", "data.limit=200", "probe=norms")
 SPACE = ("optimizer.lr=tag(log,interval(1e-3,1))", "activation=relu,tanh")
@@ -96,6 +96,49 @@ def test_every_launcher_climbs_the_same_rungs(launcher: str, tmp_path: Path) -> 
         # Programs of several runs round their sums in another order: an error of 40 images may move by one of them.
         assert abs(float(row["value"]) - float(other["value"])) <= (0 if launcher in ("basic", "joblib") else 0.06)
         assert {**row, "value": ""} == {**other, "value": ""} or launcher in ("fused", "auto")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["pool", "basic", "fused", "joblib", "submitit_local"])
+def test_a_timeout_stops_runs_within_their_rung_and_nothing_is_lost(launcher: str, tmp_path: Path) -> None:
+    """Each run sleeps for as long as the command may run; its seconds double until a run is stopped on its way."""
+    place = own_parts(tmp_path)
+    words = (*SEARCH, "--config-dir=own", "activation=slow", "model.depth=3", "optimizer.lr=0.01,0.1", "seed=3",
+             "trainer.steps=400", "trainer.checkpoint_every=0", f"hydra/launcher={launcher}")  # fmt: skip
+    grid, limit = place / "grid", 4
+    with slowly(place):
+        while not any(0 < step < 400 for step in steps_stopped(grid)):
+            assert limit < 200, "no run has stopped within its rung"
+            said = search(place, "grid", *words, f"hydra.sweeper.timeout={limit}", seconds=600)
+            told = [line for line in said.out if "timeout" in line]
+            assert (said.code, told) == (
+                0,
+                [f"timeout={limit} s is over after 0 configurations, 2 of 2 runs of a rung not over; "
+                 "the same command goes on"],
+            )  # fmt: skip
+            limit *= 2
+    assert "running" not in states(grid).values()
+    assert rungs(grid) == []
+    seconds = {name: column(run, "seconds") for name, run in runs(grid).items() if (run / "metrics.csv").exists()}
+    assert any(seconds.values())
+    assert search(place, "grid", *words, "hydra.sweeper.timeout=3600").code == 0
+    for name, before in seconds.items():  # the clock's readings stay: nothing was trained twice
+        assert column(grid / name, "seconds")[: len(before)] == before
+    assert search(place, "whole", *words).code == 0
+    assert rungs(grid) == rungs(place / "whole")
+    assert [row["state"] for row in rungs(grid)] == ["done"] * 2
+    for name, run in runs(place / "whole").items():
+        assert untimed(grid / name) == untimed(run)
+
+
+def column(run: Path, name: str) -> list[str]:
+    return [row[name] for row in table(run / "metrics.csv")]
+
+
+def steps_stopped(grid: Path) -> list[int]:
+    """How far the runs have come that were stopped."""
+    told = [read(run / "status.json") for run in runs(grid).values()] if grid.is_dir() else []
+    return [status["step"] for status in told if status["state"] == "interrupted"]
 
 
 def test_what_went_wrong_has_the_worst_value_and_is_told_apart(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from command_line import fanin, table
+from fanin.catalogue import config_folder
 from fanin.search.compared import median_of
 from fanin.search.replay import Course, Replay, Table, replay_of
 from fanin.search.settings import DEFAULTS, Settings
@@ -92,6 +95,17 @@ def test_claims_follow_what_was_found() -> None:
     assert study.lower(said, "halving", "").holds is bool(np.sort(differences)[-1] < 0)  # the interval of eight is all
     assert study.no_worse(said, "").evidence.startswith("halving ")
     assert study.faster(said, "tpe", "").holds is None
+
+
+def test_the_first_bracket_of_the_studys_halving_costs_seven_of_sixteen_runs() -> None:
+    """By the YAML's own settings, a run that goes on costing what is added: less than half, as the claim asks."""
+    experiment = yaml.safe_load((config_folder() / "experiment" / "search_study.yaml").read_text())
+    steps, study = experiment["trainer"]["steps"], experiment["study"]
+    (bracket,) = Settings.of(DEFAULTS | study["searches"]["halving"]).brackets(steps)
+    ends = [0, *(int(rung.share * steps) for rung in bracket.rungs)]
+    spent = sum(rung.keep * (end - start) for rung, start, end in zip(bracket.rungs, ends, ends[1:], strict=False))
+    assert Fraction(spent, steps * study["budget"]) == Fraction(7, 16)
+    assert all(end % experiment["trainer"]["eval_every"] == 0 for end in ends)  # each rung is seen
 
 
 @pytest.mark.slow

@@ -10,14 +10,8 @@ import pytest
 from fanin.errors import UserError
 from fanin.search import methods
 from fanin.search.methods import proposer_of
-from fanin.search.settings import Settings
+from fanin.search.settings import DEFAULTS, Settings
 from fanin.search.space import Axis, Space
-
-GIVEN: dict[str, Any] = {
-    "method": "random", "budget": "none", "trials": None, "seeds": 1, "eta": 3, "min_steps": None, "level": 0.05,
-    "test": "wilcoxon",
-    "batch": None, "timeout": None, "seed": 0, "metric": "val_error", "direction": "minimize",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -44,17 +38,17 @@ GIVEN: dict[str, Any] = {
 )
 def test_a_mistake_is_one_line(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        Settings.of(GIVEN | given)
+        Settings.of(DEFAULTS | given)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_run_needs_steps_for_rungs() -> None:
-    halving = Settings.of(GIVEN | {"budget": "halving", "min_steps": 30})
+    halving = Settings.of(DEFAULTS | {"budget": "halving", "min_steps": 30})
     with pytest.raises(UserError, match="at most the 20 steps"):
         list(halving.brackets(20))
     with pytest.raises(UserError, match="a run of 2 steps has no rungs"):
-        list(Settings.of(GIVEN | {"budget": "hyperband"}).brackets(2))
+        list(Settings.of(DEFAULTS | {"budget": "hyperband"}).brackets(2))
 
 
 def test_a_method_of_optuna_without_optuna_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -62,9 +56,9 @@ def test_a_method_of_optuna_without_optuna_is_one_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(methods, "find_spec", lambda name: None)
     for method in ("tpe", "gp", "cmaes", "nsga2"):
         with pytest.raises(UserError, match=rf"method={method}: needs an extra; pip install 'fanin\[search\]'"):
-            proposer_of(Settings.of(GIVEN | {"method": method}), space, tmp_path, fresh=False)
+            proposer_of(Settings.of(DEFAULTS | {"method": method}), space, tmp_path, fresh=False)
     for method in ("random", "qmc"):
-        made = proposer_of(Settings.of(GIVEN | {"method": method}), space, tmp_path, fresh=False)
+        made = proposer_of(Settings.of(DEFAULTS | {"method": method}), space, tmp_path, fresh=False)
         assert len(made.propose(3)) == 3
         made.record()
     assert not list(tmp_path.iterdir())
@@ -73,4 +67,4 @@ def test_a_method_of_optuna_without_optuna_is_one_line(monkeypatch: pytest.Monke
 def test_cmaes_needs_two_axes_of_numbers(tmp_path: Path) -> None:
     one = Space([Axis("optimizer.lr", "float", 0.1, 1.0), Axis("a", "choice", choices=("x", "y"))], [], [], [])
     with pytest.raises(UserError, match="needs two axes of numbers"):
-        proposer_of(Settings.of(GIVEN | {"method": "cmaes"}), one, tmp_path, fresh=False)
+        proposer_of(Settings.of(DEFAULTS | {"method": "cmaes"}), one, tmp_path, fresh=False)

@@ -38,6 +38,11 @@ class RungPlan:
     refused: dict[int, str] = field(default_factory=dict)
     jobs: list[list[str]] = field(default_factory=list)
 
+    @property
+    def left(self) -> list[str]:
+        """The runs that have not come as far as the rung goes now: stopped on their way, or never begun."""
+        return [name for name, run in self.plan.runs.items() if not _over(run)]
+
 
 class Runs:
     """Composes and launches runs for a search.
@@ -150,6 +155,13 @@ class Runs:
             self.ours(list(rung.plan.runs.values()))
         else:
             launch(self.name, self.launcher, rung.plan, [rung.jobs])
+
+
+def _over(run: Planned) -> bool:
+    """Whether a run has come as far as it is to, or failed."""
+    folder = RunFolder(run.folder)
+    over = folder.over(run.identity.config_hash, run.composed.plain.get("pause_at"))
+    return over or folder.status.get("state") == "failed"
 
 
 def _killed(run: Planned) -> bool:

@@ -37,6 +37,7 @@ from fanin.search.settings import Settings
 from fanin.search.space import Space
 from fanin.search.view import RungLine, RungView
 from fanin.sweep.grid import FailedRuns, report_grid, runs_of_the_grid
+from fanin.sweep.signals import stopped_after
 
 PROBED = 20
 """Configurations that are tried before a search in which none can be run is refused."""
@@ -66,7 +67,7 @@ def run_search(master: DictConfig, loader: ConfigLoader, launcher: Launcher, set
     search = Search(runs, settings, space, proposer, seeds_of(settings, space), steps, content)
     search.rows = [] if fresh else read_rungs(runs.grid)
     try:
-        with ExitStack() as owned:
+        with ExitStack() as owned, stopped_after(settings.timeout):
             search.run(owned)
     finally:
         search.view.close()
@@ -136,13 +137,17 @@ class Search:
             if self.out_of_time() or not self.climb(bracket):
                 return
 
-    def out_of_time(self) -> bool:
-        """Whether the time that was given is over; says so."""
-        limit = self.settings.timeout
-        if limit is None or time.monotonic() - self.began < limit:
+    @property
+    def late(self) -> bool:
+        """Whether the time that was given is over."""
+        return self.settings.timeout is not None and time.monotonic() - self.began >= self.settings.timeout
+
+    def out_of_time(self, stopped: str = "") -> bool:
+        """Whether the time that was given is over; says so, and which runs were stopped."""
+        if not self.late:
             return False
-        trials = len({row.trial for row in self.rows})
-        print(f"timeout={limit:g} s is over after {counted(trials, 'configuration')}; the same command goes on")
+        trials = counted(len({row.trial for row in self.rows}), "configuration")
+        print(f"timeout={self.settings.timeout:g} s is over after {trials}{stopped}; the same command goes on")
         return True
 
     def climb(self, bracket: Bracket) -> bool:
@@ -156,6 +161,8 @@ class Search:
                 return False
             following = bracket.rungs[index + 1] if index + 1 < len(bracket.rungs) else None
             here = self.rung(bracket.number, index, rung, alive, following)
+            if not here:
+                return False
             rows += here
             leave = {row.trial for row in here if row.reason}
             alive = {trial: job for trial, job in alive.items() if trial not in leave}
@@ -165,7 +172,10 @@ class Search:
     def rung(
         self, bracket: int, index: int, rung: Rung, alive: dict[int, Job], following: Rung | None
     ) -> list[RungRow]:
-        """Run one rung, or take it as it is written down; its rows, with the reason of those that leave."""
+        """Run one rung, or take it as it is written down; its rows, with the reason of those that leave.
+
+        No row where the time was over before all of its runs were: they stopped with a checkpoint each.
+        """
         seeds = self.seeds[: rung.seeds]
         places = [(bracket, index, trial, seed) for trial in alive for seed in seeds]
         if all(place in self.known for place in places):
@@ -176,7 +186,14 @@ class Search:
         self.begin(plan)
         steps = max(1, round(self.steps * rung.share))
         self.view.begun(RungLine(bracket, index, len(alive), len(plan.names), steps))
-        self.runs.launch(plan)
+        try:
+            self.runs.launch(plan)
+        except KeyboardInterrupt:
+            if not self.late:
+                raise
+            if left := len(plan.left):
+                self.out_of_time(f", {left} of {counted(len(plan.plan.runs), 'run')} of a rung not over")
+                return []
         rows = self.results(bracket, index, alive, seeds, plan)
         rows = with_reasons(rows, self.leaving(rows, following))
         self.record(rows)
@@ -242,9 +259,8 @@ class Search:
         """
         folders = {name: run.folder for name, run in plan.plan.runs.items()}
         found = {name: measured(folder, self.settings.metrics) for name, folder in folders.items()}
-        if left := [name for name, one in found.items() if one.state not in READY]:
-            states = {found[name].state for name in left}
-            why = "interrupted; the same command goes on" if states == {"interrupted"} else "being run elsewhere"
+        if left := [one.state for one in found.values() if one.state not in READY]:
+            why = "interrupted; the same command goes on" if set(left) == {"interrupted"} else "being run elsewhere"
             raise FailedRuns(f"{len(left)} of {counted(len(found), 'run')} {why}")
         self.check_metrics(found, folders)
         rows = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fanin.errors import OptionError, UserError, choice, did_you_mean, integer, number, told_of
@@ -11,6 +11,7 @@ from fanin.record import columns
 from fanin.record.columns import names
 from fanin.search.racing import TESTS, fewest_seeds
 from fanin.search.schedule import TRIALS, Bracket, halving, hyperband, racing, rounds
+from hydra_plugins.fanin.search_sweeper import SearchSweeperConf
 
 METHODS = ("random", "qmc", "tpe", "gp", "cmaes", "nsga2", "reinforce")
 BUDGETS = ("none", "halving", "hyperband", "racing")
@@ -34,9 +35,8 @@ AT_END = tuple(
 
 
 DEFAULTS: dict[str, Any] = {
-    "method": "random", "trials": None, "metric": "val_error", "direction": "minimize", "seeds": 1, "budget": "none",
-    "eta": 3, "min_steps": None, "level": 0.05, "test": "wilcoxon", "batch": None, "timeout": None, "seed": 0,
-}  # fmt: skip
+    one.name: one.default for one in fields(SearchSweeperConf) if one.name not in ("_target_", "params")
+}
 """Of a search that was told nothing, as `hydra/sweeper=search` has them."""
 
 

@@ -1,4 +1,7 @@
-"""Ctrl-C once: stop at the next step and keep everything. Twice: stop now. A queue's warning: stop, be queued again."""
+"""Ctrl-C once: stop at the next step and keep everything. Twice: stop now. A queue's warning: stop, be queued again.
+
+The end of a time that was given stops what runs as one Ctrl-C does.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,11 @@ ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 WARNING: signal.Signals | None = getattr(signal, "SIGUSR2", None)
 """The signal by which submitit's queues announce the end of a job's time."""
 
+ALARM: signal.Signals | None = getattr(signal, "SIGALRM", None)
+"""The signal by which a process reminds itself that its time is over; Windows has none."""
+
+REMINDER = 0.5
+"""Seconds from one reminder to the next: one that comes where nothing runs that could be stopped is lost."""
 
 ECHO = 0.3
 """Seconds within which a second signal counts as the first: a terminal, `timeout` and a parent may all send it."""
@@ -75,6 +83,8 @@ def stop_on_signal(*, queued: bool = True) -> Iterator[StopRequest]:
     handlers = {number: one for number, one in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
     if queued and WARNING is not None and callable(signal.getsignal(WARNING)):
         handlers[WARNING] = stop.warned
+    if ALARM is not None and callable(signal.getsignal(ALARM)):
+        handlers[ALARM] = stop.remember
     earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
@@ -107,6 +117,8 @@ def interrupt_on_signal(before: Callable[[], None]) -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal called
+        if called and number == ALARM:
+            return
         if not called:
             called = True
             before()
@@ -116,12 +128,33 @@ def interrupt_on_signal(before: Callable[[], None]) -> Iterator[None]:
         yield
         return
     obeyed = [number for number in (signal.SIGINT, *ENDINGS) if signal.getsignal(number) is not signal.SIG_IGN]
+    if ALARM is not None and callable(signal.getsignal(ALARM)):
+        obeyed.append(ALARM)
     earlier = {number: signal.signal(number, interrupt) for number in obeyed}
     try:
         yield
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stopped_after(seconds: float | None) -> Iterator[None]:
+    """Stop what runs within the block once so many seconds are over, as one Ctrl-C would; None for never.
+
+    What stops, stops in `stop_on_signal` and `interrupt_on_signal`; elsewhere nothing happens. Outside the main thread,
+    and on Windows, nothing is stopped at all.
+    """
+    if seconds is None or ALARM is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(ALARM, lambda number, frame: None)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REMINDER)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(ALARM, earlier)
 
 
 def obey_in_worker() -> StopRequest:

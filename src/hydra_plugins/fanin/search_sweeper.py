@@ -32,7 +32,8 @@ class SearchSweeperConf:
         test: of racing: wilcoxon, the signed rank test; or sign, a sign test that holds however often one looks.
         batch: configurations that are proposed together, where the method learns from those before: a generation of
             cmaes and nsga2; null for 8, of nsga2 for 24.
-        timeout: seconds after which no further rung begins; null for none.
+        timeout: seconds after which the search ends: runs stop at their next step with a checkpoint, no further rung
+            begins, and the same command goes on (Slurm's jobs, and Windows, end the rung first); null for none.
         seed: of the proposals; the runs' own are `seed` and those that follow it.
         params: {key: "axis"}, as the command line has them, which replaces them key by key. An entry whose key is a
             condition ties settings or axes to choices: see `GridSweeper`.
