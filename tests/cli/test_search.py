@@ -162,14 +162,30 @@ WRONG = {
     (*SPACE, "hydra.sweeper.metric=a,b"): "a list is typed KEY=[a,b]",
     (*SPACE, "optimizer.lrr=1,2"): "unknown key optimizer.lrr",
 }
+MORE_WRONG = {
+    ("optimizer.lr=tag(log,interval(0,1))",): "a logarithm needs LOW > 0; without the tag log, or from 1e-6 say",
+    ("optimizer.lr=",): "a search needs an axis: several values, an interval or a range",
+    ("optimizer.lr=interval(1,0.1)",): "must be interval(LOW,HIGH) of finite numbers, the first below the second",
+    ("optimizer.lr=interval(1e-3,inf)",): "must be interval(LOW,HIGH) of finite numbers, the first below the second",
+    ("optimizer.lr=tag(logg,interval(1e-3,1))",): "the tag logg is not known; there are log and int",
+    ("model.depth=range(5,5)",): "model.depth=range(5,5): holds no value",
+    ("activation=interval(0,1)",): "activation=interval(0,1): must be one of elu, ",
+    (*SPACE, "hydra.sweeper.seeds=0"): "hydra.sweeper.seeds=0: must be an integer >= 1",
+    (*SPACE, "hydra.sweeper.budget=halving", "hydra.sweeper.eta=1"): "hydra.sweeper.eta=1: must be an integer >= 2",
+    (*SPACE, "hydra.sweeper.trials=1.5"): "hydra.sweeper.trials=1.5: must be null or an integer >= 1",
+    (*SPACE, "hydra.sweeper.timeout=-1"): "hydra.sweeper.timeout=-1: must be a finite number > 0",
+    (*SPACE, "hydra.sweeper.timeout=soon"): "hydra.sweeper.timeout=soon: must be a finite number > 0",
+    (*SPACE, "hydra.sweeper.methd=tpe"): "unknown key hydra.sweeper.methd: ",
+    (*SPACE, "seed=0,1", "hydra.sweeper.seeds=3"): "must be left out, or the 2 that seed=... lists",
+}
 
 
-@pytest.mark.parametrize("words", WRONG)
+@pytest.mark.parametrize("words", [*WRONG, *(pytest.param(words, marks=pytest.mark.slow) for words in MORE_WRONG)])
 def test_a_mistake_is_one_line_and_nothing_is_written(words: tuple[str, ...], tmp_path: Path) -> None:
     said = fanin(tmp_path, *SEARCH, "trainer.steps=3", *words)
     assert said.code == 1
     assert len(said.err) == 1
-    assert WRONG[words] in said.err[0]
+    assert (WRONG | MORE_WRONG)[words] in said.err[0]
     assert not list(tmp_path.iterdir())
 
 
