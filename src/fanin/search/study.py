@@ -6,10 +6,9 @@ Medians over repetitions have the interval of their order statistics, which asks
 against another is the median of paired differences: lower or higher where its interval lies on one side of 0, else
 not told apart.
 
-The rungs of search_study's halving take 27 configurations to 18 of 162 steps, 9 to 54 and 3 to 162. Its first bracket
-costs $(27*18 + 9*36 + 3*108)/162 = 7$ whole runs, 7/16 of the budget with which random search trains 16 of them.
-Where early ranks are those at the end, the best of 27 is as good as the best of 16 in 27 of 43 repetitions, and is
-there before half of the steps. How far they are is what the study asks.
+The rungs of search_study's halving take 27 configurations to 18 of 162 steps, 9 to 54 and 3 to 162: 7 whole runs, 7/16
+of the budget with which random search trains 16 of them. Where early ranks are those at the end, the best of 27 is as
+good as the best of 16 in 27 of 43 repetitions, and is there before half of the steps. How far they are, the study asks.
 """
 
 from __future__ import annotations
