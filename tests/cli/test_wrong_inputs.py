@@ -113,7 +113,7 @@ NOT_TOGETHER = {
     "probe.curves=gradient_norm": "probe.curves=gradient_norm: must be a list of quantities; type curves=[gr",
     "trainer.batch_size=5000": "trainer.batch_size=5000: must be at most the 1300 training examples",
     "probe.batch_size=5000": "probe.batch_size=5000: must be at most the 1300 training examples",
-    "normalization=batch trainer.batch_size=1": "trainer.batch_size=1: must be at least 2 with normalization=batch",
+    "normalization=batch trainer.batch_size=1": "trainer.batch_size=1: must be at least 2 in each pass",
     "model=vae": "model=vae: needs loss=elbo, not cross_entropy; type loss=elbo optimizer=adam",
     "regularizer=early_stopping regularizer.early_stopping.monitor=train_loss": "regularizer.early_stopping.monitor="
     "train_loss: must be batch_loss or batch_error while trainer.eval_train=false; or set trainer.eval_train=true",

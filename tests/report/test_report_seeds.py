@@ -136,8 +136,9 @@ def test_of_more_configurations_than_are_ticked_the_best_are_picked(tmp_path: Pa
     order = np.random.default_rng(5).permutation(41)
     for place, rank in enumerate(order):
         error = {"train_error": math.nan if rank == 40 else 0.1 + rank / 50}
+        state = "diverged" if rank == 40 else "done"
         overrides = {"initializer.c": (place + 1) / 16}
-        write_run(tmp_path / "grid", c=2.0, seed=0, overrides=overrides, metrics=error, **SMALL)
+        write_run(tmp_path / "grid", c=2.0, seed=0, overrides=overrides, metrics=error, state=state, **SMALL)
     told = StringIO()
     print_study(write_report([tmp_path / "grid"]), Console(file=told, width=200))
     best = tmp_path / "grid" / "report" / "tensorboard" / "best"

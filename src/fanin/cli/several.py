@@ -75,7 +75,7 @@ def as_torchrun_says(*, grid: bool, rehearsed: bool) -> Iterator[list[str]]:
             yield []
             return
         with tempfile.TemporaryDirectory(prefix="fanin-rank-", ignore_cleanup_errors=True) as own:
-            with Path(os.devnull).open("w") as nowhere:
+            with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
                 sys.stdout = sys.stderr = nowhere
                 try:
                     yield [f"hydra.run.dir={own}/run", "trainer.progress=false"]
