@@ -126,6 +126,7 @@ def test_many_ensembles_are_drawn() -> None:
         (["RUN", "text.csv"], "text.csv: line 2: could not convert string to float: 'x'; every cell below the names"),
         (["RUN", "short.npy"], "short.npy: an example in it is 7; the network takes 1 x 8 x 8, or 64 in a row"),
         (["RUN", "empty.npy"], "empty.npy: there is no example in it"),
+        (["RUN", "hole.npy"], "hole.npy: 2 examples, first of all 1, with an entry that is not finite; fill in"),
         (["RUN", "notes.txt"], "notes.txt: must end in .npy, .npz or .csv, or be a folder of images"),
         (["RUN", "short.npy", "--batch", "0"], "--batch 0: must be at least 1"),
     ],
@@ -139,6 +140,7 @@ def test_what_cannot_be_answered_is_told_in_a_line(
     Path("notes.txt").write_text("")
     np.save("short.npy", np.zeros((2, 7)))
     np.save("empty.npy", np.zeros((0, 64)))
+    np.save("hole.npy", np.where(np.arange(192).reshape(3, 64) % 100 == 70, np.nan, 0.5))  # entries 70 and 170
     there = {path.name for path in tmp_path.iterdir()}
     assert predict.main([str(trained[0]) if word == "RUN" else word for word in typed]) == 1
     (line,) = capsys.readouterr().err.splitlines()

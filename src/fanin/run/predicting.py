@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fanin.errors import UserError
+from fanin.errors import UserError, counted
 from fanin.parts.data import Dataset
 from fanin.run.build import load_inputs
 from fanin.run.trained import Trained
@@ -72,7 +72,7 @@ def read_examples(path: Path, shape: Sequence[int]) -> Examples:
         shape: of an example of the data set that the network was trained on.
 
     Raises:
-        UserError: it cannot be read, or there is nothing in it.
+        UserError: it cannot be read, there is nothing in it, or entries are not finite.
         OSError: it is not there.
     """
     if path.is_dir():
@@ -90,6 +90,11 @@ def read_examples(path: Path, shape: Sequence[int]) -> Examples:
         each = " x ".join(map(str, found.inputs.shape[1:])) or "one number"
         wanted = " x ".join(map(str, shape))
         raise UserError(f"{path}: an example in it is {each}; the network takes {wanted}, or {features} in a row")
+    broken = ~found.inputs.reshape(len(found.inputs), -1).isfinite().all(dim=1)
+    if bool(broken.any()):
+        first = found.names[int(broken.nonzero()[0])]
+        what = f"{counted(int(broken.sum()), 'example')}, first of all {first}"
+        raise UserError(f"{path}: {what}, with an entry that is not finite; fill in what is missing, or leave it out")
     return replace(found, inputs=found.inputs.reshape(-1, *shape))
 
 
