@@ -54,6 +54,8 @@ RECIPES = {
     ],
     "profiles at chosen steps": ["probe.steps=[4,5,6]", "trainer.checkpoint_every=2"],
 }  # fmt: skip
+QUICK = ("rows that span a stop, in float64", "all streams and states", "divergence", "curvature")
+"""Recipes whose stops are tried in the quick tests."""
 STOPS = ([0, 0], [1], [5], [3, 4, 9], [-1, -4], [0, -2, 6], [-7, -7, -6], [4, -9])
 """Steps after which an attempt is stopped: politely, or (negative) killed, which writes no checkpoint."""
 
@@ -119,7 +121,10 @@ def assert_equal_runs(path: Path, other: Path) -> None:
     assert all(torch.equal(value, theirs[name]) for name, value in weights(path).items())
 
 
-@pytest.mark.parametrize("overrides", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize(
+    "overrides",
+    [pytest.param(typed, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, typed in RECIPES.items()],
+)
 def test_stops_leave_no_trace(tmp_path: Path, overrides: list[str]) -> None:
     attempt = attempts(overrides)
     attempt(tmp_path / "undisturbed")

@@ -191,20 +191,37 @@ def choices() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-@settings(
-    max_examples=40,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=[Phase.generate],  # to shrink an example takes minutes, and tells little more
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(chosen=choices())
-def test_random_recipes_end_well(base: DictConfig, root: Path, tmp_path: Path, chosen: dict[str, Any]) -> None:
-    end = ending(configuration(base, root, chosen), tmp_path / str(next(number)))
+def random_recipes(examples: int, derandomize: bool = True) -> settings:
+    return settings(
+        max_examples=examples,
+        derandomize=derandomize,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],  # to shrink an example takes minutes, and tells little more
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+def ends_well(cfg: DictConfig, folder: Path) -> None:
+    """A recipe trains, or the first word of its refusal is the group that does not fit."""
+    end = ending(cfg, folder / str(next(number)))
     ends.append(end)
     if end not in ("done", "diverged"):
         assert re.match(rf"({'|'.join(GROUPS)})\b", end), f"names no group: {end}"
+
+
+@random_recipes(25)
+@given(chosen=choices())
+def test_random_recipes_end_well(base: DictConfig, root: Path, tmp_path: Path, chosen: dict[str, Any]) -> None:
+    ends_well(configuration(base, root, chosen), tmp_path)
+
+
+@pytest.mark.slow
+@random_recipes(200, derandomize=False)
+@given(chosen=choices())
+def test_two_hundred_others_end_well(base: DictConfig, root: Path, tmp_path: Path, chosen: dict[str, Any]) -> None:
+    """Others at every run of the tests."""
+    ends_well(configuration(base, root, chosen), tmp_path)
 
 
 def test_and_many_of_them_train() -> None:

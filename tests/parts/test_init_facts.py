@@ -109,7 +109,7 @@ def test_the_variance_over_seeds_grows_with_every_layer(width: int) -> None:
     assert abs(sample / expected - 1) < 3 * math.sqrt(2 / (len(SEEDS) - 1))
 
 
-@pytest.mark.parametrize("width", [32, 100])
+@pytest.mark.parametrize("width", [32, pytest.param(100, marks=pytest.mark.slow)])
 def test_the_law_of_one_increment(width: int) -> None:
     """All 64 * 48 increments together: mean, variance and independence, eight times sharper than the sums."""
     increments = 2 * np.diff(hidden_log_norms(width), axis=1)

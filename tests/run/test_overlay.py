@@ -278,12 +278,12 @@ def test_parameters_without_a_row_are_named_once(tmp_path: Path, caplog: pytest.
     ("typed", "law"),
     [
         ((), "relu"),
-        (("activation=identity",), "identity"),
+        pytest.param(("activation=identity",), "identity", marks=pytest.mark.slow),
         (("activation=tanh",), None),
-        (("normalization=layer",), None),
-        (("regularizer=dropout",), None),
-        (("initializer=orthogonal",), None),
-        (("model=residual_mlp",), None),
+        pytest.param(("normalization=layer",), None, marks=pytest.mark.slow),
+        pytest.param(("regularizer=dropout",), None, marks=pytest.mark.slow),
+        pytest.param(("initializer=orthogonal",), None, marks=pytest.mark.slow),
+        pytest.param(("model=residual_mlp",), None, marks=pytest.mark.slow),
         (("model=lstm", "model.width=6"), None),
     ],
 )
@@ -313,6 +313,7 @@ def test_every_recipe_has_a_band_and_says_what_it_goes_by(
     assert float(row["z"]) == pytest.approx(init["z"])
 
 
+@pytest.mark.slow
 def test_both_bands_stand_side_by_side(tmp_path: Path) -> None:
     """The law in theory's columns, the redraws in their own; probe.band=redraw has the same ones in theory's."""
     common = ("trainer.steps=0", "data.limit=300", "data.image_size=8", "model.depth=4", "model.width=12")

@@ -87,7 +87,15 @@ def test_redraws_in_one_program_are_those_made_one_by_one(kind: str) -> None:
     assert len({*alone[:, -1].tolist()}) == 6, "every draw is another"
 
 
-@pytest.mark.parametrize("kind", ["cnn", "resnet", "lstm", "attention", "own", "dropout"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cnn",
+        "own",
+        "dropout",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("resnet", "lstm", "attention")),
+    ],
+)
 def test_a_band_covers_further_draws_at_its_nominal_rate(kind: str) -> None:
     """68 % of the runs of other seeds lie within it, over layers that all go together.
 

@@ -53,7 +53,7 @@ def by_hand(seed: int, cap: int) -> tuple[list[int], npt.NDArray[np.float64]]:
     return sizes, theta
 
 
-@pytest.mark.parametrize(("more", "cap"), [((), 240), (("batch.max=50",), 50)])
+@pytest.mark.parametrize(("more", "cap"), [pytest.param((), 240, marks=pytest.mark.slow), (("batch.max=50",), 50)])
 def test_a_run_takes_the_batches_of_a_hand_computation(tmp_path: Path, more: tuple[str, ...], cap: int) -> None:
     said = fanin(tmp_path, *COMMAND, *more)
     assert said.code == 0, said.err

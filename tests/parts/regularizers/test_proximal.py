@@ -68,7 +68,7 @@ def lasso() -> tuple[np.ndarray, np.ndarray]:
     return np.stack([one.coef_ for one in found]), np.array([one.intercept_ for one in found])
 
 
-@pytest.mark.parametrize("block_size", [1, 4, 12])
+@pytest.mark.parametrize("block_size", [pytest.param(1, marks=pytest.mark.slow), 4, 12])
 def test_coordinate_descent_reaches_the_lassos_optimum(block_size: int) -> None:
     blocks = -(-12 // block_size)
     weight, bias = fit(learner(CoordinateDescent, block_size=block_size), 60 * blocks, 1.0)
