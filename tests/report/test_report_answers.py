@@ -128,16 +128,18 @@ def test_the_best_rate_for_each_optimizer(grid: Path, errors: dict[tuple[str, fl
 
 
 def test_ranks_and_first_places(grid: Path, errors: dict[tuple[str, float], np.ndarray]) -> None:
-    """Ranks of scipy, diverged runs behind all; the bootstrap by its exact distribution, 6^6 samples of the seeds."""
+    """Ranks and the joint t distribution of the means are scipy's, diverged runs behind all."""
     table = rows(grid, "best.csv")
     keys = {label(*key): key for key in errors}
     values = np.array([errors[keys[row["configuration"]]] for row in table])
     values[-1, :2] = math.inf
     assert [float(row["mean_rank"]) for row in table] == pytest.approx(stats.rankdata(values, axis=0).mean(axis=1))
-    draws = np.array(np.meshgrid(*[range(SEEDS)] * SEEDS)).reshape(SEEDS, -1)
-    exact = np.bincount(values[:, draws].mean(axis=1).argmin(axis=0), minlength=len(values)) / draws.shape[1]
+    whole, count = values[:-1], 200_000
+    joint = stats.multivariate_t(whole.mean(axis=1), np.cov(whole) / SEEDS, df=SEEDS - 1, allow_singular=True, seed=1)
+    wanted = np.bincount(joint.rvs(count).argmin(axis=1), minlength=len(values)) / count
     told = np.array([float(row["first_place"]) for row in table])
-    assert told == pytest.approx(exact, abs=4 * 0.5 / math.sqrt(2000))  # four standard errors of 2,000 draws at most
+    assert told == pytest.approx(wanted, abs=4 * 0.5 * math.sqrt(1 / 2000 + 1 / count))  # four standard errors at most
+    assert told[-1] == 0
     assert told.sum() == pytest.approx(1)
 
 
@@ -155,6 +157,18 @@ def test_what_is_best_on_half_costs_what_choosing_gains() -> None:
     )  # tables of order statistics
     halves = np.array([best_on_half(one) for one in values])
     assert abs(halves.mean()) < 4 * halves.std() / math.sqrt(trials)
+
+
+@pytest.mark.parametrize("folds", [None, 5])
+def test_of_two_sides_the_first_place_is_what_their_paired_test_says(folds: int | None) -> None:
+    random = np.random.default_rng(8)
+    for apart in (0.0, 0.5, 1.0):
+        values = random.normal(size=(5, 2)) + np.array([0, apart])
+        d = values[:, 1] - values[:, 0]
+        t = d.mean() / (d.std(ddof=1) * math.sqrt(1 / 5 + (0.25 if folds else 0)))
+        wanted = stats.t.cdf(t, df=4)
+        error = math.sqrt(max(wanted * (1 - wanted), 1 / 2000) / 2000)
+        assert first_places(values, folds)[0] == pytest.approx(wanted, abs=4 * error)
 
 
 def test_ties_share_the_first_place() -> None:

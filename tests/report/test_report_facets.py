@@ -23,7 +23,7 @@ from fanin.report.figures.encoding import OKABE_ITO, REST, encode
 from fanin.report.figures.limits import decades_differ, log_limits
 from fanin.report.figures.roles import Asked, roles_of, values_of
 from fanin.report.figures.steps import curves_figure, decades_below
-from fanin.report.figures.style import Sheet, look
+from fanin.report.figures.style import Sheet, look, panel
 from fanin.report.figures.ticks import Counts, Short
 from fanin.report.make import write_report
 from fanin.report.read.axes import axes_of
@@ -268,6 +268,16 @@ def test_numbers_on_axes_are_short(ticks: list[float], labels: list[str], offset
     made = Short()
     assert made.format_ticks(ticks) == labels
     assert made.get_offset() == offset
+
+
+def test_the_power_of_ten_of_an_axis_stands_beside_the_title() -> None:
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    axes.plot([0.5, 0.9], [3e3, 2.6e4])
+    panel(axes, "", "Pareto front: 4 of 16", "trial", "parameters")
+    FigureCanvasAgg(figure).draw()
+    boxes = {text.get_text().strip(): text.get_window_extent() for text in texts(figure)}
+    assert not boxes["× 10⁴"].overlaps(boxes["Pareto front: 4 of 16"])
 
 
 def test_steps_are_counted_in_thousands() -> None:

@@ -34,7 +34,7 @@ BEST = (
     Column("p_holm", "the same by Holm's correction for all tests against the best"),
     Column("mean_rank", "the mean rank over the runs that the best has, 1 the best; empty for what lacks one of them"),
     *ends("mean_rank_", "its 95 % bootstrap interval"),
-    Column("first_place", "how often it has the best mean in 2,000 bootstrap samples of these runs"),
+    Column("first_place", "how likely it has the best mean, by the t distribution of the means over these runs"),
     Column("held_out", "the mean on one half of the runs of what is best on the other half; of the best only"),
 )
 """report/best.csv, a row for each configuration that has a number, the best first."""
@@ -45,7 +45,10 @@ BEST_BY_AXIS = (
     Column("value", "one of its values"),
     Column("configuration", "the best configuration that has it"),
     *MEAN,
-    Column("first_place", "how often that one has the best mean when runs are drawn again, among those of the value"),
+    Column(
+        "first_place",
+        "how likely that one has the best mean among those of the value, by the t distribution of the means",
+    ),
     Column("not_distinguished", "what a test at 5 % does not tell from it, among those of the value"),
     Column("tests", "how many tests that is of"),
     *DIFFERENCE,

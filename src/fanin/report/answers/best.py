@@ -12,7 +12,7 @@ from fanin.report.answers.scores import Metric, Score, between, matched
 from fanin.report.rank_statistics import ALPHA, Bounded, first_places, holm, mean_ranks
 from fanin.report.statistics import NO_DIFFERENCE, Difference, Floats
 
-FEWEST_DRAWN = 3  # runs; fewer drawn again say nothing
+FEWEST_DRAWN = 3  # runs; the spread of fewer says nothing
 FEWEST_HALVED = 4  # runs; each half is to have two
 HALVES = 200
 
@@ -27,7 +27,7 @@ class Contest:
         paired: whether it is over runs that both have.
         p: of the t-tests of these differences, corrected by Holm's method for how many there are.
         ranks: mean ranks over the runs that the best has, nan for what lacks one of them; None with fewer than two.
-        first: how often each has the best mean when these runs are drawn again; None with fewer than three.
+        first: how likely each has the best mean, by the t distribution of the means; None with fewer than three runs.
         held_out: the mean on one half of these runs of what is best on the other half; None with fewer than four.
     """
 
@@ -78,7 +78,7 @@ def contest(scores: Sequence[Score], metric: Metric, *, ranked: bool = True) -> 
     signed = np.where(np.isfinite(values), metric.sign * values, np.inf)
     if len(scores) < 2 or len(there) < 2:
         return made
-    first = _spread(first_places(signed), there, len(scores)) if len(values) >= FEWEST_DRAWN else None
+    first = _spread(first_places(signed, scores[0].folds), there, len(scores)) if len(values) >= FEWEST_DRAWN else None
     if not ranked or len(values) < 2:
         return replace(made, first=first)
     ranks = Bounded(*(_spread(one, there, len(scores)) for one in mean_ranks([signed])))

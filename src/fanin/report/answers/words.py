@@ -65,7 +65,8 @@ def lines_of(answer: Answer) -> list[str]:
         lines.append(f"not tested: {untested} of {others}, for want of two {unit(found.best)}s that vary")
     sure = found.first
     if sure is not None and not math.isnan(sure[0]):
-        lines.append(f"how sure: it is first in {share(sure[0])} of 2,000 bootstrap samples of its {unit(found.best)}s")
+        by_what = f"by the t distribution of the means over {unit(found.best)}s"
+        lines.append(f"how sure: it has the best mean with a probability of {share(sure[0])} ({by_what})")
     if found.held_out is not None and not math.isnan(found.held_out):
         lines.append(
             f"the best of {others + 1} is chosen by the same {unit(found.best)}s, which flatters it: chosen on one "
@@ -140,7 +141,7 @@ def best_table(answer: Answer, most: int = MOST_ROWS) -> Table:
             row.append("" if math.isnan(found.first[i]) else share(found.first[i]))
         rows.append([*row, f"{score.diverged} of {score.runs}" if score.diverged else ""])
     header = ["configuration", by.words, f"{unit(found.best)}s", "difference to the best", "p (Holm)"]
-    header += ["mean rank"] * (found.ranks is not None) + ["first in"] * (found.first is not None)
+    header += ["mean rank"] * (found.ranks is not None) + ["first with"] * (found.first is not None)
     return _without_empty(Table(f"by {by.words}", [*header, "diverged"], rows))
 
 
@@ -154,7 +155,7 @@ def axis_tables(answer: Answer) -> list[Table]:
         rows = [_axis_row(one, option, answer.metric) for option in one.options]
         others = ", ".join(axis.name for axis in one.others)
         title = f"the best {others} for each {one.axis.name}" if len(one.others) < 3 else f"by {one.axis.name}"
-        header = [one.axis.name, "best with", answer.metric.words, "not distinguished from it", "first in"]
+        header = [one.axis.name, "best with", answer.metric.words, "not distinguished from it", "first with"]
         header += ["difference to the best of all", "p (Holm)", "diverged"]
         tables.append(_without_empty(Table(title, header, rows)))
     return tables

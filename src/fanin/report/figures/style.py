@@ -31,7 +31,7 @@ from fanin.report.read.configurations import Configuration
 __all__ = ["GREY", "OKABE_ITO", "Panel", "Sheet", "darker", "log_axis", "look", "panel", "plain"]
 
 FACET = (2.45, 2.3)  # inches, of a panel among several of its quantity
-WHOLE = ("step", "weight layer", "module")  # labels of axes that count
+WHOLE = ("step", "weight layer", "module", "trial")  # labels of axes that count
 RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,
     "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,

@@ -146,3 +146,4 @@ def tidy(axes: Axes, *, counts: bool) -> None:
     for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
         if scale == "linear" and type(axis.get_major_formatter()) is ScalarFormatter:
             axis.set_major_formatter(Counts() if counts and axis is axes.xaxis else Short())
+    axes.yaxis.set_offset_position("right")  # on the left its power of ten would lie on the title
