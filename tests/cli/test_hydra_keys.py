@@ -28,6 +28,8 @@ IN_A_POOL = {
     "hydra.launcher._target_=nope.x": "nope.x: must be a launcher or sweeper of Hydra's",
     "hydra.launcher=pool": "hydra.launcher=pool: must be chosen, hydra/launcher=NAME",
     "experiment=init_study,activation_study": "experiment=init_study,activation_study: each study has a grid of",
+    "model.depth=range(a,2)": "model.depth=range(a,2): must be range(STOP), range(START,STOP) or range(START,STOP,",
+    "model.depth=tag(log)": "model.depth=tag(log): must be tag(NAME,AXIS), where AXIS is a choice(...), range(...) or ",
     "model.depth=range(2,0)": "model.depth=range(2,0): holds no value",
     "model.depth=range(1,3,0)": "model.depth=range(1,3,0): must be range(start,stop,step) of finite numbers",
     "model.depth=glob('*')": "model.depth=glob('*'): holds no value",

@@ -166,6 +166,7 @@ MORE_WRONG = {
     ("optimizer.lr=tag(log,interval(0,1))",): "a logarithm needs LOW > 0; without the tag log, or from 1e-6 say",
     ("optimizer.lr=",): "a search needs an axis: several values, an interval or a range",
     ("optimizer.lr=interval(1,0.1)",): "must be interval(LOW,HIGH) of finite numbers, the first below the second",
+    ("optimizer.lr=interval(a,1)",): "optimizer.lr=interval(a,1): must be interval(LOW,HIGH) of two numbers",
     ("optimizer.lr=interval(1e-3,inf)",): "must be interval(LOW,HIGH) of finite numbers, the first below the second",
     ("optimizer.lr=tag(logg,interval(1e-3,1))",): "the tag logg is not known; there are log and int",
     ("model.depth=range(5,5)",): "model.depth=range(5,5): holds no value",
@@ -239,7 +240,7 @@ def assert_as_undisturbed(grid: Path, whole: Path) -> None:
 def torment(place: Path, command: tuple[str, ...], kills: int, seed: int, *, fresh: bool) -> None:
     """Kill the command, now and then a worker, until there have been so many kills; the same command goes on."""
     began = time.monotonic()
-    assert search(place, "whole", *command, fresh=fresh).code == 0
+    assert search(place, "whole", *command, fresh=fresh, seconds=1200).code == 0
     seconds, chance = time.monotonic() - began, random.Random(seed)
     number = 0
     while kills > 0:
@@ -259,7 +260,7 @@ def torment(place: Path, command: tuple[str, ...], kills: int, seed: int, *, fre
         if code == 0:
             assert_as_undisturbed(place / f"grid{number}", place / "whole")
             number += 1
-    assert search(place, f"grid{number}", *command, fresh=fresh).code == 0
+    assert search(place, f"grid{number}", *command, fresh=fresh, seconds=1200).code == 0
     assert_as_undisturbed(place / f"grid{number}", place / "whole")
 
 

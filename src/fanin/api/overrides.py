@@ -17,6 +17,14 @@ from fanin.run.hydra_private import value_of
 
 LONGEST_NAME = 200
 """Characters; Hydra looks for files of these names, and file systems end at 255 bytes with the ending."""
+FORMS = {
+    "interval": "interval(LOW,HIGH) of two numbers",
+    "range": "range(STOP), range(START,STOP) or range(START,STOP,STEP) of numbers",
+    "tag": "tag(NAME,AXIS), where AXIS is a choice(...), range(...) or interval(...)",
+    "glob": "glob(PATTERN), of the names of a group's options",
+    "sort": "sort(VALUE,VALUE,...) or sort(VALUE,...,reverse=true)",
+}
+"""How the functions of Hydra's grammar are called whose arguments can be wrong."""
 
 
 def overrides_of(words: Sequence[str], arguments: Sequence[str] = ()) -> list[str]:
@@ -78,6 +86,8 @@ def _read(word: str) -> Override:
         raise UserError(f"{word}: cannot be read; type {key}=$HOME{value[1:]}")
     if re.fullmatch(r"(choice|interval|range)\(\s*\)", value):
         raise UserError(f"{word}: holds no value")
+    if (called := re.fullmatch(r"(\w+)\(.*\)", value)) and called[1] in FORMS:
+        raise UserError(f"{word}: must be {FORMS[called[1]]}")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     quoted = f'{key}="{escaped}"'
     if _parsed(quoted) is None:
