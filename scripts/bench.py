@@ -4,7 +4,8 @@ Every round times all variants one after the other on one torch thread, each for
 network (784 -> 100 x 49 -> 10, batch 100, plain SGD); a ratio is the median over rounds of the ratios within a
 round, which a machine that speeds up or slows down between rounds does not disturb. Loops under `fanin.watch` are
 timed beside a bare loop of their own, of that network and of resnet18 on batches of 8 images of 32 x 32: looks at each
-step in a few steps, looks at each 50th in 50, one of which has one.
+step in a few steps, looks at each 50th in 50, one of which has one. Steps under `trainer.compile=true` are timed
+beside eager ones, without the loop around them and after the first, which compiles.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from torchvision.transforms import v2
 from fanin import Watch
 from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
+from fanin.errors import OptionError
 from fanin.parts.data import Dataset, Digits
 from fanin.record.recorder import Recorder
 from fanin.record.run_folder import RunFolder
@@ -43,6 +45,7 @@ from fanin.run.execute import Begun, assemble, batches_of
 from fanin.run.identity import Identity
 from fanin.run.redraws import redrawn
 from fanin.run.request import Request
+from fanin.train.learner import Batch, Learner
 
 STUDY = [
     "initializer=variance_scaling", "model.depth=50", "model.width=100", "model.bias=false", "optimizer.lr=0.003",
@@ -97,7 +100,9 @@ def main() -> None:
         of_net = watch_ratios(partial(tensor_loop, data), Path(scratch) / "net", 3 * options.rounds, 25)
         of_images = watch_ratios(resnet_loop, Path(scratch) / "resnet18", 3 * options.rounds, 6)
         bands = {name: band_seconds(words) for name, words in BANDS.items()}
+        compiled = compiled_line(Path(scratch) / "compiled", options.rounds, options.steps)
     show(seconds)
+    print(compiled)
     show_bands(bands, statistics.median(seconds["fanin, default cadence"]))
     ratios = Table(title="loops under fanin.watch / the bare loop, median over rounds")
     for column in ("loop", "study's network", "resnet18", "goal"):
@@ -138,6 +143,41 @@ def timed(variants: dict[str, Callable[[int], float]], rounds: int, steps: int) 
 def ratio(above: list[float], below: list[float]) -> float:
     """The median over rounds."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def compiled_line(folder: Path, rounds: int, steps: int) -> str:
+    """What a compiled step takes of an eager one just before it, the median over rounds; or why that is not known."""
+    words = {"eager": [*STUDY, "probe=off"], "compiled": [*STUDY, "probe=off", "trainer.compile=true"]}
+    try:
+        recipes = {name: recipe(compose("config", typed)) for name, typed in words.items()}
+    except OptionError as error:
+        return f"compiled step / eager step: not measured; {error}"
+    data = load_digits()
+    batch = data.train_x[None, :100], data.train_y[None, :100]
+    runs: dict[str, Callable[[int], float]] = {}
+    first: dict[str, float] = {}
+    for name, made in recipes.items():
+        (folder / name).mkdir(parents=True)
+        run_folder = RunFolder(folder / name)
+        request = Request(OmegaConf.create(), Identity("runs", name, {}, "", {}), run_folder)
+        begun = Begun(request, made, Recorder(run_folder))
+        runs[name] = steps_of(assemble([begun], data, batches_of([made], data)).learner, batch)
+        first[name] = runs[name](1)
+    seconds = timed(runs, rounds, steps)
+    share = ratio(seconds["compiled"], seconds["eager"])
+    return f"compiled step / eager step: {share:.3f}; the first, which compiles, takes {first['compiled']:.1f} s"
+
+
+def steps_of(learner: Learner, batch: Batch) -> Callable[[int], float]:
+    """Seconds of so many steps on one batch, which is handed over as the loop does it."""
+
+    def run(steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            learner.step(batch, [0.003])
+        return time.perf_counter() - start
+
+    return run
 
 
 def band_seconds(overrides: list[str]) -> float:
