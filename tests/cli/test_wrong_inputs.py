@@ -104,6 +104,8 @@ OUT_OF_RANGE = {
     "force=maybe": "force=maybe: must be true or false",
     "objective=accuracy": "objective=accuracy: must be one of train_loss, train_error, val_loss,",
 }
+SCORE = "model=vae loss=elbo model.estimator=score_function"
+ESTIMATED = "model: Vae estimates its gradient, which is the loss's derivative in the mean alone and will not do for"
 NOT_TOGETHER = {
     "seed=0,1": "seed=0,1: several values make a grid; add -m",
     "seed=range(0,5)": "seed=range(0,5): several values make a grid; add -m",
@@ -115,6 +117,10 @@ NOT_TOGETHER = {
     "probe.batch_size=5000": "probe.batch_size=5000: must be at most the 1300 training examples",
     "normalization=batch trainer.batch_size=1": "trainer.batch_size=1: must be at least 2 in each pass",
     "model=vae": "model=vae: needs loss=elbo, not cross_entropy; type loss=elbo optimizer=adam",
+    "model=vae loss=elbo model.estimator=pathwise": "model.estimator=pathwise: must be one of reparameterization,",
+    f"{SCORE} optimizer=lbfgs": f"{ESTIMATED} LBFGS; take optimizer=adam",
+    f"{SCORE} debug=gradient_check": f"{ESTIMATED} trainer.gradient_check",
+    f"{SCORE} probe=curvature probe.curvature.mode=training": f"{ESTIMATED} probe.curvature.mode=training",
     "regularizer=early_stopping regularizer.early_stopping.monitor=train_loss": "regularizer.early_stopping.monitor="
     "train_loss: must be batch_loss or batch_error while trainer.eval_train=false; or set trainer.eval_train=true",
     "schedule=plateau data.val_size=0": "schedule.monitor=val_loss: must be batch_loss or batch_error while "

@@ -343,8 +343,10 @@ RESULT = (
     Column(
         "evaluation",
         "of the test part: precision, recall, F1, ROC AUC and the confusion matrix of a classifier; R^2 and errors of "
-        "estimates of a number; with evaluation.samples calibration_error, and loss, error, entropy, information and "
-        "calibration error of the mean probabilities as sampled_loss, ...",
+        "estimates of a number; of a variational autoencoder, on the probe's batch, the total variance of both "
+        "estimates of its encoder's gradient as reparameterization_variance and score_function_variance; with "
+        "evaluation.samples calibration_error, and loss, error, entropy, information and calibration error "
+        "of the mean probabilities as sampled_loss, ...",
     ),
     Column(
         "generalization",

@@ -88,6 +88,7 @@ def check_together(options: Options, made: Recipe, load: Callable[[bool], Datase
     with told_of("initializer"):
         made.initializer.check(model)
     _check_samples(made, model)
+    _check_estimated(made, model)
     recurrent_p = getattr(made.dropout, "recurrent_p", None)
     if recurrent_p is not None and not hasattr(model, "recurrent_dropouts"):
         allowed = f"null for {type(model).__name__}, which has no recurrent connections to drop"
@@ -110,6 +111,25 @@ def _check_samples(made: Recipe, model: nn.Module) -> None:
     if samples and not draws_noise(model):
         allowed = f"0 for a {type(model).__name__} without dropout, whose passes are all alike"
         raise OptionError("evaluation.samples", samples, allowed, "or take regularizer=dropout")
+
+
+def _check_estimated(made: Recipe, model: nn.Module) -> None:
+    """A model whose gradient is estimated, and what would take it for the derivative of the loss."""
+    if not getattr(model, "estimates_gradient", False):
+        return
+    optimizer = made.make_optimizer(TRIAL)
+    looks = made.probe.curvature
+    in_training = bool(looks.quantities) and looks.mode == "training"
+    for asked, fix in (
+        (isinstance(optimizer, ObjectiveOptimizer), f"{type(optimizer).__name__}; take optimizer=adam"),
+        (made.trainer.gradient_check > 0, "trainer.gradient_check"),
+        (in_training, "probe.curvature.mode=training; take evaluation"),
+    ):
+        if asked:
+            raise UserError(
+                f"model: {type(model).__name__} estimates its gradient, which is the loss's derivative in the mean "
+                f"alone and will not do for {fix}"
+            )
 
 
 def _check_device(made: Recipe) -> None:

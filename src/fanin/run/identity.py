@@ -47,6 +47,7 @@ LATER: dict[str, Any] = {
     "noise._target_": "fanin.parts.gradient_noise.NoNoise",
     "optimizer.decay_factors": None,
     "optimizer.factors": None,
+    "model.estimator": "reparameterization",
     "optimizer.inner": "sgd",
     "probe.band": "auto",
     "probe.batch_size": None,

@@ -22,6 +22,7 @@ from fanin.record.atomic_files import write_atomically
 from fanin.train import checkpoints
 from fanin.train.batches import Batches
 from fanin.train.curvature_record import CurvatureRecord
+from fanin.train.estimator_variances import estimator_variances
 from fanin.train.example_gradients import gradient_moments
 from fanin.train.final_evaluation import Part, add_evaluation, evaluate_finally
 from fanin.train.learner import Batch, Learner
@@ -344,6 +345,10 @@ class Loop(Generic[R]):
             self.keep_scores()
         if self.estimates and (self.steps > 0 or self.evaluates):
             keep_residuals(self.learner, self.runs, self.parts["test"], self.data.target_scale)
+        for index, run in enumerate(self.runs):
+            variances = estimator_variances(self.learner.networks[index], *(one[index] for one in self.probe_data))
+            if variances and run.state == "done" and (self.steps > 0 or self.evaluates):
+                run.evaluation = (run.evaluation or {}) | variances
         if self.steps > 0:
             if self.probe.trajectory:
                 self.trajectory(self.runs[0].step)

@@ -25,7 +25,9 @@ class Elbo(Loss):
     $N(mu, sigma^2)$ and $N(0, 1)$. R is a sum over the D entries of an example:
     bernoulli: $ln(1 + exp(r)) - x r$, in nats, r the log-odds of a pixel, x in [0, 1] (not clamped);
     gaussian: $1/2 (x - r)^2$, the normal law of variance 1 without its constant $1/2 ln(2 pi)$.
-    Outputs [..., B, D + 2 Z] are r, mu and ln sigma^2, one after the other. Targets are not used.
+    Outputs [..., B, D + 2 Z] are r, mu and ln sigma^2, one after the other. Targets are not used. One output more is
+    $ln q(z)$ of a code that is a constant for the gradient: the loss is the same number, and its gradient has
+    $R d ln q(z)$ in place of $dR/dz dz$, the score function's estimate.
     Source: Kingma & Welling 2014; beta: Higgins et al. 2017.
 
     Args:
@@ -60,7 +62,10 @@ class Elbo(Loss):
             each = F.binary_cross_entropy_with_logits(r, x, reduction="none").sum(-1)
         else:
             each = 0.5 * (x - r).square().sum(-1)
-        mu, log_variance = code.chunk(2, dim=-1)
+        if code.shape[-1] % 2:
+            score = code[..., -1]
+            each = each + each.detach() * (score - score.detach())
+        mu, log_variance = code[..., : code.shape[-1] // 2 * 2].chunk(2, dim=-1)
         return (each + self.beta * divergence(mu, log_variance)).mean(-1)
 
     def error(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
