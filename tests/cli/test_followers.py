@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from command_line import fanin, read, runs, table
 from fanin.landscape.directions import vector_of
@@ -72,6 +73,8 @@ def test_without_a_teacher_nobody_is_taught(tmp_path: Path) -> None:
     [
         ("distillation_study", "study.temperatures=[0]", "study.temperatures=0: must be a finite number > 0"),
         ("distillation_study", "study.alphas=0.5", "study.alphas=0.5: must be a list of numbers"),
+        ("transfer_study", "study.head=[3]", "study.head=[3]: must be a list of patterns"),
+        ("transfer_study", "study.target=5", "study.target=5: must be a list of classes"),
     ],
 )
 def test_keys_of_a_study_that_cannot_be(tmp_path: Path, experiment: str, typed: str, told: str) -> None:
@@ -80,6 +83,27 @@ def test_keys_of_a_study_that_cannot_be(tmp_path: Path, experiment: str, typed: 
     (line,) = said.err
     assert told in line
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_networks_start_from_the_sources_of_their_seed(tmp_path: Path) -> None:
+    """Two seeds of two sources and one run of the target, which is taken up four times."""
+    classes = "zip(data.classes=[0,1,2,3,4],[0,1,2,3,4,5,6,7,8,9],[5,6,7,8,9]; data.limit=300,300,60)"
+    assert fanin(tmp_path, "experiment=transfer_study", *SMALL, "seed=6,7", classes, seconds=300).code == 0
+    folders = runs(tmp_path / "outputs" / "transfer_study").values()
+    found = {path: read(path / "result.json")["config"] for path in folders}
+    moved = {path: config for path, config in found.items() if config["initializer"].get("path")}
+    assert [len(found), len(moved)] == [14, 8]
+    for path, config in moved.items():
+        source = tmp_path / config["initializer"]["path"]
+        assert (found[source]["seed"], list(config["data"]["classes"])) == (config["seed"], [5, 6, 7, 8, 9])
+        assert list(found[source]["data"]["classes"]) != [5, 6, 7, 8, 9]
+        before, after = (
+            torch.load(one / "checkpoints" / "last.pt", weights_only=True)["model"] for one in (source, path)
+        )
+        kept = {name for name in after if torch.equal(before[name], after[name])}
+        body = {f"linear_{layer}.{part}" for layer in (1, 2) for part in ("weight", "bias")}
+        assert kept == (body if config["initializer"]["freeze"] else set())
 
 
 @pytest.mark.slow
