@@ -42,6 +42,33 @@ def test_kept_tables_are_those_read_anew(five_runs: list[Path], tmp_path: Path) 
             )
 
 
+def test_a_kept_report_is_that_of_a_fresh_reader(
+    five_runs: list[Path], tmp_path: Path, quick_figures: None, write_run: Callable[..., Path]
+) -> None:
+    grid = tmp_path / "grid"
+    for run in five_runs[:3]:
+        shutil.copytree(run, grid / run.name)
+    first = grid / five_runs[0].name
+
+    def gone(folder: Path) -> None:
+        shutil.rmtree(folder)
+
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: shutil.copytree(five_runs[3], grid / five_runs[3].name),
+        lambda: write_run(grid, seed=7, overrides={"trainer.batch_size": 7}, metrics={"other_error": 0.5}),
+        lambda: (first / "run.log").write_text("a line\n"),
+        lambda: gone(grid / five_runs[1].name),
+    ]
+    reader, told = KeepingReader(), ("index.html", "table.csv", "table.md")
+    for change in changes:
+        change()
+        write_report([grid], redraw=False, reader=reader)
+        kept = [*((grid / "report" / name).read_text() for name in told), (grid / "summary.csv").read_text()]
+        write_report([grid], redraw=False)
+        assert kept == [*((grid / "report" / name).read_text() for name in told), (grid / "summary.csv").read_text()]
+
+
 def test_only_what_has_changed_is_read_again(
     five_runs: list[Path], tmp_path: Path, quick_figures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from fanin.record.atomic_files import loaded
 from fanin.record.columns import EARLIER, FINISHED, STATES
 from fanin.record.outcome import outcome_of
 from fanin.record.overrides import RunConfig, named_overrides
+
+Made = TypeVar("Made")
 
 LARGEST = 1 << 20
 """Classes; a larger number is damage."""
@@ -27,6 +30,7 @@ class RunFiles:
         status, result: the contents, {} where there are none.
         overrides: what makes this run differ from its siblings, seed included.
         notes: one line for each file that could not be read or contradicts another.
+        made: what has been made of the files, for those who make the same again and again; see `once`.
     """
 
     folder: Path
@@ -35,6 +39,15 @@ class RunFiles:
     result: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    made: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+
+    def once(self, what: str, given: object, make: Callable[[], Made]) -> Made:
+        """What `make` makes of the run's files, made again only where it is given something else than the last time."""
+        before = self.made.get(what)
+        if before is None or before[0] != given:
+            self.made[what] = before = (given, make())
+        made: Made = before[1]
+        return made
 
     @cached_property
     def config(self) -> RunConfig:
@@ -44,7 +57,7 @@ class RunFiles:
     def value(self, key: str) -> Any:
         """The run's value of a configuration key: among its overrides, else from its configuration."""
         value = self.overrides.get(key)
-        return self.config.value(key) if value is None else value
+        return self.once(f"value of {key}", None, lambda: self.config.value(key)) if value is None else value
 
     @property
     def classes(self) -> int | None:
@@ -73,7 +86,7 @@ class RunFiles:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
         return lines[-1] if lines else None
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, Any]:
         """The final metrics of result.json.
 

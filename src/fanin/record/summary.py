@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from fanin.errors import file_line
 from fanin.record import columns, search_columns
-from fanin.record.atomic_files import alone, write_atomically
+from fanin.record.atomic_files import alone, write_atomically, write_whole
 from fanin.record.columns import FINISHED, names
 from fanin.record.csv_file import cells_of, lines_of, read_table, write_table
 from fanin.record.grid_folder import LOCK, SUMMARY, has_header, stranger
@@ -68,14 +69,17 @@ def rows_of(runs: Sequence[RunFiles], grid: Path | None = None) -> list[Row]:
         grid: their names are their folders' paths below it; None for the folders' own names.
     """
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
-    rows = [row_of(run, keys) for run in runs]
+    # A copy of each, for what follows adds to them.
+    rows = [dict(run.once("row of the summary", list(keys), partial(row_of, run, keys))) for run in runs]
     for folder in {run.folder.parent for run in runs}:
         if found := of_runs(folder):
             for run, row in zip(runs, rows, strict=True):
                 row |= found.get(run.folder.name, {}) if run.folder.parent == folder else {}
     if grid is not None:
         for run, row in zip(runs, rows, strict=True):
-            row["run"] = run.folder.relative_to(grid).as_posix() if run.folder != grid else grid.name
+            row["run"] = (
+                run.folder.name if grid in (run.folder, run.folder.parent) else run.folder.relative_to(grid).as_posix()
+            )
     return rows
 
 
@@ -121,8 +125,14 @@ def rewrite_summary(grid: Path, runs: Sequence[RunFiles]) -> list[Row]:
         ended = [run if run.state in FINISHED else read_run(run.folder) for run in runs]
         more = {str(row["run"]) for row in _earlier_rows(path, set())} - {run.folder.name for run in runs}
         there = [grid / name for name in sorted(more) if (grid / name / "status.json").is_file()]
-        rows = rows_of([*ended, *map(read_run, there)], grid)
-        write_summary(path, rows)
+        runs_there = [*ended, *map(read_run, there)]
+        rows = rows_of(runs_there, grid)
+        header = header_of(rows)
+        lines = [
+            run.once("line of the summary", (header, row), partial(_line, header, row))
+            for run, row in zip(runs_there, rows, strict=True)
+        ]
+        write_whole(path, "".join([lines_of([header]), *lines]).encode(errors="replace"))
     return rows[: len(runs)]
 
 
@@ -132,6 +142,10 @@ def header_of(rows: Sequence[Mapping[str, object]]) -> list[str]:
     others = list(dict.fromkeys(key for row in rows for key in row if key not in known))
     others.sort(key=lambda key: (key in SEARCH, key == "seed"))
     return [*FIRST, *others, *LAST]
+
+
+def _line(header: Sequence[str], row: Mapping[str, object]) -> str:
+    return lines_of([[row.get(column) for column in header]])
 
 
 def write_summary(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

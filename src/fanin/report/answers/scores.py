@@ -144,9 +144,13 @@ def metric_of(runs: Sequence[Run], name: str | None = None, *, larger: bool | No
     """
     folds = any(run.overrides.get(FOLD) is not None for run in runs)
     names = (name,) if name else tuple(sorted(CANDIDATES, key=lambda one: one != "val_error")) if folds else CANDIDATES
-    counts = {one: sum(not math.isnan(run.final(one)) for run in runs) for one in names}
-    most = max(counts.values())
-    chosen = next(one for one in names if counts[one] == most)
+    most, chosen, done = 0, names[0], sum(run.state == "done" for run in runs)
+    for one in names:
+        count = sum(not math.isnan(run.final(one)) for run in runs)
+        if count > most:
+            most, chosen = count, one
+        if count == done:  # no other is had by more
+            break
     task: Task = task_of(runs)
     share = chosen in LARGER_IS_BETTER or (chosen.endswith("error") and task.percent)
     larger = chosen in LARGER_IS_BETTER if larger is None else larger

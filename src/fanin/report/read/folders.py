@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,19 +70,32 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     Raises:
         UserError: a path does not exist, is no folder or cannot be read.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, None] = {}
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path}: " + ("not a folder" if path.exists() else "no such folder"))
         if not os.access(path, os.R_OK | os.X_OK):
             raise UserError(f"{path}: no permission to read")
-        for place, below, files in os.walk(path.resolve()):
-            recorded = ".hydra" in below and Path(place, ".hydra", "config.yaml").is_file()
-            if recorded or not {"status.json", "result.json"}.isdisjoint(files):
-                found[Path(place)] = None
-                below.clear()
-            below[:] = [name for name in below if not name.startswith(".")]
-    return sorted(found)
+        found |= dict.fromkeys(_runs_below(str(path.resolve())))
+    return sorted(map(Path, found), key=lambda folder: folder.parts)
+
+
+def _runs_below(place: str) -> Iterator[str]:
+    """The run folders at or below one, as texts: of thousands, making objects of them takes longer than looking."""
+    folders = [place]
+    while folders:
+        place = folders.pop()
+        try:
+            with os.scandir(place) as there:
+                entries = {one.name: one for one in there}
+        except OSError:
+            continue
+        recorded = ".hydra" in entries and os.path.isfile(f"{place}/.hydra/config.yaml")  # noqa: PTH113
+        if recorded or any(name in entries and not entries[name].is_dir() for name in ("status.json", "result.json")):
+            yield place
+            continue
+        inner = (one for name, one in entries.items() if not name.startswith("."))
+        folders += [one.path for one in inner if one.is_dir(follow_symlinks=False)]
 
 
 def grid_of(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
@@ -97,7 +110,7 @@ def grid_of(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no runs here; a run's folder holds a status.json")
     if len(found) > 1:
-        return Path(os.path.commonpath(found)), found
+        return Path(os.path.commonpath([found[0], found[-1]])), found  # of sorted ones what these share all do
     (run,) = found
     return run if any(path.resolve() == run for path in paths) else run.parent, found
 
@@ -135,7 +148,8 @@ def name_runs(runs: list[Run], root: Path) -> list[Run]:
     """The same runs with their names and experiments."""
     known: dict[Path, Counter[str]] = defaultdict(Counter)
     for run in runs:
-        run.name = run.folder.name if run.folder == root else run.folder.relative_to(root).as_posix()
+        within = run.folder.parent != root and run.folder != root
+        run.name = run.folder.relative_to(root).as_posix() if within else run.folder.name
         run.experiment = str(run.result.get("experiment") or "")
         known[run.folder.parent].update([run.experiment] if run.experiment else [])
     for run in runs:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from fanin.record.columns import IN_USE, IN_USE_FILE, names
 from fanin.record.csv_file import read_table
 from fanin.report.write.tables import Table
 
-PLACES = ("", "*", "*/*", "*/*/*")
-"""Below a grid's folder: fanin-prune, fanin-quantize and fanin-export write beside the runs, or where they are told."""
+DEEPEST = 3
+"""Folders below a grid's: fanin-prune, fanin-quantize and fanin-export write beside the runs or where they are told."""
 
 HEADER = ("form", "run", "error %", "agrees %", "kB", "zeros %", "ms for 1", "ms for 100")
 
@@ -19,7 +20,7 @@ Row = dict[str, str]
 
 def forms_below(grid: Path) -> list[Row]:
     """The rows of all these files, each form of a run once; damaged ones are left out."""
-    files = sorted({path for place in PLACES for path in grid.glob(f"{place}/{IN_USE_FILE}".lstrip("/"))})
+    files = sorted(map(Path, _files_below(str(grid), DEEPEST)))
     found: dict[tuple[str, str], Row] = {}
     for file in files:
         if file.parent.name == "report":
@@ -28,6 +29,20 @@ def forms_below(grid: Path) -> list[Row]:
             if set(names(IN_USE)) <= row.keys() and _numbers(row):
                 found.setdefault((row["form"], row["run"]), row)
     return list(found.values())
+
+
+def _files_below(place: str, deepest: int) -> Iterator[str]:
+    """The in_use.csv files in a folder, and so many folders below it; as texts, see `folders.find_runs`."""
+    try:
+        with os.scandir(place) as there:
+            entries = list(there)
+    except OSError:
+        return
+    for one in entries:
+        if one.name == IN_USE_FILE:
+            yield one.path
+        elif deepest > 0 and not one.name.startswith(".") and one.is_dir():
+            yield from _files_below(one.path, deepest - 1)
 
 
 def table_of_forms(rows: list[Row], grid: Path) -> Table:

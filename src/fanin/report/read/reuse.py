@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +36,13 @@ def noted(runs: Sequence[Run]) -> int:
 
 def stamp(folder: Path) -> list[str]:
     """What changes whenever a file of a run changes that a report may read."""
-    said = []
+    place, said = str(folder), []
     for name in READ:  # paths as texts: of thousands of runs, making objects of them takes longer than asking
-        with suppress(OSError):
-            one = os.stat(f"{folder}/{name}")  # noqa: PTH116
-            said.append(f"{name} {one.st_size} {one.st_mtime_ns} {one.st_ino}")
+        try:
+            one = os.stat(f"{place}/{name}")  # noqa: PTH116
+        except OSError:
+            continue
+        said.append(f"{name} {one.st_size} {one.st_mtime_ns} {one.st_ino}")
     return said
 
 

@@ -211,7 +211,12 @@ def read_table(runs: Sequence[Run], name: str, wanted: Sequence[str]) -> pd.Data
     if len(filled) > 1:
         table = pd.concat([one.astype(dict.fromkeys({*TEXT} & {*wanted}, str)) for one in filled])
         filled = [table.sort_values("run", kind="stable", ignore_index=True)]
-    return filled[0].astype(_types(wanted))
+    table = filled[0].astype(_types(wanted))
+    for column in TEXT:  # without a word in any row its categories would be numbers, which no words can join
+        if column in wanted and not len(table[column].cat.categories):
+            nothing = pd.Categorical.from_codes(np.full(len(table), -1), pd.Index([], dtype="str"))
+            table = table.assign(**{column: nothing})
+    return table
 
 
 def _types(wanted: Sequence[str]) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +18,10 @@ from fanin.record.overrides import display
 from fanin.record.summary import METRICS
 from fanin.report.answers.words import Told
 from fanin.report.read.configurations import canonical, short_keys
-from fanin.report.read.folders import Run, task_of
+from fanin.report.read.folders import PAGE, Run, task_of
 from fanin.report.studies.base import Claim
 from fanin.report.write.tables import INITIALIZATION, Row, Table, interval_words
-from fanin.report.write.templates import by_ending, write_template
+from fanin.report.write.templates import by_ending, href, write_template
 
 LARGEST_INLINE = 200_000
 """Bytes of a figure that stands in the page itself; of a larger one the page shows the PNG."""
@@ -83,17 +85,52 @@ def write_page(report: Report, rows: Sequence[Row], runs: Sequence[Run], *, theo
     metrics = [name for name in METRICS if any(run.metric(name) is not None for run in runs)]
     figures = by_ending(report.figures)
 
-    def shown(value: object) -> str:
-        return "" if value is None else display(value)
-
     drawn = {name: svg for name, paths in figures.items() if (svg := inline(paths.get(".svg"), name))}
-    filters: dict[str, Callable[..., str]] = {"words": metric_words, "shown": shown, "titled": titled}
+    filters: dict[str, Callable[..., str]] = {"words": metric_words, "titled": titled}
+    keys = keys_of(runs)
     write_template(
-        report.index, "page.html", filters, report=report, runs=runs, figures=figures,
+        report.index, "page.html", filters, report=report, figures=figures,
         states={state: count for state in STATES if (count := sum(run.state == state for run in runs))},
         theory=theory, initialization=INITIALIZATION, intervals=interval_words(rows), metrics=metrics,
-        task=task_of(runs), keys=keys_of(runs), drawn=drawn, name_of=name_of,
+        task=task_of(runs), keys=keys, drawn=drawn, name_of=name_of,
+        run_rows=[run_row(run, list(keys), metrics, report.index) for run in runs],
     )  # fmt: skip
+
+
+def run_row(run: Run, keys: Sequence[str], metrics: Sequence[str], page: Path) -> Markup:
+    """The row of a run in the page's last table; made once as long as it and its files stay as they are.
+
+    Args:
+        run: it.
+        keys, metrics: the configuration's and the metrics that have a column.
+        page: to which its links are relative.
+    """
+    folder = str(run.folder)
+    files = [f"{folder}/{name}" for name in (PAGE.as_posix(), "run.log")]
+    there = [os.path.isfile(file) for file in files]  # noqa: PTH113 (asked of thousands of runs at each report)
+    return run.once(
+        "row of the page", (run.name, keys, metrics, page, there), partial(_row, run, keys, metrics, page, there)
+    )
+
+
+def _row(run: Run, keys: Sequence[str], metrics: Sequence[str], page: Path, there: Sequence[bool]) -> Markup:
+    own = href(run.folder / PAGE, page) if there[0] else f"{href(run.folder, page)}/"
+    log = f' <a class="small" href="{href(run.folder / "run.log", page)}">log</a>' if there[1] else ""
+    values = [run.value(key) for key in keys]
+    texts = [escape("" if value is None else display(value)) for value in values]
+    outcome = run.outcome or run.progress
+    if run.diverged:
+        outcome = f"diverged at step {run.diverged.get('step')} ({run.diverged.get('layer')})"
+    texts += [
+        Markup(f'<span class="badge {run.state}">{run.state}</span>'),
+        escape(outcome),
+        escape(run.verdict_of_both),
+    ]
+    numbers = [run.init("factor_per_layer"), *map(run.metric, metrics)]
+    cells = [f'<a href="{own}">{escape(run.name)}</a>{log}', *texts]
+    told = "".join(f"<td>{text}</td>" for text in cells)
+    told += "".join(f'<td class="n">{"" if number is None else f"{number:.4g}"}</td>' for number in numbers)
+    return Markup(f"<tr>{told}</tr>")  # each text from outside is escaped above, and href quotes
 
 
 def name_of(picture: str, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from fanin.errors import counted
@@ -54,25 +55,39 @@ def study_rows(runs: Sequence[Run], configurations: Sequence[Configuration]) -> 
     """
     keys = dict.fromkeys(key for one in configurations for key in one.values)
     metrics = dict.fromkeys((*METRICS, *(name for run in runs for name in run.metrics)))
+    folds = any(one.folds for one in configurations)
     rows = []
     for one in configurations:
         members = [runs[i] for i in one.members]
-        states, shares = Counter(run.state for run in members), task_of(members).percent
-        z = [value for run in members if (value := run.init("z")) is not None and not math.isnan(value)]
-        row: Row = {"configuration": one.label, **{key: one.values.get(key) for key in keys}, "runs": len(members)}
-        row |= {"seeds": len({str(run.seed) for run in members}), **{state: states[state] for state in STATES}}
-        verdicts = [run.verdict_of_both for run in members if run.verdict_of_both]
-        row |= {"outcome": _outcome(members), "verdict": _by_count(verdicts)}
-        row |= {"z_min": min(z, default=None), "z_max": max(z, default=None)}
-        row |= {"source": _by_count([run.source for run in members if run.source])}
-        for name in metrics:
-            bounds = bounds_of(name, percent=shares and name.endswith("_error"))
-            row |= _columns(name, mean_interval([run.metric(name) for run in members], one.folds, bounds))
-        for name in INIT:
-            interval = geometric_interval if name in GEOMETRIC else mean_interval
-            row |= _columns(name, interval([run.init(name) for run in members], one.folds))
-        rows.append(row | ({"folds": one.folds} if any(each.folds for each in configurations) else {}))
+        given = (one.label, one.values, one.folds, list(keys), list(metrics), folds, members)
+        rows.append(members[0].once("row of its configuration", given, partial(_study_row, *given)))
     return rows
+
+
+def _study_row(
+    label: str,
+    values: Mapping[str, Any],
+    k: int | None,
+    keys: Sequence[str],
+    metrics: Sequence[str],
+    folds: bool,
+    members: Sequence[Run],
+) -> Row:
+    states, shares = Counter(run.state for run in members), task_of(members).percent
+    z = [value for run in members if (value := run.init("z")) is not None and not math.isnan(value)]
+    row: Row = {"configuration": label, **{key: values.get(key) for key in keys}, "runs": len(members)}
+    row |= {"seeds": len({str(run.seed) for run in members}), **{state: states[state] for state in STATES}}
+    verdicts = [run.verdict_of_both for run in members if run.verdict_of_both]
+    row |= {"outcome": _outcome(members), "verdict": _by_count(verdicts)}
+    row |= {"z_min": min(z, default=None), "z_max": max(z, default=None)}
+    row |= {"source": _by_count([run.source for run in members if run.source])}
+    for name in metrics:
+        bounds = bounds_of(name, percent=shares and name.endswith("_error"))
+        row |= _columns(name, mean_interval([run.metric(name) for run in members], k, bounds))
+    for name in INIT:
+        interval = geometric_interval if name in GEOMETRIC else mean_interval
+        row |= _columns(name, interval([run.init(name) for run in members], k))
+    return row | ({"folds": k} if folds else {})
 
 
 def study_cells(row: Row) -> list[str]:
