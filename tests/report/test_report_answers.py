@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
 from fanin.report.answers.answer import Answer, answers_of
@@ -245,7 +247,10 @@ def test_the_best_are_drawn_where_the_table_has_them(grid: Path) -> None:
         told = [scale * float(row[name]) for row in table[first:]]
         assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx(told)
         hollow = [line.get_markerfacecolor() == "white" for line in marks]
-        assert hollow == [bool(row["p_holm"]) and float(row["p_holm"]) > 0.05 for row in table[first:]]
+        told_apart = [
+            row is table[0] or (row["p_holm"] != "" and float(row["p_holm"]) <= 0.05) for row in table[first:]
+        ]
+        assert hollow == [not one for one in told_apart]
     ends = [
         line.get_xdata() for line in means.get_lines() if line.get_marker() == "None" and len(line.get_xdata()) == 2
     ]
@@ -267,3 +272,27 @@ def test_curves_and_maps_are_the_best_of_each_pair(grid: Path, errors: dict[tupl
     assert shares.get_images()[0].get_array().tolist() == [[0, 0, pytest.approx(100 / 3)], [0, 0, 0]]
     (star,) = means.get_lines()
     assert (int(star.get_xdata()[0]), round(float(star.get_ydata()[0]))) == (2, 1)  # sgd at 0.1
+
+
+def test_values_that_a_search_draws_have_ticks_that_can_be_read_and_no_tables_of_their_own(
+    tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one seed nothing is tested: all but the best are hollow."""
+    random = np.random.default_rng(4)
+    for activation, lr in itertools.product(("relu", "tanh"), 10 ** random.uniform(-4, 0, 3)):
+        chosen = {"activation": activation, "optimizer.lr": float(f"{lr * random.uniform(1, 1.2):.6g}")}
+        write_run(tmp_path, overrides=chosen, metrics={"test_error": random.uniform()}, experiment="runs", **SMALL)
+    monkeypatch.setattr("fanin.report.pictures.pictures", lambda *_: {})
+    (told,) = write_report([tmp_path]).answers
+    assert [table.title for table in told.axes] == ["the best lr for each activation"]
+    sheet, answer = answer_of(tmp_path)
+    marks = [line for line in best_figure(sheet, answer).axes[0].get_lines() if line.get_marker() == "D"]
+    assert [line.get_markerfacecolor() == "white" for line in marks] == [False, *[True] * 5]
+    figure = axes_figure(sheet, answer)
+    assert figure is not None
+    FigureCanvasAgg(figure).draw()
+    (low, high), axis = figure.axes[0].get_xlim(), figure.axes[0].xaxis
+    labels = [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    boxes = [label.get_window_extent() for label in labels if label.get_text()]
+    assert len(boxes) > 2
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def best(runs: Runs, axes: Axes | None = None, *, metric: str | None = None) -> Axes:
     """The best configurations, the best on top: the mean of each with its 95 % t-interval, its runs as dots above.
 
-    Filled: told from the best at 5 % after Holm's correction, or the best itself; hollow: not told from it.
+    Filled: told from the best at 5 % after Holm's correction, or the best itself; hollow: not told, or not tested.
 
     Args:
         runs: of one experiment and data set.

@@ -148,10 +148,14 @@ def best_table(answer: Answer, most: int = MOST_ROWS) -> Table:
 def axis_tables(answer: Answer) -> list[Table]:
     """For each axis its values: best with which others, how sure, against the best of all, diverged.
 
-    None where there is one axis only, whose values are the configurations themselves.
+    None where there is one axis only, whose values are the configurations themselves; nor of an axis whose values are
+    as good as all different, as those that a search draws from an interval are.
     """
     tables = []
     for one in answer.axes if any(one.others for one in answer.axes) else ():
+        shared = sum(len(option.contest.scores) > 1 for option in one.options)
+        if shared < min(2, len(one.options) - 1):
+            continue
         rows = [_axis_row(one, option, answer.metric) for option in one.options]
         others = ", ".join(axis.name for axis in one.others)
         title = f"the best {others} for each {one.axis.name}" if len(one.others) < 3 else f"by {one.axis.name}"
@@ -164,7 +168,8 @@ def axis_tables(answer: Answer) -> list[Table]:
 def _axis_row(one: ByAxis, option: Option, by: Metric) -> list[str]:
     found = option.contest
     places = [found.scores[i].place for i in (0, *found.alike)]
-    names = [", ".join(axis.label(axis.ranks[place]) for axis in one.others) for place in places]
+    ranks = [[(axis, axis.ranks[place]) for axis in one.others] for place in places]
+    names = [", ".join(axis.label(rank) for axis, rank in of if axis.values[rank] is not None) for of in ranks]
     alike = some(names[1:]) if names[1:] else "" if not found.tested else "none"
     sure = "" if found.first is None or math.isnan(found.first[0]) else share(found.first[0])
     difference = "best" if math.isnan(option.difference.mean) else by.difference(option.difference)

@@ -25,7 +25,7 @@ DOT: dict[str, Any] = {"color": GREY, "marker": "o", "ls": "", "ms": 3, "mew": 0
 def best_figure(sheet: Sheet, answer: Answer) -> Figure:
     """The best configurations, the best on top: means with intervals over single runs, differences to the best, ranks.
 
-    Filled: told from the best at 5 % after Holm's correction, or the best itself; hollow: not told from it.
+    Filled: told from the best at 5 % after Holm's correction, or the best itself; hollow: not told, or not tested.
     """
     found = answer.contest
     title = f"the best of {len(found.scores)}{of_subject(answer)}"
@@ -79,7 +79,7 @@ def rows_panel(axes: Axes, answer: Answer, of: str) -> None:
 def _look(p: float, *, first: bool) -> dict[str, Any]:
     """Of a configuration's mark."""
     colour = OKABE_ITO[2] if first else OKABE_ITO[0]
-    return {"color": colour, "marker": "D", "ms": 5.5, "mfc": "white" if p > ALPHA and not first else colour}
+    return {"color": colour, "marker": "D", "ms": 5.5, "mfc": colour if first or p <= ALPHA else "white"}
 
 
 def of_subject(answer: Answer) -> str:

@@ -19,6 +19,7 @@ from fanin.report.figures.best import label_of, legend, of_subject
 from fanin.report.figures.encoding import DASHES, MARKERS, OKABE_ITO, entry, plain
 from fanin.report.figures.limits import usual_top
 from fanin.report.figures.style import Panel, Sheet
+from fanin.report.figures.ticks import log_where_wide
 from fanin.report.read.axes import Axis
 from fanin.report.statistics import Floats
 
@@ -26,6 +27,8 @@ MOST_CURVES = 3  # panels of numbers
 MOST_CELLS = 30  # values of an axis of the map
 MOST_WRITTEN = 60  # cells of a map with numbers in them
 MOST_TICKS = 8
+MOST_DIGITS = 6  # of a tick's label, the point among them
+MOST_GAPS = 12  # times the smallest distance of ticks, at most the whole axis
 COLOURS = "viridis"
 
 
@@ -111,10 +114,24 @@ def curves_panel(axes: Axes, answer: Answer, axis: Axis, choice: Axis | None) ->
     top = usual_top(drawn)
     if any((y > top).any() for y in drawn):
         axes.set_ylim(top=top)
-    if len(axis.values) <= MOST_TICKS:
-        axes.set_xticks([float(value) for value in axis.values], [display(value) for value in axis.values])
+    values = np.array([float(value) for value in axis.values])
+    if _told_apart(values, log=axis.scale == "log"):
+        axes.set_xticks(values, [display(value) for value in axis.values])
         axes.xaxis.set_minor_locator(NullLocator())
+    elif axis.scale == "log":
+        log_where_wide(axes, "x", values)
     return entries
+
+
+def _told_apart(values: Floats, *, log: bool) -> bool:
+    """Whether each value can have a tick of its own: few, of few digits, and no two of them close."""
+    places = np.sort(np.log(values) if log else values)
+    gaps = np.diff(places)
+    return bool(
+        len(values) <= MOST_TICKS
+        and all(len(display(float(value))) <= MOST_DIGITS for value in values)
+        and (not len(gaps) or gaps.min() * MOST_GAPS >= places[-1] - places[0])
+    )
 
 
 def _cells(answer: Answer, down: Axis, across: Axis) -> Floats:

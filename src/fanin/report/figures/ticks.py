@@ -135,7 +135,7 @@ def log_where_wide(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
         return
     axes.set(**{f"{name}scale": "log"})
     axis = axes.xaxis if name == "x" else axes.yaxis
-    near = high < 1e3 * low
+    near = high < (1e3 if name == "y" else 1e2) * low  # labels are wider than high
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if near else LogLocator(numticks=8))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, place: count(value) if value >= 1e3 else brief(value)))
