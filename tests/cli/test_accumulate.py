@@ -99,3 +99,22 @@ def test_compiled_runs_have_the_same_losses(place: Path) -> None:
     # A compiler takes seconds, seven steps of this network less than a tenth of one.
     assert read(place / "compiled" / "result.json")["seconds"] > 0.5
     assert losses(place / "compiled") == pytest.approx(losses(place / "whole"), rel=1e-11)
+
+
+@pytest.mark.slow
+def test_compiled_passes_take_batches_that_grow_and_the_same_masks(tmp_path: Path) -> None:
+    """With batch=adaptive, dropout and probabilities over masks, for each of which the program is asked anew."""
+    words = (*RECIPE[:3], *EXACT, "trainer.steps=25", "trainer.batch_size=16", "trainer.log_every=1", "probe=off",
+             "batch=adaptive", "batch.theta=0.5", "regularizer=dropout", "evaluation.samples=4")  # fmt: skip
+    found = {}
+    for name, compiled in (("eager", "false"), ("compiled", "true")):
+        said = fanin(tmp_path, *words, f"trainer.compile={compiled}", f"hydra.run.dir={name}", seconds=400)
+        assert said.code == 0, said.err
+        rows = table(tmp_path / name / "metrics.csv")
+        evaluation = read(tmp_path / name / "result.json")["evaluation"]["test"]
+        found[name] = [row["examples"] for row in rows], losses(tmp_path / name), evaluation["sampled_loss"]
+    eager, compiled = found.values()
+    assert int(eager[0][-1]) > 25 * 16
+    assert compiled[0] == eager[0]
+    assert compiled[1] == pytest.approx(eager[1], rel=1e-11)
+    assert compiled[2] == pytest.approx(eager[2], rel=1e-11)

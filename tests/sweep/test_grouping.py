@@ -92,6 +92,8 @@ ALONE = [
     "regularizer=sam",
     "regularizer=[l2,sam]",
     "model=vae loss=elbo",
+    "batch=adaptive",
+    "trainer.compile=true",
     "model._target_=own.Net",
     "activation._target_=own.relu",
     "normalization._target_=own.Norm",

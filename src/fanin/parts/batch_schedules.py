@@ -173,6 +173,11 @@ class Adaptive(BatchSchedule):
         integer("every", self.every, 1)
         _check_cap(self.max)
 
+    @staticmethod
+    def trains_alone(keys: Mapping[str, Any]) -> bool:
+        """Whatever its keys: each run chooses its batches by its own gradients."""
+        return True
+
     def size(self, step: int, base: int, examples: int) -> int:
         """The batch size of a step, as far as it is known; see BatchSchedule."""
         place = bisect_right(self._starts, step)

@@ -138,6 +138,15 @@ def program_keys(part: object, keys: Mapping[str, Any], shared: str) -> object:
     return {key: "a number" if shared == "numbers" and is_number(value) else value for key, value in keys.items()}
 
 
+def trains_alone(part: object, keys: Mapping[str, Any]) -> bool:
+    """Whether a run with this option can only be trained alone, whatever else is stackable.
+
+    A class says it by a static method `trains_alone(keys)`, as batch=adaptive, whose runs have batches of their own.
+    """
+    own = getattr(part, "trains_alone", None)
+    return own is not None and bool(own(keys))
+
+
 def is_number(value: object) -> bool:
     """Whether a value is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

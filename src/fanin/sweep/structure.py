@@ -26,18 +26,16 @@ def structure_key(values: Mapping[str, Any]) -> str | None:
     Returns:
         equal strings for configurations that can be trained together.
     """
-    from fanin.parts.per_run import is_stackable, program_keys  # torch
+    from fanin.parts.per_run import is_stackable, program_keys, trains_alone  # torch
 
-    if values["trainer"].get("compile"):
-        return None
     shared: list[object] = []
     for key, node in _options(values):
         row = GROUPS[key.partition(".")[0]]
         target = node.get("_target_") or row.target
         part = _found(target, row.bases)
-        if (row.in_step and not is_stackable(part)) or getattr(part, "adaptive", False):
-            return None
         keys = {name: value for name, value in node.items() if name != "_target_"}
+        if (row.in_step and not is_stackable(part)) or trains_alone(part, keys):
+            return None
         found = program_keys(part, keys, row.shared)
         if found is not None:
             shared.append([key, target, found])

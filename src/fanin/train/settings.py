@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fanin.errors import OptionError, choice, flag, integer, number
 
@@ -92,6 +93,11 @@ class Trainer:
     threads: int | None = 1
     progress: bool = True
     gradient_check: int = 0
+
+    @staticmethod
+    def trains_alone(keys: Mapping[str, Any]) -> bool:
+        """Where training passes are compiled: the program is one network's."""
+        return bool(keys.get("compile"))
 
     def __post_init__(self) -> None:
         number("epochs", self.epochs, 0, open_low=True)
