@@ -9,9 +9,7 @@ from rich.console import Console
 
 from fanin.errors import UserError
 from fanin.record.landscape_files import FOLDER, Asked, read_landscape
-from fanin.report.read.folders import grid_of, read_runs
-from fanin.report.studies import study_of
-from fanin.report.studies.base import Study
+from fanin.report.studies.asked import asked_of
 
 
 def make_landscapes(folders: Sequence[Path]) -> None:
@@ -19,16 +17,7 @@ def make_landscapes(folders: Sequence[Path]) -> None:
 
     What cannot be made is told in a line; its claims then cannot be judged.
     """
-    grid, found = grid_of(folders)
-    (first,) = read_runs(found[:1], grid)
-    try:
-        study = study_of(first.experiment, [first])
-    except Exception:  # told by the report
-        return
-    if study is None or type(study).landscapes is Study.landscapes:
-        return
-    runs = [run for run in read_runs(found, grid) if run.state == "done"]
-    wanted = [asked for asked in study.landscapes(runs) if not _there(asked)]
+    wanted = [asked for asked in asked_of(folders, "landscapes") if not _there(asked)]
     if not wanted:
         return
     import torch

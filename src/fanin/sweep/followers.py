@@ -5,32 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
 
-from fanin.errors import UserError
-from fanin.report.read.folders import read_runs
-from fanin.report.studies import load_study
-from fanin.report.studies.base import Study
+from fanin.report.studies.asked import asked_of
 from fanin.sweep.plan import Plan
 
 
-def jobs_of_followers(master: DictConfig, plan: Plan) -> list[list[str]]:
+def jobs_of_followers(plan: Plan) -> list[list[str]]:
     """The overrides of each; none where the study of the grid asks for none.
 
     Args:
-        master: the configuration of the grid.
         plan: of the runs that have been launched.
     """
-    node = OmegaConf.to_container(master.study, resolve=True) if master.get("study") is not None else None
-    try:
-        study = load_study(node)  # type: ignore[arg-type]
-    except UserError:  # told by the report
-        return []
-    if study is None or type(study).followers is Study.followers:
-        return []
-    by_folder = {run.folder: run.composed.overrides for run in plan.runs.values()}
-    done = [run for run in read_runs(list(by_folder), plan.grid) if run.state == "done"]
-    return [_job(by_folder[asked.like], asked.settings) for asked in study.followers(done) if asked.like in by_folder]
+    by_folder = {run.folder.resolve(): run.composed.overrides for run in plan.runs.values() if run.folder.is_dir()}
+    asked = asked_of(list(by_folder), "followers")
+    return [_job(by_folder[one.like], one.settings) for one in asked if one.like in by_folder]
 
 
 def _job(overrides: Sequence[str], settings: Sequence[str]) -> list[str]:

@@ -64,7 +64,7 @@ def run_grid(
     plans, returns = [plan], []
     try:
         returns.append(_launched(name, launcher, plan, batches))
-        if more := jobs_of_followers(master, plan):
+        if more := jobs_of_followers(plan):
             later = plan_grid(master, loader, more, own_launcher=ours is not None)
             known = f", {later.finished} of them finished before" if later.finished else ""
             tell([f"{counted(len(later.folders), 'run')} more, which start from those{known}", *later.notes])

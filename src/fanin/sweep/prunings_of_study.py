@@ -10,9 +10,7 @@ from rich.console import Console
 from fanin.errors import UserError
 from fanin.record.prunings import FOLDER, AskedPruning
 from fanin.record.run_folder import RunFolder
-from fanin.report.read.folders import grid_of, read_runs
-from fanin.report.studies import study_of
-from fanin.report.studies.base import Study
+from fanin.report.studies.asked import asked_of
 
 
 def make_prunings(folders: Sequence[Path]) -> None:
@@ -20,19 +18,7 @@ def make_prunings(folders: Sequence[Path]) -> None:
 
     What cannot be made is told in a line; its claims then cannot be judged.
     """
-    grid, found = grid_of(folders)
-    found = [folder for folder in found if FOLDER not in folder.relative_to(grid).parts]
-    if not found:
-        return
-    (first,) = read_runs(found[:1], grid)
-    try:
-        study = study_of(first.experiment, [first])
-    except Exception:  # told by the report
-        return
-    if study is None or type(study).prunings is Study.prunings:
-        return
-    wanted = list(study.prunings([run for run in read_runs(found, grid) if run.state == "done"]))
-    wanted = [asked for asked in wanted if not _there(asked)]
+    wanted = [asked for asked in asked_of(folders, "prunings") if not _there(asked)]
     if not wanted:
         return
     import torch
