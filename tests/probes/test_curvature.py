@@ -56,6 +56,33 @@ def test_both_ends_of_runs_that_converge_at_different_times_are_each_as_alone() 
     assert torch.linalg.vector_norm(a[0] @ top - 80 * top) < 80 * 1e-1
 
 
+def test_runs_that_have_converged_are_left_out_of_the_products() -> None:
+    """Of three: the two that end together are out of what comes after, and all find what they find alone."""
+    easy = torch.cat([torch.tensor([-3.0, 50.0, 80.0]), torch.linspace(0, 1, 57)])
+    a = matrices(torch.stack([easy, torch.linspace(-1, 1, 60), easy]))
+    a[2] = a[0]
+    start = torch.randn(1, 60, generator=torch.Generator().manual_seed(3)).double().expand(3, -1)
+    multiplied: list[int] = []
+
+    def of(a: Tensor) -> Operator:
+        def product(v: Tensor) -> Tensor:
+            multiplied.append(len(v))
+            return torch.bmm(a, v.unsqueeze(-1)).squeeze(-1)
+
+        return Operator(product, torch.zeros_like(a[..., 0]), lambda runs: of(a[list(runs)]))
+
+    found = lanczos(of(a), start, k=2, low=True, tolerance=1e-3)
+    few, many, _ = found.products
+    assert multiplied == few * [3] + (many - few) * [1]
+    padded = lanczos(operator(a), start, k=2, low=True, tolerance=1e-3)  # products that are made of all in any case
+    for run in range(3):
+        alone = lanczos(operator(a[run : run + 1]), start[:1], k=2, low=True, tolerance=1e-3)
+        assert alone.products == [found.products[run]] == [padded.products[run]]
+        for one in (found, padded):
+            torch.testing.assert_close(one.largest[run], alone.largest[0], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(one.vectors[run], alone.vectors[0], rtol=0.0, atol=1e-6)
+
+
 def test_of_eigenvalues_that_lie_close_together_none_is_passed_over() -> None:
     """One iteration ends before it has told some of them apart; what it has passed over is found beside it."""
     pairs = torch.tensor([10.0, 10 - 1e-12, 6.0, -4.0, -4 + 1e-12, -3.0], dtype=torch.float64)

@@ -60,6 +60,9 @@ def test_many_runs_and_pieces_at_once(mode: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("fanin.train.minimized_loss.CHUNK", 9)
     pieces = MinimizedLosses(members).at(x, y, mode=mode)
     assert len(pieces.pieces) == 2
+    every = pieces.hessian().matvec(v)
+    for runs in ([2, 0], [1]):  # some of them, in the same pieces
+        torch.testing.assert_close(pieces.hessian().only(runs).matvec(v[runs]), every[runs])
     if mode == "evaluation":
         torch.testing.assert_close(pieces.hessian().matvec(v), together.hessian().matvec(v))
         torch.testing.assert_close(pieces.gradient(), together.gradient())

@@ -49,7 +49,13 @@ class MinimizedLosses:
         return torch.stack([member.point() for member in self.members])
 
     def at(
-        self, inputs: Tensor, targets: Tensor, *, mode: str = "evaluation", theta: Tensor | None = None
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        mode: str = "evaluation",
+        theta: Tensor | None = None,
+        chunks: int | None = None,
     ) -> StackedLoss:
         """The losses on some data.
 
@@ -59,23 +65,36 @@ class MinimizedLosses:
             mode: of the networks: "evaluation", or "training": batch normalization with each piece's own statistics,
                 dropout and other noise with the draws of the probe, the same at every call.
             theta: [R, P]; None for where the networks are.
+            chunks: pieces of the data; None for as few as CHUNK allows.
         """
         shared = targets.ndim == 1
         pieces, axis = [], 0 if shared else 1
         count = inputs.shape[axis]
-        chunks = max(1, math.ceil(count * self.runs / CHUNK))
+        chunks = chunks or max(1, math.ceil(count * self.runs / CHUNK))
         for x, y in zip(inputs.tensor_split(chunks, axis), targets.tensor_split(chunks, axis), strict=True):
             if shared:
                 x, y = x.expand(self.runs, *x.shape), y.expand(self.runs, -1)
             pieces.append(self._piece(x, y, training=mode == "training", share=y.shape[1] / count))
         point = self.points() if theta is None else theta
-        return StackedLoss(point, pieces, self._penalty() if self._penalized else None, self.blocks)
+
+        def only(runs: Sequence[int]) -> StackedLoss:
+            chosen = list(runs)
+            x, y = (inputs, targets) if shared else (inputs[chosen], targets[chosen])
+            return self._only(chosen).at(x, y, mode=mode, theta=point[chosen], chunks=chunks)
+
+        return StackedLoss(point, pieces, self._penalty() if self._penalized else None, self.blocks, only)
 
     def tensors(self, theta: Tensor) -> dict[str, Tensor]:
         """Parameters by name, [R, ...] each, of theta [R, P]."""
         parts = torch.split(theta, self._sizes, -1)
         named = zip(self._shapes.items(), parts, strict=True)
         return {name: part.view(*part.shape[:-1], *shape) for (name, shape), part in named}
+
+    def _only(self, runs: Sequence[int]) -> MinimizedLosses:
+        """Those of some of the networks, of the same program."""
+        some = MinimizedLosses([self.members[run] for run in runs])
+        some._program = self._program
+        return some
 
     def _piece(self, inputs: Tensor, targets: Tensor, *, training: bool, share: float) -> Piece:
         loss = self.members[0].method.minimized

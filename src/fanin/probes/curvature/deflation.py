@@ -41,8 +41,9 @@ def completed(
     for _ in range(2 * k if bool(fine.any()) and 2 * k < operator.size else 0):
         known = torch.cat([found.vectors, found.low_vectors], 1) * fine.to(operator.like)[:, None, None]
         start = torch.stack([torch.randn(operator.size, generator=one) for one in generators]).to(operator.like)
+        middle = (0.5 * (found.largest[:, -1:] + found.smallest[:, -1:])).to(operator.like)
         rest = lanczos(
-            _deflated(operator, known, found), _without(known, start), low=low, tolerance=tolerance, most=most,
+            _deflated(operator, known, middle), _without(known, start), low=low, tolerance=tolerance, most=most,
             generators=generators,
         )  # fmt: skip
         products = [one + more for one, more in zip(found.products, rest.products, strict=True)]
@@ -64,14 +65,14 @@ def _without(known: Tensor, vectors: Tensor) -> Tensor:
     return vectors
 
 
-def _deflated(operator: Operator, known: Tensor, found: Spectrum) -> Operator:
-    middle = (0.5 * (found.largest[:, -1:] + found.smallest[:, -1:])).to(operator.like)
-
+def _deflated(operator: Operator, known: Tensor, middle: Tensor) -> Operator:
     def product(vectors: Tensor) -> Tensor:
         rest = _without(known, vectors)
         return _without(known, operator.matvec(rest)) + middle * (vectors - rest)
 
-    return Operator(product, operator.like)
+    return Operator(
+        product, operator.like, lambda runs: _deflated(operator.only(runs), known[list(runs)], middle[list(runs)])
+    )
 
 
 def _put_in(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from fanin.probes.curvature.operators import Operator, unit
 
 LEAST = 4
 """Products before an iteration may end: a start that is an eigenvector, of another eigenvalue, would end at once."""
+
+SPARED = 2 / 3
+"""Of the runs in a product, on a CPU: where as few are left the others are left out, which one product repays."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +58,23 @@ class Iteration:
         start: [R, P]; 0 for a random one.
         most: products at most.
         generators: one per run, of the CPU.
+
+    Attributes:
+        runs: those that are worked on; of the others what is found from then on is 0.
     """
 
     def __init__(
         self, operator: Operator, start: Tensor, most: int, generators: list[torch.Generator] | None = None
     ) -> None:
         self.operator, self.most = operator, min(most, operator.size)
-        self.generators = generators or [torch.Generator().manual_seed(0) for _ in range(operator.runs)]
+        self.runs = list(range(operator.runs))
+        self.generators = generators or [torch.Generator().manual_seed(0) for _ in self.runs]
         self.alpha: list[Tensor] = []
         self.beta: list[Tensor] = []
+        self._product = operator
         self._basis = Basis(self.most, start)
         lengths = torch.linalg.vector_norm(start, dim=-1)
-        self._basis.put(0, start, lengths)
+        self._basis.put(0, start, lengths, self.runs)
         self._fill_in(0, (lengths == 0).cpu())
 
     @property
@@ -73,24 +82,32 @@ class Iteration:
         """Products so far."""
         return len(self.alpha)
 
+    def narrow(self, runs: Sequence[int]) -> None:
+        """Go on with some of the runs that are worked on; what has been found of the others stays."""
+        self.runs = list(runs)
+        self._product = self.operator.only(self.runs)
+
     def step(self) -> None:
         """One product, one more row of the tridiagonal matrices."""
-        j, q = self.done, self._basis.rows[:, self.done]
-        w = self.operator.matvec(q)
+        j, runs = self.done, self.runs
+        q = self._of_runs(self._basis.at(j))
+        w = self._product.matvec(q)
         if w.data_ptr() == q.data_ptr():  # of a product that hands on what it is given
             w = w.clone()
-        alpha = self._basis.along(w, j)
-        for at, parts in ((j, alpha), *([(j - 1, self.beta[-1].to(w))] if j else [])):
-            w.addcmul_(self._basis.rows[:, at], parts.unsqueeze(-1), value=-1)
-        w = self._basis.take_off(w, j + 1)
+        alpha = self._basis.along(w, j, runs)
+        w.addcmul_(q, alpha.unsqueeze(-1), value=-1)
+        if j:
+            last = self._of_runs(self.beta[-1]).to(w)
+            w.addcmul_(self._of_runs(self._basis.at(j - 1)), last.unsqueeze(-1), value=-1)
+        w = self._basis.take_off(w, j + 1, runs)
         lengths = torch.linalg.vector_norm(w, dim=-1)
         beta = lengths.cpu().double()
-        self.alpha.append(alpha.cpu().double())
-        scale = torch.stack([*self.alpha, *self.beta]).abs().amax(0)
+        self.alpha.append(self._for_all(alpha))
+        scale = self._of_runs(torch.stack([*self.alpha, *self.beta]).abs().amax(0))
         spent = beta <= 30 * torch.finfo(w.dtype).eps * scale
-        self.beta.append(torch.where(spent, 0.0, beta))
+        self.beta.append(self._for_all(torch.where(spent, 0.0, beta)))
         if j + 1 < self.most:
-            self._basis.put(j + 1, w, lengths)
+            self._basis.put(j + 1, w, lengths, runs)
             self._fill_in(j + 1, spent)
 
     def matrices(self) -> Tridiagonal:
@@ -114,12 +131,21 @@ class Iteration:
         """Vectors [R, k, P] from their coefficients in what has been found, [R, k, m]."""
         return self._basis.combined(weights)
 
-    def _fill_in(self, at: int, which: Tensor) -> None:
-        """Random unit vectors of some runs, orthogonal to the first `at`; the others draw nothing."""
-        for run in which.nonzero().flatten().tolist():
-            row = self._basis.rows[run : run + 1]
-            drawn = torch.randn(self.operator.size, generator=self.generators[run]).to(row)[None]
-            row[:, at] = unit(self._basis.take_off(unit(drawn), at, run))
+    def _of_runs(self, rows: Tensor) -> Tensor:
+        """Those of the runs that are worked on."""
+        return rows if len(self.runs) == len(rows) else rows[self.runs]
+
+    def _for_all(self, values: Tensor) -> Tensor:
+        """Values [R] in float64 on the CPU, of those of the runs that are worked on; 0 for the others."""
+        every = torch.zeros(self.operator.runs, dtype=torch.float64)
+        every[self.runs] = values.cpu().double()
+        return every
+
+    def _fill_in(self, place: int, which: Tensor) -> None:
+        """Random unit vectors of some of the runs, orthogonal to the first ones; the others draw nothing."""
+        for run in (self.runs[at] for at in which.nonzero().flatten().tolist()):
+            drawn = torch.randn(self.operator.size, generator=self.generators[run]).to(self.operator.like)[None]
+            self._basis.at(place)[run] = unit(self._basis.take_off(unit(drawn), place, [run]))[0]
 
 
 def lanczos(
@@ -173,6 +199,9 @@ def lanczos(
                 fine = (settled or bool(whole)) and not bool(broken[run])
                 ended[run] = going.done, values[run], vectors[run], fine
         before = met
+        left = [run for run in going.runs if run not in ended]
+        if left and len(left) <= SPARED * len(going.runs) and operator.like.device.type == "cpu":
+            going.narrow(left)
     count = going.done
     largest, smallest = torch.full((2, runs, k), torch.nan, dtype=torch.float64)
     high, lower = torch.zeros(2, runs, k, count, dtype=torch.float64)

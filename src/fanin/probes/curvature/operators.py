@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ class Operator:
     Args:
         product: vectors [R, P], one for each run -> their products [R, P].
         like: [R, P], of the type and on the device of the vectors.
+        narrowed: makes what `only` hands out, where that is less work.
 
     Attributes:
         runs, size: R and P.
@@ -25,8 +26,13 @@ class Operator:
     (tensor([2., 2., 2.]), 1)
     """
 
-    def __init__(self, product: Callable[[Tensor], Tensor], like: Tensor) -> None:
-        self._product, self.like = product, like
+    def __init__(
+        self,
+        product: Callable[[Tensor], Tensor],
+        like: Tensor,
+        narrowed: Callable[[Sequence[int]], Operator] | None = None,
+    ) -> None:
+        self._product, self.like, self._narrowed = product, like, narrowed
         self.runs, self.size = like.shape
         self.count = 0
 
@@ -49,7 +55,27 @@ class Operator:
             whole[:, start:stop] = vectors
             return self.matvec(whole)[:, start:stop]
 
-        return Operator(product, self.like[:, start:stop])
+        return Operator(product, self.like[:, start:stop], lambda runs: self.only(runs).block(start, stop))
+
+    def only(self, runs: Sequence[int]) -> Operator:
+        """The matrices of some runs.
+
+        >>> import torch
+        >>> scales = torch.tensor([[2.0], [3.0], [4.0]])
+        >>> Operator(lambda v: scales * v, torch.zeros(3, 1)).only([2, 0]).matvec(torch.ones(2, 1))
+        tensor([[4.],
+                [2.]])
+        """
+        chosen = list(runs)
+        if self._narrowed is not None:
+            return self._narrowed(chosen)
+
+        def product(vectors: Tensor) -> Tensor:
+            whole = torch.zeros_like(self.like)
+            whole[chosen] = vectors
+            return self.matvec(whole)[chosen]
+
+        return Operator(product, self.like[chosen])
 
     def dense(self) -> Tensor:
         """The matrices themselves, [R, P, P], by P products: for a few hundred parameters.

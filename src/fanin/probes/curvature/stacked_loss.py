@@ -44,6 +44,7 @@ class StackedLoss:
         pieces: the data.
         penalty: theta -> what regularizers add, [R]; None for nothing.
         blocks: the coordinates of each layer, first and one past the last, by its name.
+        only: makes the losses of some of the runs, at the same theta; None where there are none to be made.
 
     >>> import torch
     >>> bowl = Piece(outputs=lambda theta: theta.unsqueeze(1), loss=lambda out: (out**2).sum((1, 2)))
@@ -56,6 +57,7 @@ class StackedLoss:
     pieces: Sequence[Piece]
     penalty: Function | None = None
     blocks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    only: Callable[[Sequence[int]], StackedLoss] | None = None
 
     @torch.no_grad()
     def losses(self, theta: Tensor | None = None) -> Tensor:
@@ -73,12 +75,14 @@ class StackedLoss:
 
     def hessian(self) -> Operator:
         """H [P, P] of each run, the second derivatives of f at theta."""
+        only = self.only
+        narrowed = None if only is None else lambda runs: only(runs).hessian()
         if len(self.pieces) > 1:
-            return Operator(self._product_by_pieces(self._terms()), self.theta)
+            return Operator(self._product_by_pieces(self._terms()), self.theta, narrowed)
         at = self.theta.detach().requires_grad_()
         with torch.enable_grad():
             slopes = reduce(torch.add, [_slope(term(at), at, create_graph=True) for term in self._terms()])
-        return Operator(lambda v: _pulled(slopes, at, v), self.theta)
+        return Operator(lambda v: _pulled(slopes, at, v), self.theta, narrowed)
 
     def gauss_newton(self) -> Operator:
         """G = J^T H_L J + H_p of each run: J of the outputs, H_L of the loss by the outputs, H_p of the penalty.
@@ -88,7 +92,9 @@ class StackedLoss:
         terms = [self._gauss_newton_product(piece) for piece in self.pieces]
         if self.penalty is not None:
             terms.append(self._product_by_pieces([self.penalty]))
-        return Operator(lambda v: torch.stack([term(v) for term in terms]).sum(0), self.theta)
+        only = self.only
+        narrowed = None if only is None else lambda runs: only(runs).gauss_newton()
+        return Operator(lambda v: torch.stack([term(v) for term in terms]).sum(0), self.theta, narrowed)
 
     def _terms(self) -> list[Function]:
         """What f is the sum of."""
