@@ -242,3 +242,12 @@ def test_mistakes_give_one_line(make, message: str) -> None:  # type: ignore[no-
         make()
     assert isinstance(caught.value, OptionError) == (not message.startswith("preprocess"))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("size", "told"), [(0.02, True), (0.05, False), (9.9, False), (10.5, True), (0.0, False)])
+def test_inputs_far_from_size_1_are_told(size: float, told: bool) -> None:
+    signs = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    parts = [signs * size, torch.zeros(2).long()] * 3
+    notes = NoPreprocess()(Dataset("mine", 2, *parts, notes=("before",))).notes
+    assert notes[0] == "before"
+    assert [f"root mean square of the inputs is {size:.3g};" in note for note in notes[1:]] == [True] * told
