@@ -70,3 +70,51 @@ def test_of_one_example_there_is_no_noise_and_all_else(tmp_path: Path) -> None:
     found = [(row["quantity"], row["value"]) for row in table(tmp_path / "run" / "curvature.csv")]
     assert {name for name, value in found if value == "nan"} == {"noise_scale", "signal_to_noise"}
     assert sum(name == "eigenvalue_largest" for name, _ in found) >= 6
+
+
+ONE_NUMBER = """
+import torch
+from torch import nn
+
+class OneNumber(nn.Module):
+    def __init__(self, in_features, out_features):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(0.5))
+        self.out_features = out_features
+
+    def forward(self, x):
+        return self.slope * x[:, :1] * torch.arange(self.out_features)
+"""
+
+
+@pytest.mark.slow
+def test_a_model_of_one_number_has_one_eigenvalue(tmp_path: Path) -> None:
+    """The softmax's scores are s x j: the second derivative by s is the mean of x^2 times the variance of j."""
+    (tmp_path / "one_number.py").write_text(ONE_NUMBER)
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "one_number.yaml").write_text("_target_: one_number.OneNumber\n")
+    words = (
+        *(word for word in SMALL if not word.startswith("model.")), "--config-dir", "own", "model=one_number",
+        "probe.batch_size=20", "probe.curvature.quantities=[eigenvalues,trace,density,verdict]", "probe.curvature.k=3",
+    )  # fmt: skip
+    said = fanin(tmp_path, *words)
+    assert (said.code, said.err) == (0, [])
+    rows = [row for row in table(tmp_path / "run" / "curvature.csv") if row["step"] == "0"]
+    found = {(row["quantity"], row["index"]): float(row["value"]) for row in rows}
+    (value,) = (one for (name, _), one in found.items() if name == "eigenvalue_largest")
+    assert value > 0
+    assert found["eigenvalue_smallest", "1"] == found["trace", ""] == value
+    assert (found["index", ""], found["trace_error", ""], found["condition", ""]) == (0, 0, 1)
+
+
+@pytest.mark.slow
+def test_what_takes_more_memory_than_there_is_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
+    """A curve of 10^15 points: no machine has the addresses."""
+    words = ("probe.batch_size=20", "probe.curvature.quantities=[density,sharpness]", f"probe.curvature.bins={10**15}")
+    said = fanin(tmp_path, *SMALL, *words)
+    assert said.code == 0
+    told = [line for line in said.out if "density could not be measured; it takes more memory than there is" in line]
+    assert told
+    rows = [(row["quantity"], row["value"] == "nan") for row in table(tmp_path / "run" / "curvature.csv")]
+    assert set(rows) == {("sharpness", False), ("density", True)}
+    assert read(tmp_path / "run" / "status.json")["state"] == "done"

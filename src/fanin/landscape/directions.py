@@ -26,7 +26,7 @@ def parts_of(points: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]
     """
     pieces = torch.split(points, [shape.numel() for shape in shapes.values()], dim=-1)
     named = zip(shapes.items(), pieces, strict=True)
-    return {name: piece.reshape(*points.shape[:-1], *shape) for (name, shape), piece in named}
+    return {name: piece.reshape((*points.shape[:-1], *shape)) for (name, shape), piece in named}
 
 
 def filter_normalized(weights: Tensor, shapes: dict[str, torch.Size], generator: torch.Generator) -> Tensor:

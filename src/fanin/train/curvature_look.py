@@ -93,6 +93,8 @@ class CurvatureLook:
             for name in missing:
                 rows.add(name, torch.full((self.losses.runs,), torch.nan))
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in said:
+                said = "it takes more memory than there is; fewer probe.curvature.products and examples take less"
             notes.append(f"probe.curvature: {', '.join(missing)} could not be measured; {said}")
 
     def _measure(

@@ -88,7 +88,7 @@ class MinimizedLosses:
         """Parameters by name, [R, ...] each, of theta [R, P]."""
         parts = torch.split(theta, self._sizes, -1)
         named = zip(self._shapes.items(), parts, strict=True)
-        return {name: part.view(*part.shape[:-1], *shape) for (name, shape), part in named}
+        return {name: part.view((*part.shape[:-1], *shape)) for (name, shape), part in named}
 
     def _only(self, runs: Sequence[int]) -> MinimizedLosses:
         """Those of some of the networks, of the same program."""
