@@ -18,7 +18,7 @@ from fanin.process import typed_path
 from fanin.record.columns import FINISHED
 from fanin.record.run_files import RunFiles, read_run
 from fanin.run.bounded_cache import BoundedCache
-from fanin.run.make_option import Options
+from fanin.run.make_option import Options, is_neutral, make
 from fanin.run.recipe import Recipe
 from fanin.run.weights import load_weights
 
@@ -102,7 +102,7 @@ def attach_teacher(
         raise refuse("a run that takes the inputs that the student does", "one of the two takes indices")
     if theirs["preprocess"] != options["preprocess"]:
         raise refuse("a run with the student's preprocess", "set both to the same")
-    fitted = str(options["preprocess"].get("_target_", "")).rpartition(".")[2] != "NoPreprocess"
+    fitted = not is_neutral(make("preprocess", options["preprocess"]))
     if fitted and _inputs(theirs["data"]) != _inputs(options["data"]):
         raise refuse("a run on the student's data, to which preprocess was fitted", "or take preprocess=none for both")
     loss.taught.network = network
