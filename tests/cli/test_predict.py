@@ -127,6 +127,13 @@ def test_many_ensembles_are_drawn() -> None:
         (["RUN", "short.npy"], "short.npy: an example in it is 7; the network takes 1 x 8 x 8, or 64 in a row"),
         (["RUN", "empty.npy"], "empty.npy: there is no example in it"),
         (["RUN", "hole.npy"], "hole.npy: 2 examples, first of all 1, with an entry that is not finite; fill in"),
+        (["RUN", "latin.csv"], "latin.csv: is no table of text in UTF-8 ("),
+        (["RUN", "ragged.csv"], "ragged.csv: lines of different lengths; each example has all features"),
+        (["RUN", "words.npy"], "words.npy: holds no array of numbers ("),
+        (["RUN", "complex.npy"], "complex.npy: holds complex numbers; the network takes real ones"),
+        (["RUN", "hollow.npz"], "hollow.npz: holds no array of numbers ("),
+        (["RUN", "pictures"], "pictures/a.png: cannot be read as an image ("),
+        (["RUN", "fine.npy", "--out", "nowhere/answers.csv"], "TMP/nowhere/answers.csv: it is not there"),
         (["RUN", "notes.txt"], "notes.txt: must end in .npy, .npz or .csv, or be a folder of images"),
         (["RUN", "short.npy", "--batch", "0"], "--batch 0: must be at least 1"),
     ],
@@ -138,17 +145,43 @@ def test_what_cannot_be_answered_is_told_in_a_line(
     monkeypatch.chdir(tmp_path)
     Path("text.csv").write_text("1,2\n3,x\n")
     Path("notes.txt").write_text("")
+    Path("latin.csv").write_bytes("größe\n1\n".encode("latin-1"))
+    Path("ragged.csv").write_text("1,2,3\n4,5\n")
+    Path("pictures").mkdir()
+    Path("pictures", "a.png").write_text("no picture")
+    np.save("words.npy", np.array(["a", "b"]))
+    np.save("complex.npy", np.zeros((2, 64), complex))
+    np.save("fine.npy", np.zeros((2, 64)))
+    np.savez("hollow.npz")
     np.save("short.npy", np.zeros((2, 7)))
     np.save("empty.npy", np.zeros((0, 64)))
     np.save("hole.npy", np.where(np.arange(192).reshape(3, 64) % 100 == 70, np.nan, 0.5))  # entries 70 and 170
     there = {path.name for path in tmp_path.iterdir()}
     assert predict.main([str(trained[0]) if word == "RUN" else word for word in typed]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"fanin-predict: {told}")
+    assert line.startswith(f"fanin-predict: {told.replace('TMP', str(tmp_path))}")
     assert {path.name for path in tmp_path.iterdir()} == there
 
 
-def test_an_ensemble_has_two_members(trained: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ensemble.main([str(trained[0]), "--out", str(tmp_path / "out")]) == 1
-    assert "fanin-ensemble: 1 member: an ensemble has two or more" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["RUN"], "1 member: an ensemble has two or more; give more runs, or --snapshots"),
+        (["RUN", "gone"], "gone: no such folder"),
+        (["empty"], "empty: no runs here"),
+        (["RUN", "OTHER", "--batch", "0"], "--batch 0: must be at least 1"),
+        (["RUN", "OTHER", "--most", "0"], "--most 0: must be at least 1"),
+        (["RUN", "OTHER", "--seed", "-1"], "--seed -1: must be at least 0"),
+    ],
+)
+def test_no_ensemble_is_told_in_a_line(
+    trained: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    typed: list[str], told: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    places = {"RUN": str(trained[0]), "OTHER": str(trained[1])}
+    assert ensemble.main([*(places.get(word, word) for word in typed), "--out", "out"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fanin-ensemble: {told}")
+    assert not Path("out").exists()

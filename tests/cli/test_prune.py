@@ -114,6 +114,8 @@ def test_without_training_it_is_the_trained_network_within_its_masks(place: Path
         for name, mask in masks.items():
             run.model.get_submodule(name).get_parameter("weight").mul_(mask)
         np.testing.assert_array_equal(cut(inputs).numpy(), run.model(inputs).numpy())
+        moved = of_python.Run(out.rename(place / "moved") / "round_2").model  # with the masks beside it
+        np.testing.assert_array_equal(moved(inputs).numpy(), cut(inputs).numpy())
 
 
 @pytest.mark.slow
@@ -142,6 +144,13 @@ def test_a_report_has_the_rounds_and_what_they_are_in_use(place: Path) -> None:
         (["run", "--rewind", "step_7"], "--rewind step_7: RUN has kept step_10, step_20, step_30, step_40;"),
         (["run", "--steps", "0"], "--steps 0: must be at least 1 with rewind=init; or take rewind none"),
         (["run", "--repeats", "-1"], "--repeats -1: must be at least 0"),
+        (["run", "--share", "nan"], "--share nan: must be a finite number > 0 and < 1"),
+        (["run", "--rounds", "0"], "--rounds 0: must be an integer >= 1"),
+        (["run", "--scope", "net"], "--scope net: must be one of global, layer"),
+        (["run", "--criterion", "size"], "--criterion size: must be one of magnitude, random"),
+        (["run", "--rewind", "start"], "--rewind start: must be one of init, none, redraw, step_N"),
+        (["run", "--steps", "-1"], "--steps -1: must be an integer >= 0"),
+        (["run", "--masks", "empty"], "--masks empty: EMPTY/masks/round_1.pt: must be a file of masks, as fanin-prune"),
         (["empty"], "EMPTY: no run's folder"),
     ],
 )

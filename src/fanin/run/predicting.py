@@ -105,12 +105,17 @@ def _arrays(path: Path) -> Examples:
         inputs = torch.from_numpy(np.ascontiguousarray(array))
     except (ValueError, TypeError, KeyError, IndexError, EOFError) as error:
         raise UserError(f"{path}: holds no array of numbers ({error})") from None
+    if inputs.is_complex():
+        raise UserError(f"{path}: holds complex numbers; the network takes real ones")
     return Examples([str(place) for place in range(len(inputs) if inputs.ndim else 0)], inputs)
 
 
 def _table(path: Path) -> Examples:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in csv.reader(file) if line]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is no table of text in UTF-8 ({error})") from None
     numbers: list[list[float]] = []
     for place, line in enumerate(lines):
         try:
@@ -136,10 +141,15 @@ def _images(path: Path, shape: Sequence[int]) -> Examples:
     channels, height, width = shape
     found = []
     for file in files:
-        with Image.open(file) as image:
-            if image.size != (width, height):
-                raise UserError(f"{file}: is {image.width} x {image.height}; the network takes {width} x {height}")
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.float32) / 255
+        try:
+            with Image.open(file) as image:
+                size = image.size
+                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.float32) / 255
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises
+            said = " ".join(str(error).split())
+            raise UserError(f"{file}: cannot be read as an image ({said}); repair or remove it") from None
+        if size != (width, height):
+            raise UserError(f"{file}: is {size[0]} x {size[1]}; the network takes {width} x {height}")
         found.append(torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1))
     names = [file.relative_to(path).as_posix() for file in files]
     return Examples(names, torch.stack(found) if found else torch.zeros(0))

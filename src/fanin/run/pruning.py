@@ -16,6 +16,9 @@ SCOPES = ("global", "layer")
 CRITERIA = ("magnitude", "random")
 REWINDS = ("init", "none", "redraw")
 
+MASKS = "masks"
+"""The folder of the masks of all rounds, beside the rounds' own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:

@@ -14,6 +14,7 @@ from fanin.parts.data import Dataset
 from fanin.record.run_files import read_run
 from fanin.run.build import load_data, recipe
 from fanin.run.networks import initialized
+from fanin.run.pruning import MASKS
 from fanin.run.recipe import Recipe
 from fanin.run.weights import load_weights
 from fanin.train.batches import probe_batch
@@ -59,6 +60,7 @@ def trained_run(folder: Path, precision: str | None = None, checkpoint: str = "l
     config = OmegaConf.create({"force": False, **run.config.config})
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"] |= {"device": "cpu"} | ({"precision": precision} if precision else {})
+    _find_masks(plain, folder)
     options = OmegaConf.create(plain)
     made = recipe(options)
     data = load_data(options, made.device, made.dtype, indices=made.takes_indices)
@@ -71,3 +73,12 @@ def trained_run(folder: Path, precision: str | None = None, checkpoint: str = "l
         load_weights(model, folder, checkpoint)
         digest = path.read_bytes()[-8:].decode(errors="replace")
     return Trained(folder, options, made, data, model.eval(), initial, digest)
+
+
+def _find_masks(plain: dict[str, Any], folder: Path) -> None:
+    """Where the masks of a pruned run are no longer at their path: those beside its folder, moved together with it."""
+    mask = (plain.get("regularizer") or {}).get("mask") or {}
+    path = mask.get("path")
+    if isinstance(path, str) and not Path(path).is_file():
+        beside = folder.resolve().parent / MASKS / Path(path).name
+        mask |= {"path": str(beside)} if beside.is_file() else {}

@@ -13,21 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fanin.catalogue import config_folder
-from fanin.errors import UserError
+from fanin.errors import OptionError, UserError
 from fanin.parts.regularizers import Mask
 from fanin.record.atomic_files import write_atomically
 from fanin.record.columns import FINISHED, SNAPSHOT
 from fanin.record.run_files import read_run
 from fanin.record.run_folder import RunFolder
 from fanin.run.identity import identify
-from fanin.run.pruning import Pruning, masks_of, pruned_weights, stream_of
+from fanin.run.pruning import MASKS, Pruning, masks_of, pruned_weights, stream_of
 from fanin.run.request import Unseen, Viewer
 from fanin.run.trained import Trained, trained_run
 from fanin.sweep.job import execute_together
 from fanin.sweep.worker import Posted
-
-MASKS = "masks"
-"""The folder of the masks of all rounds."""
 
 
 def prune(
@@ -77,7 +74,7 @@ def prune(
             stream, left = stream_of(asked, seed, done), start * asked.kept(done)
             masks = masks_of(pruned_weights(before.model), left, scope=asked.scope, before=masks, random=stream)
         else:
-            masks = Mask(path=str(masks_from.resolve() / MASKS / f"round_{done}.pt")).masks()
+            masks = _masks_of(masks_from, done)
         file = out / MASKS / f"{folder.name}.pt"
         _write_masks(file, masks, folder)
         config, node = _round(plain, record, asked, run, last, file, 1 - _kept(masks))
@@ -86,6 +83,19 @@ def prune(
         last = folder if asked.steps != 0 else run  # without a training there are no other weights
         if done < asked.rounds and masks_from is None:
             before = trained_run(folder)
+
+
+def _masks_of(pruning: Path, done: int) -> dict[str, Tensor]:
+    """Those of a round of another pruning.
+
+    Raises:
+        UserError: it has none.
+    """
+    file = pruning.resolve() / MASKS / f"round_{done}.pt"
+    try:
+        return Mask(path=str(file)).masks()
+    except OptionError as error:
+        raise UserError(f"--masks {pruning}: {str(error).removeprefix('path=')}") from None
 
 
 def _kept(masks: dict[str, Tensor] | None) -> float:
