@@ -156,6 +156,10 @@ def test_a_program_that_answers_differently_is_refused() -> None:
     ("command", "typed", "told"),
     [
         (quantize, ["gone"], "gone: no such folder"),
+        (quantize, ["run", "--repeats", "-1"], "--repeats -1: must be at least 0"),
+        (quantize, ["."], "PLACE: no run's folder: it has neither result.json nor .hydra/config.yaml"),
+        (export, ["gone"], "gone: no such folder"),
+        (export, ["."], "PLACE: no run's folder: it has neither result.json nor .hydra/config.yaml"),
         (quantize, ["run", "--mode", "int4"], "--mode int4: must be one of dynamic, static, both"),
         (quantize, ["run", "--examples", "0"], "--examples 0: must be at least 1"),
         (export, ["run", "--format", "onx"], "--format onx: must be one of pt2, onnx; did you mean onnx?"),
@@ -169,7 +173,7 @@ def test_what_cannot_be_is_told_in_a_line(
     monkeypatch.chdir(place)
     assert command.main([*typed, "--out", "never"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"fanin-{command.__name__.rpartition('.')[2]}: {told}"
+    assert line == f"fanin-{command.__name__.rpartition('.')[2]}: {told.replace('PLACE', str(place))}"
     assert not Path("never").exists()
 
 

@@ -122,7 +122,7 @@ def test_each_claim_about_starts_can_fail(
             one = {"test_error": usual, "train_loss": 0.3 if "frozen" in name else 1e-3}
             if (name, count) == (start, examples):
                 one = {"test_error": error, "train_loss": loss}
-            written(tmp_path, write_run, {"data.classes": [5, 6], "data.limit": count, **settings}, **one)
+            written(tmp_path, write_run, {"data.classes": [5, 6], "data.limit": count, **settings}, seed=0, **one)
     found = judged(tmp_path, TransferStudy(target=[5, 6]))
     assert [claim.holds for claim in found] == [place not in broken for place in range(5)]
 

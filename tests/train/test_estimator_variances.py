@@ -27,10 +27,10 @@ def network(estimator: str) -> Vae:
     """Code N(MU, SIGMA^2) whatever the example, which is reconstructed by the code itself."""
     made = Vae(in_features=1, latent=1, depth=1, estimator=estimator, activation=activations.tanh).double()
     with torch.no_grad():
-        made.encoder.linear_1.weight.zero_()
-        made.encoder.linear_1.bias.copy_(torch.tensor([MU, 2 * math.log(SIGMA)]))
-        made.decoder.linear_1.weight.fill_(1)
-        made.decoder.linear_1.bias.zero_()
+        made.get_parameter("encoder.linear_1.weight").zero_()
+        made.get_parameter("encoder.linear_1.bias").copy_(torch.tensor([MU, 2 * math.log(SIGMA)]))
+        made.get_parameter("decoder.linear_1.weight").fill_(1)
+        made.get_parameter("decoder.linear_1.bias").zero_()
     return made
 
 
@@ -85,7 +85,7 @@ def test_a_network_in_training_has_both_and_stays_as_it_was() -> None:
     count, draws = 100, 400
     inputs = torch.full((count, 1), X, dtype=torch.float64)
     model.decoder.requires_grad_(False)
-    own.model.encoder.linear_1.weight.requires_grad_(False)
+    model.get_parameter("encoder.linear_1.weight").requires_grad_(False)
     state = own.dropout.get_state() if own.dropout is not None else None
     found = estimator_variances(own, inputs, torch.zeros(count, dtype=torch.int64), draws)
     assert list(found) == ["reparameterization_variance", "score_function_variance"]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fanin.cli.ending import ended
-from fanin.errors import UserError
+from fanin.cli.of_a_run import check_least
+from fanin.errors import UserError, counted
 from fanin.process import run_command
 from fanin.report.cli import Parser
 
@@ -48,9 +49,7 @@ def command() -> NoReturn:
 
 
 def _ensemble(arguments: argparse.Namespace) -> None:
-    for name, low in (("batch", 1), ("most", 1), ("seed", 0)):
-        if getattr(arguments, name) < low:
-            raise UserError(f"--{name} {getattr(arguments, name)}: must be at least {low}")
+    check_least(arguments, batch=1, most=1, seed=0)
     from fanin.report.read.folders import grid_of
 
     grid, folders = grid_of(arguments.runs)
@@ -77,7 +76,9 @@ def _ensemble(arguments: argparse.Namespace) -> None:
         members.append(probabilities(outputs_of(trained, x, arguments.batch)))
         labels.append(label)
     if targets is None or len(members) < 2:
-        raise UserError(f"{len(members)} member: an ensemble has two or more; give more runs, or --snapshots")
+        raise UserError(
+            f"{counted(len(members), 'member')}: an ensemble has two or more; give more runs, or --snapshots"
+        )
     if len({one.shape for one in members}) > 1:
         raise UserError("the runs tell different numbers of classes apart")
     found = of_members(torch.stack(members), targets, arguments.most, arguments.seed)

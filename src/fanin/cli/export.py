@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from fanin.cli.ending import ended
+from fanin.cli.of_a_run import add_run, add_use, check_folder, check_least, tell, typed
 from fanin.errors import UserError, choice
 from fanin.process import run_command
 from fanin.report.cli import Parser
@@ -23,10 +23,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="examples: fanin-export outputs/runs/RUN; fanin-export RUN --format onnx --out model",
         allow_abbrev=False,
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    add_run(made)
     made.add_argument("--format", default="pt2", metavar="pt2|onnx", help="of the file (pt2)")
-    made.add_argument("--repeats", type=int, default=30, metavar="N", help="timed answers (30), 0 for none")
-    made.add_argument("--out", type=Path, metavar="DIR", help="where to write (in exported/ beside the run)")
+    add_use(made, "exported")
     return made
 
 
@@ -42,21 +41,17 @@ def command() -> NoReturn:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    if arguments.repeats < 0:
-        raise UserError(f"--repeats {arguments.repeats}: must be at least 0")
-    try:
+    check_least(arguments, repeats=0)
+    with typed():
         kind = choice("format", arguments.format, ("pt2", "onnx"))
-    except UserError as error:
-        raise UserError(f"--{str(error).replace('=', ' ', 1)}") from None
-    if not arguments.run.is_dir():
-        raise UserError(f"{arguments.run}: no such folder")
+    check_folder(arguments.run)
     from fanin.api.application import prepare_process
 
     prepare_process()
     import torch
 
     from fanin.run.exporting import check_export, export
-    from fanin.run.in_use import Form, compared, form_of, told, write_in_use, zeros_of
+    from fanin.run.in_use import Form, compared, form_of, zeros_of
     from fanin.run.predicting import part_of
     from fanin.run.trained import trained_run
 
@@ -76,11 +71,8 @@ def _export(arguments: argparse.Namespace) -> None:
     if trained.recipe.method.loss.classification:
         program = Form(kind, answer, path.stat().st_size, zeros_of(trained.model), run)
         rows = compared([form_of("trained", trained), program], inputs, targets, arguments.repeats)
-    for row in rows:
-        print(told(row))
     print(f"outputs for {len(inputs)} test examples differ by {apart:.2g} at most")
-    for file in (path, *([write_in_use(out, rows)] if rows else [])):
-        print(file)
+    tell(out, rows, [path])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fanin.cli.ending import ended
+from fanin.cli.of_a_run import add_run, check_folder, check_least
 from fanin.errors import UserError, counted
 from fanin.process import run_command
 from fanin.report.cli import Parser
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "fanin-predict RUN arrays.npz --out - | head",
         allow_abbrev=False,
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    add_run(made)
     made.add_argument(
         "file", type=Path, metavar="FILE",
         help="inputs before preprocessing: .npy, .npz (its array x, or its first), .csv (a line for each example), or "
@@ -47,10 +48,8 @@ def command() -> NoReturn:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    if arguments.batch < 1:
-        raise UserError(f"--batch {arguments.batch}: must be at least 1")
-    if not arguments.run.is_dir():
-        raise UserError(f"{arguments.run}: no such folder")
+    check_least(arguments, batch=1)
+    check_folder(arguments.run)
     if not arguments.file.exists():
         raise UserError(f"{arguments.file}: no such file or folder")
     from fanin.api.application import prepare_process

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fanin.cli.ending import ended
-from fanin.errors import OptionError, UserError
+from fanin.cli.of_a_run import add_run, add_use, check_folder, check_least, classifier, tell, typed
 from fanin.process import run_command
 from fanin.report.cli import Parser
 
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "fanin-prune RUN --share 0.5 --rewind none --steps 0",
         allow_abbrev=False,
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    add_run(made)
     made.add_argument("--share", type=float, default=0.8, help="of the weights that are 0 in the end (0.8)")
     made.add_argument("--rounds", type=int, default=1, metavar="N", help="in which they go, equal shares each (1)")
     made.add_argument("--scope", default="global", metavar="global|layer", help="what is compared (global)")
@@ -45,8 +45,7 @@ def parser() -> argparse.ArgumentParser:
         help="take the masks of each round from this folder of another pruning, for a control",
     )  # fmt: skip
     made.add_argument("--steps", type=int, metavar="N", help="of each round (as the run's own), 0 for none")
-    made.add_argument("--repeats", type=int, default=30, metavar="N", help="timed answers (30), 0 for none")
-    made.add_argument("--out", type=Path, metavar="DIR", help="where to write (in pruned/ beside the run)")
+    add_use(made, "pruned")
     return made
 
 
@@ -65,25 +64,20 @@ def command() -> NoReturn:
 
 
 def _prune(arguments: argparse.Namespace) -> None:
-    if arguments.repeats < 0:
-        raise UserError(f"--repeats {arguments.repeats}: must be at least 0")
-    if not arguments.run.is_dir():
-        raise UserError(f"{arguments.run}: no such folder")
+    check_least(arguments, repeats=0)
+    check_folder(arguments.run)
     from fanin.api.application import prepare_process
     from fanin.run.pruning import Pruning
 
     keys = ("share", "rounds", "scope", "criterion", "rewind", "steps")
-    try:
+    with typed():
         asked = Pruning(**{key: getattr(arguments, key) for key in keys})
-    except OptionError as error:
-        raise UserError(f"--{str(error).replace('=', ' ', 1)}") from None
     prepare_process()
     import torch
 
     from fanin.run.identity import folder_name
-    from fanin.run.in_use import compared, form_of, told, write_in_use
+    from fanin.run.in_use import compared, form_of
     from fanin.run.predicting import part_of
-    from fanin.run.trained import trained_run
     from fanin.sweep.pruned_runs import prune, trained_with_masks
     from fanin.sweep.run_view import Display
     from fanin.sweep.signals import stop_on_signal
@@ -94,9 +88,7 @@ def _prune(arguments: argparse.Namespace) -> None:
     )
     name += "-masks" if arguments.masks is not None else ""
     out = (arguments.out or run.parent / "pruned" / name).resolve()
-    trained = trained_run(run)
-    if not trained.recipe.method.loss.classification:
-        raise UserError(f"{arguments.run}: its targets are no classes, whose error could be compared")
+    trained = classifier(arguments.run)
     part_of(trained.data, "test")
     with stop_on_signal() as stop:
         folders = list(prune(run, asked, out, lambda folder: Display(folder, enabled=False), stop, arguments.masks))
@@ -104,9 +96,7 @@ def _prune(arguments: argparse.Namespace) -> None:
     forms = [form_of("trained", trained)]
     forms += [form_of(folder.name, *trained_with_masks(folder)) for folder in folders]
     rows = compared(forms, trained.data.test_x, trained.data.test_y, arguments.repeats)
-    for row in rows:
-        print(told(row))
-    print(write_in_use(out, rows))
+    tell(out, rows)
 
 
 if __name__ == "__main__":

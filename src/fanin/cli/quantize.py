@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from fanin.cli.ending import ended
-from fanin.errors import UserError, choice
+from fanin.cli.of_a_run import add_run, add_use, check_folder, check_least, classifier, tell, typed
+from fanin.errors import choice
 from fanin.process import run_command
 from fanin.report.cli import Parser
 
@@ -23,13 +23,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="examples: fanin-quantize outputs/runs/RUN; fanin-quantize RUN --mode static --examples 500",
         allow_abbrev=False,
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    add_run(made)
     made.add_argument("--mode", default="both", metavar="dynamic|static|both", help="how inputs are scaled (both)")
     made.add_argument(
         "--examples", type=int, default=1000, metavar="N", help="training examples to calibrate on (1000)"
     )
-    made.add_argument("--repeats", type=int, default=30, metavar="N", help="timed answers (30), 0 for none")
-    made.add_argument("--out", type=Path, metavar="DIR", help="where to write (in quantized/ beside the run)")
+    add_use(made, "quantized")
     return made
 
 
@@ -45,29 +44,21 @@ def command() -> NoReturn:
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
-    for name, low in (("examples", 1), ("repeats", 0)):
-        if getattr(arguments, name) < low:
-            raise UserError(f"--{name} {getattr(arguments, name)}: must be at least {low}")
-    try:
+    check_least(arguments, examples=1, repeats=0)
+    with typed():
         choice("mode", arguments.mode, ("dynamic", "static", "both"))
-    except UserError as error:
-        raise UserError(f"--{str(error).replace('=', ' ', 1)}") from None
-    if not arguments.run.is_dir():
-        raise UserError(f"{arguments.run}: no such folder")
+    check_folder(arguments.run)
     from fanin.api.application import prepare_process
 
     prepare_process()
     import torch
 
-    from fanin.run.in_use import Form, compared, form_of, told, write_in_use
+    from fanin.run.in_use import Form, compared, form_of
     from fanin.run.predicting import part_of
     from fanin.run.quantizing import MODES, quantized, write_quantized
-    from fanin.run.trained import trained_run
 
     run = arguments.run.resolve()
-    trained = trained_run(run, "float32")
-    if not trained.recipe.method.loss.classification:
-        raise UserError(f"{arguments.run}: its targets are no classes, whose error could be compared")
+    trained = classifier(arguments.run, "float32")
     inputs, targets = part_of(trained.data, "test")
     modes = MODES if arguments.mode == "both" else (arguments.mode,)
     found = {mode: quantized(trained.model, mode, trained.data.train_x[: arguments.examples]) for mode in modes}
@@ -79,11 +70,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
     ]
     rows = compared(forms, inputs, targets, arguments.repeats)
     out = (arguments.out or run.parent / "quantized" / run.name).resolve()
-    files = [write_quantized(out / f"int8_{mode}.pt", made) for mode, made in found.items()]
-    for row in rows:
-        print(told(row))
-    for path in (*files, write_in_use(out, rows)):
-        print(path)
+    tell(out, rows, [write_quantized(out / f"int8_{mode}.pt", made) for mode, made in found.items()])
 
 
 if __name__ == "__main__":
