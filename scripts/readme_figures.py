@@ -25,6 +25,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from fanin.report.write.terminal import PROFILES
+from few_colours import few_colours
 
 DOCS = Path(__file__).parents[1] / "docs"
 FLAGS = (
@@ -102,7 +103,7 @@ def shrink(source: Path, target: Path, width: int) -> None:
     image = Image.open(source).convert("RGB")
     if image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
-    image.quantize(128).save(target, optimize=True)
+    few_colours(image, 128).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from few_colours import few_colours
 from option_pages import options
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
@@ -38,7 +39,7 @@ def main() -> int:
         FIGURES.mkdir(exist_ok=True)
         image = Image.open(drawn).convert("RGB")
         small = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(FIGURES / f"{name}.png", optimize=True)
+        few_colours(small, COLOURS).save(FIGURES / f"{name}.png", optimize=True)
         print(FIGURES / f"{name}.png")
     return 0
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from fanin import run
+from few_colours import few_colours
 
 HERE = Path(__file__).parents[1] / "docs" / "figures" / "sweeps"
 SMALL = ["data=digits", "model.depth=3", "model.width=16", "trainer.steps=20"]
@@ -91,8 +92,7 @@ def keep(source: Path, target: Path) -> None:
     for width, colours in ((1100, 64), (1100, 32), (900, 32), (700, 24), (560, 16), (420, 12)):
         height = round(whole.height * width / whole.width)
         small = whole.resize((width, height), Image.Resampling.LANCZOS) if whole.width > width else whole
-        # The colours that lie furthest apart: the most frequent ones would make one of two hues of the lines.
-        small.quantize(colours, Image.Quantize.MAXCOVERAGE, 2).save(target, optimize=True)
+        few_colours(small, colours).save(target, optimize=True)
         if target.stat().st_size < MOST:
             break
 

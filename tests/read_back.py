@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -71,3 +72,16 @@ def bands(axes: Axes) -> list[tuple[Floats, Floats, Floats]]:
             heights = [corners[corners[:, 0] == at, 1] for at in x]
             found.append((x, np.array([h.min() for h in heights]), np.array([h.max() for h in heights])))
     return found
+
+
+def tick_labels(figure: Figure) -> list[str]:
+    """The words at all ticks of a figure's axes, small ones and those of colour bars too."""
+    axes = [axis for place in figure.axes if place.axison for axis in (place.xaxis, place.yaxis)]
+    labels = [label for axis in axes for label in axis.get_ticklabels(which="both")]
+    return [label.get_text() for label in labels if label.get_text()]
+
+
+def too_long(label: str) -> bool:
+    """Whether a tick's label is a number of more than four characters, or set as a formula; words are not judged."""
+    number = re.fullmatch(r"[-+−]?([\d.,]+(e[-+−]?\d+)?)\s*%?[kMG]?", label)
+    return "$" in label or (number is not None and len(number[0].lstrip("-−").rstrip(" %")) > 4)

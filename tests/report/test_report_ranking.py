@@ -282,3 +282,10 @@ def test_a_reference_is_one_of_the_sides(
     assert line.startswith("fanin-report: --reference")
     assert line.endswith(said)
     assert not (tmp_path / "report").exists()
+
+
+def test_ranks_that_are_all_alike_have_no_interval() -> None:
+    """Ten runs in each of which the first is the best: its mean rank is 1 in every resample, to the last bit."""
+    values = np.column_stack([np.arange(10.0), np.arange(10.0) + 0.5, np.arange(10.0) + 0.7])
+    ranks = mean_ranks([values])
+    assert [one.tolist() for one in ranks] == [[1.0, 2.0, 3.0]] * 3

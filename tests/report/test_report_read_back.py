@@ -197,6 +197,12 @@ def test_importances_slices_and_parallel_coordinates_of_a_grid(grid: Path, summa
     told = scattered(drawn(plots.slices, grid, "optimizer"))
     expected = np.array([(OPTIMIZERS.index(name), value) for (name, _), value in means.items()])
     assert np.nan_to_num(told, nan=-1) == pytest.approx(np.nan_to_num(expected, nan=-1))
+    others = summary.groupby(KEYS)["val_error"].mean() / 100
+    others[("sgd", 0.1)] = np.nan
+    other = scattered(drawn(plots.slices, grid, "optimizer", metric="val_error"))
+    assert other[:, 1] == pytest.approx(others.to_numpy(), nan_ok=True)
+    assert intervals(drawn(plots.importance, grid, metric="val_error")) != found
+    assert drawn(plots.parallel, grid, metric="val_error").get_xticklabels()[-1].get_text() == "rank of val_error"
     there = means.dropna()
     axes = drawn(plots.parallel, grid)
     ranks = (len(there) - stats.rankdata(there)) / (len(there) - 1)
@@ -319,6 +325,7 @@ def test_what_there_is_not_is_one_line(grid: Path) -> None:
         ),
         (lambda: plots.sensitivity(grid, "model.depth"), r"sensitivity: key 'model.depth': one of optimizer.lr"),
         (lambda: plots.slices(grid, "depth"), r"key=depth: must be one of optimizer, optimizer.lr"),
+        (lambda: plots.parallel(grid, metric="tset_error"), r"--metric tset_error: none of these runs has it; did you"),
         (lambda: plots.improvement(grid, SIDES[:2]), r"improvement: needs three sides or more"),
     ]
     for call, said in wrong:

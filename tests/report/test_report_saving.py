@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from fanin.report.figures import saving
 from fanin.report.figures.saving import save
 from fanin.report.figures.style import corners, look
+from fanin.report.make import write_report
+from read_back import tick_labels, too_long
 
 
 def test_each_file_is_one_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +53,30 @@ def test_a_colour_bar_of_corners_is_that_of_all() -> None:
             places.append([one.get_position().bounds for one in figure.axes])
     assert kept == [axes[0], axes[1], axes[4]]
     np.testing.assert_allclose(places[1], places[0], atol=1e-9)
+
+
+@pytest.mark.slow
+def test_numbers_on_axes_are_short(
+    tmp_path: Path, write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On every axis of a report's figures, colour bars' too, of a sweep whose values have many digits."""
+    rates = [float(f"{10 ** (-4 + 3 * i / 9):.3g}") for i in range(10)]
+    for number, (lr, c) in enumerate(itertools.product(rates, (0.125, 0.1875, 12345.0))):
+        told = {"optimizer.lr": lr, "initializer.gain": c}
+        write_run(
+            tmp_path, overrides=told, depth=3, width=4, count=4, last=20000, metrics={"test_error": 1e-3 + number / 7e4}
+        )
+    labels: dict[str, list[str]] = {}
+    original = saving.print_figure
+
+    def noted(figure: Figure, path: Path) -> None:
+        original(figure, path)
+        labels[path.name] = tick_labels(figure)
+
+    monkeypatch.setattr(saving, "print_figure", noted)
+    write_report([tmp_path])
+    assert {"axes.svg", "best.svg", "study.svg", "curves.svg", "importance.svg", "parallel.svg"} <= labels.keys()
+    assert {name: long for name, found in labels.items() if (long := [one for one in found if too_long(one)])} == {}
+    assert [one for one in labels["axes.svg"] if one == "10⁻⁴"]  # of the map, between the ranks
+    assert "1.2345·10⁴" in labels["axes.svg"]
+    assert "1.875·10⁻¹" in labels["axes.svg"]

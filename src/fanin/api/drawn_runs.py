@@ -96,9 +96,12 @@ def new_axes(axes: Axes | None) -> Axes:
 
 def drawn(axes: Axes | None, draw: Callable[[Axes], object], *, legend: Sequence[Any] = (), **words: str) -> Axes:
     """The axes that were given, or new ones of pyplot, with a panel, its title and labels, and entries of a legend."""
+    from fanin.report.figures.ticks import shorten
+
     place = new_axes(axes)
     draw(place)
     place.set(**words)
+    shorten([place])
     if legend:
         place.legend(handles=list(legend), fontsize="small")
     return place

@@ -144,19 +144,20 @@ def diverged(
     return _of_pair("diverged", runs, (down, across), axes, metric, diverged_panel, lambda *_: title)
 
 
-def importance(runs: Runs, axes: Axes | None = None) -> Axes:
+def importance(runs: Runs, axes: Axes | None = None, *, metric: str | None = None) -> Axes:
     """The share of the variance that each axis explains alone, with its interval; open marks: of the best fifth.
 
     Args:
         runs: of a search, or of a grid of eight configurations or more over two keys or more.
         axes: to draw on.
+        metric: a number of result.json; by default the test error or what there is. A search has its own.
 
     Raises:
-        UserError: too few configurations to say it.
+        UserError: too few configurations to say it; a metric that no run has, or by which a search did not go.
     """
     from fanin.report.search.figures import importance_panel
 
-    told = _search("importance", runs)
+    told = _search("importance", runs, metric)
     if not told.shares:
         raise UserError("importance: too few configurations, or several metrics")
     draw = partial(importance_panel, shares=told.shares, good=told.good)
@@ -180,20 +181,21 @@ def best_so_far(runs: Runs, axes: Axes | None = None) -> Axes:
     return drawn(axes, draw, xlabel="trial", ylabel=told.metrics[0])
 
 
-def slices(runs: Runs, key: str, axes: Axes | None = None) -> Axes:
+def slices(runs: Runs, key: str, axes: Axes | None = None, *, metric: str | None = None) -> Axes:
     """The metric of every configuration over one axis of a search or a grid, early trials dark.
 
     Args:
         runs: see `importance`.
         key: the axis, as it was typed.
         axes: to draw on.
+        metric: see `importance`.
 
     Raises:
-        UserError: no search, or no such axis.
+        UserError: see `importance`; or no such axis.
     """
     from fanin.report.search.figures import slice_panel
 
-    told = _search("slices", runs)
+    told = _search("slices", runs, metric)
     names = [axis.name for axis in told.found.axes]
     if key not in names:
         raise OptionError("key", key, f"one of {', '.join(names)}")
@@ -201,19 +203,18 @@ def slices(runs: Runs, key: str, axes: Axes | None = None) -> Axes:
     return drawn(axes, draw, xlabel=key, ylabel=told.metrics[0])
 
 
-def parallel(runs: Runs, axes: Axes | None = None) -> Axes:
+def parallel(runs: Runs, axes: Axes | None = None, *, metric: str | None = None) -> Axes:
     """Parallel coordinates: a line for each configuration through its place on every axis, the best fifth in colour.
 
     Args:
-        runs: see `importance`.
-        axes: to draw on.
+        runs, axes, metric: see `importance`.
 
     Raises:
-        UserError: no search.
+        UserError: see `importance`.
     """
     from fanin.report.search.figures import parallel_panel
 
-    told = _search("parallel", runs)
+    told = _search("parallel", runs, metric)
     return drawn(axes, lambda place: parallel_panel(place, told.found, told.metrics[0], float(told.signs[0])))
 
 
@@ -419,13 +420,19 @@ def _pair(what: str, answer: Answer, down: str | None, across: str | None) -> tu
     return first, second
 
 
-def _search(what: str, runs: Runs, *, searched: bool = False) -> SearchTold:
+def _search(what: str, runs: Runs, metric: str | None = None, *, searched: bool = False) -> SearchTold:
+    from fanin.report.read.folders import check_metric
     from fanin.report.search.told import search_told
 
     found = runs_of(runs)
-    told = search_told(found.grid, found.runs, found.sheet.configurations)
+    check_metric(found.runs, metric)
+    told = search_told(found.grid, found.runs, found.sheet.configurations, metric)
     if told is None or (searched and not told.rows):
         raise UserError(f"{what}: {'no search' if searched else 'no search, nor a large enough grid,'} in {found.grid}")
+    if metric is not None and told.metrics != [metric]:
+        raise UserError(
+            f"{what}: metric {metric!r}: the search went by {', '.join(told.metrics)}, which is the default"
+        )
     return told
 
 

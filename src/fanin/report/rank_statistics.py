@@ -97,7 +97,7 @@ def mean_ranks(strata: Sequence[Floats], seed: int = 0) -> Bounded:
     draws = [random.integers(len(values), size=(RESAMPLES, len(values))) for values in strata]
     ranks = ranked(blocks_of(strata))
     if len(strata) == 1:
-        means = shares_of(draws[0]) @ ranks
+        means = counts_of(draws[0]) @ ranks / len(ranks)
     else:
         medians = [np.median(values[draw], axis=1) for values, draw in zip(strata, draws, strict=True)]
         means = np.mean([ranked(one) for one in medians], axis=0)
@@ -105,15 +105,17 @@ def mean_ranks(strata: Sequence[Floats], seed: int = 0) -> Bounded:
     return Bounded(ranks.mean(axis=0), low, high)
 
 
-def shares_of(draws: NDArray[np.intp]) -> Floats:
-    """How large a part of each resample [r, n] each of the n blocks is, [r, n]: their product with values is the means.
+def counts_of(draws: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How often each of n blocks is in each resample [r, n], [r, n]: their product with values is n times the means.
 
-    >>> shares_of(np.array([[0, 0], [1, 0]])).tolist()
-    [[1.0, 0.0], [0.5, 0.5]]
+    Whole numbers, so that the mean of ranks that are all 1 is 1 to the last bit.
+
+    >>> counts_of(np.array([[0, 0], [1, 0]])).tolist()
+    [[2, 0], [1, 1]]
     """
     resamples, n = draws.shape
     counts = np.bincount((draws + n * np.arange(resamples)[:, None]).ravel(), minlength=resamples * n)
-    return np.asarray(counts.reshape(resamples, n) / n)
+    return np.asarray(counts.reshape(resamples, n))
 
 
 def first_places(values: Floats, folds: int | None = None, seed: int = 0) -> Floats:

@@ -19,7 +19,7 @@ from fanin.report.figures.best import label_of, legend, of_subject
 from fanin.report.figures.encoding import DASHES, MARKERS, OKABE_ITO, entry, plain
 from fanin.report.figures.limits import usual_top
 from fanin.report.figures.style import Panel, Sheet
-from fanin.report.figures.ticks import log_where_wide
+from fanin.report.figures.ticks import log_where_wide, power
 from fanin.report.read.axes import Axis
 from fanin.report.statistics import Floats
 
@@ -171,11 +171,8 @@ def _map(axes: Axes, cells: Floats, down: Axis, across: Axis, label: str, top: f
     image = axes.imshow(cells, cmap=COLOURS, aspect="auto", vmax=top)
     axes.grid(visible=False)
     axes.set_facecolor("#dddddd")  # of what has no number
-    for place, axis in ((axes.xaxis, across), (axes.yaxis, down)):
-        step = math.ceil(len(axis.values) / (MOST_TICKS if axis is across else 15))
-        ranks = range(0, len(axis.values), step)
-        names = [plain(axis.words(rank), 18) for rank in ranks]
-        place.set_ticks(list(ranks), names)
+    axes.set_xticks(*_ticks(across, MOST_TICKS))
+    axes.set_yticks(*_ticks(down, 2 * MOST_TICKS))
     if cells.size <= MOST_WRITTEN:
         low, high = image.get_clim()
         for (i, j), value in np.ndenumerate(cells):
@@ -185,6 +182,18 @@ def _map(axes: Axes, cells: Floats, down: Axis, across: Axis, label: str, top: f
                     j, i, f"{value:.3g}", ha="center", va="center", fontsize=7, color="black" if light else "white"
                 )
     axes.figure.colorbar(image, ax=axes, label=label, pad=0.02, fraction=0.05)
+
+
+def _ticks(axis: Axis, most: int) -> tuple[list[float], list[str]]:
+    """Where an axis of a map has ticks, in ranks, and their labels: of many numbers powers of ten lie between them."""
+    count = len(axis.values)
+    if count > most and axis.kind == "number" and axis.scale == "log":
+        logs = np.log10([float(value) for value in axis.values])
+        powers = np.arange(math.ceil(logs[0] - 1e-9), math.floor(logs[-1] + 1e-9) + 1)
+        if len(powers) > 1:
+            return np.interp(powers, logs, np.arange(count)).tolist(), [power(one) for one in powers.tolist()]
+    ranks = range(0, count, math.ceil(count / most))
+    return [float(rank) for rank in ranks], [plain(axis.words(rank), 18) for rank in ranks]
 
 
 def over_words(answer: Answer, shown: Sequence[Axis]) -> str:

@@ -86,4 +86,4 @@ def confusion_panel(axes: Axes, counts: Floats) -> None:
         if share > 0:
             colour = "white" if SCALE(share) > 0.6 else "black"
             words = "<1" if share < 0.005 else f"{100 * share:.0f}"  # what would round to 0 is told from nothing
-            axes.text(j, i, words, ha="center", va="center", fontsize=6.5, color=colour)
+            axes.text(j, i, words, ha="center", va="center", fontsize=6.5, color=colour, in_layout=False)

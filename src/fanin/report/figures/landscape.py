@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from fanin.record.landscape_files import Landscape
 from fanin.report.figures.saving import save
 from fanin.report.figures.style import GREY, OKABE_ITO, look, panel, plain
+from fanin.report.figures.ticks import exact
 
 LEVELS = 24
 
@@ -34,7 +35,7 @@ def plane_panel(figure: Figure, axes: Axes, found: Landscape, column: str = "los
         )
         axes.contour(found.x, found.y, values, levels=levels[::3], colors="white", linewidths=0.4, alpha=0.6)
         ticks = levels[:: LEVELS // 5]
-        figure.colorbar(shown, ax=axes, pad=0.02, ticks=ticks, format=lambda value, _: f"{value:.3g}")
+        figure.colorbar(shown, ax=axes, pad=0.02, ticks=ticks, format=lambda value, _: exact(float(f"{value:.2g}")))
     axes.grid(visible=False)
     xlim, ylim = axes.get_xlim(), axes.get_ylim()
     for path in found.paths.values():

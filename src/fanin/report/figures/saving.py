@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fanin.report.figures import paper
+from fanin.report.figures.ticks import shorten
 
 CANVASES = {
     ".png": ("backend_agg", "FigureCanvasAgg"),
@@ -21,6 +22,7 @@ CANVASES = {
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
     """Write a figure as PNG and SVG, for a paper as PDF, too; the same figure gives the same bytes."""
     paths = [out / f"{name}.{ending}" for ending in ("png", "svg", *(("pdf",) if paper.for_paper() else ()))]
+    shorten(figure.axes)
     if paper.for_paper():
         paper.in_points(figure)
     for path in paths:

@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from fanin.report.figures import paper
 from fanin.report.figures.encoding import GREY, OKABE_ITO, Encoding, encode, note, plain
 from fanin.report.figures.roles import Asked
-from fanin.report.figures.ticks import log_axis, tidy
+from fanin.report.figures.ticks import counts, log_axis, shorten
 from fanin.report.read.configurations import Configuration
 
 __all__ = ["GREY", "OKABE_ITO", "Panel", "Sheet", "darker", "log_axis", "look", "panel", "plain"]
@@ -238,7 +238,10 @@ def panel(axes: Axes, letter: str, title: str, xlabel: str, ylabel: str = "") ->
     note(axes, f"{letter}  {title}", (0, 1), (0, 6), fontsize=9.5, ha="left", va="bottom")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    tidy(axes, counts=xlabel.startswith(WHOLE))
+    if xlabel.startswith(WHOLE):
+        counts(axes)
+    shorten([axes])
+    axes.yaxis.set_offset_position("right")  # on the left its power of ten would lie on the title
     if xlabel.startswith(WHOLE) and axes.get_xscale() == "linear":
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 

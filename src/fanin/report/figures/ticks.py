@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import Formatter, FuncFormatter, LogFormatter, LogLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    Formatter,
+    FuncFormatter,
+    LogFormatter,
+    LogFormatterSciNotation,
+    LogLocator,
+    NullLocator,
+    ScalarFormatter,
+)
 from numpy.typing import NDArray
 
 from fanin.report.figures.paper import for_paper
@@ -37,6 +46,32 @@ def brief(value: float) -> str:
     mantissa, _, exponent = f"{value:.3g}".partition("e") if "e" in f"{value:.3g}" else f"{value:.2e}".partition("e")
     digits = f"{float(mantissa):g}"
     return power(int(exponent)) if digits == "1" else f"{digits} · {power(int(exponent))}"
+
+
+def exact(value: float) -> str:
+    """A number on an axis, all of its digits: four characters and a sign at most, else with a power of ten.
+
+    >>> exact(0.01), exact(-0.25), exact(0.001), exact(0.00019), exact(20000), exact(0.025)
+    ('0.01', '-0.25', '10⁻³', '1.9·10⁻⁴', '20k', '2.5·10⁻²')
+    """
+    text = f"{value:g}"
+    if len(text.lstrip("-")) <= MOST or not math.isfinite(value):
+        return text
+    counted = count(value)
+    if abs(value) >= 10**MOST and len(counted.lstrip("-")) <= MOST:
+        return counted
+    return multiple(value, 6)
+
+
+def multiple(value: float, digits: int) -> str:
+    """A number other than 0 as a multiple of a power of ten, to so many digits at most.
+
+    >>> multiple(-0.001, 3), multiple(25000, 3)
+    ('-10⁻³', '2.5·10⁴')
+    """
+    exponent = math.floor(math.log10(abs(value)) + 1e-9)
+    factor = f"{value / 10.0**exponent:.{digits}g}"
+    return factor.removesuffix("1") + power(exponent) if factor in ("1", "-1") else f"{factor}·{power(exponent)}"
 
 
 def count(value: float) -> str:
@@ -97,11 +132,16 @@ class PlainLog(LogFormatter):
     """Ticks of a logarithmic axis as plain numbers of four characters at most, thinned like matplotlib's own."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        text = f"{x:g}" if super().__call__(x, pos) else ""
-        if len(text) <= MOST:
-            return text
-        exponent = math.log10(x)
-        return power(round(exponent)) if math.isclose(exponent, round(exponent), abs_tol=1e-9) else ""
+        return exact(x) if super().__call__(x, pos) else ""
+
+
+class Powers(LogFormatter):
+    """Ticks of a logarithmic axis as powers of ten, and as multiples of them where matplotlib has some."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        if x == 0 or not super().__call__(x, pos):
+            return "0" if x == 0 else ""
+        return multiple(x, 3)
 
 
 def log_axis(axes: Axes) -> None:
@@ -124,7 +164,7 @@ def plain_log(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     if low > 1e-3 and high < 1e4:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: exact(value)))
 
 
 def log_where_wide(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
@@ -138,12 +178,33 @@ def log_where_wide(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
     near = high < (1e3 if name == "y" else 1e2) * low  # labels are wider than high
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if near else LogLocator(numticks=8))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, place: count(value) if value >= 1e3 else brief(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, place: exact(value)))
 
 
-def tidy(axes: Axes, *, counts: bool) -> None:
-    """Short labels on the linear axes of a panel that nobody has labelled otherwise; `counts` of the x axis."""
-    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
-        if scale == "linear" and type(axis.get_major_formatter()) is ScalarFormatter:
-            axis.set_major_formatter(Counts() if counts and axis is axes.xaxis else Short())
-    axes.yaxis.set_offset_position("right")  # on the left its power of ten would lie on the title
+def counts(axes: Axes) -> None:
+    """Short labels on the x axis of a panel that counts layers or steps."""
+    if axes.get_xscale() == "linear" and type(axes.xaxis.get_major_formatter()) is ScalarFormatter:
+        axes.xaxis.set_major_formatter(Counts())
+
+
+def shorten(places: Iterable[Axes]) -> None:
+    """Short labels on every axis of finished panels and colour bars, matplotlib's own and written numbers."""
+    for axis in (axis for axes in places for axis in (axes.xaxis, axes.yaxis)):
+        major, minor = axis.get_major_formatter(), axis.get_minor_formatter()
+        if type(major) is ScalarFormatter:
+            axis.set_major_formatter(Short())
+        elif isinstance(axis.get_major_locator(), FixedLocator):
+            labels = major.format_ticks(axis.get_majorticklocs().tolist())
+            if (short := [_short(label) for label in labels]) != labels:
+                axis.set_ticklabels(short)
+        for formatter, give in ((major, axis.set_major_formatter), (minor, axis.set_minor_formatter)):
+            if type(formatter) is LogFormatterSciNotation and getattr(axis.get_transform(), "base", 10) == 10:
+                give(Powers(labelOnlyBase=formatter.labelOnlyBase, minor_thresholds=formatter.minor_thresholds))
+
+
+def _short(label: str) -> str:
+    """A label that is a number, shorter; else as it is."""
+    try:
+        return exact(float(label)) if len(label.lstrip("-")) > MOST else label
+    except ValueError:
+        return label
