@@ -13,6 +13,7 @@ from sklearn.metrics import r2_score
 
 from command_line import end, fanin, read, runs, start, table, untimed
 from fanin.parts.data import Csv
+from fanin.report.read.folders import error_unit, read_runs
 
 TYPED = ("data=csv", "data.path=table.csv", "loss=squared", "preprocess=standardize", "trainer.device=cpu")
 
@@ -75,6 +76,14 @@ def test_fused_runs_are_those_alone_and_their_report_draws_residuals(folder: Pat
     summary = table(folder / "outputs" / "runs" / "summary.csv")
     wanted = [read(run / "result.json")["evaluation"]["test"]["r2"] for run in together.values()]
     assert sorted(float(row["r2"]) for row in summary) == pytest.approx(sorted(wanted))
+    places = {scaled: folder / f"outputs/{scaled}" for scaled in ("true", "false")}
+    for scaled, place in places.items():
+        said = fanin(folder, *small, f"data.standardize_target={scaled}", f"hydra.run.dir={place}")
+        assert said.code == 0, said.err
+    found = {scaled: read_runs([place], place.parent) for scaled, place in places.items()}
+    assert error_unit(found["true"]) == "standard deviations of the target"
+    assert error_unit(found["false"]) == "the target's unit"
+    assert error_unit([*found["true"], *found["false"]]) == ""
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from fanin.report.figures.lines import draw_steps, mark_diverged, mark_handles
 from fanin.report.figures.style import Sheet, label_row, log_axis
 from fanin.report.figures.ticks import brief
 from fanin.report.read.configurations import Configuration
-from fanin.report.read.folders import Run, task_of
+from fanin.report.read.folders import Run, error_unit, task_of
 from fanin.report.read.series import Floats, Metrics
 from fanin.report.statistics import mean_curve
 from fanin.report.write.tables import span
@@ -64,7 +64,9 @@ def curves_figure(sheet: Sheet, runs: Sequence[Run], metrics: Metrics, x: str = 
         metric_row(row, sheet, runs, metrics, column, band=True, x=x)
         part, _, what = column.partition("_")
         word = getattr(task_of(runs), what)
-        label_row(row, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", AXES[x], word, last=row is rows[-1])
+        unit = error_unit(runs) if what == "error" else ""
+        label = f"{word},\nin {unit}" if unit else word
+        label_row(row, letter, f"{PARTS[part]}{':' * (' ' in word)} {word}", AXES[x], label, last=row is rows[-1])
     drawn = [place for row in rows for place in row]
     over = "folds" if any(one.folds for one in sheet.configurations) else "seeds"
     banded = any(isinstance(one, PolyCollection) for place in drawn for one in place.collections)

@@ -139,6 +139,14 @@ def task_of(runs: Iterable[Run]) -> Task:
     return TASKS[tasks.most_common(1)[0][0] if tasks else "classification"]
 
 
+def error_unit(runs: Sequence[Run]) -> str:
+    """The unit of the error where it is that of estimates of a number, in words; "" for others, and of two units."""
+    if task_of(runs) is not TASKS["regression"]:
+        return ""
+    scaled = {run.value("data.standardize_target") for run in runs}
+    return {(True,): "standard deviations of the target", (False,): "the target's unit"}.get(tuple(scaled), "")
+
+
 def read_runs(folders: Sequence[Path], root: Path) -> list[Run]:
     """The runs in these folders, by their paths below `root`; a run without a result has its siblings' experiment."""
     return name_runs([read_into(Run(folder)) for folder in folders], root)
