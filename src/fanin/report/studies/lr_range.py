@@ -83,11 +83,10 @@ def covered(label: str, found: Course) -> Claim:
     text = f"{label}{COVERED}"
     rise = float(found.logs[found.smallest :].max() - found.logs[found.smallest])
     low, high = found.interval
-    end = "and is not finite in the end" if found.broke else f"and rises by {math.exp(rise):.3g} behind it"
+    end = "and is not finite in the end" if found.broke else f"and rises to {math.exp(rise):.3g} times that behind it"
     fall = math.exp(float(found.logs[: found.smallest + 1].max() - found.logs[found.smallest]))
-    words = (
-        f"it falls by {fall:.3g} up to lr {found.rates[found.smallest]:.2g} {end}; suggested: {low:.2g} to {high:.2g}"
-    )
+    at = f"{found.rates[found.smallest]:.2g}"
+    words = f"it falls to 1/{fall:.3g} up to lr {at} {end}; suggested: {low:.2g} to {high:.2g}"
     return Claim(text, found.broke or rise >= RISEN, words)
 
 
