@@ -246,3 +246,39 @@ def test_wrong_input_is_one_line_and_writes_nothing(grid: Path, tmp_path: Path) 
     said = landscape(grid, grid / "unfinished", "--out", tmp_path / "out")
     assert (said.code, said.out, len(said.err)) == (1, [], 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_where_there_is_no_direction_no_plane_or_no_number_a_line_says_so(tmp_path: Path) -> None:
+    """All weights 0; a slope, which goes up and down and nowhere else; weights whose losses are not finite."""
+    rows = [f"{at / 100},{at / 50}" for at in range(100)]
+    (tmp_path / "slope.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    words = ("trainer.batch_size=8", "trainer.steps=3", "probe=off")
+    cloud = (
+        "data=gaussian",
+        "data.examples=60",
+        "data.val_size=6",
+        "data.test_size=6",
+        "model.depth=3",
+        "model.width=3",
+    )
+    made = {
+        "zeros": (*cloud, "initializer=zeros", "model.bias=false"),
+        "single": (
+            "data=csv",
+            "data.path=slope.csv",
+            "data.target=y",
+            "model=linear",
+            "model.bias=false",
+            "loss=squared",
+        ),
+        "broken": (*cloud, "optimizer.lr=1e30"),
+    }
+    said = {}
+    for name, more in made.items():
+        assert fanin(tmp_path, *words, *more, f"hydra.run.dir={name}").code == 0
+        said[name] = landscape(tmp_path, tmp_path / name, "--points", "3", "--out", tmp_path / "out")
+    assert [(one.code, one.out) for one in (said["zeros"], said["single"])] == 2 * [(1, [])]
+    assert "weight matrices are 0" in said["zeros"].err[0]
+    assert "no plane; type --line" in said["single"].err[0]
+    assert (said["broken"].code, said["broken"].err) == (0, [])
+    assert said["broken"].out[0].endswith("no loss is a number")

@@ -80,7 +80,10 @@ def test_a_middle_network_has_the_curvature_that_curvlinops_finds() -> None:
         expected = oracle @ v
         torch.testing.assert_close(operator.matvec(v), expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
         there = oracle.to_scipy()
-        high, low = (float(eigsh(there, k=1, which=end, return_eigenvectors=False)[0]) for end in ("LA", "SA"))
+        high = float(eigsh(there, k=1, which="LA", return_eigenvectors=False)[0])
+        low = 0.0  # of G, whose rank is 300 times 9 at most; ARPACK, which tells errors by size, does not settle on 0
+        if kind == "hessian":
+            low = float(eigsh(there, k=1, which="SA", return_eigenvectors=False)[0])
         ends = ends_of(operator, 1, low=True, tolerance=1e-6, most=200, started=[None], generators=generators())
         assert float(ends.largest[0, 0]) == pytest.approx(high, rel=1e-5)
         assert float(ends.smallest[0, 0]) == pytest.approx(low, abs=1e-5 * high)

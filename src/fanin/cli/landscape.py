@@ -8,12 +8,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fanin.cli.ending import ended
-from fanin.errors import UserError
+from fanin.errors import UserError, counted
 from fanin.process import run_command
 from fanin.report.cli import Parser
+
+if TYPE_CHECKING:
+    from fanin.record.landscape_files import Floats
 
 MOST = 1001
 """Points along an axis."""
@@ -117,7 +120,15 @@ def _checked(arguments: argparse.Namespace) -> None:
         raise UserError(f"--span {arguments.span:g}: must be a finite number {'> 0' if count == 1 else '>= 0'}")
 
 
+def _range(finite: Floats, count: int) -> str:
+    """The losses that are numbers, and at how many points there is none."""
+    missing = count - finite.size
+    said = f"loss {finite.min():.4g} to {finite.max():.4g}" if finite.size else "no loss is a number"
+    return said + (f"; at {counted(missing, 'point')} it is no number" if missing and finite.size else "")
+
+
 def _make(arguments: argparse.Namespace) -> None:
+    import numpy as np
     import torch
 
     from fanin.api.application import prepare_process
@@ -137,7 +148,7 @@ def _make(arguments: argparse.Namespace) -> None:
         found = landscape_of(asked, started)
     files = [*found.write(out, asked.name), *draw_landscape(found, out, asked.name)]
     of = f"{found.loss.size} points, {found.about['examples']} examples"
-    print(f"{found.about['kind']} of {of}: loss {found.loss.min():.4g} to {found.loss.max():.4g}")
+    print(f"{found.about['kind']} of {of}: {_range(found.loss[np.isfinite(found.loss)], found.loss.size)}")
     if asked.rescale is not None:
         after, before = found.about["rescaled_loss"], found.about["unscaled_loss"]
         print(f"rescaled by {asked.rescale:g}: loss {after:.12g}, as it was {before:.12g}")

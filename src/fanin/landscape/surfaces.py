@@ -56,6 +56,7 @@ def landscape_of(asked: Asked, done: Told = lambda count: None) -> Landscape:
     if asked.rescale is not None:
         about |= _rescaled(asked.rescale, first, ends, losses, inputs)
     axes, told = _axes(asked, runs, ends, losses, (inputs, targets))
+    _check_axes(first, axes, line=asked.is_line)
     about |= {**told, "lengths": [float(axis.norm()) for axis in axes]}
     if losses.recomputes:
         about["statistics"] = "of batch normalization, estimated anew at every point from the training part"
@@ -113,6 +114,16 @@ def _check(runs: Sequence[Trained]) -> None:
             )
         if one.data.train_x.shape[1:] != other.data.train_x.shape[1:]:
             raise UserError(f"{one.folder.name} and {other.folder.name}: their inputs differ in shape")
+
+
+def _check_axes(run: Trained, axes: Tensor, *, line: bool) -> None:
+    """Raise UserError where there is no line, or no plane."""
+    name, axes = run.folder.name, axes.double()
+    lengths = axes.norm(dim=1)
+    if bool((lengths == 0).any()):
+        raise UserError(f"{name}: its weight matrices are 0, or it has none, and so are directions of their size")
+    if not line and (len(axes) < 2 or float((axes[0] @ axes[1]).abs() / lengths.prod()) > 1 - 1e-6):
+        raise UserError(f"{name}: there are no two directions, and so is no plane; type --line")
 
 
 def _data(run: Trained, asked: Asked) -> tuple[Tensor, Tensor]:
