@@ -193,7 +193,7 @@ def _as_number(text: str) -> float:
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    own = vars(function).get("__init__", function) if isinstance(function, type) else function
+    own = getattr(function, "__init__", function) if isinstance(function, type) else function
     try:
         return typing.get_type_hints(own)
     except (NameError, TypeError, AttributeError):  # names that only a type checker knows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import pickle
 import shutil
 import tempfile
@@ -19,16 +18,13 @@ from filelock import FileLock
 from torch import Tensor
 
 from fanin.errors import OptionError, UserError
-from fanin.parts.data.dataset import Dataset, Source
-from fanin.parts.data.mnist import FAILURES, cache_root, quiet, reason, writable
-from fanin.parts.data.selection import checked_classes, keep, renumber
-from fanin.parts.data.storage import room_for
-from fanin.process import typed_path
+from fanin.parts.data.dataset import Dataset
+from fanin.parts.data.downloaded import FAILURES, Downloaded, cache_root, quiet, reason, writable
 
 log = logging.getLogger(__name__)
 
 
-class Cifar10(Source):
+class Cifar10(Downloaded):
     """60000 colour photographs in ten classes, 32 x 32, values in [0, 1]: 50000 for training, 10000 for test.
 
     Read from root/cifar-10-batches-py, as torchvision unpacks it; or its archive cifar-10-python.tar.gz in root is
@@ -47,38 +43,12 @@ class Cifar10(Source):
     """
 
     name = "cifar10"
-    known: ClassVar[int] = 10
     folder: ClassVar[str] = "cifar-10-batches-py"
     parts: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
         tuple(f"data_batch_{number}" for number in range(1, 6)),
         ("test_batch",),
     )
     label_key: ClassVar[str] = "labels"
-    patience: ClassVar[float] = 5.0  # seconds a server may be silent
-
-    def __init__(
-        self,
-        *,
-        root: str | os.PathLike[str] | None = None,
-        val_size: int = 5000,
-        limit: int | None = None,
-        folds: int | str = 5,
-        fold: int | None = None,
-        stratified: bool = True,
-        repeat: int = 0,
-        random_labels: float = 0.0,
-        label_noise: float = 0.0,
-        classes: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(
-            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, repeat=repeat,
-            random_labels=random_labels, label_noise=label_noise,
-        )  # fmt: skip
-        self.classes = checked_classes(classes, self.known)
-        if root is not None and not isinstance(root, (str, os.PathLike)):
-            raise OptionError("root", root, "a folder's path or null")
-        chosen = root or os.environ.get("FANIN_DATA") or "data"
-        self.root = typed_path(os.path.expanduser(chosen))  # noqa: PTH111  Path's own raises on ~nobody
 
     def load(self) -> Dataset:
         """The data set, inputs [N, 3, 32, 32] float32.
@@ -99,19 +69,7 @@ class Cifar10(Source):
         (images, labels), (test_images, test_labels) = (
             self._read([folder / name for name in names]) for names in self.parts
         )
-        train, val = self.hold_out(keep(self.classes, self.split_order(len(labels)), labels), labels)
-        test = keep(self.classes, torch.arange(len(test_labels)), test_labels)
-        labels, test_labels = (renumber(self.classes, each) for each in (labels, test_labels))
-        return Dataset(
-            self.name,
-            self.known if self.classes is None else len(self.classes),
-            train_x=scaled(images, train),
-            train_y=labels[train],
-            val_x=scaled(images, val),
-            val_y=labels[val],
-            test_x=scaled(test_images, test),
-            test_y=test_labels[test],
-        )
+        return self._dataset(images, labels, test_images, test_labels)
 
     def _torchvision(self) -> Any:
         """torchvision's class; imported late, for the import takes seconds."""
@@ -184,9 +142,6 @@ class Cifar10(Source):
             labels.append(torch.from_numpy(own))
         return torch.cat(images), torch.cat(labels)
 
-    def _corrupt(self, path: Path, what: str) -> UserError:
-        return UserError(f"data={self.name}: {path} is corrupt ({what}); delete or replace it")
-
 
 class Cifar100(Cifar10):
     """The same photographs' sibling: 60000 in a hundred classes, 600 of each, 32 x 32, values in [0, 1].
@@ -218,11 +173,3 @@ class ArraysOnly(pickle.Unpickler):
         if module.partition(".")[0] in ("numpy", "_codecs") and name in self.allowed:
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def scaled(images: Tensor, rows: Tensor) -> Tensor:
-    """Some of the images [N, 3, 32, 32] of bytes, as float32 in [0, 1]."""
-    made = room_for((len(rows), *images.shape[1:]))
-    for start in range(0, len(rows), 5000):
-        torch.div(images[rows[start : start + 5000]], 255, out=made[start : start + 5000])
-    return made

@@ -10,36 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
-import io
 import logging
 import math
-import os
-import re
 import shutil
-import socket
 import tempfile
-import zlib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from filelock import FileLock
-from torch import Tensor
 
 from fanin.errors import OptionError, UserError
-from fanin.parts.data.dataset import Dataset, Source
-from fanin.parts.data.selection import checked_classes, keep, renumber
-from fanin.process import typed_path
+from fanin.parts.data.dataset import Dataset
+from fanin.parts.data.downloaded import FAILURES, Downloaded, cache_root, quiet, reason, writable
 
 log = logging.getLogger(__name__)
 
-# What reading, unpacking and downloading raise; URLError and time-outs are OSErrors.
-FAILURES = (OSError, RuntimeError, EOFError, zlib.error, http.client.HTTPException)
 
-
-class Mnist(Source):
+class Mnist(Downloaded):
     """70000 images of handwritten digits, 28 x 28, values in [0, 1]: 60000 for training, 10000 for test.
 
     Args:
@@ -55,31 +42,6 @@ class Mnist(Source):
     """
 
     name = "mnist"
-    patience: ClassVar[float] = 5.0  # seconds a server may be silent; a host may have eight addresses to try
-
-    def __init__(
-        self,
-        *,
-        root: str | os.PathLike[str] | None = None,
-        val_size: int = 5000,
-        limit: int | None = None,
-        folds: int | str = 5,
-        fold: int | None = None,
-        stratified: bool = True,
-        repeat: int = 0,
-        random_labels: float = 0.0,
-        label_noise: float = 0.0,
-        classes: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(
-            val_size=val_size, limit=limit, folds=folds, fold=fold, stratified=stratified, repeat=repeat,
-            random_labels=random_labels, label_noise=label_noise,
-        )  # fmt: skip
-        self.classes = checked_classes(classes, 10)
-        if root is not None and not isinstance(root, (str, os.PathLike)):
-            raise OptionError("root", root, "a folder's path or null")
-        chosen = root or os.environ.get("FANIN_DATA") or "data"
-        self.root = typed_path(os.path.expanduser(chosen))  # noqa: PTH111  Path's own raises on ~nobody
 
     def load(self) -> Dataset:
         """The data set, inputs [N, 1, 28, 28] float32.
@@ -97,20 +59,8 @@ class Mnist(Source):
             parts = [source(root, train=train) for train in (True, False)]
         except FAILURES as error:
             raise self._unusable(source, error) from error
-        (images, labels), (test_images, test_labels) = ((part.data, part.targets) for part in parts)
-        train, val = self.hold_out(keep(self.classes, self.split_order(len(labels)), labels), labels)
-        test = keep(self.classes, torch.arange(len(test_labels)), test_labels)
-        labels, test_labels = (renumber(self.classes, each) for each in (labels, test_labels))
-        return Dataset(
-            self.name,
-            10 if self.classes is None else len(self.classes),
-            train_x=scaled(images[train]),
-            train_y=labels[train],
-            val_x=scaled(images[val]),
-            val_y=labels[val],
-            test_x=scaled(test_images[test]),
-            test_y=test_labels[test],
-        )
+        (images, labels), (test_images, test_labels) = ((part.data.unsqueeze(1), part.targets) for part in parts)
+        return self._dataset(images, labels, test_images, test_labels)
 
     def _torchvision(self) -> Any:
         """torchvision's class; imported late, for the import takes seconds."""
@@ -180,9 +130,6 @@ class Mnist(Source):
             if max(labels.read_bytes()[8:]) > 9:
                 raise self._corrupt(labels, "a label is over 9")
 
-    def _corrupt(self, path: Path, what: str) -> UserError:
-        return UserError(f"data={self.name}: {path} is corrupt ({what}); delete or replace it")
-
     def _unusable(self, source: Any, error: Exception) -> UserError:
         raw = raw_folder(self.root, source)
         missing = [gz for gz, _ in source.resources if not any(raw.glob(gz.removesuffix(".gz") + "*"))]
@@ -210,11 +157,6 @@ class FashionMnist(Mnist):
         return datasets.FashionMNIST
 
 
-def scaled(images: Tensor) -> Tensor:
-    """Bytes [N, 28, 28] as float32 [N, 1, 28, 28] in [0, 1]."""
-    return images.to(torch.float32).div_(255).unsqueeze(1)
-
-
 def raw_folder(root: Path, source: Any) -> Path:
     """torchvision's place for the files of a data set."""
     return root / str(source.__name__) / "raw"
@@ -223,20 +165,6 @@ def raw_folder(root: Path, source: Any) -> Path:
 def unpacked(raw: Path, source: Any) -> bool:
     """Whether all four unpacked files are there."""
     return all((raw / archive.removesuffix(".gz")).is_file() for archive, _ in source.resources)
-
-
-def writable(folder: Path) -> bool:
-    """Whether the folder, or the nearest one above that exists, is meant to be written.
-
-    The mode counts besides the permission, for an administrator is permitted to write read-only folders.
-    """
-    nearest = next((place for place in (folder, *folder.parents) if place.exists()), folder)
-    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) and bool(nearest.stat().st_mode & 0o222)
-
-
-def cache_root() -> Path:
-    """The folder of this user for unpacked data: fanin/data under XDG_CACHE_HOME, else under ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "fanin" / "data"
 
 
 def idx_shape(path: Path) -> tuple[int, ...] | None:
@@ -251,23 +179,3 @@ def idx_shape(path: Path) -> tuple[int, ...] | None:
         sizes = file.read(4 * magic[3])
     shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4))
     return shape if path.stat().st_size == 4 + 4 * magic[3] + math.prod(shape) else None
-
-
-def reason(error: BaseException) -> str:
-    """An error in a few words: the last line of torchvision's report, or the system's, without its number."""
-    text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
-    last = text.splitlines()[-1].removeprefix("<urlopen error ").removesuffix(">")
-    place = getattr(error, "filename", None)
-    return re.sub(r"^\[Errno -?\d+\] ", "", last) + (f": {place}" if place else "")
-
-
-@contextlib.contextmanager
-def quiet(patience: float) -> Iterator[None]:
-    """Keep torchvision's progress bars off the terminal, and wait `patience` seconds for a silent server."""
-    before = socket.getdefaulttimeout()  # torchvision itself sets no limit
-    socket.setdefaulttimeout(patience)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
