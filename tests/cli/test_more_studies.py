@@ -46,7 +46,8 @@ def test_the_whole_training_part_is_told_where_asked_for(tmp_path: Path) -> None
         ("flat_minima_study", FRESH_SEEDS, 8),
         ("saddle_study", FRESH_SEEDS, 8), ("conditioning_study", FRESH_SEEDS, 7),
         ("lottery_study", FRESH_SEEDS, 4), ("distillation_study", FRESH_SEEDS, 4),
-        ("minima_study", FRESH_SEEDS, 4), ("transfer_study", FRESH_SEEDS, 5), ("batch_study", FRESH_SEEDS, 5),
+        ("minima_study", FRESH_SEEDS, 4), ("init_persistence", FRESH_SEEDS, 1),
+        ("transfer_study", FRESH_SEEDS, 5), ("batch_study", FRESH_SEEDS, 5),
         ("search_study", FRESH_SEEDS, 2),
     ],
 )  # fmt: skip
