@@ -12,9 +12,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from fanin.report.figures import saving
+from fanin.report.figures.lines import name_rows
+from fanin.report.figures.paper import in_points
 from fanin.report.figures.saving import save
-from fanin.report.figures.style import corners, look
+from fanin.report.figures.style import Sheet, corners, look, panel
 from fanin.report.make import write_report
+from fanin.report.read.configurations import Configuration
 from read_back import tick_labels, too_long
 
 
@@ -80,3 +83,19 @@ def test_numbers_on_axes_are_short(
     assert [one for one in labels["axes.svg"] if one == "10⁻⁴"]  # of the map, between the ranks
     assert "1.2345·10⁴" in labels["axes.svg"]
     assert "1.875·10⁻¹" in labels["axes.svg"]
+
+
+def test_a_papers_column_holds_its_words() -> None:
+    """Long names of rows break after their commas, titles and labels between words; nothing is cut at the edge."""
+    side = "optimizer=momentum,optimizer.lr=0.01"
+    with look("paper"):
+        figure, (axes,) = Sheet("", "", [Configuration("", {})]).figure(1, 1, 7.5, 3.0)
+        name_rows(axes, [side, f"{side}\n10 pairs"], 0.5)
+        panel(axes, "A", f"better than {side}", "mean rank over 10 runs, 95 % bootstrap interval")
+        in_points(figure)
+        figure.draw_without_rendering()
+        words = [*axes.texts, axes.xaxis.label, *axes.get_yticklabels()]
+        boxes = [(text.get_text(), text.get_window_extent()) for text in words]
+        assert boxes[-1][0] == "optimizer=momentum,\noptimizer.lr=0.01\n10 pairs"
+        assert [text for text, box in boxes if box.x0 < 0 or box.x1 > figure.bbox.x1 + 1] == []
+        assert axes.get_position().width > 0.4

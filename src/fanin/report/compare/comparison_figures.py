@@ -15,6 +15,7 @@ from fanin.report.compare.ranking import Ranking
 from fanin.report.compare.time_to_target import LARGEST_RATIO, TimeToTarget
 from fanin.report.figures.encoding import GREY, OKABE_ITO, entry, plain
 from fanin.report.figures.lines import name_rows
+from fanin.report.figures.paper import in_column
 from fanin.report.figures.style import Sheet, panel
 
 DASHES = ("-", "--", ":")
@@ -27,7 +28,7 @@ def pairs_figure(sheet: Sheet, comparisons: Sequence[Comparison]) -> Figure:
     drawn = [one for one in comparisons if one.statistics is not None]
     figure, (axes,) = sheet.figure(1, 1, 7.5, 1.9 + 0.75 * len(drawn))
     pairs_panel(axes, drawn)
-    axes.set_xlabel(f"{plain(sheet.setting)}: difference to {plain(drawn[0].first.text, 60)}")
+    axes.set_xlabel(in_column(f"{plain(sheet.setting)}: difference to {plain(drawn[0].first.text, 60)}"))
     sheet.legend(figure, [axes], entries())
     return figure
 

@@ -14,6 +14,7 @@ from matplotlib.markers import CARETDOWN
 from numpy.typing import NDArray
 
 from fanin.report.figures.encoding import entry
+from fanin.report.figures.paper import for_paper, in_column
 from fanin.report.statistics import Floats, column_means, mean_curve, positive
 
 MOST_LINES = 300  # thin lines in one panel; more are neither to be told apart nor quick to draw
@@ -113,8 +114,15 @@ def draw_profile(
     return mean
 
 
+MOST_BROKEN = 6
+"""Rows of a paper's panel whose names have room for several lines; of more they are cut."""
+
+
 def name_rows(axes: Axes, names: Sequence[str], below: float) -> None:
     """Name the rows at 0, 1, ... from the top; the axis ends so far below the last one, and one row is one high."""
+    if for_paper():
+        few = len(names) <= MOST_BROKEN
+        names = [in_column(name, 22) if few or len(name) <= 22 else f"{name[:21]}…" for name in names]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - below, below - 1)
     axes.grid(visible=False, axis="y")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -38,6 +39,17 @@ def chosen(style: str) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
+
+
+def in_column(text: str, letters: int = 32) -> str:
+    """Words in lines that a column has room for beside its names of rows; as they are on a screen.
+
+    Names of configurations break after their commas.
+    """
+    if not for_paper():
+        return text
+    words = text.replace(",", ", ").replace(",  ", ", ").split("\n")
+    return "\n".join(fill(line, letters, break_long_words=len(line) > 2 * letters) for line in words)
 
 
 def in_points(figure: Figure) -> None:

@@ -235,8 +235,8 @@ def darker(colour: str) -> tuple[float, float, float]:
 
 def panel(axes: Axes, letter: str, title: str, xlabel: str, ylabel: str = "") -> None:
     """Title and labels of a panel; an axis that counts layers or steps has whole numbers."""
-    note(axes, f"{letter}  {title}", (0, 1), (0, 6), fontsize=9.5, ha="left", va="bottom")
-    axes.set_xlabel(xlabel)
+    note(axes, paper.in_column(f"{letter}  {title}"), (0, 1), (0, 6), fontsize=9.5, ha="left", va="bottom")
+    axes.set_xlabel(paper.in_column(xlabel))
     axes.set_ylabel(ylabel)
     if xlabel.startswith(WHOLE):
         counts(axes)
