@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from fanin.api.resolvers import register_resolvers
 from fanin.catalogue import config_folder
@@ -154,6 +155,8 @@ sys.stdout.buffer.write(pickle.dumps([identify(*one) for one in pickle.load(sys.
 def test_a_process_that_hydra_does_not_run_in_names_a_run_alike() -> None:
     typed = [("optimizer=adam", "model.depth=7"), ("experiment=init_study", "regularizer=[l2,dropout]", "seed=2")]
     composed = [compose("config", list(overrides), return_hydra_config=True) for overrides in typed]
-    sent = pickle.dumps([(without_hydra(cfg), cfg.hydra) for cfg in composed])
+    # Without the classes of Hydra's plugins, which a second search for plugins in this process would have made anew.
+    plain = [OmegaConf.create(OmegaConf.to_container(cfg.hydra)) for cfg in composed]
+    sent = pickle.dumps([(without_hydra(cfg), hydra) for cfg, hydra in zip(composed, plain, strict=True)])
     done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=sent, capture_output=True, check=True)
     assert pickle.loads(done.stdout) == [identity(*overrides) for overrides in typed]

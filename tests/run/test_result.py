@@ -212,7 +212,7 @@ def test_evaluation_is_of_the_average_where_there_is_one(tmp_path: Path, data: D
     [
         (["trainer.steps=0"], "init only"),
         (["trainer.steps=9", "optimizer.lr=1e30"], "diverged"),
-        (["trainer.steps=9", "loss=elbo", "model=vae"], "improves"),
+        (["trainer.steps=9", "loss=reconstruction", "model=autoencoder"], "improves"),
     ],
     ids=["no steps", "diverged", "no classes"],
 )
