@@ -346,7 +346,8 @@ class Loop(Generic[R]):
         if self.estimates and (self.steps > 0 or self.evaluates):
             keep_residuals(self.learner, self.runs, self.parts["test"], self.data.target_scale)
         for index, run in enumerate(self.runs):
-            variances = estimator_variances(self.learner.networks[index], *(one[index] for one in self.probe_data))
+            inputs, targets = (one[index] for one in self.probe_data)
+            variances = estimator_variances(self.learner.networks[index], inputs, targets)
             if variances and run.state == "done" and (self.steps > 0 or self.evaluates):
                 run.evaluation = (run.evaluation or {}) | variances
         if self.steps > 0:
