@@ -56,6 +56,8 @@ class Basis:
             return
         for run, one, length in zip(runs, vectors, lengths, strict=True):
             torch.div(one, length, out=rows[run])
+        for run in set(range(len(rows))).difference(runs):
+            rows[run].zero_()  # what memory happens to hold may be no number, and 0 times that is none either
 
     def along(self, vectors: Tensor, place: int, runs: Sequence[int]) -> Tensor:
         """Inner products [n] of vectors [n, P] of n runs with those at a place."""
