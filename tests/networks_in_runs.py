@@ -124,4 +124,4 @@ MODELS: dict[str, Any] = {
     "vit_b_16": (vit_b_16, "images", "cross_entropy"),
 }
 TORCHVISION = ("resnet18", "mobilenet_v3_small", "vit_b_16")
-SLOW = ("gpt", *TORCHVISION)
+SLOW = ("gpt", "experts", "gan", *TORCHVISION)

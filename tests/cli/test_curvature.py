@@ -16,7 +16,11 @@ SURFACE = (
 
 @pytest.mark.parametrize(
     ("kind", "start", "word", "index"),
-    [("saddle", "[0,0]", "saddle", 1), ("rosenbrock", "[1,1]", "minimum", 0), ("saddle", "[1,1]", "not stationary", 0)],
+    [
+        ("saddle", "[0,0]", "saddle", 1),
+        pytest.param("rosenbrock", "[1,1]", "minimum", 0, marks=pytest.mark.slow),
+        pytest.param("saddle", "[1,1]", "not stationary", 0, marks=pytest.mark.slow),
+    ],
 )
 def test_what_a_point_of_a_surface_is(tmp_path: Path, kind: str, start: str, word: str, index: int) -> None:
     said = fanin(tmp_path, *SURFACE, f"model.kind={kind}", f"model.start={start}", "hydra.run.dir=run")

@@ -96,6 +96,7 @@ def test_another_teacher_in_the_same_folder_is_another_run(place: Path, tmp_path
         (["loss.alpha=2"], "loss.alpha=2: must be a finite number >= 0 and <= 1"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_teach_is_told_in_a_line(place: Path, typed: list[str], told: str) -> None:
     (place / "empty").mkdir(exist_ok=True)
     said = fanin(place, *SMALL, *DISTILLED, *typed, "hydra.run.dir=refused")

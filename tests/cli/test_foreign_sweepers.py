@@ -32,6 +32,7 @@ ConfigStore.instance().store(
 """
 
 
+@pytest.mark.slow
 def test_a_job_returns_the_chosen_metric_and_infinity_where_it_diverged(tmp_path: Path) -> None:
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "downhill.py").write_text(SWEEPER)

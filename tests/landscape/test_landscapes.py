@@ -248,6 +248,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(grid: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_where_there_is_no_direction_no_plane_or_no_number_a_line_says_so(tmp_path: Path) -> None:
     """All weights 0; a slope, which goes up and down and nowhere else; weights whose losses are not finite."""
     rows = [f"{at / 100},{at / 50}" for at in range(100)]

@@ -326,6 +326,7 @@ def test_redraws_of_a_batch_follow_their_law(words: str, size: int) -> None:
         assert kstest(one, "uniform").statistic < allowed, key
 
 
+@pytest.mark.slow
 def test_a_band_is_what_real_runs_of_its_seeds_give(tmp_path: Path) -> None:
     """A grid over the seeds of 8 redraws: its measured norms, by hand, are the band that each of its runs draws."""
     seeds = ",".join(str(redraw_seed(place)) for place in range(8))
